@@ -1,0 +1,98 @@
+# Needs python3 (3.11 or newer) and make. Everything else is installed into .venv, from the one lock, by hash.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Where this is set, Python writes no byte code and every Ray process compiles all its imports again (18 s for ray.init, not 7 s).
+unexport PYTHONDONTWRITEBYTECODE
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := image/requirements.txt
+STAMP := $(VENV)/.installed
+UV := $(BIN)/uv
+# The Python that makes the .venv; without it: the first of these that is 3.11 or newer.
+PYTHON ?= python3 python3.13 python3.12 python3.11
+
+# pytest, with one line of time per layer before its own summary, and with the rule about skipped tests (tests/plugins).
+PYTEST := $(BIN)/python -m pytest -p tests.plugins.layers -p tests.plugins.no_skips
+ARGS ?=
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- set-up ----------------------------------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: $(STAMP) ## install everything into .venv, from the lock, by hash (again: nothing to do)
+
+$(BIN)/python:
+	@for p in $(PYTHON); do \
+	    command -v $$p >/dev/null 2>&1 || continue; \
+	    $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && found=$$p && break; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "error: no Python 3.11 or newer among: $(PYTHON); install one, or name it: make setup PYTHON=/path/to/python3" >&2; exit 1; \
+	fi; \
+	if ! $$found -c 'import venv, ensurepip' 2>/dev/null; then \
+	    echo "error: $$found has no venv module; install it (Debian, Ubuntu: the package python3-venv), or name another Python: make setup PYTHON=/path/to/python3" >&2; exit 1; \
+	fi; \
+	$$found -m venv --clear $(VENV)
+
+# uv itself comes by pip, at the version and with the hashes that the lock has for it.
+$(STAMP): pyproject.toml $(LOCK) Makefile | $(BIN)/python
+	@[ -e $@ ] || echo "setting up $(VENV) from $(LOCK): minutes, and about 3 GB to fetch where nothing is cached" >&2
+	@awk '/^uv==/ {p = 1; print; next} p && /^[^ ]/ {exit} p' $(LOCK) > $(VENV)/uv.txt
+	@[ -x $(UV) ] && grep -qx "uv==$$($(UV) --version | cut -d ' ' -f 2) .*" $(VENV)/uv.txt || \
+	    { $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null; \
+	      $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt; }
+	@$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r $(LOCK)
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: lock
+lock: ## write the lock anew from pyproject.toml (UPGRADE=1: newest versions that fit)
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --all-extras --no-emit-index-url \
+	    $(if $(UPGRADE),--upgrade) --quiet --custom-compile-command "make lock" pyproject.toml -o $(LOCK)
+
+# --- use -------------------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: setup ## tune the MNIST example here: 10 trials with ASHA, then test the best one
+	$(BIN)/trainer tune trainer_app/examples/mnist/tune.yaml --test $(ARGS)
+
+.PHONY: bench
+bench: setup ## our sweep against the document's code, the same 10 configurations (about 10 minutes)
+	$(BIN)/python bench/sweep_vs_document.py $(ARGS)
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+
+.PHONY: test test-unit test-chart test-local
+test: setup ## all tests that need no cluster: unit, chart, local (ARGS="-k name" for some)
+	@$(PYTEST) $(wildcard tests/unit tests/chart tests/local) $(ARGS)
+
+test-unit: setup ## pure Python: seconds
+	@$(PYTEST) tests/unit $(ARGS)
+
+test-chart: setup ## the Helm chart, through the real helm (skipped, with the reason, where helm is missing)
+	@$(PYTEST) tests/chart $(ARGS)
+
+test-local: setup ## a real Ray and a real S3 server on this machine: minutes
+	@$(PYTEST) tests/local $(ARGS)
+
+.PHONY: lint
+lint: setup ## ruff, mypy and the import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+.PHONY: format
+format: setup ## rewrite the code as ruff wants it
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: clean
+clean: ## remove .venv, caches and build output (runs/ stays)
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from trainer_app.__main__ import main
+from trainer_app.cli.app import VERBS
+
+pytestmark = pytest.mark.unit
+HEAVY = ("torch", "ray", "lightning", "rich", "boto3", "botocore", "kubernetes", "pydantic", "numpy", "jsonargparse")
+
+
+def trainer(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "trainer_app", *args]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env}, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["-h"]])
+def test_help_imports_nothing_heavy(args: list[str]) -> None:
+    """The time itself is measured in bench/; what makes it is here."""
+    command = [sys.executable, "-X", "importtime", "-m", "trainer_app", *args]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "typer" in imported
+    assert not {name for name in imported if name.partition(".")[0] in HEAVY}
+    verbs = {v.module for v in VERBS.values()}
+    assert not imported & verbs
+
+
+def test_help_lists_every_verb_and_the_exit_codes() -> None:
+    done = trainer("--help", COLUMNS="80")
+    assert done.returncode == 0
+    for name, verb in VERBS.items():
+        assert name in done.stdout
+        assert verb.help in done.stdout
+    words = " ".join(done.stdout.split())
+    for code in ("0 done", "1 the run failed", "2 bad input", "130 interrupted"):
+        assert code in words
+
+
+def test_without_a_verb_the_help_is_shown() -> None:
+    done = trainer()
+    assert "tune" in done.stdout + done.stderr
+    assert done.returncode == 2
+
+
+def test_every_verb_is_there() -> None:
+    """A verb's module and function exist; --help of each works."""
+    for name, verb in VERBS.items():
+        assert find_spec(verb.module), name
+        done = trainer(name, "--help", COLUMNS="80")
+        assert done.returncode == 0, done.stderr
+        assert f"trainer {name}" in done.stdout
+
+
+@pytest.mark.parametrize("args", [["trian"], ["train", "--nmae", "x"], ["train"]])
+def test_bad_usage_is_exit_2_and_one_error(args: list[str]) -> None:
+    done = trainer(*args)
+    assert done.returncode == 2
+    assert "rror: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+
+
+def test_a_closed_reader_ends_a_verb_quietly() -> None:
+    """`trainer schema | head -0`"""
+    command = [sys.executable, "-m", "trainer_app", "schema"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdout and child.stderr
+    child.stdout.close()
+    error = child.stderr.read()
+    child.stderr.close()
+    assert child.wait(60) == 141
+    assert error == b""
+
+
+def test_an_input_error_is_its_lines_and_exit_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TRAINER_RUN", "Not A Name")
+    assert main(["train", "missing.yaml"]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("error: TRAINER_RUN: 'Not A Name' is no run name")
+    assert not out

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import pytest
+
+from trainer_app.cli import noise
+from trainer_app.errors import InputError
+
+pytestmark = pytest.mark.unit
+
+
+def make_noise() -> None:
+    print("by print")
+    sys.stderr.write("by stderr\n")
+    os.write(1, b"by fd 1\n")
+    os.write(2, b"by fd 2\n")
+    subprocess.run(["sh", "-c", "echo by child; echo by child stderr >&2"], check=True)
+    logging.getLogger("some.library").warning("by logging")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("by warnings", stacklevel=1)
+
+
+KINDS = ["by print", "by stderr", "by fd 1", "by fd 2", "by child", "by child stderr", "by logging", "by warnings"]
+
+
+def test_all_noise_goes_to_the_log_and_the_real_streams_are_handed_out(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "sub" / "x.log"
+    streams = sys.stdout, sys.stderr
+    with noise.to_log(log) as real:
+        make_noise()
+        print("for the screen", file=real.out)
+        print("for errors", file=real.err)
+    assert (sys.stdout, sys.stderr) == streams
+    print("afterwards")
+    out, err = capfd.readouterr()
+    assert out == "for the screen\nafterwards\n"
+    assert err == "for errors\n"
+    written = log.read_text()
+    for kind in KINDS:
+        assert kind in written
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def test_streams_come_back_after_an_error_and_the_log_is_appended(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "x.log"
+    for text in ("first", "second"):
+        with pytest.raises(ZeroDivisionError), noise.to_log(log):
+            print(text)
+            raise ZeroDivisionError
+    print("after")
+    assert capfd.readouterr().out == "after\n"
+    assert log.read_text() == "first\nsecond\n"
+
+
+def test_without_a_log_stdout_stays_ours_and_noise_is_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    with noise.to_log(None) as real:
+        make_noise()
+        print("ours", file=real.out)
+    out, err = capfd.readouterr()
+    assert out == "ours\n"
+    for kind in KINDS:
+        assert kind in err
+
+
+def test_children_do_not_hold_the_real_streams_open(tmp_path: Path) -> None:
+    """A reader of our output sees its end when we end, although a daemon of ours lives on."""
+    code = f"""
+import subprocess, sys
+from pathlib import Path
+from trainer_app.cli import noise
+with noise.to_log(Path({str(tmp_path / "x.log")!r})) as real:
+    child = subprocess.Popen(["sleep", "30"], close_fds=False)
+    print(child.pid, file=real.out)
+"""
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    out, _ = child.communicate(timeout=20)  # waits for the pipe's end
+    os.kill(int(out), 9)
+
+
+def test_no_descriptor_is_left(tmp_path: Path) -> None:
+    def count() -> int:
+        return len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+
+    before = count()
+    for _ in range(5):
+        with noise.to_log(tmp_path / "x.log"):
+            pass
+    assert count() == before
+
+
+def test_a_log_that_cannot_be_written_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    for path in (tmp_path / "file" / "x.log", tmp_path, tmp_path / "link"):
+        with pytest.raises(InputError, match="--log"), noise.to_log(path):
+            raise AssertionError
+
+
+def test_the_default_log_is_in_a_folder_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    log = noise.default_log("mnist-1")
+    assert log == tmp_path / f"trainer-{os.getuid()}" / "mnist-1.log"
+    assert stat.S_IMODE(log.parent.stat().st_mode) == 0o700
+    assert noise.default_log("mnist-1") == log
+
+
+@pytest.mark.parametrize("trap", ["link", "file", "open"])
+def test_a_folder_that_others_prepared_is_not_used(trap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = tmp_path / f"trainer-{os.getuid()}"
+    if trap == "link":
+        (tmp_path / "elsewhere").mkdir()
+        folder.symlink_to(tmp_path / "elsewhere")
+    elif trap == "file":
+        folder.write_text("")
+    else:
+        folder.mkdir()
+        folder.chmod(0o777)
+    log = noise.default_log("mnist-1")
+    assert log.parent.parent == tmp_path
+    assert log.parent not in (folder, tmp_path / "elsewhere")

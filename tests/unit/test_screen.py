@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tests.unit import fake_driver
+from trainer_app.cli import live, text
+from trainer_app.cli.screen import JsonScreen, PlainScreen, open_screen
+from trainer_app.cli.view import View
+
+pytestmark = pytest.mark.unit
+Events = Iterable[dict[str, Any]]
+
+
+def view_of(events: Events, task: str = "tune") -> View:
+    view = View(task=task, run="mnist-1", mode="max")
+    for event in events:
+        view.apply(event)
+    return view
+
+
+def plain_lines(events: Events) -> list[str]:
+    out = io.StringIO()
+    screen = PlainScreen(View(task="tune", run="mnist-1", mode="max"), out, io.StringIO())
+    for event in events:
+        screen.emit(event)
+    screen.close()
+    return out.getvalue().splitlines()
+
+
+def drawn(*renderables: Any, width: int) -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=width, height=24, color_system=None).print(*renderables, sep="\n")
+    return out.getvalue().splitlines()
+
+
+def test_plain_has_one_line_per_event_and_the_last_words() -> None:
+    events = fake_driver.sweep()
+    lines = plain_lines(events)
+    begun = lines.index("t00000 running lr=0.001 batch_size=32")
+    assert lines[:begun] == [
+        "run mnist-1: tune, 3 trials, max val_accuracy, storage runs",
+        "log /l/mnist-1.log",
+        "note: a note",
+    ]
+    words = lines.index(next(line for line in lines if line.startswith("end ")))
+    assert words - begun == len(events) - 2  # all but run and end
+    assert "t00002 epoch 5/5 step 225 val_accuracy=0.975 train_loss=nan 5.0s" in lines
+    assert f"t00000 stopped at epoch 1: {fake_driver.REASON} val_accuracy=0.5 1.0s lr=0.001 batch_size=32" in lines
+    assert [re.split(r" {2,}", line, maxsplit=1)[0].split()[0] for line in lines[words:]] == [
+        "end",
+        "best",
+        "test",
+        "checkpoint",
+        "log",
+        "results",
+    ]
+    assert lines[-1] == "results    trainer results runs/mnist-1"
+    assert "\x1b" not in "".join(lines)
+
+
+def test_an_error_in_several_lines_with_control_characters_is_one_plain_line() -> None:
+    event = {"event": "trial", "trial": "t00000", "state": "failed", "reason": "ValueError: a\n\x1b[2Jb\rc"}
+    assert plain_lines([event]) == ["t00000 failed: ValueError: a [2Jb c"]
+
+
+def test_json_is_one_object_a_line_and_writes_non_finite_numbers_as_records_do() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    screen = JsonScreen(View(task="tune", run="r"), out, err)
+    events = fake_driver.sweep()
+    for event in events:
+        screen.emit(event)
+    screen.close()
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    read = [json.loads(line, parse_constant=refuse) for line in out.getvalue().splitlines()]
+    assert [e["event"] for e in read] == [e["event"] for e in events]
+    assert read[2]["metrics"]["train_loss"] == "nan"
+    assert read[-1] == events[-1]
+
+
+def test_non_finite_strings_are_those_of_records() -> None:
+    from trainer_app.cli.screen import plain
+
+    assert plain({"a": [float("inf"), -float("inf")]}) == {"a": ["inf", "-inf"]}
+
+
+class Gone(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_a_reader_that_goes_away_ends_the_screen_but_not_the_run() -> None:
+    screen = PlainScreen(View(task="tune", run="r"), Gone(), io.StringIO())
+    for event in fake_driver.sweep():
+        screen.emit(event)
+    screen.close()
+    assert screen.view.end is not None
+
+
+def test_pipes_get_lines_and_dumb_terminals_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    view = View(task="tune", run="r")
+    assert type(open_screen(view, io.StringIO(), io.StringIO(), as_json=False)) is PlainScreen
+    monkeypatch.setenv("TERM", "dumb")
+    assert type(open_screen(view, Terminal(), io.StringIO(), as_json=False)) is PlainScreen
+    monkeypatch.setenv("TERM", "xterm")
+    assert type(open_screen(view, Terminal(), io.StringIO(), as_json=True)) is JsonScreen
+
+
+@pytest.mark.parametrize("width", [200, 100, 80, 60, 40, 30])
+def test_the_closing_table_says_for_each_trial_when_and_why_it_ended(width: int) -> None:
+    view = view_of(fake_driver.sweep())
+    lines = drawn(*live.closing(view, width), width=width)
+    assert max(map(len, lines)) <= width
+    squeezed = re.sub(r"\s+", "", "".join(lines))
+    for i, epoch in enumerate(["1/5", "1/5", "5/5"]):
+        assert f"t{i:05d}" in squeezed
+        assert epoch in squeezed
+    # Columns interleave wrapped texts: look for the words.
+    assert squeezed.count("stopped") == 2
+    assert squeezed.count("below") == 2
+    assert squeezed.count("max_t") == 1
+    assert squeezed.count("batch_size=32") == 3
+
+
+def test_the_last_words_name_the_best_its_test_score_and_where_things_lie() -> None:
+    words = dict(view_of(fake_driver.sweep()).closing())
+    assert words["end"] == "mnist-1 succeeded in 34.2s: 1 finished, 2 stopped"
+    assert words["best"] == "t00002 val_accuracy=0.975 at epoch 5: lr=0.003 batch_size=32"
+    assert words["test"] == "test_accuracy=0.9667"
+    assert words["checkpoint"] == fake_driver.CHECKPOINT
+    assert words["log"] == "/l/mnist-1.log"
+    assert words["results"] == "trainer results runs/mnist-1"
+
+
+def test_the_live_table_fits_the_terminal_with_1000_trials() -> None:
+    view = view_of(fake_driver.sweep(1000)[:-2])
+    for i in (998, 999):
+        view.apply({"event": "epoch", "trial": f"t00{i}", "epoch": 1, "metrics": {"val_accuracy": 0.1}, "elapsed": 2.0})
+    for width in (120, 80, 40):
+        lines = drawn(live.live_trials(view, width, 24), width=width)
+        assert len(lines) <= 24 - 4
+        assert max(map(len, lines)) <= width
+        assert any(line.startswith("t00998  running") for line in lines)
+        assert any(line.startswith("t00997  stopped") for line in lines)  # the best of those that ended
+        assert not any(line.startswith("t00000") for line in lines)  # the worst
+    assert view.counts_text() == "2 running, 998 stopped"
+
+
+def test_many_running_trials_leave_room_for_the_best() -> None:
+    events = [{"event": "trial", "trial": f"t{i:05d}", "state": "running", "params": {}} for i in range(50)]
+    view = view_of([fake_driver.begin(100), *fake_driver.trial(99, 5, 0.9, ""), *events])
+    lines = drawn(live.live_trials(view, 80, 24), width=80)
+    assert len(lines) <= 20
+    assert lines[-1].startswith("t00099  finished")
+
+
+def test_best_follows_the_mode_and_puts_nan_last() -> None:
+    view = View(task="tune", run="r", metric="loss", mode="min")
+    for i, value in enumerate([0.5, float("nan"), 0.1, None]):
+        view.apply({"event": "trial", "trial": f"t{i}", "state": "finished", "metric": value})
+    assert [row.trial for row in view.best(4, ended=True)] == ["t2", "t0", "t1", "t3"]
+
+
+def test_a_retried_trial_goes_back_to_the_epoch_it_went_on_from() -> None:
+    view = view_of([{"event": "epoch", "trial": "t0", "epoch": e, "metrics": {}} for e in (0, 1, 2, 1)])
+    assert view.rows["t0"].epochs == 2
+
+
+@pytest.mark.parametrize("width", [120, 80, 40])
+def test_epochs_of_a_train_run_show_the_deciding_metric_first(width: int) -> None:
+    view = view_of(fake_driver.training(), "train")
+    header, *rows = drawn(live.live_epochs(view, width, 24), width=width)
+    assert header.split()[:3] == ["epoch", "step", "val_accuracy"]
+    assert ("train_loss" in header) == (width >= 80)
+    assert "train_loss_step" not in header
+    assert [row.split()[:3] for row in rows] == [["1/3", "45", "0.9"], ["2/3", "90", "0.91"], ["3/3", "135", "0.92"]]
+
+
+def test_a_long_train_run_shows_its_last_epochs() -> None:
+    view = view_of(fake_driver.training(500), "train")
+    lines = drawn(live.live_epochs(view, 80, 24), width=80)
+    assert len(lines) <= 20
+    assert lines[-1].startswith("500/500")
+    assert "the last 15 of 500 epochs" in "\n".join(drawn(*live.closing(view, 80), width=80))
+
+
+def test_metric_names_with_markup_and_slashes_are_shown_as_they_are() -> None:
+    event = {"event": "epoch", "trial": None, "epoch": 0, "metrics": {"val/acc[red]": 0.5}}
+    assert "val/acc[red]" in drawn(live.live_epochs(view_of([event], "train"), 80, 24), width=80)[0]
+
+
+def test_short_names_are_the_shortest_that_tell_keys_apart() -> None:
+    keys = ["model.init_args.lr", "data.init_args.batch_size", "optimizer.init_args.lr", "lr"]
+    assert text.short_names(keys) == {
+        "model.init_args.lr": "model.init_args.lr",
+        "data.init_args.batch_size": "batch_size",
+        "optimizer.init_args.lr": "optimizer.init_args.lr",
+        "lr": "lr",
+    }
+    assert text.short_names(["model.a.lr", "model.b.lr"]) == {"model.a.lr": "a.lr", "model.b.lr": "b.lr"}
+
+
+@pytest.mark.parametrize(
+    "value, shown", [(4.24, "4.2s"), (200.0, "3m20s"), (7500, "2h05m"), (371000, "4d07h"), (None, "-"), (59.99, "1m00s")]
+)
+def test_durations(value: Any, shown: str) -> None:
+    assert text.seconds(value) == shown
+
+
+def test_a_runs_uri_keeps_the_query_of_its_storage() -> None:
+    assert text.run_uri("s3://b/p/?region=eu", "mnist-1") == "s3://b/p/mnist-1?region=eu"
+    view = view_of([{**fake_driver.sweep()[-1], "uri": "s3://b/p?region=eu"}])
+    assert dict(view.closing())["results"] == "trainer results 's3://b/p/mnist-1?region=eu'"

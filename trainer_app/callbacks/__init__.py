@@ -1,0 +1,1 @@
+"""Lightning callbacks: what a run adds to the user's own Trainer."""

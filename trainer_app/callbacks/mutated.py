@@ -1,0 +1,54 @@
+"""After a PBT exploit: the cloned checkpoint brings the old learning rate back; set the mutated values again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.core.optimizer import _init_optimizers_and_lr_schedulers
+
+
+class ConfiguredOptimizers(Callback):
+    """Once, after the optimizers' states were restored, take every hyperparameter from the module's configuration.
+
+    A learning rate under a scheduler keeps its place in the schedule: it is scaled by new base rate / old base rate.
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.done:
+            return
+        self.done = True
+        fresh, _ = _init_optimizers_and_lr_schedulers(pl_module)
+        for restored, configured in zip(trainer.optimizers, fresh, strict=True):
+            for group, new in zip(restored.param_groups, configured.param_groups, strict=True):
+                apply(group, new)
+        for config in trainer.lr_scheduler_configs:
+            rebase(config.scheduler)
+
+
+def apply(group: dict[str, Any], new: dict[str, Any]) -> None:
+    """Copy the hyperparameters of `new` into `group`, scaling a scheduled rate to its new base."""
+    base = new.get("initial_lr", new["lr"])
+    if "initial_lr" in group and group["initial_lr"]:
+        rate = group["lr"] * base / group["initial_lr"]
+        group["initial_lr"] = base
+    else:
+        rate = base
+    for key, value in new.items():
+        if key not in ("params", "lr", "initial_lr"):
+            group[key] = value
+    group["lr"] = rate
+
+
+def rebase(scheduler: Any) -> None:
+    """Make a scheduler (and those inside it) start from its optimizer's new base rates."""
+    for inner in getattr(scheduler, "_schedulers", ()):
+        rebase(inner)
+    if hasattr(scheduler, "base_lrs"):
+        groups = scheduler.optimizer.param_groups
+        scheduler.base_lrs = [group["initial_lr"] for group in groups]
+        scheduler._last_lr = [group["lr"] for group in groups]

@@ -1,0 +1,32 @@
+"""What is written, verified and chosen on resume.
+
+A checkpoint is committed when its manifest is in storage: the payload goes first, the manifest last and atomically.
+Readers never look at a payload without a manifest, and never load one whose size or SHA-256 differs from it.
+"""
+
+from trainer_app.checkpoint.commit import (
+    MANIFEST,
+    PAYLOAD,
+    Commit,
+    Manifest,
+    Rejected,
+    commits,
+    fetch,
+    newest_intact,
+    write,
+)
+from trainer_app.checkpoint.retention import retain, to_delete
+
+__all__ = [
+    "MANIFEST",
+    "PAYLOAD",
+    "Commit",
+    "Manifest",
+    "Rejected",
+    "commits",
+    "fetch",
+    "newest_intact",
+    "retain",
+    "to_delete",
+    "write",
+]

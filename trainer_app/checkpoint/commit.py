@@ -1,0 +1,169 @@
+"""Commits: a payload and the manifest that makes it count."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from trainer_app.errors import NotFound, TrainerError
+from trainer_app.records import from_json, to_json
+from trainer_app.storage import Store
+
+MANIFEST = "manifest.json"
+PAYLOAD = "checkpoint.ckpt"
+
+
+class Rejected(TrainerError):
+    """A commit that does not verify; the message names the object and the reason."""
+
+
+class Object(BaseModel):
+    """One payload object. size in bytes; sha256 in hex."""
+
+    size: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """What a commit holds. `epoch` counts finished epochs, `step` optimizer steps, `time` is unix seconds."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    epoch: int
+    step: int
+    attempt: int
+    world_size: int
+    time: float
+    metrics: dict[str, float] = {}
+    versions: dict[str, str] = {}
+    objects: dict[str, Object] = {}
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A checkpoint whose manifest is in storage. `name` sorts by (epoch, step, attempt)."""
+
+    name: str
+    manifest: Manifest
+    store: Store
+
+    @property
+    def uri(self) -> str:
+        return self.store.child(self.name).uri
+
+
+def commit_name(epoch: int, step: int, attempt: int) -> str:
+    """The key of a commit; the attempt in it keeps two attempts at one epoch apart."""
+    return f"e{epoch:06d}-s{step:09d}-a{attempt:04d}"
+
+
+def write(store: Store, payload: Path, manifest: Manifest) -> Commit:
+    """Upload `payload`, then the manifest with its size and SHA-256.
+
+    Args:
+        store: the unit's `checkpoints` store.
+        payload: local file, a plain Lightning checkpoint.
+
+    Raises:
+        StorageError: nothing is committed then; a payload without a manifest may remain and is ignored by readers.
+    """
+    name = commit_name(manifest.epoch, manifest.step, manifest.attempt)
+    described = manifest.model_copy(update={"objects": {PAYLOAD: describe(payload)}})
+    folder = store.child(name)
+    folder.put_file(PAYLOAD, payload)
+    folder.put(MANIFEST, to_json(described.model_dump()))
+    return Commit(name, described, store)
+
+
+def describe(path: Path) -> Object:
+    """Size and SHA-256 of a file, read in 1 MiB pieces."""
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb") as f:
+        while piece := f.read(1 << 20):
+            digest.update(piece)
+            size += len(piece)
+    return Object(size=size, sha256=digest.hexdigest())
+
+
+def commits(store: Store, *, reject: Callable[[str, str], None] | None = None) -> list[Commit]:
+    """All commits of a unit, oldest first. `reject(name, reason)` is told of manifests that can't be read."""
+    found = []
+    for name in sorted(store.names()):
+        try:
+            found.append(read(store, name))
+        except NotFound:
+            continue  # a payload whose manifest was never written: not a commit
+        except Rejected as e:
+            if reject:
+                reject(name, str(e))
+    return found
+
+
+def read(store: Store, name: str) -> Commit:
+    """One commit by name.
+
+    Raises:
+        NotFound: there is no manifest.
+        Rejected: the manifest is damaged.
+    """
+    raw = store.child(name).get(MANIFEST)
+    try:
+        return Commit(name, Manifest.model_validate(from_json(raw)), store)
+    except (ValueError, ValidationError) as e:
+        raise Rejected(f"{store.child(name).uri}/{MANIFEST} is damaged: {str(e).splitlines()[0]}") from e
+
+
+def fetch(commit: Commit, folder: Path) -> Path:
+    """Download and verify a commit's payload.
+
+    Returns:
+        the local path of the Lightning checkpoint, inside `folder`.
+
+    Raises:
+        Rejected: the payload is missing, or its size or SHA-256 differs from the manifest.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if PAYLOAD not in commit.manifest.objects:
+        raise Rejected(f"{commit.uri}/{MANIFEST} lists no {PAYLOAD}")
+    for key, wanted in commit.manifest.objects.items():
+        path = folder / key
+        try:
+            commit.store.child(commit.name).get_file(key, path)
+        except NotFound as e:
+            raise Rejected(f"{commit.uri}/{key} is missing") from e
+        got = describe(path)
+        if got != wanted:
+            path.unlink()
+            raise Rejected(
+                f"{commit.uri}/{key} does not match its manifest: {got.size} bytes, SHA-256 {got.sha256[:12]}, "
+                f"expected {wanted.size} bytes, {wanted.sha256[:12]}"
+            )
+    return folder / PAYLOAD
+
+
+def newest_intact(
+    store: Store, folder: Path, *, reject: Callable[[str, str], None] | None = None
+) -> tuple[Commit, Path] | None:
+    """The newest commit that verifies, downloaded into `folder`; None if there is none.
+
+    Each rejected commit is named to `reject(name, reason)`, and the next older one is tried.
+    """
+    for name in _newest_first(store):
+        try:
+            commit = read(store, name)
+            return commit, fetch(commit, folder)
+        except NotFound:
+            continue  # payload without a manifest: the writer was stopped before it committed
+        except Rejected as e:
+            if reject:
+                reject(name, str(e))
+    return None
+
+
+def _newest_first(store: Store) -> Iterator[str]:
+    return iter(sorted(store.names(), reverse=True))

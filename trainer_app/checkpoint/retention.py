@@ -1,0 +1,43 @@
+"""Which commits stay: the best by a metric, and always the newest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from trainer_app.checkpoint.commit import MANIFEST, Commit
+
+
+def to_delete(commits: Sequence[Commit], *, keep: int | None, monitor: str | None, mode: str | None) -> list[Commit]:
+    """The commits beyond `keep`: the worst by `monitor` (the oldest without one), never the newest.
+
+    The same policy as Ray's CheckpointConfig(num_to_keep, checkpoint_score_attribute, checkpoint_score_order): the
+    newest is kept beside the `keep` best, since it is where a resume goes on. A commit whose metric is missing or
+    NaN counts as the worst.
+    """
+    if keep is None or len(commits) <= keep:
+        return []
+    ordered = sorted(commits, key=lambda c: c.name)
+    newest = ordered[-1]
+
+    def badness(commit: Commit) -> float:
+        value = commit.manifest.metrics.get(monitor, math.nan) if monitor else 0.0
+        return math.inf if math.isnan(value) else value if mode == "min" else -value
+
+    # sorted is stable: of equals the earliest is the better one by a metric, the latest without one
+    best = sorted(ordered if monitor else ordered[::-1], key=badness)[:keep]
+    return [c for c in ordered if c not in best and c is not newest]
+
+
+def retain(commits: Sequence[Commit], *, keep: int | None, monitor: str | None, mode: str | None) -> list[Commit]:
+    """Delete what `to_delete` names, manifest first, so that a half-deleted commit never counts.
+
+    Returns:
+        the commits that stay.
+    """
+    gone = to_delete(commits, keep=keep, monitor=monitor, mode=mode)
+    for commit in gone:
+        folder = commit.store.child(commit.name)
+        folder.delete(MANIFEST)
+        folder.delete_prefix("")
+    return [c for c in commits if c not in gone]

@@ -1,0 +1,126 @@
+"""What `trainer train|tune` was asked for: files, overrides, the run's name, and the configuration they make."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from trainer_app.errors import ConfigError, InputError, Problem
+
+if TYPE_CHECKING:
+    from trainer_app.config import RunConfig
+
+# Kubernetes' limit is 63; operators append to the name of a RayJob, and refuse more than 47.
+NAME_MAX: Final = 44
+_DNS_1035: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_OVERRIDE: Final = re.compile(r"[^/\\=]+=")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The words of the command line, unchecked."""
+
+    task: str
+    items: Sequence[str] = ()
+    name: str | None = None
+    resume: str | None = None
+    storage: str | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can start."""
+
+    config: RunConfig
+    name: str
+    resume: bool
+
+
+def split(items: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(files, overrides): an override has a `=` before any `/`, so a file named a=b.yaml is given as ./a=b.yaml."""
+    overrides = [item for item in items if _OVERRIDE.match(item)]
+    return [item for item in items if not _OVERRIDE.match(item)], overrides
+
+
+def check_name(name: str, where: str) -> str:
+    """The name, if Kubernetes and every storage can use it.
+
+    Args:
+        where: what gave it, for the message.
+
+    Raises:
+        InputError: not DNS-1035, or longer than 44.
+    """
+    if len(name) > NAME_MAX:
+        raise InputError(f"{where}: {name!r} has {len(name)} characters; at most {NAME_MAX}")
+    if not _DNS_1035.fullmatch(name):
+        raise InputError(f"{where}: {name!r} is no run name; a-z, 0-9 and '-', a letter first and no '-' at the end")
+    return name
+
+
+def default_name(base: str, now: datetime | None = None) -> str:
+    """`<base>-<UTC yymmddhhmmss>`; what a run name can't hold becomes '-', and a long base is cut."""
+    stamp = f"{now or datetime.now(UTC):%y%m%d%H%M%S}"
+    slug = re.sub(r"[^a-z0-9]+", "-", base.lower()).strip("-")
+    slug = slug if slug[:1].isalpha() else f"run-{slug}"
+    return f"{slug[: NAME_MAX - len(stamp) - 1].strip('-')}-{stamp}"
+
+
+def prepare(asked: Asked, env: Mapping[str, str] | None = None) -> Prepared:
+    """Check everything that can be checked without starting anything. A storage is read only to resume without files.
+
+    The command line goes before the environment, which goes before the run file.
+
+    Raises:
+        ConfigError: the run file's problems, all of them.
+        InputError: names, missing files; NotFound: no such run to resume.
+    """
+    env = os.environ if env is None else env
+    files, overrides = split(asked.items)
+    storage = asked.storage or _given(overrides) or env.get("TRAINER_STORAGE_URI")
+    if storage:
+        overrides.append(f"storage.uri={json.dumps(storage)}")
+    name, resume = _name(asked, env)
+    config = _config(files, overrides, storage, resume)
+    if asked.task == "tune" and config.tune is None:
+        wanted = "write a block with metric, mode and space, or use `trainer train`"
+        raise ConfigError([Problem("tune", "is missing", allowed=wanted)])
+    return Prepared(config, name or default_name(config.name or asked.task), bool(resume))
+
+
+def _given(overrides: Sequence[str]) -> str | None:
+    values = [item.partition("=")[2] for item in overrides if item.startswith("storage.uri=")]
+    return values[-1].strip("\"'") if values else None
+
+
+def _name(asked: Asked, env: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """(the run's name if it is fixed, the run to resume)."""
+    if asked.resume and asked.name and asked.resume != asked.name:
+        raise InputError(f"--resume {asked.resume} and --name {asked.name} differ: a resumed run keeps its name")
+    if asked.resume:
+        return check_name(asked.resume, "--resume"), asked.resume
+    if asked.name:
+        return check_name(asked.name, "--name"), None
+    given = env.get("TRAINER_RUN")
+    return (check_name(given, "TRAINER_RUN") if given else None), None
+
+
+def _config(files: list[str], overrides: list[str], storage: str | None, resume: str | None) -> RunConfig:
+    from trainer_app import config
+
+    if files:
+        return config.load(files, overrides)
+    if not resume:
+        raise InputError("no run file: name one or more, or --resume RUN")
+    from trainer_app.records import RunFolder
+    from trainer_app.storage import open_store
+
+    uri = storage or "runs"
+    text = RunFolder.open(open_store(uri), resume).config_text()
+    # Where it was found, not where it was written: folders move, and relative ones depend on where one stands.
+    return config.loads(text, file=f"{resume}/run.yaml", overrides=[*overrides, f"storage.uri={json.dumps(uri)}"])

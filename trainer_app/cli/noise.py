@@ -1,0 +1,129 @@
+"""Keep the screen for us: what Lightning, Ray, their child processes and `warnings` print goes to a log file.
+
+Redirected are the file descriptors 1 and 2 themselves, for C++ code and child processes never ask `sys.stdout`.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from trainer_app.errors import InputError
+
+
+@dataclass(frozen=True)
+class Real:
+    """The output and error streams that the command was started with. No child process inherits them."""
+
+    out: TextIO
+    err: TextIO
+
+
+def default_log(run: str) -> Path:
+    """`<tmp>/trainer-<uid>/<run>.log`.
+
+    Not in the run's folder: that must not exist before the run is created there, and a storage may be S3.
+    The folder is the user's own with mode 0700, for logs may show what a program prints of its data.
+    """
+    folder = Path(tempfile.gettempdir()) / f"trainer-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        info = folder.lstat()
+        ours = stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o022
+    except FileExistsError:
+        ours = False
+    if not ours:  # somebody else made it, maybe as a link to elsewhere
+        folder = Path(tempfile.mkdtemp(prefix=f"trainer-{os.getuid()}-"))
+    return folder / f"{run}.log"
+
+
+@contextmanager
+def to_log(path: Path | None) -> Iterator[Real]:
+    """Send everything printed meanwhile to `path` (appended), and hand out the real streams.
+
+    Args:
+        path: the log; None keeps stderr where it is and sends stdout's noise there too.
+
+    Raises:
+        InputError: the log can't be written.
+    """
+    log = _open_log(path) if path else os.dup(2)
+    _flush()
+    saved, streams = (_dup(1), _dup(2)), (sys.stdout, sys.stderr)
+    real = Real(_stream(os.dup(saved[0])), _stream(os.dup(saved[1])))
+    try:
+        for fd in (1, 2):
+            os.dup2(log, fd)
+        sys.stdout, sys.stderr = _stream(1, closefd=False), _stream(2, closefd=False)
+        with _logging_to(sys.stderr):
+            yield real
+    finally:
+        _flush()
+        sys.stdout, sys.stderr = streams
+        for fd, original in zip((1, 2), saved, strict=True):
+            os.dup2(original, fd)
+            os.close(original)
+        os.close(log)
+        for stream in (real.out, real.err):
+            _close(stream)
+
+
+def _open_log(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    except OSError as e:
+        raise InputError(f"--log {path}: can't be written: {e.strerror}; name a file that can, or - for stderr") from e
+
+
+def _dup(fd: int) -> int:
+    """A copy that children don't inherit: a pipe's reader must see its end when we end, not when Ray's daemons do."""
+    try:
+        return os.dup(fd)
+    except OSError:  # started with this descriptor closed
+        return os.open(os.devnull, os.O_WRONLY)
+
+
+def _stream(fd: int, *, closefd: bool = True) -> TextIO:
+    raw = io.BufferedWriter(io.FileIO(fd, "w", closefd=closefd))
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        if stream is not None and not stream.closed:
+            _answer_closed(stream.flush)
+
+
+def _close(stream: TextIO) -> None:
+    _answer_closed(stream.close)
+
+
+def _answer_closed(write: Callable[[], object]) -> None:
+    """Reader or terminal gone: nobody is there to be told, and the run's result is in its storage."""
+    try:
+        write()
+    except OSError as e:
+        logging.getLogger(__name__).debug("output is closed: %s", e)
+
+
+@contextmanager
+def _logging_to(stream: TextIO) -> Iterator[None]:
+    root, handler = logging.getLogger(), logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root.addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.removeHandler(handler)

@@ -1,0 +1,157 @@
+"""`trainer results`: a run's trials, metrics and best checkpoint, from storage alone."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trainer_app.cli.tables import show_facts, show_table, width
+from trainer_app.cli.text import number, one_line, ordered_metrics, pairs, seconds, short_names
+from trainer_app.errors import NotFound
+
+if TYPE_CHECKING:
+    from trainer_app.results import RunResults, UnitResults
+
+Run = Annotated[
+    str | None,
+    typer.Argument(metavar="[RUN]", help="A run's name, or a path or URI with a slash in it; the newest if left out."),
+]
+Storage = Annotated[str | None, typer.Option(metavar="URI", help="Where runs are [TRAINER_STORAGE_URI, or runs].")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document with everything, and nothing else, on stdout.")]
+Trial = Annotated[str | None, typer.Option(metavar="TRIAL", help="This trial's epochs and checkpoints.")]
+
+
+def results(run: Run = None, storage: Storage = None, json: Json = False, trial: Trial = None) -> None:
+    """Show a run: trials, metrics, the best checkpoint. Needs neither Ray nor torch."""
+    from trainer_app.records import to_json
+    from trainer_app.results import document, find, load, newest
+
+    uri, name = find(run, storage)
+    found = load(uri, name or newest(uri))
+    unit = _unit(found, trial)
+    if json:
+        print(to_json(document(found, trial=trial)).decode())
+        return
+    show_facts(_facts(found))
+    if trial is None and found.trials:
+        print()
+        show_table(*_trials(found), right=("epochs", found.record.metric or ""))
+    if unit and unit.history:
+        _show_epochs(found, unit)
+    if unit and unit.checkpoints:
+        print()
+        rows = [[str(c.epochs), str(c.step), _metric(found, c.metrics), c.uri] for c in unit.checkpoints]
+        show_table(["epoch", "step", found.record.metric or "metric", "checkpoint"], rows, right=("epoch", "step"))
+    for problem in found.problems:
+        print(f"warning: {one_line(problem)}", file=sys.stderr)
+
+
+def state_text(state: str, quiet: float | None) -> str:
+    """`running? (nothing new for 3h05m)` if a run that says it is running has been quiet for long."""
+    return state if quiet is None else f"{state}? (nothing new for {seconds(quiet)})"
+
+
+def when(unix: float | None) -> str:
+    """Local time, to the second."""
+    return datetime.fromtimestamp(unix).strftime("%Y-%m-%d %H:%M:%S") if unix else "-"
+
+
+def of(done: int | None, target: int | None, what: str = "") -> str:
+    """3/5 epochs"""
+    count = f"{'-' if done is None else done}{f'/{target}' if target and target > 0 else ''}"
+    return f"{count} {what}".strip()
+
+
+def _unit(found: RunResults, trial: str | None) -> UnitResults | None:
+    """Whose epochs are shown: the asked trial's, or the train run's own."""
+    from trainer_app.records.names import hint
+
+    unit = next((unit for unit in found.units if unit.trial == trial), None)
+    if trial is not None and unit is None:
+        names = [unit.trial for unit in found.trials if unit.trial]
+        raise NotFound(f"run {found.record.name!r} has no trial {trial!r}; {hint(trial, names, what='trials')}")
+    return unit
+
+
+def _facts(found: RunResults) -> list[tuple[str, str]]:
+    record = found.record
+    target, what = (record.num_samples, "trials") if record.task == "tune" else (record.epochs, "epochs")
+    again = f", attempt {record.attempt}" if record.attempt > 1 else ""
+    facts = [
+        ("run", f"{record.name}: {record.task}, {of(found.done, target, what)}{again}"),
+        ("state", state_text(record.state, found.quiet(time.time()))),
+        ("created", when(record.created)),
+        ("storage", found.uri),
+    ]
+    if record.error:
+        facts.append(("error", record.error))
+    if best := found.best:
+        trial = f"{best.trial} " if best.trial else ""
+        params = f": {pairs(best.params)}" if best.params else ""
+        facts.append(("best", f"{trial}{record.metric}={number(best.value)} at epoch {best.epoch + 1}{params}"))
+    elif record.metric:
+        facts.append(("best", f"no value of {record.metric} yet"))
+    if checkpoint := found.checkpoint:
+        trial = f"{checkpoint.trial}, " if checkpoint.trial else ""
+        value = _metric(found, checkpoint.metrics)
+        metric = f", {record.metric}={value}" if value else ""
+        facts.append(("checkpoint", f"{checkpoint.uri} ({trial}epoch {checkpoint.epochs}{metric})"))
+    else:
+        facts.append(("checkpoint", "none is committed yet"))
+    return facts
+
+
+def _metric(found: RunResults, metrics: dict[str, float]) -> str:
+    """The run's metric among these; "" if there is none."""
+    name = found.record.metric
+    return number(metrics[name]) if name is not None and name in metrics else ""
+
+
+def _trials(found: RunResults) -> tuple[list[str], list[list[str]]]:
+    names = short_names(key for unit in found.trials for key in unit.params)
+    headers = ["trial", "state", "epochs", found.record.metric or "metric", *names.values(), "reason"]
+    rows = []
+    for unit in found.trials:
+        state, why = (unit.record.state, unit.record.reason) if unit.record else ("running", "")
+        if unit.record and unit.record.error and unit.record.error not in why:
+            why = f"{why}: {unit.record.error}" if why else unit.record.error
+        value = number(unit.best.value) if unit.best else ""
+        params = [number(unit.params[key], 6) if key in unit.params else "" for key in names]
+        rows.append([unit.trial or "", state, of(unit.epochs, found.record.epochs), value, *params, why])
+    return headers, rows
+
+
+def _show_epochs(found: RunResults, unit: UnitResults) -> None:
+    merged = {name: 0.0 for line in unit.history for name in line["metrics"]}
+    names, hidden = _fitting(list(ordered_metrics(merged, found.record.metric)))
+    rows = [
+        [
+            of(line["epoch"] + 1, found.record.epochs),
+            str(line["step"]),
+            *(number(line["metrics"][name]) if name in line["metrics"] else "" for name in names),
+            seconds(line["elapsed"]),
+        ]
+        for line in unit.history
+    ]
+    headers = ["epoch", "step", *names, "elapsed"]
+    print()
+    show_table(headers, rows, right=headers)
+    if hidden:
+        print(f"no room for {', '.join(hidden)}: widen the terminal, or use --json")
+
+
+def _fitting(names: list[str]) -> tuple[list[str], list[str]]:
+    """(metrics that fit the terminal beside epoch, step and elapsed; those that don't)."""
+    room = width()
+    if room is None:
+        return names, []
+    room -= 30
+    for count, name in enumerate(names):
+        room -= max(len(name), 9) + 2
+        if room < 0 and count:
+            return names[:count], names[count:]
+    return names, []

@@ -1,0 +1,176 @@
+"""`trainer train` and `trainer tune`: from words to a driver that runs, with a screen, a log and a clean end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from trainer_app.cli import arguments, interrupt, noise
+from trainer_app.cli.screen import Screen, open_screen, write_now
+from trainer_app.cli.text import command, error_text, one_line
+from trainer_app.cli.view import View
+from trainer_app.cluster import prepare_environment
+from trainer_app.errors import Interrupted, TrainerError
+
+_log = logging.getLogger(__name__)
+_SHOW_CURSOR: Final = "\x1b[?25h"
+
+Items = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="FILE... [KEY=VALUE...]", help="Run files, merged in order, and overrides."),
+]
+Name = Annotated[str | None, typer.Option(metavar="RUN", help="The run's name [default: <name>-<UTC time>].")]
+Resume = Annotated[str | None, typer.Option(metavar="RUN", help="Go on with this run; FILE may be left out.")]
+Storage = Annotated[str | None, typer.Option(metavar="URI", help="Short for storage.uri=URI.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, and nothing else, on stdout.")]
+Log = Annotated[str | None, typer.Option(metavar="FILE", help="Where Ray's and Lightning's output goes; - for stderr.")]
+Test = Annotated[bool, typer.Option("--test", help="At the end, score the best checkpoint on the test split.")]
+
+
+def train(
+    items: Items = None,
+    name: Name = None,
+    resume: Resume = None,
+    storage: Storage = None,
+    json: Json = False,
+    log: Log = None,
+    test: Test = False,
+) -> int:
+    """Train the model of a run file, on this machine or on the Ray cluster that RAY_ADDRESS names."""
+    return start(arguments.Asked("train", items or (), name, resume, storage), as_json=json, log=log, test=test)
+
+
+def tune(
+    items: Items = None,
+    name: Name = None,
+    resume: Resume = None,
+    storage: Storage = None,
+    json: Json = False,
+    log: Log = None,
+    test: Test = False,
+) -> int:
+    """Search the space of a run file for its best trial, on this machine or on the cluster that RAY_ADDRESS names."""
+    return start(arguments.Asked("tune", items or (), name, resume, storage), as_json=json, log=log, test=test)
+
+
+def start(asked: arguments.Asked, *, as_json: bool, log: str | None, test: bool) -> int:
+    """Check what was asked for, then run it.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        InputError: bad input, nothing was started. TrainerError: the `[train]` extra is missing.
+    """
+    prepared = arguments.prepare(asked)
+    _need_extra()
+    path = None if log == "-" else Path(log).absolute() if log else noise.default_log(prepared.name)
+    with noise.to_log(path) as real:
+        view = _view(asked.task, prepared, str(path) if path else None)
+        return Session(asked.task, prepared, view, real, as_json=as_json, test=test).run()
+
+
+def _need_extra() -> None:
+    missing = [name for name in ("torch", "lightning", "ray") if find_spec(name) is None]
+    if missing:
+        what = ", ".join(missing)
+        raise TrainerError(f"{what} not installed; runs need the train extra: pip install 'trainer-app[train]'")
+
+
+def _view(task: str, prepared: arguments.Prepared, log: str | None) -> View:
+    config = prepared.config
+    decides = config.tune if task == "tune" and config.tune else None
+    metric = decides.metric if decides else config.checkpoint.monitor
+    mode = decides.mode if decides else config.checkpoint.mode
+    return View(task=task, run=prepared.name, uri=config.storage.uri, log=log, metric=metric, mode=mode)
+
+
+@dataclass
+class Session:
+    """One driver under a screen. `run` ends with an exit code, whatever the driver does."""
+
+    task: str
+    prepared: arguments.Prepared
+    view: View
+    real: noise.Real
+    as_json: bool
+    test: bool
+
+    def run(self) -> int:
+        """Run the driver, show its events, and say how it ended."""
+        screen = open_screen(self.view, self.real.out, self.real.err, as_json=self.as_json)
+        interrupts = interrupt.Interrupts(screen.say, self._kill)
+        started = time.monotonic()
+        with interrupt.installed(interrupts):
+            try:
+                code, words = self._drive(screen, interrupts)
+            finally:
+                self._last_event(screen, time.monotonic() - started, interrupted=interrupts.requested)
+                screen.close()
+        self._tell(words, code)
+        return code
+
+    def _drive(self, screen: Screen, interrupts: interrupt.Interrupts) -> tuple[int, str]:
+        """(exit code, what to say on stderr)."""
+        try:
+            code = self._driver()(screen.emit)
+        except (KeyboardInterrupt, Interrupted):
+            return interrupt.INTERRUPTED, ""
+        except TrainerError as e:
+            _log.exception("%s failed", self.task)
+            if interrupts.requested:
+                return interrupt.INTERRUPTED, ""
+            return e.exit_code, self._with_traceback(error_text(e))
+        except Exception as e:  # noqa: BLE001 - the last place that can say where the traceback is
+            _log.exception("internal error")
+            if interrupts.requested:  # an end in the middle of something: the log has it
+                return interrupt.INTERRUPTED, ""
+            what = one_line(f"{type(e).__name__}: {e}")
+            return 1, self._with_traceback(f"internal error: {what}; see {self.view.log or 'above'}")
+        return (interrupt.INTERRUPTED if code and interrupts.requested else code), ""
+
+    def _driver(self) -> Callable[[Callable[[dict[str, Any]], None]], int]:
+        """Torch, Lightning and Ray are imported here: 5 to 10 s when the disk is cold."""
+        prepare_environment()  # Ray reads it when it is imported
+        run = import_module(f"trainer_app.{self.task}").run
+        given = self.prepared
+        more = {"test": True} if self.test else {}
+        name, log = given.name, self.view.log
+        return lambda emit: run(given.config, name=name, resume=given.resume, emit=emit, log=log, **more)
+
+    def _last_event(self, screen: Screen, elapsed: float, *, interrupted: bool) -> None:
+        """Readers of events can rely on an `end`, if anything was begun."""
+        if self.view.end is None and self.view.begun:
+            state = "interrupted" if interrupted else "failed"
+            end = {"event": "end", "run": self.view.run, "state": state, "seconds": elapsed, "best": None}
+            screen.emit({**end, "error": None, "uri": self.view.uri})
+
+    def _tell(self, words: str, code: int) -> None:
+        lines = [words] if words else []
+        if code in (1, interrupt.INTERRUPTED) and self.view.begun:
+            storage = self.prepared.config.storage.uri
+            resume = command("trainer", self.task, "--resume", self.view.run, "--storage", storage)
+            lines.append(f"{'interrupted; ' if code == interrupt.INTERRUPTED else ''}go on with: {resume}")
+        elif code == interrupt.INTERRUPTED:
+            lines.append("interrupted before the run began")
+        if lines:
+            write_now(self.real.err, "\n".join(lines) + "\n")
+
+    def _with_traceback(self, text: str) -> str:
+        return f"{traceback.format_exc()}{text}" if os.environ.get("TRAINER_DEBUG") == "1" else text
+
+    def _kill(self) -> None:
+        """Ray's daemons die with their parent (PR_SET_PDEATHSIG), their workers with the daemons."""
+        if self.real.out.isatty():
+            write_now(self.real.out, _SHOW_CURSOR)
+        os._exit(interrupt.INTERRUPTED)

@@ -1,0 +1,161 @@
+"""What a run shows: a live table on a terminal, plain lines in a pipe, JSON lines for machines.
+
+A reader that goes away (`trainer train ... | head`) ends the screen, never the run: hours of training are worth more
+than their output.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any, Protocol, TextIO
+
+from trainer_app.cli.text import number, one_line, ordered_metrics, pairs, seconds
+from trainer_app.cli.view import Event, View
+
+_log = logging.getLogger(__name__)
+
+
+class Screen(Protocol):
+    """Shows events. `emit` may be called from any thread, `say` from a signal handler."""
+
+    view: View
+
+    def emit(self, event: Event) -> None:
+        """Show one event."""
+
+    def say(self, text: str) -> None:
+        """Show a line beside the events."""
+
+    def close(self) -> None:
+        """Show the last words; nothing is shown after it."""
+
+
+def open_screen(view: View, out: TextIO, err: TextIO, *, as_json: bool) -> Screen:
+    """The screen that fits `out`: JSON if asked for, live on a terminal that can move its cursor, else plain lines."""
+    if as_json:
+        return JsonScreen(view, out, err)
+    if out.isatty() and os.environ.get("TERM", "") not in ("", "dumb"):
+        from trainer_app.cli.live import LiveScreen
+
+        return LiveScreen(view, out)
+    return PlainScreen(view, out, err)
+
+
+def write_now(stream: TextIO, text: str) -> None:
+    """Past all buffers and locks, for signal handlers."""
+    try:
+        os.write(stream.fileno(), text.encode())
+    except (OSError, ValueError) as e:  # closed or gone: nobody reads it
+        _log.debug("not shown: %s: %s", text, e)
+
+
+class _Lines:
+    """Lines to a stream that may lose its reader."""
+
+    def __init__(self, view: View, out: TextIO, err: TextIO) -> None:
+        self.view, self._out, self._err = view, out, err
+        self._lock = threading.RLock()
+        self._reader_gone = False
+
+    def say(self, text: str) -> None:
+        write_now(self._err, f"{text}\n")
+
+    def _write(self, *lines: str) -> None:
+        if self._reader_gone or not lines:
+            return
+        try:
+            self._out.write("".join(f"{line}\n" for line in lines))
+            self._out.flush()
+        except OSError as e:
+            self._reader_gone = True
+            _log.warning("the output's reader is gone (%s): the run goes on without a screen", e)
+
+
+class JsonScreen(_Lines):
+    """One event, one line, one JSON object. NaN and infinities are the strings nan, inf and -inf, as in records."""
+
+    def emit(self, event: Event) -> None:
+        with self._lock:
+            self.view.apply(event)
+            self._write(json.dumps(plain(event), allow_nan=False, separators=(",", ":"), default=str))
+
+    def close(self) -> None:
+        """Machines get the events alone."""
+
+
+def plain(value: Any) -> Any:
+    """`value` with non-finite floats as strings, for JSON knows no NaN."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    return [plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+class PlainScreen(_Lines):
+    """One event, one line, without colours or cursor movements; the last words at the end."""
+
+    def emit(self, event: Event) -> None:
+        with self._lock:
+            self.view.apply(event)
+            self._write(*(one_line(line) for line in event_lines(event, self.view)))
+
+    def close(self) -> None:
+        with self._lock:
+            if self.view.end:
+                self._write(*(f"{label:<10} {one_line(text)}" for label, text in self.view.closing()))
+
+
+def event_lines(event: Event, view: View) -> list[str]:
+    """An event as text: one line, but for a run's notes; none for `end`, which the last words tell."""
+    who = f"{event['trial']} " if event.get("trial") else ""
+    match event.get("event"):
+        case "run":
+            return _run_lines(event, view)
+        case "epoch":
+            metrics = pairs(ordered_metrics(event.get("metrics") or {}, view.metric), short=False)
+            return [f"{who}{epoch_text(event, view)} {metrics} {seconds(event.get('elapsed'))}"]
+        case "checkpoint":
+            return [f"{who}checkpoint of {epoch_text(event, view)} {event.get('uri', '')}"]
+        case "trial":
+            return [_trial_line(event, view)]
+        case "retry":
+            return [f"{who}retry: {event.get('reason', '')}"]
+        case "test":
+            metrics = pairs(ordered_metrics(event.get("metrics") or {}), short=False)
+            return [f"test {metrics} checkpoint {event.get('checkpoint', '-')}"]
+        case "end":
+            return []
+        case other:
+            return [f"{other} {pairs({k: v for k, v in event.items() if k != 'event'})}"]
+
+
+def epoch_text(event: Event, view: View) -> str:
+    """Epochs are counted from 0 in events and from 1 for people: `epoch 3/5 step 135`."""
+    if event.get("epoch") is None:
+        return "epoch -"
+    of = f"/{view.target}" if view.target and view.target > 0 else ""
+    step = f" step {event['step']}" if event.get("step") is not None else ""
+    return f"epoch {event['epoch'] + 1}{of}{step}"
+
+
+def _run_lines(event: Event, view: View) -> list[str]:
+    again = f", attempt {view.attempt}" if view.attempt > 1 or event.get("resumed") else ""
+    samples = f", {view.num_samples} trials" if view.num_samples else ""
+    metric = f", {view.mode or 'best'} {view.metric}" if view.metric else ""
+    lines = [f"run {view.run}: {view.task}{samples}{metric}{again}, storage {view.uri}"]
+    return lines + ([f"log {view.log}"] if view.log else []) + [f"note: {note}" for note in view.notes]
+
+
+def _trial_line(event: Event, view: View) -> str:
+    row = view.row(event["trial"])
+    at = f" at epoch {row.epochs}" if row.epochs else ""
+    value = f" {view.metric or 'metric'}={number(row.value)}" if row.value is not None else ""
+    reason = f": {row.reason}" if row.reason else ""
+    elapsed = f" {seconds(row.elapsed)}" if row.elapsed else ""
+    return f"{row.trial} {row.state}{at}{reason}{value}{elapsed} {pairs(row.params)}".rstrip()

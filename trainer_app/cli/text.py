@@ -1,0 +1,93 @@
+"""How values look on screen: short, and the same in the table, in plain lines and in the closing words."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from trainer_app.errors import TrainerError
+
+_CONTROL = re.compile(r"\s+|[\x00-\x1f\x7f-\x9f]+")
+
+
+def one_line(value: Any) -> str:
+    """A text without line breaks and control characters: whatever an error says can't move the cursor."""
+    return _CONTROL.sub(" ", str(value)).strip()
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A float with `digits` significant digits, at most 10 characters for 4; other values as they are."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "-" if value is None else one_line(value)
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.{digits}g}" if math.isfinite(value) else str(value)
+
+
+def seconds(value: Any) -> str:
+    """A duration in at most 7 characters: 4.2s, 3m20s, 2h05m, 4d07h."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return "-"
+    if value < 59.95:  # which would print as 60.0s
+        return f"{value:.1f}s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes}m{rest:02d}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours < 24 else f"{hours // 24}d{hours % 24:02d}h"
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """Each dotted key's shortest ending that no other key has: model.init_args.lr -> lr.
+
+    Args:
+        keys: the keys that are shown side by side.
+    """
+    keys = list(dict.fromkeys(keys))
+    return {key: _shortest(key, keys) for key in keys}
+
+
+def _shortest(key: str, keys: list[str]) -> str:
+    parts = key.split(".")
+    for size in range(1, len(parts)):
+        ending = ".".join(parts[-size:])
+        if not any(other != key and (other == ending or other.endswith(f".{ending}")) for other in keys):
+            return ending
+    return key
+
+
+def pairs(values: Mapping[str, Any], *, short: bool = True, digits: int = 4) -> str:
+    """lr=0.001 layer_1=64"""
+    names = short_names(values) if short else {key: key for key in values}
+    return " ".join(f"{names[key]}={number(value, digits)}" for key, value in values.items())
+
+
+def ordered_metrics(metrics: Mapping[str, Any], first: str | None = None) -> dict[str, Any]:
+    """The metric that decides, then validation, test, training; without values of single steps and epoch counters."""
+
+    def rank(name: str) -> tuple[bool, bool, bool, str]:
+        return (name != first, not name.startswith("val"), not name.startswith("test"), name)
+
+    names = (n for n in metrics if n == first or (not n.endswith("_step") and n not in ("epoch", "step")))
+    return {name: metrics[name] for name in sorted(names, key=rank)}
+
+
+def run_uri(storage: str, run: str) -> str:
+    """Where a run lies: `runs` -> `runs/mnist-1`; the query of an S3 URI stays at its end."""
+    base, mark, query = storage.partition("?")
+    return f"{base.rstrip('/')}/{run}{mark}{query}"
+
+
+def command(*words: str) -> str:
+    """A command to copy into a shell."""
+    return " ".join(shlex.quote(word) for word in words)
+
+
+def error_text(error: TrainerError) -> str:
+    """One line per problem, and what to do next where the error knows it."""
+    remedy = getattr(error, "remedy", None)
+    lines = [f"error: {one_line(line)}" for line in str(error).splitlines() or [type(error).__name__]]
+    return "\n".join(lines + ([f"       {one_line(remedy)}"] if remedy else []))

@@ -1,0 +1,81 @@
+"""`trainer validate`: what a run file says, and everything that is wrong with it, before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trainer_app.cli.arguments import split
+from trainer_app.cli.text import one_line
+
+if TYPE_CHECKING:
+    from trainer_app.config import RunConfig
+
+Items = Annotated[
+    list[str],
+    typer.Argument(metavar="FILE... [KEY=VALUE...]", help="Run files, merged in order, and overrides."),
+]
+Deep = Annotated[bool, typer.Option("--deep", help="Import the code and check init_args against its signatures.")]
+
+
+def validate(items: Items, deep: Deep = False) -> int:
+    """Check a run file; start nothing. Exit code 2 with a line for each problem.
+
+    Raises:
+        ConfigError: all problems of the files at once; with `deep` those of the code where the files have none.
+    """
+    files, overrides = split(items)
+    for line in report(files, overrides, deep=deep):
+        print(line)
+    return 0
+
+
+def report(files: Sequence[str], overrides: Sequence[str] = (), *, deep: bool = False) -> list[str]:
+    """The lines of `trainer validate` for files that are right.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    from trainer_app.config import load
+
+    config = load(files, overrides)
+    if deep:
+        _check_code(config)
+    head = f"{' + '.join(files)}: ok" + (", and so is the code that it names" if deep else "")
+    return [one_line(head), *(f"  {one_line(line)}" for line in _summary(config))]
+
+
+def _check_code(config: RunConfig) -> None:
+    from importlib.util import find_spec
+
+    from trainer_app.errors import TrainerError
+
+    if find_spec("lightning") is None:
+        raise TrainerError("--deep imports Lightning, which is not installed; pip install 'trainer-app[train]'")
+    from trainer_app.components import check
+
+    check(config)
+
+
+def _summary(config: RunConfig) -> Iterator[str]:
+    for name in ("model", "data"):
+        block = getattr(config, name)
+        if block is not None:
+            yield f"{name:9}{block.get('class_path', f'of {config.cli}')}"
+    epochs = "no end of epochs" if config.max_epochs == -1 else _count(config.max_epochs, "epoch")
+    gpu = {True: "with a GPU each", False: "on CPU", "auto": "with a GPU each if there are any"}[config.scaling.use_gpu]
+    yield f"{'train':9}{epochs}, {_count(config.scaling.num_workers, 'worker')} {gpu}"
+    tune = config.tune
+    if tune is not None:
+        trials = _count(tune.num_samples, "sample") if tune.num_samples > 0 else f"{tune.time_budget_s:g} s of trials"
+        what = _count(len(tune.space), "parameter")
+        yield f"{'tune':9}{trials} of {what}, {tune.mode} {tune.metric}, {tune.scheduler.kind}, {tune.searcher.kind}"
+    yield f"{'storage':9}{config.storage.uri}"
+    for note in config.notes:
+        yield f"note: {note}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

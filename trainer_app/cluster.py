@@ -1,0 +1,111 @@
+"""The Ray that a run uses: the cluster named by RAY_ADDRESS, or one of this machine's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from trainer_app.errors import InputError
+
+TRIAL_DRIVER = "trial_driver"
+
+# Read by Ray when it is imported, and by every process that it starts on this machine.
+ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the controller's poll; a no-op fit takes 7-9 s instead of 11-13 s
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths in a run file mean what they mean in the shell
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run's own records replace Tune's CSV, JSON and TensorBoard files
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the command line's
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's pickled snapshots are never read
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",  # a stopped trial may end its Trainer before its actor is given up
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """A Ray to run on. One that was started here is stopped at the end; one that was there is left alone."""
+    prepare_environment()
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(**init_arguments(os.environ), namespace="trainer", log_to_driver=True)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def prepare_environment() -> None:
+    """Set what Ray's processes inherit. What the user has set stays."""
+    for key, value in ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    # Where nothing may write byte code, every Ray process compiles everything again: ray.init 18 s against 7 s.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    here = os.getcwd()
+    paths = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+    if here not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([here, *paths])
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def init_arguments(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments for ray.init: RAY_ADDRESS if set, else a local Ray with TRAINER_NUM_CPUS (default: all) CPUs."""
+    if environ.get("RAY_ADDRESS", "local") != "local":
+        return {"address": environ["RAY_ADDRESS"]}
+    wanted = environ.get("TRAINER_NUM_CPUS")
+    try:
+        cpus = int(wanted) if wanted else len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    except ValueError as e:
+        raise InputError(f"TRAINER_NUM_CPUS must be a whole number of CPUs, not {wanted!r}") from e
+    # A trial that starts workers of its own waits for them: it takes this instead of a CPU that they need.
+    return {"address": "local", "num_cpus": cpus, "include_dashboard": False, "resources": {TRIAL_DRIVER: 1000}}
+
+
+def resources() -> dict[str, float]:
+    """What the cluster can give at most: TRAINER_CLUSTER_RESOURCES (JSON; a chart knows its pools' maxima), else what
+    Ray has now."""
+    stated = os.environ.get("TRAINER_CLUSTER_RESOURCES")
+    if stated:
+        return {str(k): float(v) for k, v in json.loads(stated).items()}
+    import ray
+
+    return {k: float(v) for k, v in ray.cluster_resources().items()}
+
+
+def resolve_use_gpu(use_gpu: bool | str, needed: float) -> bool:
+    """`auto` is true if the cluster has the GPUs needed. Asked of Ray; the driver's own CUDA says nothing of workers."""
+    if use_gpu == "auto":
+        return needed <= resources().get("GPU", 0.0) and resources().get("GPU", 0.0) > 0
+    return bool(use_gpu)
+
+
+def check_feasible(wanted: Mapping[str, float], count: int, what: str) -> None:
+    """Refuse what this cluster can never give, with both numbers.
+
+    Raises:
+        InputError: naming the resource.
+    """
+    have = resources()
+    for name, each in wanted.items():
+        if each * count > have.get(name, 0.0) and name != TRIAL_DRIVER:
+            raise InputError(
+                f"{what} need {each * count:g} {name} at once but this Ray has {have.get(name, 0.0):g}; "
+                "ask for less in scaling, or give it more (a local Ray: TRAINER_NUM_CPUS)"
+            )
+
+
+def scratch(run: str) -> str:
+    """A folder for Ray's own files of one attempt, thrown away with the machine's temporary files."""
+    return tempfile.mkdtemp(prefix=f"trainer-{run}-")

@@ -1,0 +1,96 @@
+"""A run file between its text and its types: plain values, where each key stands, what is wrong, what is remarked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from trainer_app.errors import MISSING, Problem
+
+Path = tuple[str, ...]
+COMMAND_LINE = "command line"
+# Below these keys a mapping's keys are dotted keys themselves.
+DOTTED: tuple[Path, ...] = (("tune", "space"), ("tune", "scheduler", "pbt", "mutations"))
+_SECRET_KEY = re.compile(r"secret|password|passwd|token|credential|access_?key|signature", re.IGNORECASE)
+_USERINFO = re.compile(r"(://)[^/\s]*@")
+_QUERY = re.compile(r"([?&][^=&\s]*(?:secret|password|token|credential|key|signature)[^=&\s]*=)[^&\s]*", re.IGNORECASE)
+_LONG = 120
+
+
+@dataclass
+class Draft:
+    """What one loading has gathered so far.
+
+    Args:
+        tree: the merged mapping; `tune.space`'s keys are dotted.
+        lines: file and 1-based line of each key; None for a line where there is none (command line).
+        problems: everything that is wrong.
+        notes: one-line remarks about what was read as something else.
+        broken: a part could not be read at all, so that what is missing may stand there.
+    """
+
+    tree: dict[str, Any] = field(default_factory=dict)
+    lines: dict[Path, tuple[str, int | None]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    broken: bool = False
+
+    def where(self, path: Path) -> tuple[str, int | None]:
+        """File and line of the key, or of the nearest key above it."""
+        for size in range(len(path), -1, -1):
+            if path[:size] in self.lines:
+                return self.lines[path[:size]]
+        return "", None
+
+    def problem(self, path: Path, message: str, value: Any = MISSING, allowed: str = "") -> None:
+        file, line = self.where(path)
+        value = value if value is MISSING else shown(value, secret=any(_SECRET_KEY.search(part) for part in path))
+        self.problems.append(Problem(".".join(path), message, value, allowed, file, line))
+
+    def note(self, path: Path, text: str) -> None:
+        file, line = self.where(path)
+        where = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
+        self.notes.append(" ".join(f"{where}{'.'.join(path)}: {text}".split()))
+
+    def forget(self, path: Path) -> None:
+        """Drop where this key and those below it stand."""
+        for known in [p for p in self.lines if p[: len(path)] == path]:
+            del self.lines[known]
+
+
+def shown(value: Any, *, secret: bool = False) -> Any:
+    """The value as a message may show it: short, and no credentials."""
+    if secret:
+        return "***"
+    if isinstance(value, str):
+        value = _QUERY.sub(r"\1***", _USERINFO.sub(r"\1***@", value))
+        return value if len(value) <= _LONG else value[:_LONG] + "..."
+    if isinstance(value, Mapping):
+        return {k: shown(v, secret=bool(_SECRET_KEY.search(str(k)))) for k, v in list(value.items())[:8]}
+    if isinstance(value, list | tuple):
+        return [shown(v) for v in value[:8]]
+    return value
+
+
+def did_you_mean(word: str, allowed: Iterator[str] | list[str] | tuple[str, ...], *, most: int = 16) -> str:
+    """`did you mean max_epochs?`, and the whole list where it is short or nothing comes near."""
+    names = list(allowed)
+    near = get_close_matches(word.lower(), names, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]}?" if near else ""
+    listing = f"allowed: {', '.join(names)}" if names and (len(names) <= most or not near) else ""
+    return ", ".join(part for part in (listing, hint) if part)
+
+
+def get(tree: Any, path: Path, default: Any = None) -> Any:
+    """The value at a path of keys and list indices, or the default where there is none."""
+    for part in path:
+        if isinstance(tree, list) and part.isdecimal() and int(part) < len(tree):
+            tree = tree[int(part)]
+        elif isinstance(tree, Mapping) and part in tree:
+            tree = tree[part]
+        else:
+            return default
+    return tree

@@ -1,0 +1,135 @@
+"""What Lightning 2.6.6 calls things, as text: importing it takes seconds. A unit test compares with the real one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Parameters of lightning.Trainer.__init__, with the plain types that can be checked without Lightning.
+# "n" is null, which stands for the default everywhere.
+TRAINER_KEYS: dict[str, str] = {
+    "accelerator": "",
+    "strategy": "",
+    "devices": "",
+    "num_nodes": "int",
+    "precision": "",
+    "logger": "",
+    "callbacks": "",
+    "fast_dev_run": "int bool",
+    "max_epochs": "int",
+    "min_epochs": "int",
+    "max_steps": "int",
+    "min_steps": "int",
+    "max_time": "",
+    "limit_train_batches": "int float",
+    "limit_val_batches": "int float",
+    "limit_test_batches": "int float",
+    "limit_predict_batches": "int float",
+    "overfit_batches": "int float",
+    "val_check_interval": "",
+    "check_val_every_n_epoch": "int",
+    "num_sanity_val_steps": "int",
+    "log_every_n_steps": "int",
+    "enable_checkpointing": "bool",
+    "enable_progress_bar": "bool",
+    "enable_model_summary": "bool",
+    "accumulate_grad_batches": "int",
+    "gradient_clip_val": "int float",
+    "gradient_clip_algorithm": "str",
+    "deterministic": "",
+    "benchmark": "bool",
+    "inference_mode": "bool",
+    "use_distributed_sampler": "bool",
+    "profiler": "",
+    "detect_anomaly": "bool",
+    "barebones": "bool",
+    "plugins": "",
+    "sync_batchnorm": "bool",
+    "reload_dataloaders_every_n_epochs": "int",
+    "default_root_dir": "str",
+    "enable_autolog_hparams": "bool",
+    "model_registry": "str",
+}
+
+# Lightning's StrategyRegistry: name -> class and the arguments that the name stands for. start_method left out:
+# Ray starts the workers.
+STRATEGIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "auto": ("", {}),
+    "ddp": ("DDPStrategy", {}),
+    "ddp_find_unused_parameters_false": ("DDPStrategy", {"find_unused_parameters": False}),
+    "ddp_find_unused_parameters_true": ("DDPStrategy", {"find_unused_parameters": True}),
+    "ddp_fork": ("DDPStrategy", {}),
+    "ddp_fork_find_unused_parameters_false": ("DDPStrategy", {"find_unused_parameters": False}),
+    "ddp_fork_find_unused_parameters_true": ("DDPStrategy", {"find_unused_parameters": True}),
+    "ddp_notebook": ("DDPStrategy", {}),
+    "ddp_notebook_find_unused_parameters_false": ("DDPStrategy", {"find_unused_parameters": False}),
+    "ddp_notebook_find_unused_parameters_true": ("DDPStrategy", {"find_unused_parameters": True}),
+    "ddp_spawn": ("DDPStrategy", {}),
+    "ddp_spawn_find_unused_parameters_false": ("DDPStrategy", {"find_unused_parameters": False}),
+    "ddp_spawn_find_unused_parameters_true": ("DDPStrategy", {"find_unused_parameters": True}),
+    "deepspeed": ("DeepSpeedStrategy", {}),
+    "deepspeed_stage_1": ("DeepSpeedStrategy", {"stage": 1}),
+    "deepspeed_stage_2": ("DeepSpeedStrategy", {"stage": 2}),
+    "deepspeed_stage_2_offload": ("DeepSpeedStrategy", {"stage": 2, "offload_optimizer": True}),
+    "deepspeed_stage_3": ("DeepSpeedStrategy", {"stage": 3}),
+    "deepspeed_stage_3_offload": (
+        "DeepSpeedStrategy",
+        {"stage": 3, "offload_optimizer": True, "offload_parameters": True},
+    ),
+    "deepspeed_stage_3_offload_nvme": (
+        "DeepSpeedStrategy",
+        {
+            "stage": 3,
+            "offload_optimizer": True,
+            "offload_parameters": True,
+            "remote_device": "nvme",
+            "offload_params_device": "nvme",
+            "offload_optimizer_device": "nvme",
+        },
+    ),
+    "fsdp": ("FSDPStrategy", {}),
+    "fsdp_cpu_offload": ("FSDPStrategy", {"cpu_offload": True}),
+    "single_device": ("SingleDeviceStrategy", {}),
+    "single_tpu": ("SingleTPUStrategy", {}),
+    "single_xla": ("SingleDeviceXLAStrategy", {}),
+    "xla": ("XLAStrategy", {}),
+    "xla_debug": ("XLAStrategy", {}),
+}
+
+RAY_STRATEGIES = {
+    "DDPStrategy": "ray.train.lightning.RayDDPStrategy",
+    "FSDPStrategy": "ray.train.lightning.RayFSDPStrategy",
+    "DeepSpeedStrategy": "ray.train.lightning.RayDeepSpeedStrategy",
+}
+_NO_TPU = "Ray's strategies for Lightning run on CPUs and NVIDIA GPUs"
+REFUSED_STRATEGIES = {
+    "ModelParallelStrategy": "Ray has no counterpart of it: prepare_trainer accepts DDP, FSDP and DeepSpeed",
+    "ParallelStrategy": "it is a base class",
+    "Strategy": "it is a base class",
+    "SingleTPUStrategy": _NO_TPU,
+    "SingleDeviceXLAStrategy": _NO_TPU,
+    "XLAStrategy": _NO_TPU,
+}
+
+# Under these the strategy's argument is the run's matter. Null and Lightning's default are dropped, others refused.
+REFUSED_STRATEGY_ARGS: dict[str, tuple[tuple[Any, ...], str]] = {
+    "start_method": (("popen",), "Ray starts the worker processes"),
+    "accelerator": ((), "scaling.use_gpu decides"),
+    "parallel_devices": ((), "Ray gives each worker its device"),
+    "checkpoint_io": ((), "checkpoints are committed by the run, which would not know when this one has written"),
+}
+
+OUR_ENVIRONMENTS = ("LightningEnvironment", "RayLightningEnvironment")
+OTHER_ENVIRONMENTS = (
+    "SLURMEnvironment",
+    "TorchElasticEnvironment",
+    "KubeflowEnvironment",
+    "LSFEnvironment",
+    "MPIEnvironment",
+    "XLAEnvironment",
+)
+OTHER_CHECKPOINT_IO = ("AsyncCheckpointIO", "XLACheckpointIO")
+REPORT_CALLBACKS = (
+    "ray.train.lightning.RayTrainReportCallback",
+    "ray.tune.integration.pytorch_lightning.TuneReportCheckpointCallback",
+    "ray.tune.integration.pytorch_lightning.TuneReportCallback",
+)

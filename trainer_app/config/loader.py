@@ -1,0 +1,158 @@
+"""From files, dotted overrides and LightningCLI's saved configs to a RunConfig, and back to text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import Any
+
+from trainer_app.config.adopt import adopt
+from trainer_app.config.checks import check
+from trainer_app.config.draft import Draft
+from trainer_app.config.lightning_file import lift
+from trainer_app.config.models import RunConfig
+from trainer_app.config.overrides import apply_overrides, merge, put
+from trainer_app.config.problems import validate
+from trainer_app.config.tuning import Tune
+from trainer_app.config.yaml12 import parse, to_yaml
+from trainer_app.errors import ConfigError, Problem
+
+# What a ConfigMap holds, and far more than any run file.
+MAX_BYTES = 1 << 20
+
+
+def load(files: Sequence[str | FilePath], overrides: Sequence[str] = ()) -> RunConfig:
+    """Read run files, merged in order, with dotted overrides on top.
+
+    Args:
+        files: paths; later ones win, mappings are merged. Also a `config.yaml` that LightningCLI saved.
+        overrides: `trainer.max_epochs=1`; values are YAML 1.2.
+
+    Raises:
+        ConfigError: all problems at once, each with file, line, key, value and what is allowed.
+    """
+    if isinstance(files, str | FilePath):
+        files = [files]
+    draft = Draft(broken=not files)
+    if not files:
+        draft.problem(("FILE",), "no run file is named", allowed="for example: trainer validate run.yaml")
+    for file in files:
+        text = _text(draft, str(file))
+        merge(draft, _document(text, str(file)) if text is not None else Draft(broken=True))
+    return _finish(draft, overrides, files=[str(file) for file in files])
+
+
+def loads(text: str, *, file: str = "run.yaml", overrides: Sequence[str] = ()) -> RunConfig:
+    """The same from a text; `file` is its name in messages."""
+    draft = Draft()
+    merge(draft, _document(text, file))
+    return _finish(draft, overrides, files=[file])
+
+
+def override(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """A config with other values, checked again.
+
+    Args:
+        config: stays as it is.
+        values: plain values by dotted key; list items by index: `trainer.callbacks.0.init_args.patience`.
+
+    Raises:
+        ConfigError: a key that does not exist, or a value that is not allowed.
+    """
+    draft = Draft(tree=_flat(config))
+    for key, value in values.items():
+        put(draft, key, value)
+    changed = _finish(draft, (), files=[])
+    known = [note for note in changed.notes if not any(old.endswith(note) for old in config.notes)]
+    return changed.with_notes([*config.notes, *known])
+
+
+def dump(config: RunConfig) -> str:
+    """YAML 1.2 that `loads` reads back to an equal config."""
+    return to_yaml(config.tree)
+
+
+def require_tune(config: RunConfig) -> Tune:
+    """The block `tune`.
+
+    Raises:
+        ConfigError: the run file has none.
+    """
+    if config.tune is None:
+        raise ConfigError([Problem("tune", "is missing", allowed="trainer tune needs tune: {metric, mode, space}")])
+    return config.tune
+
+
+def _text(draft: Draft, file: str) -> str | None:
+    try:
+        with open(file, "rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as e:
+        reason = "no such file" if isinstance(e, FileNotFoundError) else (e.strerror or str(e)).lower()
+        draft.problem((file,), reason, allowed="a run file is YAML")
+        return None
+    except ValueError:  # a NUL in the name
+        draft.problem((file,), "no such file")
+        return None
+    if len(data) > MAX_BYTES:
+        draft.problem((file,), f"is larger than {MAX_BYTES} bytes", allowed="a run file is a page of YAML")
+        return None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        line = data[: e.start].count(b"\n") + 1
+        draft.problem((file,), f"is not UTF-8: byte {data[e.start]:#04x} in line {line}", allowed="save it as UTF-8")
+        return None
+
+
+def _document(text: str, file: str) -> Draft:
+    part = Draft()
+    tree = parse(text, part, file)
+    if isinstance(tree, dict):
+        part.tree = tree
+        lift(part)
+    elif not part.problems:
+        part.broken = True
+        what = "is empty" if tree is None else "is not a mapping of keys to values"
+        part.lines.clear()
+        part.problem((file,), what, allowed="for example model: {class_path: package.module.Class}")
+    return part
+
+
+def _finish(draft: Draft, overrides: Sequence[str], *, files: list[str]) -> RunConfig:
+    config = None
+    if not draft.broken:
+        apply_overrides(draft, overrides)
+        _settle_arguments(draft)
+        adopt(draft)
+        config = validate(draft)
+        if config is not None:
+            check(draft, config)
+    if draft.problems or config is None:
+        order = {file: i for i, file in enumerate(files)}
+        once = {str(problem): problem for problem in draft.problems}.values()
+        raise ConfigError(sorted(once, key=lambda p: (order.get(p.file or p.key, len(order)), p.line or 0)))
+    return config.with_notes(draft.notes)
+
+
+def _flat(config: RunConfig) -> dict[str, Any]:
+    """The tree with a cli's arguments at the top level, where dotted keys name them."""
+    tree = config.tree
+    arguments = tree.pop("arguments", {})
+    clashing = {name: value for name, value in arguments.items() if name in RunConfig.model_fields}
+    flat = {**tree, **{name: value for name, value in arguments.items() if name not in clashing}}
+    return {**flat, "arguments": clashing} if clashing else flat
+
+
+def _settle_arguments(draft: Draft) -> None:
+    """With `cli`, unknown keys at the top level are that cli's arguments."""
+    tree = draft.tree
+    if not isinstance(tree.get("cli"), str):
+        if "arguments" in tree:
+            draft.problem(("arguments",), "unknown key", allowed="only beside cli: package.module:YourCLI")
+            del tree["arguments"]
+        return
+    names = [name for name in tree if name not in RunConfig.model_fields]
+    given = tree.get("arguments") or {}
+    if names and isinstance(given, dict):
+        tree["arguments"] = {**{name: tree.pop(name) for name in names}, **given}

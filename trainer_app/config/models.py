@@ -1,0 +1,133 @@
+"""The run file's types. LightningCLI's blocks stay raw: LightningCLI itself checks them against the code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import deepcopy
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+
+from trainer_app.config.fields import Block, Name, Resources, Seed, UseGpu, check_uri, refuse
+from trainer_app.config.tuning import Tune
+
+LIGHTNING_BLOCKS = ("seed_everything", "model", "data", "trainer", "optimizer", "lr_scheduler")
+# What Lightning 2.6 does when neither max_epochs nor max_steps is given.
+LIGHTNING_MAX_EPOCHS = 1000
+
+
+def epochs_of(trainer: dict[str, Any]) -> int:
+    """Epochs by Lightning's rules: -1 for no end. Values of another type count as not given."""
+    if trainer.get("fast_dev_run"):
+        return 1
+    epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps")
+    if isinstance(epochs, int) and (epochs > 0 or epochs == -1):
+        return epochs
+    return LIGHTNING_MAX_EPOCHS if steps in (None, -1) and trainer.get("max_time") is None else -1
+
+
+class Scaling(Block):
+    """How many workers, and what each gets. Names as in `ray.train.ScalingConfig` and `TorchConfig`."""
+
+    num_workers: int = Field(1, ge=1, description="Processes that train together.")
+    use_gpu: UseGpu = Field("auto", description="One GPU a worker; auto: if the cluster has one.")
+    resources_per_worker: Resources | None = Field(None, description="Ray resources of a worker: CPU, GPU, custom.")
+    accelerator_type: str | None = Field(None, min_length=1, description="Kind of GPU, for example A100.")
+    placement_strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = Field(
+        "PACK", description="Workers on few nodes or on many."
+    )
+    timeout_s: float | None = Field(None, gt=0, description="Seconds that a collective operation may take.")
+    process_group_backend: str | None = Field(None, min_length=1, description="torch.distributed's: nccl, gloo.")
+
+
+class Checkpoint(Block):
+    """Which checkpoints are kept. What is needed to resume is kept in any case."""
+
+    keep: int | None = Field(2, ge=1, description="Checkpoints kept; null for all.")
+    monitor: str | None = Field(None, min_length=1, description="Metric that decides which are best.")
+    mode: Literal["min", "max"] | None = Field(None, description="Whether a smaller or larger one is better.")
+    every_n_epochs: int = Field(1, ge=1, description="Epochs between two checkpoints.")
+    allow: list[str] = Field(
+        default_factory=list, description="Classes, by import path, that a checkpoint may hold beside plain data."
+    )
+
+
+class Failure(Block):
+    """How often a run is started again. Names as in `ray.train.FailureConfig`."""
+
+    max_failures: int = Field(3, ge=-1, description="Failures of workers that are answered; -1 for any number.")
+    controller_failure_limit: int = Field(-1, ge=-1, description="Failures of the controller; -1 for any number.")
+
+
+class Storage(Block):
+    """Where runs are written."""
+
+    uri: Annotated[str, AfterValidator(check_uri)] = Field(
+        "runs", description="A folder, s3://bucket/prefix or file:///folder. No credentials: they come from AWS_*."
+    )
+
+
+class RunConfig(Block):
+    """A run file. LightningCLI's blocks unchanged, ours beside them.
+
+    `notes` are remarks of the loading; they are in neither `dump` nor equality.
+    """
+
+    name: Name | None = Field(None, description="Name of the runs; the time is appended.")
+    cli: str | None = Field(None, description="Your own LightningCLI, as package.module:class_or_factory.")
+    seed_everything: Seed = Field(None, description="Seed of the run; drawn and recorded if not given.")
+    model: dict[str, Any] | None = Field(None, description="LightningModule: class_path and init_args.")
+    data: dict[str, Any] | None = Field(None, description="LightningDataModule: class_path and init_args.")
+    trainer: dict[str, Any] = Field(default_factory=dict, description="Arguments of lightning.Trainer.")
+    optimizer: dict[str, Any] | None = Field(None, description="Optimizer: class_path and init_args.")
+    lr_scheduler: dict[str, Any] | None = Field(None, description="Schedule: class_path and init_args.")
+    ckpt_path: str | None = Field(None, description="Checkpoint to start from.")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="With cli: arguments that it adds.")
+    scaling: Scaling = Field(default_factory=Scaling, description="Workers and what each gets.")
+    checkpoint: Checkpoint = Field(default_factory=Checkpoint, description="Which checkpoints are kept.")
+    failure: Failure = Field(default_factory=Failure, description="How often a run is started again.")
+    storage: Storage = Field(default_factory=Storage, description="Where runs are written.")
+    tune: Tune | None = Field(None, description="A sweep.")
+
+    _notes: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="after")
+    def _cli(self) -> RunConfig:
+        if self.arguments and self.cli is None:
+            raise refuse("arguments go with cli only")
+        return self
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One line for each thing that was read as something else."""
+        return self._notes
+
+    @property
+    def lightning(self) -> dict[str, Any]:
+        """What `LightningCLI(args=...)` takes: its own blocks and a `cli`'s added arguments. A copy."""
+        blocks = {name: getattr(self, name) for name in LIGHTNING_BLOCKS}
+        given = {name: value for name, value in blocks.items() if value is not None}
+        return deepcopy({**given, **self.arguments})
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """The run file as plain values, as `dump` writes it. A copy; loading it gives an equal config."""
+        values = self.model_dump()
+        empty: dict[str, Any] = {"trainer": {}, "arguments": {}}
+        return deepcopy({name: value for name, value in values.items() if value != empty.get(name)})
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs that a run aims at: -1 for no end, 1 in a fast_dev_run."""
+        return epochs_of(self.trainer)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunConfig) and self.model_dump() == other.model_dump()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def with_notes(self, notes: Iterable[str]) -> RunConfig:
+        """The same config with these remarks, each once."""
+        copy = self.model_copy()
+        copy._notes = tuple(dict.fromkeys(notes))
+        return copy

@@ -1,0 +1,126 @@
+"""Merging run files, and dotted keys into them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+from trainer_app.config.draft import COMMAND_LINE, DOTTED, Draft, Path
+from trainer_app.config.yaml12 import parse
+
+_KEY = re.compile(r"[^=\s.]+(\.[^=\s.]+)*")
+
+
+def merge(draft: Draft, other: Draft) -> None:
+    """Lay a later file over the draft: mappings merge, anything else is replaced.
+
+    Where the later file names another class_path, the earlier class's init_args go: they are another class's.
+    """
+    draft.tree = _merge(draft, other, draft.tree, other.tree, ())
+    draft.problems += other.problems
+    draft.notes += other.notes
+    draft.broken |= other.broken
+    if () not in draft.lines and () in other.lines:
+        draft.lines[()] = other.lines[()]
+
+
+def _merge(draft: Draft, other: Draft, old: dict[Any, Any], new: dict[Any, Any], path: Path) -> dict[Any, Any]:
+    result = dict(old)
+    if path and "class_path" in new and "class_path" in old and new["class_path"] != old["class_path"]:
+        result = {}
+        draft.forget(path)
+        draft.lines[path] = other.where(path)
+        if old.get("init_args"):
+            other.note((*path, "class_path"), f"replaces {old['class_path']} and its init_args")
+    for key, value in new.items():
+        below = (*path, str(key))
+        if isinstance(value, dict) and isinstance(result.get(key), dict) and below[:-1] not in DOTTED:
+            result[key] = _merge(draft, other, result[key], value, below)
+            continue
+        result[key] = value
+        draft.forget(below)
+        draft.lines.update({p: at for p, at in other.lines.items() if p[: len(below)] == below})
+    return result
+
+
+def apply_overrides(draft: Draft, overrides: Sequence[str]) -> None:
+    """`trainer.max_epochs=1`: the value is YAML 1.2; list items by index."""
+    for override in overrides:
+        key, mark, text = override.partition("=")
+        if not mark or not _KEY.fullmatch(key):
+            draft.lines[(override,)] = (COMMAND_LINE, None)
+            allowed = "for example trainer.max_epochs=1"
+            draft.problem((override,), "must be a dotted key, = and a value", allowed=allowed)
+            continue
+        scratch = Draft()
+        value = parse(text, scratch, key)
+        if scratch.problems:
+            draft.lines[tuple(key.split("."))] = (COMMAND_LINE, None)
+            draft.problem(tuple(key.split(".")), "the value is not YAML", text, scratch.problems[0].message)
+            continue
+        put(draft, key, value, COMMAND_LINE)
+
+
+def put(draft: Draft, key: str, value: Any, source: str = "") -> None:
+    """Set one dotted key, in place; what stands in the way is a problem.
+
+    Args:
+        draft: its tree gets the value, its lines the source.
+        key: dotted; list items by index.
+        value: plain value, copied.
+        source: what to call the place in messages.
+    """
+    at: Path = ()
+    holder: Any = draft.tree
+    rest = key.split(".")
+    while True:
+        step, rest = _step(holder, at, rest)
+        if step is None:
+            draft.lines[at] = (source, None)
+            draft.problem((*at, *rest), *_no_way(holder, at, rest))
+            return
+        at = (*at, str(step))
+        if not rest:
+            break
+        holder = _enter(holder, step, at, rest[0])
+    holder[step] = deepcopy(value)
+    draft.forget(at)
+    draft.lines[at] = (source, None)
+
+
+def _step(holder: Any, at: Path, rest: list[str]) -> tuple[Any, list[str]]:
+    """The next key or index, and what is left; (None, rest) where there is no way."""
+    if isinstance(holder, list):
+        if rest[0].isdecimal() and int(rest[0]) < len(holder):
+            return int(rest[0]), rest[1:]
+        return None, rest
+    if not isinstance(holder, dict):
+        return None, rest
+    for size in range(len(rest), 0, -1):
+        if size > 1 and ".".join(rest[:size]) in holder:
+            return ".".join(rest[:size]), rest[size:]
+    if at in DOTTED:
+        return ".".join(rest), []
+    if rest[0] not in holder and rest[0].isdecimal() and int(rest[0]) in holder:
+        return int(rest[0]), rest[1:]
+    return rest[0], rest[1:]
+
+
+def _enter(holder: Any, step: Any, at: Path, following: str) -> Any:
+    """The value to go on in; a missing one, or a scheduler's bare name, becomes a mapping."""
+    inside = holder[step] if isinstance(holder, list) else holder.get(step)
+    bare = at in (("tune", "scheduler"), ("tune", "searcher")) and isinstance(inside, str)
+    if inside is None or (bare and inside == following):
+        inside = {}
+        holder[step] = inside
+    return inside
+
+
+def _no_way(holder: Any, at: Path, rest: list[str]) -> tuple[str, Any, str]:
+    parent = ".".join(at)
+    if isinstance(holder, list):
+        size = f"0 to {len(holder) - 1}" if holder else "none, the list is empty"
+        return f"{parent} is a list, {rest[0]!r} is no index of it", list(holder), f"allowed: {size}"
+    return f"{parent} is a value, it has no keys", holder, "override the key itself"

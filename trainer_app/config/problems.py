@@ -1,0 +1,156 @@
+"""pydantic's errors in people's words, with the keys as they stand in the run file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from trainer_app.config.draft import Draft, Path, did_you_mean, get
+from trainer_app.config.models import RunConfig
+from trainer_app.errors import MISSING
+
+_WORDS = {
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "string_type": "must be a text",
+    "string_too_short": "is empty",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "model_attributes_type": "must be a mapping of keys to values",
+    "list_type": "must be a list",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be greater than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
+    "literal_error": "must be {expected}",
+    "too_short": "must have at least {min_length} items",
+    "too_long": "must have at most {max_length} items",
+}
+# What a missing key is taken for, to go on and find what else is wrong.
+_STAND_IN: dict[Path, Any] = {("tune", "metric"): "metric", ("tune", "mode"): "max"}
+_ROUNDS = 8
+
+
+def validate(draft: Draft) -> RunConfig | None:
+    """The tree's types; problems go to the draft.
+
+    Returns:
+        The config; with problems, that of the tree without the keys at fault, so that the rest can be checked too;
+        None where nothing can be made of it.
+    """
+    tree: Any = draft.tree
+    known = {problem.key for problem in draft.problems}
+    for i in range(_ROUNDS):
+        try:
+            return RunConfig.model_validate(tree)
+        except ValidationError as e:
+            errors = e.errors(include_url=False)
+            for error in errors if i == 0 else []:
+                if ".".join(_path(error["loc"])) not in known:
+                    _add(draft, error)
+            tree = _without(tree, [(_path(error["loc"]), error["type"]) for error in errors])
+    return None
+
+
+def _path(loc: tuple[int | str, ...]) -> Path:
+    """Where it stands in the run file: without the names of a union's members."""
+    return tuple(str(part) for part in loc if not str(part).startswith("|"))
+
+
+def _add(draft: Draft, error: Any) -> None:
+    path, kind, context = _path(error["loc"]), str(error["type"]), error.get("ctx", {})
+    value, allowed = error["input"], str(context.get("allowed", ""))
+    if kind == "missing":
+        draft.problem(path, "is missing", allowed=_meaning(path))
+        return
+    if path and path[-1] == "[key]":
+        path, value = path[:-1], MISSING
+        message = "a key must be a text"
+    elif kind == "extra_forbidden":
+        message, allowed = "unknown key", unknown_key(path)
+    elif kind == "refused":
+        message = str(context["message"])
+    else:
+        words = _WORDS.get(kind)
+        message = words.format(**context) if words else str(error["msg"]).lower()
+    if isinstance(value, BaseModel) or (kind == "refused" and isinstance(value, dict)):
+        value = MISSING
+    draft.problem(path, message, value, allowed)
+
+
+def unknown_key(path: Path) -> str:
+    """What is allowed instead of the last key of the path."""
+    if path == ("fit",) or path[0] == "fit":
+        return "write the key without fit."
+    model = _model(path[:-1])
+    names = [name for name in model.model_fields if name != "arguments"] if model else []
+    hint = did_you_mean(path[-1], names)
+    if len(path) == 1:
+        return f"{hint}; a LightningCLI's own arguments need cli: package.module:YourCLI"
+    if len(path) == 2 and path[0] in RunConfig.model_fields and path[-1] in RunConfig.model_fields:
+        return f"{hint}; {path[-1]} stands at the top level"
+    return hint
+
+
+def _model(path: Path) -> type[BaseModel] | None:
+    """The model of a block, by its path in the run file."""
+    model: type[BaseModel] = RunConfig
+    for part in path:
+        field = model.model_fields.get(part)
+        inside = list(_models(field.annotation)) if field else []
+        if not inside and field is None:
+            continue  # a key of a mapping: its values' model is already there
+        if not inside:
+            return None
+        model = inside[0]
+    return model
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _models(part)
+
+
+def _meaning(path: Path) -> str:
+    model = _model(path[:-1])
+    field = model.model_fields.get(path[-1]) if model else None
+    return (field.description or "") if field else ""
+
+
+def _without(tree: Any, faults: list[tuple[Path, str]]) -> Any:
+    """A copy of the tree without the keys at fault."""
+    for path, kind in sorted(faults, key=lambda fault: -len(fault[0])):
+        if kind == "missing" and path in _STAND_IN:
+            tree = _replace(tree, path, _STAND_IN[path])
+        else:
+            tree = _remove(tree, path if kind != "missing" else path[:-1])
+    return tree
+
+
+def _remove(tree: Any, path: Path) -> Any:
+    while path and (get(tree, path[:-1], MISSING) is MISSING or path[-1] not in _keys(get(tree, path[:-1]))):
+        path = path[:-1]  # inside a list, or written in its short form: the key above goes
+    if not path:
+        return {}
+    if len(path) == 1:
+        return {key: value for key, value in tree.items() if key != path[0]}
+    return {**tree, path[0]: _remove(tree[path[0]], path[1:])}
+
+
+def _keys(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, dict) else []
+
+
+def _replace(tree: Any, path: Path, value: Any) -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    return {**tree, path[0]: value if len(path) == 1 else _replace(tree.get(path[0]), path[1:], value)}

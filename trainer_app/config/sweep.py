@@ -1,0 +1,181 @@
+"""Rules across the block `tune` and the rest: what Ray would refuse late, drop in silence or never end."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from trainer_app.config.draft import Draft, Path, did_you_mean, get
+from trainer_app.config.lightning_keys import TRAINER_KEYS
+from trainer_app.config.models import RunConfig
+from trainer_app.config.overrides import put
+from trainer_app.config.space import Primitive
+from trainer_app.config.tuning import Pbt, Tune
+
+ROOTS = ("model", "data", "trainer", "optimizer", "lr_scheduler")
+_FIXED = {
+    "storage": "the sweep writes all its trials to one storage",
+    "name": "the sweep has one name",
+    "tune": "it is the sweep itself",
+    "scaling": "all trials have the same workers",
+    "checkpoint": "it is the same for all trials",
+    "failure": "it is the same for all trials",
+    "cli": "all trials run the same code",
+    "ckpt_path": "all trials start alike",
+    "seed_everything": "all trials have the run's seed",
+}
+_TRAINER_FIXED = ("accelerator", "strategy", "devices", "num_nodes")
+_NOT_OPTUNA = {
+    "grid_search": "Optuna has no grid",
+    "randn": "Optuna has no normal distribution",
+    "qrandn": "Optuna has no normal distribution",
+    "sample_from": "Optuna can't call functions",
+    "qloguniform": "Optuna does not round on a logarithmic scale: Ray drops q without a word",
+    "qlograndint": "Optuna does not round on a logarithmic scale: Ray drops q without a word",
+}
+_SPACE: Path = ("tune", "space")
+_MUTATIONS: Path = ("tune", "scheduler", "pbt", "mutations")
+
+
+def check_sweep(draft: Draft, config: RunConfig, tune: Tune) -> None:
+    """Problems and notes go to the draft."""
+    mutations = tune.scheduler.args.mutations if tune.scheduler.kind == "pbt" else {}
+    if not tune.space and not mutations and not any(p.key.startswith("tune.space") for p in draft.problems):
+        draft.problem(_SPACE, "has no keys", allowed="for example {model.init_args.lr: {loguniform: [1.0e-4, 0.1]}}")
+    for at in (_SPACE, _MUTATIONS):
+        written = get(draft.tree, at)
+        keys = [str(key) for key in written] if isinstance(written, dict) else []
+        for key in keys:
+            _check_key(draft, config, at, key)
+        _check_prefixes(draft, at, keys)
+    _check_searcher(draft, tune)
+    _check_workers(draft, config, tune)
+    if isinstance(tune.scheduler.args, Pbt):
+        _check_pbt(draft, config, tune, tune.scheduler.args)
+    _note_epochs(draft, config, tune)
+    _note_samples(draft, tune)
+
+
+def _check_key(draft: Draft, config: RunConfig, at: Path, key: str) -> None:
+    """The key is one that a trial may change, and the run file has a place for it."""
+    here, parts = (*at, key), key.split(".")
+    root, rest = parts[0], parts[1:]
+    if root in _FIXED:
+        draft.problem(here, f"a trial can't change {root}: {_FIXED[root]}", allowed=f"allowed: {', '.join(ROOTS)}")
+    elif root not in ROOTS and config.cli is None:
+        draft.problem(here, "no such block", allowed=did_you_mean(root, list(ROOTS)))
+    elif root in ROOTS and (not rest or not all(parts)):
+        draft.problem(here, "names a whole block", allowed=f"a key in it, for example {root}.init_args.lr")
+    elif not all(parts):
+        draft.problem(here, "is not a dotted key", allowed="for example model.init_args.lr")
+    elif root == "trainer" and rest[0] in _TRAINER_FIXED:
+        draft.problem(here, f"a trial can't change {key}: scaling decides, the same for all trials")
+    elif root == "trainer" and rest[0] not in TRAINER_KEYS and config.cli is None:
+        draft.problem(here, "unknown key", allowed=did_you_mean(rest[0], list(TRAINER_KEYS)))
+    elif root in ROOTS[:2] and config.cli is None and rest[0] not in ("class_path", "init_args", "dict_kwargs"):
+        draft.problem(here, "unknown key", allowed=f"did you mean {root}.init_args.{'.'.join(rest)}?")
+    else:
+        _check_place(draft, config, here, key)
+
+
+def _check_place(draft: Draft, config: RunConfig, here: Path, key: str) -> None:
+    root = key.split(".")[0]
+    if root in ROOTS[:2] and getattr(config, root) is None and config.cli is None:
+        draft.problem(here, f"there is no block {root}", allowed="the space changes what the run file has")
+        return
+    scratch = Draft(tree=deepcopy({**config.tree, **config.arguments}))
+    put(scratch, key, None)
+    for problem in scratch.problems:
+        draft.problem(here, problem.message, allowed=problem.allowed)
+
+
+def _check_prefixes(draft: Draft, at: Path, keys: list[str]) -> None:
+    for key in keys:
+        for other in keys:
+            if other.startswith(f"{key}."):
+                draft.problem((*at, other), f"lies inside {key}, which is drawn too", allowed="draw one of them")
+
+
+def _check_searcher(draft: Draft, tune: Tune) -> None:
+    if tune.searcher.kind != "optuna":
+        return
+    for key, primitive in tune.space.items():
+        if primitive.kind in _NOT_OPTUNA:
+            reason = f"not with searcher optuna: {_NOT_OPTUNA[primitive.kind]}"
+            draft.problem((*_SPACE, key, primitive.kind), reason, allowed="searcher: random, or another primitive")
+    if tune.scheduler.kind == "pbt":
+        reason = "pbt proposes parameters itself: Ray refuses a searcher beside it"
+        draft.problem(("tune", "searcher"), reason, "optuna", "searcher: random, or another scheduler")
+
+
+def _check_workers(draft: Draft, config: RunConfig, tune: Tune) -> None:
+    workers = config.scaling.num_workers
+    if tune.resources_per_trial and config.scaling.use_gpu is False and tune.resources_per_trial.get("GPU"):
+        at = ("tune", "resources_per_trial", "GPU")
+        draft.problem(at, "a GPU is asked for, but scaling.use_gpu is false", tune.resources_per_trial["GPU"])
+    if workers == 1:
+        return
+    scheduler = tune.scheduler
+    pauses = scheduler.kind == "median" and (not scheduler.args.hard_stop or scheduler.args.min_time_slice)
+    if scheduler.kind in ("pbt", "hyperband") or pauses:
+        at = ("tune", "scheduler", scheduler.kind)
+        reason = f"it pauses trials, and one of {workers} workers (scaling.num_workers) can't be paused"
+        draft.problem(at, reason, allowed="asha, median with hard_stop, fifo; or scaling.num_workers: 1")
+    if tune.resources_per_trial is not None:
+        reason = f"a trial here has {workers} workers (scaling.num_workers)"
+        draft.problem(("tune", "resources_per_trial"), reason, allowed="set scaling.resources_per_worker")
+
+
+def _check_pbt(draft: Draft, config: RunConfig, tune: Tune, pbt: Pbt) -> None:
+    if not pbt.mutations and not any(p.key.startswith(".".join(_MUTATIONS)) for p in draft.problems):
+        draft.problem(_MUTATIONS, "is missing", allowed="for example {model.init_args.lr: {loguniform: [1.0e-4, 0.1]}}")
+    for key, mutation in pbt.mutations.items():
+        here = (*_MUTATIONS, key)
+        kind = mutation.kind if isinstance(mutation, Primitive) else "list"
+        if kind in ("sample_from", "grid_search"):
+            draft.problem((*here, kind), "pbt can't draw from it anew", allowed="a list, or another primitive")
+        if key.rpartition(".")[2] == "class_path":
+            draft.problem(here, "a trial goes on from another's weights, which another class doesn't have")
+        if key not in tune.space and get({**config.tree, **config.arguments}, tuple(key.split("."))) is None:
+            allowed = f"put {key} in tune.space, or a value in its block"
+            draft.problem(here, "has no value to begin with", allowed=allowed)
+    if config.max_epochs != -1 and pbt.perturbation_interval >= config.max_epochs:
+        at = ("tune", "scheduler", "pbt", "perturbation_interval")
+        draft.note(at, f"{pbt.perturbation_interval} of {config.max_epochs} epochs: no trial is ever changed")
+
+
+def _note_epochs(draft: Draft, config: RunConfig, tune: Tune) -> None:
+    """max_t above trainer.max_epochs harms nothing: a trial ends with its last epoch. It is remarked, not refused."""
+    max_t: Any = getattr(tune.scheduler.args, "max_t", None)
+    if max_t is None:
+        _check_no_max_t(draft, config, tune)
+        return
+    if "max_epochs" not in config.trainer or config.max_epochs in (-1, max_t):
+        return
+    at = ("tune", "scheduler", tune.scheduler.kind, "max_t")
+    if max_t > config.max_epochs:
+        draft.note(at, f"{max_t} is never reached: trials end after trainer.max_epochs = {config.max_epochs}")
+    elif tune.scheduler.args.stop_last_trials:
+        draft.note(at, f"trials are stopped after {max_t} epochs, before trainer.max_epochs = {config.max_epochs}")
+
+
+def _check_no_max_t(draft: Draft, config: RunConfig, tune: Tune) -> None:
+    """Without max_t it is trainer.max_epochs."""
+    kind, grace = tune.scheduler.kind, getattr(tune.scheduler.args, "grace_period", 1)
+    if kind == "hyperband" and config.max_epochs == -1:
+        allowed = "a number of epochs here or there"
+        draft.problem(
+            ("tune", "scheduler", kind, "max_t"), "is missing, and trainer.max_epochs has no end", allowed=allowed
+        )
+    if kind == "asha" and grace > config.max_epochs > 0:
+        at = ("tune", "scheduler", kind, "grace_period")
+        draft.problem(at, f"is more than trainer.max_epochs ({config.max_epochs})", grace)
+
+
+def _note_samples(draft: Draft, tune: Tune) -> None:
+    points = 1
+    for primitive in tune.space.values():
+        points *= len(primitive.args["values"]) if primitive.kind == "grid_search" else 1
+    if points > 1 and tune.num_samples > 1:
+        total = points * tune.num_samples
+        draft.note(("tune", "num_samples"), f"{tune.num_samples} times a grid of {points} points: {total} trials")

@@ -1,0 +1,171 @@
+"""The block `tune`: what is searched, by whom, and who stops trials. Times are epochs everywhere."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_serializer, model_validator
+
+from trainer_app.config.fields import Block, Resources, one_of, refuse
+from trainer_app.config.space import Primitive
+
+_MAX_T = "Epochs after which a trial is stopped; trainer.max_epochs if not given."
+
+
+class Fifo(Block):
+    """No early stopping."""
+
+
+class Asha(Block):
+    """`ray.tune.schedulers.ASHAScheduler`: at each rung only the best 1/reduction_factor go on."""
+
+    max_t: int | None = Field(None, ge=1, description=_MAX_T)
+    grace_period: int = Field(1, ge=1, description="Epochs that every trial gets.")
+    reduction_factor: float = Field(4, gt=1, description="Of this many trials one goes on at each rung.")
+    brackets: int = Field(1, ge=1, description="Number of brackets; each has another first rung.")
+    stop_last_trials: bool = Field(True, description="Stop trials at max_t.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Asha:
+        if self.max_t is not None and self.max_t < self.grace_period:
+            raise refuse(f"grace_period ({self.grace_period}) must be at most max_t ({self.max_t})")
+        return self
+
+
+class Hyperband(Block):
+    """`ray.tune.schedulers.HyperBandScheduler`: synchronous brackets; trials pause at rungs."""
+
+    max_t: int | None = Field(None, ge=1, description=_MAX_T)
+    reduction_factor: float = Field(3, gt=1, description="Of this many trials one goes on at each rung.")
+    stop_last_trials: bool = Field(True, description="Stop trials at max_t.")
+
+
+class Median(Block):
+    """`ray.tune.schedulers.MedianStoppingRule`: stops what is below the median of the others' running means."""
+
+    grace_period: int = Field(1, ge=1, description="Epochs that every trial gets; means count from here on.")
+    min_samples_required: int = Field(3, ge=1, description="Trials that a median needs.")
+    min_time_slice: int = Field(0, ge=0, description="Epochs that a trial runs at least before it may be paused.")
+    hard_stop: bool = Field(True, description="Stop trials; false pauses them until the others are done.")
+
+
+def _mutation_kind(value: Any) -> str:
+    return "|list" if isinstance(value, list) else "|primitive"
+
+
+Values = Annotated[list[Any], Field(min_length=1)]
+Mutation = Annotated[
+    Annotated[Primitive, Tag("|primitive")] | Annotated[Values, Tag("|list")], Discriminator(_mutation_kind)
+]
+
+
+class Pbt(Block):
+    """`ray.tune.schedulers.PopulationBasedTraining`: bad trials go on from good ones, with changed parameters."""
+
+    perturbation_interval: int = Field(1, ge=1, description="Epochs between two exploits of a trial.")
+    burn_in_period: int = Field(0, ge=0, description="Epochs before the first.")
+    mutations: dict[str, Mutation] = Field(
+        default_factory=dict,
+        description="Parameters that change, by dotted key: a primitive to draw anew from, or a list of values.",
+    )
+    quantile_fraction: float = Field(0.25, ge=0, le=0.5, description="Part of the trials at each end.")
+    resample_probability: float = Field(0.25, ge=0, le=1, description="Draw anew instead of a step up or down.")
+    perturbation_factors: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
+        default=[1.2, 0.8], description="Factors of a step up and down."
+    )
+    synch: bool = Field(False, description="Wait for all trials before each exploit.")
+
+
+class Scheduler(Block):
+    """Who stops trials: a name, or a name with its parameters. Parameters are named as in Ray Tune's classes."""
+
+    fifo: Fifo | None = Field(None, description="No early stopping.")
+    asha: Asha | None = Field(None, description="Asynchronous successive halving.")
+    hyperband: Hyperband | None = Field(None, description="Synchronous HyperBand; one worker a trial.")
+    median: Median | None = Field(None, description="Median stopping rule.")
+    pbt: Pbt | None = Field(None, description="Population based training; one worker a trial.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one(cls, value: Any) -> Any:
+        return one_of(value, list(cls.model_fields), "scheduler")
+
+    @property
+    def kind(self) -> str:
+        """fifo, asha, hyperband, median or pbt."""
+        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
+
+    @property
+    def args(self) -> Any:
+        """The parameters' model: Fifo, Asha, Hyperband, Median or Pbt."""
+        return getattr(self, self.kind)
+
+    @model_serializer
+    def _dump(self) -> dict[str, Any]:
+        return {self.kind: self.args.model_dump()}
+
+
+class RandomSearch(Block):
+    """Independent draws and grids: `ray.tune.search.BasicVariantGenerator`."""
+
+    seed: int | None = Field(None, ge=0, description="Seed of the draws; the run's own if not given.")
+
+
+class Optuna(Block):
+    """`ray.tune.search.optuna.OptunaSearch` with Optuna's TPE sampler."""
+
+    seed: int | None = Field(None, ge=0, description="Seed of the sampler; the run's own if not given.")
+    n_startup_trials: int = Field(10, ge=0, description="Random trials before the model decides.")
+    multivariate: bool = Field(False, description="Model parameters jointly.")
+
+
+class Searcher(Block):
+    """Who proposes parameters: a name, or a name with its parameters."""
+
+    random: RandomSearch | None = Field(None, description="Independent draws and grids.")
+    optuna: Optuna | None = Field(None, description="Bayesian search.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one(cls, value: Any) -> Any:
+        return one_of(value, list(cls.model_fields), "searcher")
+
+    @property
+    def kind(self) -> str:
+        """random or optuna."""
+        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
+
+    @property
+    def args(self) -> Any:
+        """The parameters' model: RandomSearch or Optuna."""
+        return getattr(self, self.kind)
+
+    @model_serializer
+    def _dump(self) -> dict[str, Any]:
+        return {self.kind: self.args.model_dump()}
+
+
+class Tune(Block):
+    """A sweep."""
+
+    metric: str = Field(min_length=1, description="Metric that decides, as the module logs it, for example val/acc.")
+    mode: Literal["min", "max"] = Field(description="Whether a smaller or a larger metric is better.")
+    num_samples: int = Field(10, ge=-1, description="Trials; times the size of the grid. -1 with time_budget_s only.")
+    scheduler: Scheduler = Field(default_factory=lambda: Scheduler(fifo=Fifo()), description="Who stops trials.")
+    searcher: Searcher = Field(
+        default_factory=lambda: Searcher(random=RandomSearch()), description="Who proposes parameters."
+    )
+    time_budget_s: float | None = Field(None, gt=0, description="Seconds after which the sweep ends.")
+    resources_per_trial: Resources | None = Field(None, description="For trials of one worker: CPU, GPU, custom.")
+    max_concurrent_trials: int | None = Field(None, ge=1, description="Trials at once; computed if not given.")
+    space: dict[str, Primitive] = Field(
+        default_factory=dict, description="Dotted keys of this file, each with the primitive it is drawn from."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Tune:
+        if self.num_samples == 0:
+            raise refuse("num_samples must be at least 1, or -1 with time_budget_s")
+        if self.num_samples == -1 and self.time_budget_s is None:
+            raise refuse("num_samples -1 never ends without time_budget_s", "set time_budget_s, or num_samples >= 1")
+        return self

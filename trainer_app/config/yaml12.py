@@ -1,0 +1,192 @@
+"""YAML 1.2 in and out: `1e-3` is a number, `yes` a text, each key has a line, and no tag makes an object."""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.representer import SafeRepresenter
+
+from trainer_app.config.draft import Draft, Path
+
+_TAG = "tag:yaml.org,2002:"
+# Aliases can name each other: 10 lines then stand for a billion values.
+MAX_VALUES = 100_000
+_CONTAINERS = (_TAG + "map", _TAG + "seq", _TAG + "omap")
+
+
+class _Unreadable(Exception):
+    """A problem was recorded; the text has no tree."""
+
+
+def parse(text: str, draft: Draft, file: str) -> Any:
+    """Values of one YAML document, with `draft.lines` filled.
+
+    Args:
+        text: the document.
+        draft: takes lines and problems: syntax, keys given twice, tags, aliases in a circle.
+        file: its name in messages.
+
+    Returns:
+        Plain dict, list, str, int, float, bool and None; None where the text has no document or can't be read.
+    """
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        node = yaml.compose(text)
+        return None if node is None else _Reader(yaml, draft, file).value(node, ())
+    except _Unreadable:
+        pass
+    except MarkedYAMLError as e:
+        _syntax(e, draft, file)
+    except (YAMLError, RecursionError, ValueError) as e:
+        reason = "nested too deep" if isinstance(e, RecursionError) else str(e).splitlines()[0]
+        draft.lines[(file,)] = ("", None)
+        draft.problem((file,), f"not YAML: {reason}")
+    draft.broken = True
+    return None
+
+
+def _syntax(e: MarkedYAMLError, draft: Draft, file: str) -> None:
+    mark = e.problem_mark or e.context_mark
+    reason = " ".join(part for part in (e.problem, e.context) if part) or "can't be read"
+    hint = ""
+    if "\\t" in reason or "TAB" in reason.upper():
+        hint = "indent with spaces"
+    elif "single document" in reason:
+        reason, hint = "several documents in one file", "one document a file; give several files to merge them"
+    draft.lines[("YAML",)] = (file, mark.line + 1 if mark else None)
+    column = f", column {mark.column + 1}" if mark else ""
+    draft.problem(("YAML",), f"syntax error{column}: {reason}", allowed=hint)
+    del draft.lines[("YAML",)]
+
+
+class _Reader:
+    """Nodes to values. One object a document."""
+
+    def __init__(self, yaml: YAML, draft: Draft, file: str) -> None:
+        self.scalars, self.draft, self.file = yaml.constructor, draft, file
+        self.open: set[int] = set()
+        self.count = 0
+
+    def value(self, node: Node, path: Path) -> Any:
+        self.count += 1
+        if self.count > MAX_VALUES or id(node) in self.open:
+            what = "an alias inside what it names" if id(node) in self.open else f"more than {MAX_VALUES} values"
+            self.problem(node, path, what, allowed="write the values out")
+            raise _Unreadable
+        self.draft.lines.setdefault(path, (self.file, node.start_mark.line + 1))
+        if isinstance(node, ScalarNode):
+            return self.scalar(node, path)
+        if str(node.tag) not in _CONTAINERS:
+            self.problem(node, path, f"tag {_short(node)} is not allowed", allowed="plain mappings and lists")
+        self.open.add(id(node))
+        try:
+            if isinstance(node, SequenceNode):
+                return [self.value(item, (*path, str(i))) for i, item in enumerate(node.value)]
+            return self.mapping(node, path) if isinstance(node, MappingNode) else None
+        finally:
+            self.open.discard(id(node))
+
+    def mapping(self, node: MappingNode, path: Path) -> dict[Any, Any]:
+        result: dict[Any, Any] = {}
+        merged: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            if str(key_node.tag) == _TAG + "merge":
+                merged.update({k: v for k, v in self.merge(value_node, path).items() if k not in merged})
+                continue
+            key = self.key(key_node, path)
+            if key is None:
+                continue
+            below = (*path, str(key))
+            if key in result:
+                first = self.draft.lines.get(below, ("", None))[1]
+                self.problem(key_node, below, f"this key stands twice, first in line {first}", allowed="keep one")
+                continue
+            self.draft.forget(below)
+            self.draft.lines[below] = (self.file, key_node.start_mark.line + 1)
+            result[key] = self.value(value_node, below)
+        return {**{k: v for k, v in merged.items() if k not in result}, **result}
+
+    def merge(self, node: Node, path: Path) -> dict[Any, Any]:
+        """`<<: *other` and `<<: [*one, *two]`, YAML 1.1's merge key, which many a LightningCLI file has."""
+        parts = node.value if isinstance(node, SequenceNode) else [node]
+        result: dict[Any, Any] = {}
+        for part in parts:
+            if not isinstance(part, MappingNode):
+                self.problem(node, (*path, "<<"), "a merge key takes a mapping", allowed="<<: *name")
+                return {}
+            for key, value in self.value(part, path).items():
+                result.setdefault(key, value)
+        return result
+
+    def key(self, node: Node, path: Path) -> str | int | None:
+        if isinstance(node, ScalarNode):
+            value = self.scalar(node, path)
+            if isinstance(value, str) or (path and isinstance(value, int) and not isinstance(value, bool)):
+                return value
+        else:
+            value = node.value and "a list or mapping"
+        self.problem(node, (*path, str(value)), "a key must be a text", allowed="quote it")
+        return None
+
+    def scalar(self, node: ScalarNode, path: Path) -> Any:
+        kind = str(node.tag).removeprefix(_TAG)
+        try:
+            match kind:
+                case "str" | "timestamp" | "value" | "merge":
+                    return str(node.value)
+                case "null":
+                    return None
+                case "bool":
+                    return bool(self.scalars.construct_yaml_bool(node))
+                case "int":
+                    return int(self.scalars.construct_yaml_int(node))
+                case "float":
+                    return float(self.scalars.construct_yaml_float(node))
+        except (ValueError, KeyError, IndexError):
+            self.problem(node, path, f"{node.value!r} is no {kind}")
+            return None
+        self.problem(node, path, f"tag {_short(node)} is not allowed", allowed="plain values")
+        return None
+
+    def problem(self, node: Node, path: Path, message: str, *, allowed: str = "") -> None:
+        kept = self.draft.lines.get(path)
+        self.draft.lines[path] = (self.file, node.start_mark.line + 1)
+        self.draft.problem(path or (self.file,), message, allowed=allowed)
+        if kept:
+            self.draft.lines[path] = kept
+
+
+def _short(node: Node) -> str:
+    return str(node.tag).replace(_TAG, "!!")
+
+
+class _Representer(SafeRepresenter):
+    """Writes 1.0e-05 for 1e-05, which readers of YAML 1.1 would take for a text."""
+
+
+def _float(representer: SafeRepresenter, value: float) -> ScalarNode:
+    node = SafeRepresenter.represent_float(representer, value)
+    if "e" in node.value and "." not in node.value:
+        node.value = node.value.replace("e", ".0e", 1)
+    return node
+
+
+_Representer.add_representer(float, _float)
+
+
+def to_yaml(tree: Any) -> str:
+    """The text that `parse` reads back to the same values."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
+    yaml.default_flow_style = None  # lists and mappings of plain values on one line
+    yaml.allow_unicode = True
+    yaml.width = 4096
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.representer.ignore_aliases = lambda _: True
+    out = StringIO()
+    yaml.dump(tree, out)
+    return out.getvalue()

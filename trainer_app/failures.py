@@ -1,0 +1,60 @@
+"""Which failures of workers are worth another try, and how they are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.exceptions import RayError
+from ray.train import TrainingFailedError
+from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
+from ray.train.v2._internal.execution.failure_handling.failure_policy import FailureDecision
+
+from trainer_app.errors import TrainerError
+from trainer_app.records import Unit
+from trainer_app.worker import Job
+
+
+class NotTwice(DefaultFailurePolicy):  # type: ignore[misc]
+    """Ray's policy, but an error of the code itself that comes again at the same commit ends the run.
+
+    Lost workers count against max_failures as they do in Ray. A mistake of the person's (TrainerError) is never
+    retried: it can't pass the next time.
+    """
+
+    def __init__(self, failure_config: Any, job: Job, trial: str | None) -> None:
+        super().__init__(failure_config)
+        self.job = job
+        self.trial = trial
+        self.last: tuple[str, str] | None = None
+
+    def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
+        decision = super().make_decision(training_failed_error)
+        cause = root_cause(training_failed_error)
+        if decision is not FailureDecision.RETRY or isinstance(cause, RayError):
+            return decision
+        here = (one_line(cause), place(self.job.unit(self.trial)))
+        again, self.last = here == self.last, here
+        return FailureDecision.RAISE if again or isinstance(cause, TrainerError) else decision
+
+
+def place(unit: Unit) -> str:
+    """Where a unit stands: its newest commit. An error that comes twice at one place is final."""
+    return max(unit.checkpoints.names(), default="start")
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The exception of the user's code inside Ray's wrapping."""
+    failures = getattr(error, "worker_failures", None)
+    if failures:
+        return root_cause(failures[min(failures)])
+    for name in ("controller_failure", "_base_exc", "cause"):
+        inner = getattr(error, name, None)
+        if isinstance(inner, BaseException) and inner is not error:
+            return root_cause(inner)
+    return error
+
+
+def one_line(error: BaseException) -> str:
+    """`Type: message` on one line; our own errors without their type."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, TrainerError) else f"{type(error).__name__}: {text}"[:1000]

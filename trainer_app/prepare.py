@@ -1,0 +1,148 @@
+"""What a run settles once, before it starts: seed, data, devices; and whether a resumed run is still the same run."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+from trainer_app import cluster
+from trainer_app.config import RunConfig, dump, loads, override
+from trainer_app.errors import AlreadyExists, InputError
+from trainer_app.records import RunFolder, RunRecord
+from trainer_app.storage import Store
+from trainer_app.worker import Job
+
+Emit = Callable[[dict[str, Any]], None]
+
+# What a resumed run may have changed: how long and how hard to try, never what is trained.
+MAY_CHANGE = (
+    "name",
+    "storage",
+    "failure",
+    "checkpoint",
+    "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.max_time",
+    "scaling",
+    "tune.num_samples",
+    "tune.time_budget_s",
+    "tune.max_concurrent_trials",
+    "tune.resources_per_trial",
+)
+VERSIONS = ("trainer-app", "ray", "torch", "lightning", "torchvision", "torchmetrics")
+
+
+def settle(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
+    """Draw the seed, choose the data and the devices.
+
+    Returns:
+        the resolved run file, and what was resolved as {dotted key: value}.
+    """
+    from trainer_app import components
+
+    chosen: dict[str, Any] = {}
+    if config.seed_everything is None or config.seed_everything is True:
+        chosen["seed_everything"] = random.SystemRandom().randrange(2**31)
+    if config.scaling.use_gpu == "auto":
+        chosen["scaling.use_gpu"] = cluster.resolve_use_gpu("auto", config.scaling.num_workers)
+    resolved = components.resolve(override(config, chosen))
+    for key, value in flatten(resolved).items():
+        if flatten(config).get(key) != value:
+            chosen[key] = value
+    return resolved, chosen
+
+
+def create(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, name: str, task: str) -> RunFolder:
+    """A new run in storage.
+
+    Raises:
+        AlreadyExists: with the command that goes on with it.
+    """
+    tune = config.tune if task == "tune" else None
+    now = time.time()
+    record = RunRecord(
+        name=name,
+        task=task,
+        state="running",
+        created=now,
+        updated=now,
+        attempt=1,
+        seed=config.seed_everything if isinstance(config.seed_everything, int) else None,
+        metric=tune.metric if tune else config.checkpoint.monitor,
+        mode=tune.mode if tune else config.checkpoint.mode,
+        use_gpu=bool(config.scaling.use_gpu),
+        versions={name: version(name) for name in VERSIONS},
+        resolved=dict(chosen),
+        epochs=target_epochs(config),
+        num_samples=tune.num_samples if tune else None,
+    )
+    try:
+        return RunFolder.create(store, record, dump(config))
+    except AlreadyExists as e:
+        raise AlreadyExists(
+            f"run {name} exists in {store.uri}: give another --name, or go on with it: trainer {task} --resume {name}"
+        ) from e
+
+
+def reopen(store: Store, config: RunConfig, *, name: str, task: str) -> tuple[RunFolder, RunConfig]:
+    """An existing run, and the run file to go on with: what was stored, with what may change taken from `config`.
+
+    Raises:
+        InputError: another task, or a run file that describes another run; each key is named.
+    """
+    folder = RunFolder.open(store, name)
+    record = folder.record
+    if record.task != task:
+        raise InputError(f"run {name} is a {record.task} run: trainer {record.task} --resume {name}")
+    stored = loads(folder.config_text(), file=f"{name}/run.yaml")
+    # what the run settled stays settled, unless the given file says it differently
+    given = override(config, {k: v for k, v in record.resolved.items() if not k.startswith("scaling.use_gpu")})
+    ours, theirs = flatten(stored), flatten(given)
+    changed = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k) and not may_change(k)]
+    if changed:
+        shown = "; ".join(f"{k}: {ours.get(k)!r} in the run, {theirs.get(k)!r} now" for k in changed[:5])
+        raise InputError(f"run {name} was started with another run file ({shown}); start a new run, or resume without FILE")
+    if given.scaling.use_gpu == "auto":
+        given = override(given, {"scaling.use_gpu": record.use_gpu})
+    return folder, given
+
+
+def may_change(key: str) -> bool:
+    return any(key == allowed or key.startswith(allowed + ".") for allowed in MAY_CHANGE)
+
+
+def flatten(config: RunConfig) -> dict[str, Any]:
+    """{dotted key: leaf}; lists are leaves."""
+    flat: dict[str, Any] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict) and value:
+            for k, v in value.items():
+                walk(f"{prefix}.{k}" if prefix else str(k), v)
+        elif value is not None:
+            flat[prefix] = value
+
+    walk("", json.loads(config.model_dump_json(exclude={"notes"})))
+    return flat
+
+
+def target_epochs(config: RunConfig) -> int | None:
+    """Epochs that a fit runs, if it ends by epochs."""
+    given = config.trainer.get("max_epochs")
+    if given is None:
+        return None if config.trainer.get("max_steps", -1) not in (None, -1) else 1000  # Lightning's own default
+    return int(given) if given >= 0 else None
+
+
+def job(folder: RunFolder, store: Store, config: RunConfig) -> Job:
+    return Job(
+        run=folder.record.name,
+        uri=store.uri,
+        config=dump(config),
+        use_gpu=bool(config.scaling.use_gpu),
+        versions=folder.record.versions,
+    )

@@ -1,0 +1,28 @@
+"""What a run writes about itself: plain JSON in storage, never pickle.
+
+<storage>/<run>/run.json, run.yaml, metrics/a0001-0000.jsonl, checkpoints/..., logs/...
+<storage>/<run>/trials/<trial>/trial.json, metrics/..., checkpoints/...
+"""
+
+from trainer_app.records.folder import RunFolder, Unit, merge_lines, part_order
+from trainer_app.records.models import EpochLine, RunRecord, RunState, TrialRecord, TrialState
+from trainer_app.records.names import check_name, new_name, trial_name
+from trainer_app.records.plain_json import from_json, plain, to_json
+
+__all__ = [
+    "EpochLine",
+    "RunFolder",
+    "RunRecord",
+    "RunState",
+    "TrialRecord",
+    "TrialState",
+    "Unit",
+    "check_name",
+    "from_json",
+    "merge_lines",
+    "new_name",
+    "part_order",
+    "plain",
+    "to_json",
+    "trial_name",
+]

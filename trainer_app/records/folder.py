@@ -1,0 +1,150 @@
+"""A run's folder in storage."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from trainer_app.errors import AlreadyExists, NotFound
+from trainer_app.records.models import EpochLine, RunRecord, TrialRecord
+from trainer_app.records.names import check_name, hint
+from trainer_app.storage import Store
+
+PART_LINES = 500  # about 100 kB, written whole at each epoch
+PARALLEL = 16  # S3 answers a small GET in 5-50 ms
+_PART = re.compile(r"a(\d{4,})-(\d{4,})\.jsonl")
+
+
+class Unit:
+    """A train run, or one trial: its epochs and its checkpoints."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.checkpoints = store.child("checkpoints")
+        self._attempt = 0
+        self._part = 0
+        self._lines: list[bytes] = []
+
+    def append(self, attempt: int, line: Mapping[str, Any]) -> None:
+        """Adds an epoch's line (the fields of `EpochLine`), in one PUT of the part it belongs to.
+
+        A process begins a part of its own, found with one listing at its first line, so that a worker started again
+        within an attempt overwrites nothing of its predecessor.
+        """
+        encoded = EpochLine.model_validate(line).to_json()
+        if attempt != self._attempt:
+            parts = [order[1] for order, _ in _parts(self.store) if order[0] == attempt]
+            self._attempt, self._part, self._lines = attempt, max(parts, default=-1) + 1, []
+        elif len(self._lines) >= PART_LINES:
+            self._part, self._lines = self._part + 1, []
+        self._lines.append(encoded)
+        self.store.put(f"metrics/a{attempt:04d}-{self._part:04d}.jsonl", b"\n".join(self._lines) + b"\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The epochs' lines, sorted by epoch; of several of one epoch the latest attempt's."""
+        return merge_lines((key, self.store.get(key)) for _, key in _parts(self.store))
+
+
+class RunFolder:
+    """A run in storage. `record` is what was last read or written here."""
+
+    def __init__(self, store: Store, record: RunRecord) -> None:
+        self.store = store
+        self.record = record
+
+    @classmethod
+    def create(cls, storage: Store, record: RunRecord, config_text: str) -> RunFolder:
+        """Takes the name: of several creators at once one wins (see `Store.put`), the others get `AlreadyExists`."""
+        store = storage.child(check_name(record.name))
+        try:
+            store.put("run.json", record.to_json(), create=True)
+        except AlreadyExists as error:
+            raise AlreadyExists(
+                f"run {record.name!r} is in {storage.uri} already; go on with it with --resume {record.name}, "
+                "or take another --name"
+            ) from error
+        store.put("run.yaml", config_text.encode())
+        return cls(store, record)
+
+    @classmethod
+    def open(cls, storage: Store, run: str) -> RunFolder:
+        """Raises NotFound, with the names nearest to it, or StorageError for a damaged record."""
+        store = storage.child(run)
+        try:
+            data = store.get("run.json")
+        except NotFound as error:
+            near = hint(run, storage.names(), what="runs")
+            raise NotFound(f"there is no run {run!r} in {storage.uri}; {near}") from error
+        return cls(store, RunRecord.from_json(data, f"{store.uri}: run.json"))
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def uri(self) -> str:
+        return self.store.uri
+
+    def config_text(self) -> str:
+        """run.yaml as it was written."""
+        try:
+            return self.store.get("run.yaml").decode()
+        except NotFound as error:
+            raise NotFound(
+                f"run {self.name!r} has no run.yaml: its start was cut short; start it again under another --name"
+            ) from error
+
+    def update(self, **changes: Any) -> RunRecord:
+        """Writes run.json with these fields changed, and `updated` set to now."""
+        unknown = sorted(changes.keys() - RunRecord.model_fields.keys())
+        if unknown:
+            raise TypeError(f"RunRecord has no field {', '.join(unknown)}")
+        record = RunRecord.model_validate({**self.record.model_dump(), "updated": time.time(), **changes})
+        self.store.put("run.json", record.to_json())
+        self.record = record
+        return record
+
+    def unit(self, trial: str | None = None) -> Unit:
+        """The run itself (train), or one of its trials."""
+        return Unit(self.store.child(f"trials/{trial}") if trial else self.store)
+
+    def trials(self) -> list[TrialRecord]:
+        """The trials that have a record, by index. Read in parallel."""
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            found = list(pool.map(self._trial, self.store.names("trials")))
+        return sorted((record for record in found if record), key=lambda record: record.index)
+
+    def write_trial(self, record: TrialRecord) -> None:
+        self.store.put(f"trials/{record.trial}/trial.json", record.to_json())
+
+    def _trial(self, name: str) -> TrialRecord | None:
+        key = f"trials/{name}/trial.json"
+        try:
+            return TrialRecord.from_json(self.store.get(key), f"{self.uri}: {key}")
+        except NotFound:  # its first line of metrics came before its record
+            return None
+
+
+def merge_lines(parts: Iterable[tuple[str, bytes]]) -> list[dict[str, Any]]:
+    """Lines of the parts (key, content) of one unit, by epoch; a later part's in place of an earlier one's."""
+    epochs: dict[int, dict[str, Any]] = {}
+    for key, data in sorted(parts, key=lambda part: part_order(part[0]) or (0, 0)):
+        for number, line in enumerate(data.split(b"\n"), 1):
+            if line:
+                record = EpochLine.from_json(line, f"{key}, line {number},")
+                epochs[record.epoch] = record.model_dump()
+    return [epochs[epoch] for epoch in sorted(epochs)]
+
+
+def part_order(key: str) -> tuple[int, int] | None:
+    """(attempt, part) of the key of a part of metrics; None for another key."""
+    match = _PART.fullmatch(key.rpartition("/")[2])
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def _parts(store: Store) -> list[tuple[tuple[int, int], str]]:
+    found = [(part_order(entry.key), f"metrics/{entry.key}") for entry in store.list("metrics")]
+    return sorted((order, key) for order, key in found if order is not None)

@@ -1,0 +1,107 @@
+"""The records, as pydantic models."""
+
+from __future__ import annotations
+
+import math
+import time as clock
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from trainer_app.errors import StorageError
+from trainer_app.records.plain_json import encoded, from_json, plain, to_json
+
+RunState = Literal["running", "succeeded", "failed", "interrupted"]
+TrialState = Literal["pending", "running", "finished", "stopped", "failed"]
+
+
+def _metrics(value: Any) -> Any:
+    found = plain(value, "metrics")
+    return {name: math.nan if number is None else number for name, number in found.items()} if found else {}
+
+
+# A metric of None is NaN: jsonargparse and some loggers write it so.
+Metrics = Annotated[dict[str, float], BeforeValidator(_metrics)]
+Values = Annotated[dict[str, Any], BeforeValidator(lambda value: plain(value, "value"))]
+
+
+class _Record(BaseModel):
+    # A record of a newer version may have fields that we don't know: they are left out.
+    model_config = ConfigDict(extra="ignore", validate_assignment=True)
+    untyped: ClassVar[frozenset[str]] = frozenset()  # fields where a string "nan" is a string
+
+    def to_json(self) -> bytes:
+        fields = self.model_dump().items()
+        return to_json({name: encoded(value, tagged=name in self.untyped) for name, value in fields})
+
+    @classmethod
+    def from_json(cls, data: bytes, where: str) -> Self:
+        """Raises StorageError, one line, if the bytes are no such record."""
+        try:
+            return cls.model_validate(from_json(data))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            key = ".".join(str(part) for part in first["loc"]) or "it"
+            raise StorageError(f"{where} is damaged or of a newer version: {key}: {first['msg']}") from error
+        except (ValueError, RecursionError) as error:  # JSON's and Unicode's errors are ValueErrors
+            why = "it is empty" if not data else " ".join(str(error).split())[:200]
+            raise StorageError(f"{where} is damaged: {why}") from error
+
+
+class RunRecord(_Record):
+    """`run.json`. Times are unix seconds.
+
+    `done` and `best` are what `trainer list` shows without reading more: epochs done (train) or trials ended (tune),
+    and the best value of `metric` so far. None means that nobody said; the reader then looks at the metrics.
+    """
+
+    untyped = frozenset({"versions", "resolved"})
+
+    name: str
+    task: Literal["train", "tune"]
+    state: RunState = "running"
+    created: float = Field(default_factory=clock.time)
+    updated: float = Field(default_factory=clock.time)
+    attempt: int = 1
+    seed: int | None = None
+    metric: str | None = None
+    mode: Literal["min", "max"] | None = None
+    error: str | None = None
+    traceback: str | None = None
+    use_gpu: bool = False
+    versions: Values = {}
+    resolved: Values = {}
+    epochs: int | None = None
+    num_samples: int | None = None
+    done: int | None = None
+    best: float | None = None
+
+
+class TrialRecord(_Record):
+    """`trial.json`: one sample of a sweep. `epochs` is how many are done, `metrics` those of the last one."""
+
+    untyped = frozenset({"params"})
+
+    trial: str
+    index: int
+    params: Values = {}
+    state: TrialState = "pending"
+    reason: str = ""
+    epochs: int = 0
+    metrics: Metrics = {}
+    best: float | None = None
+    best_epoch: int | None = None
+    started: float | None = None
+    ended: float | None = None
+    error: str | None = None
+    attempts: int = 0
+
+
+class EpochLine(_Record):
+    """One line of `metrics/*.jsonl`: an epoch, counted from 0; `step` optimizer steps so far; `elapsed` seconds."""
+
+    epoch: int
+    step: int = 0
+    time: float = Field(default_factory=clock.time)
+    elapsed: float = 0.0
+    metrics: Metrics = {}

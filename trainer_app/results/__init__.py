@@ -1,0 +1,20 @@
+"""Reads runs for people and machines, from storage alone: no Ray, no torch, nothing is unpickled."""
+
+from trainer_app.results.document import document, list_document
+from trainer_app.results.listing import RunSummary, list_runs, newest
+from trainer_app.results.load import find, load
+from trainer_app.results.model import Best, Checkpoint, RunResults, UnitResults
+
+__all__ = [
+    "Best",
+    "Checkpoint",
+    "RunResults",
+    "RunSummary",
+    "UnitResults",
+    "document",
+    "find",
+    "list_document",
+    "list_runs",
+    "load",
+    "newest",
+]

@@ -1,0 +1,84 @@
+"""Results as one JSON document, for machines. Fields are added, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from trainer_app.records.plain_json import encoded
+from trainer_app.results.listing import RunSummary
+from trainer_app.results.model import RunResults, UnitResults
+
+FORMAT = 1
+
+
+def document(results: RunResults, *, trial: str | None = None) -> dict[str, Any]:
+    """What `trainer results --json` prints.
+
+    Times are unix seconds; epochs count from 0, `epochs` is how many are done; non-finite numbers are the strings
+    "nan", "inf" and "-inf".
+
+    - `format`: 1; `uri`; all fields of run.json (name, task, state, created, updated, attempt, seed, metric, mode,
+      error, traceback, use_gpu, versions, resolved, epochs: the target, num_samples, done, best_value)
+    - `last_sign`: when the run last wrote something
+    - `best`: {trial, epoch, value, params, metrics} of all epochs, or null
+    - `checkpoint`: the best committed one, {trial, name, uri, epochs, step, size, time, metrics}, or null
+    - `history`, `checkpoints`: of a train run: [{epoch, step, time, elapsed, metrics}], [as above]
+    - `trials`: of a sweep: [{all fields of trial.json, best, history, checkpoints}]
+    - `problems`: what could not be read, one line each
+
+    Args:
+        trial: only this one among the trials.
+    """
+    record = results.record.model_dump()
+    record["best_value"] = record.pop("best")
+    own = next((unit for unit in results.units if unit.trial is None), None)
+    trials = [unit for unit in results.trials if trial in (None, unit.trial)]
+    found = {
+        "format": FORMAT,
+        "uri": results.uri,
+        **record,
+        "done": results.done,
+        "last_sign": results.last_sign(),
+        "best": asdict(results.best) if results.best else None,
+        "checkpoint": asdict(results.checkpoint) if results.checkpoint else None,
+        "history": own.history if own else [],
+        "checkpoints": [asdict(checkpoint) for checkpoint in own.checkpoints] if own else [],
+        "trials": [_trial(unit) for unit in trials],
+        "problems": results.problems,
+    }
+    return encoded(found, tagged=False)
+
+
+def list_document(uri: str, runs: Sequence[RunSummary]) -> dict[str, Any]:
+    """What `trainer list --json` prints.
+
+    `format`: 1; `uri`; `runs`: newest first [{name, uri, task, state, created, updated, last_sign, metric, mode,
+    epochs: the target, num_samples, done, best_value, error, problem}]; a damaged run's own fields are null.
+    """
+    fields = ("task", "state", "created", "updated", "metric", "mode", "epochs", "num_samples", "error")
+    rows = [
+        {
+            "name": run.name,
+            "uri": run.uri,
+            **{name: getattr(run.record, name, None) for name in fields},
+            "last_sign": run.last_sign or None,
+            "done": run.done,
+            "best_value": run.best,
+            "problem": run.problem,
+        }
+        for run in runs
+    ]
+    return encoded({"format": FORMAT, "uri": uri, "runs": rows}, tagged=False)
+
+
+def _trial(unit: UnitResults) -> dict[str, Any]:
+    record = unit.record.model_dump() if unit.record else {"trial": unit.trial, "state": "running", "params": {}}
+    return {
+        **record,
+        "epochs": unit.epochs,
+        "best": asdict(unit.best) if unit.best else None,
+        "history": unit.history,
+        "checkpoints": [asdict(checkpoint) for checkpoint in unit.checkpoints],
+    }

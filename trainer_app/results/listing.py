@@ -1,0 +1,82 @@
+"""The runs of a storage: one listing, then one small GET a run, in parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from trainer_app.errors import NotFound, StorageError
+from trainer_app.records import RunRecord
+from trainer_app.results.load import PARALLEL, read_run
+from trainer_app.results.model import QUIET_S
+from trainer_app.storage import Store, open_store
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run of a storage. `record` is None if it is damaged: `problem` says why. `done`, `best`: see `RunRecord`."""
+
+    name: str
+    uri: str
+    record: RunRecord | None
+    done: int | None = None
+    best: float | None = None
+    last_sign: float = 0.0
+    problem: str | None = None
+
+    def quiet(self, now: float) -> float | None:
+        """As of `RunResults`."""
+        running = self.record is not None and self.record.state == "running"
+        age = now - self.last_sign
+        return age if running and age > QUIET_S else None
+
+
+def list_runs(storage_uri: str) -> list[RunSummary]:
+    """All runs, newest first, damaged ones last; folders without run.json are no runs.
+
+    A run whose record doesn't say how far it came (`done`), and one that says it is running, is read in full.
+    """
+    return _read_all(open_store(storage_uri), _summary)
+
+
+def newest(storage_uri: str) -> str:
+    """The name of the run created last. Raises NotFound if there is none."""
+    storage = open_store(storage_uri)
+    runs = [run for run in _read_all(storage, _recorded) if run.record]
+    if not runs:
+        raise NotFound(f"there are no runs in {storage.uri}; start one with trainer train or trainer tune")
+    return runs[0].name
+
+
+def _read_all(storage: Store, read: Callable[[Store, str], RunSummary | None]) -> list[RunSummary]:
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        found = list(pool.map(lambda name: read(storage, name), storage.names()))
+    runs = [summary for summary in found if summary is not None]
+    return sorted(runs, key=lambda run: (-(run.record.created if run.record else 0.0), run.name))
+
+
+def _recorded(storage: Store, name: str) -> RunSummary | None:
+    store = storage.child(name)
+    try:
+        record = RunRecord.from_json(store.get("run.json"), f"{name}/run.json")
+    except NotFound:
+        return None
+    except StorageError as error:
+        return RunSummary(name, store.uri, None, problem=str(error))
+    return RunSummary(name, store.uri, record, record.done, record.best, record.updated)
+
+
+def _summary(storage: Store, name: str) -> RunSummary | None:
+    recorded = _recorded(storage, name)
+    record = recorded.record if recorded else None
+    if recorded is None or record is None or (record.done is not None and record.state != "running"):
+        return recorded
+    try:
+        # One by one in here: the runs are what is read in parallel.
+        run = read_run(storage, name, checkpoints=False, parallel=1)
+    except StorageError as error:
+        return replace(recorded, problem=str(error))
+    best = run.best.value if run.best else None
+    problem = run.problems[0] if run.problems else None
+    return RunSummary(name, run.uri, run.record, run.done, best, run.last_sign(), problem)

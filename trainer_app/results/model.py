@@ -1,0 +1,123 @@
+"""What is known of a run. Epochs count from 0; `epochs` is how many are done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer_app.records import RunRecord, TrialRecord
+
+QUIET_S = 600.0  # a running run that wrote nothing for this long is shown with its age; an epoch may take as long
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A commit whose manifest and objects are in storage. `size` in bytes, `time` unix seconds or None."""
+
+    trial: str | None
+    name: str
+    uri: str
+    epochs: int
+    step: int
+    size: int
+    time: float | None
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best epoch of a run or a trial, by the run's metric and mode."""
+
+    trial: str | None
+    epoch: int
+    value: float
+    params: dict[str, Any]
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class UnitResults:
+    """A train run (`trial` and `record` are None), or one trial. `history` has the lines of `EpochLine`, by epoch."""
+
+    trial: str | None
+    record: TrialRecord | None
+    history: list[dict[str, Any]]
+    checkpoints: list[Checkpoint]
+    best: Best | None
+
+    @property
+    def epochs(self) -> int:
+        """Done so far."""
+        known = self.record.epochs if self.record else 0
+        return max(known, self.history[-1]["epoch"] + 1 if self.history else 0)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return self.record.params if self.record else {}
+
+    @property
+    def last_metrics(self) -> dict[str, float]:
+        if self.history:
+            return dict(self.history[-1]["metrics"])
+        return self.record.metrics if self.record else {}
+
+    @property
+    def ended(self) -> bool:
+        return self.record is not None and self.record.state in ("finished", "stopped", "failed")
+
+    def last_sign(self) -> float:
+        """When it last wrote something."""
+        times = [line["time"] for line in self.history[-1:]]
+        times += [time for time in (self.record.started, self.record.ended) if time] if self.record else []
+        return max(times, default=0.0)
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """A run as it is in storage now.
+
+    `best` is the best of all epochs; `checkpoint` the committed one with the best value of the metric, the newest where
+    no metric is set. They differ if the best epoch's checkpoint was not kept. `problems`: what could not be read.
+    """
+
+    uri: str
+    record: RunRecord
+    units: list[UnitResults]
+    best: Best | None
+    checkpoint: Checkpoint | None
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def trials(self) -> list[UnitResults]:
+        return [unit for unit in self.units if unit.trial is not None]
+
+    @property
+    def done(self) -> int:
+        """Epochs (train) or ended trials (tune)."""
+        if self.record.task == "tune":
+            return sum(unit.ended for unit in self.trials)
+        return max((unit.epochs for unit in self.units), default=0)
+
+    def last_sign(self) -> float:
+        """When the run last wrote something, unix seconds."""
+        return max([self.record.updated, *(unit.last_sign() for unit in self.units)])
+
+    def quiet(self, now: float) -> float | None:
+        """For how many seconds a run that says it is running has written nothing, if longer than QUIET_S."""
+        age = now - self.last_sign()
+        return age if self.record.state == "running" and age > QUIET_S else None
+
+
+def metric_value(metrics: Mapping[str, Any], metric: str | None) -> float | None:
+    """The metric as a number; None if it is missing or NaN."""
+    value = metrics.get(metric) if metric else None
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def best_of(found: Iterable[tuple[float | None, Any]], mode: str | None) -> Any:
+    """The item with the best value (`max` or `min`), the first of equals; None if none has a value."""
+    sign = -1.0 if mode == "max" else 1.0
+    known = [(sign * value, number, item) for number, (value, item) in enumerate(found) if value is not None]
+    return min(known, key=lambda entry: entry[:2])[2] if known else None

@@ -1,0 +1,102 @@
+"""What every store can do, and what a key may look like."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os import PathLike
+from typing import Protocol
+
+from trainer_app.errors import InputError
+
+TEMP = ".tmp-"  # files of writes in progress begin with this: never listed, never a key
+# S3 allows 1024 bytes a key, most file systems 255 a name: the temp names need 30 of those.
+MAX_KEY_BYTES = 1024
+MAX_NAME_BYTES = 220
+Names = list[str]  # `list` is a method of a store
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object: `key` relative to the store, `size` in bytes, `modified` in unix seconds."""
+
+    key: str
+    size: int
+    modified: float
+
+
+class Store(Protocol):
+    """Objects under a URI. Every method raises `StorageError` or one of its kinds, with what, where and what to do.
+
+    A prefix is a folder: `list("a")` gives the objects under `a/`, not those of `ab/`. Stores can be pickled and
+    hold no credentials: those come from the environment of the process that uses the store.
+    """
+
+    @property
+    def uri(self) -> str:
+        """What `open_store` takes to open this store again."""
+
+    def child(self, prefix: str) -> Store:
+        """The store of a folder in this one."""
+
+    def put(self, key: str, data: bytes, *, create: bool = False) -> None:
+        """Writes an object, whole or not at all.
+
+        With `create`, an object that is there stays and `AlreadyExists` is raised; of several writers at once one wins.
+        On S3 that holds as far as the server honours `If-None-Match: *`: AWS does, some others accept several writers.
+        """
+
+    def put_file(self, key: str, path: str | PathLike[str]) -> None:
+        """Writes a file's content as an object, streaming, whole or not at all."""
+
+    def get(self, key: str) -> bytes:
+        """The object's bytes. Raises `NotFound`."""
+
+    def get_file(self, key: str, path: str | PathLike[str]) -> None:
+        """Writes the object to a local file, streaming; the file is there whole or not at all. Raises `NotFound`."""
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object of this key (a folder is none)."""
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """All objects under a folder, at any depth, sorted by key; none if there is no such folder."""
+
+    def names(self, prefix: str = "") -> Names:
+        """The folders right under a folder that hold at least one object, sorted."""
+
+    def delete(self, key: str) -> None:
+        """Removes an object; one that is not there is no error."""
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Removes all objects under a folder; `""` is the whole store."""
+
+
+def check_key(key: str, *, what: str = "key") -> str:
+    """Returns the key, or raises `InputError`: no empty, absolute or upward path, nothing unprintable, not too long."""
+    parts = key.split("/")
+    problem = ""
+    if not key:
+        problem = "it is empty"
+    elif key.startswith("/"):
+        problem = "it is absolute"
+    elif any(part in ("", ".", "..") for part in parts):
+        problem = "it has an empty part, '.' or '..'"
+    elif _CONTROL.search(key):
+        problem = "it has a control character"
+    elif any(part.startswith(TEMP) for part in parts):
+        problem = f"names that begin with {TEMP!r} are kept for writes in progress"
+    elif len(key.encode(errors="replace")) > MAX_KEY_BYTES:
+        problem = f"it is longer than {MAX_KEY_BYTES} bytes"
+    elif any(len(part.encode(errors="replace")) > MAX_NAME_BYTES for part in parts):
+        problem = f"a part of it is longer than {MAX_NAME_BYTES} bytes"
+    if problem:
+        raise InputError(f"storage {what} {key!r} can't be used: {problem}")
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """A folder as `""` or `"a/b"`, without slash at its end."""
+    trimmed = prefix.removesuffix("/")
+    return check_key(trimmed, what="prefix") if trimmed else ""

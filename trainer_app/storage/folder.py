@@ -1,0 +1,243 @@
+"""Objects as files in a folder: a local disk or a mounted volume."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from trainer_app.errors import AccessDenied, AlreadyExists, NotFound, StorageError
+from trainer_app.storage.base import TEMP, Entry, Names, check_key, check_prefix
+
+# What file systems without hard links answer to link(2): FAT, SMB, several FUSE mounts.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+@dataclass(frozen=True)
+class FolderStore:
+    """A store in a folder (absolute path). See `Store` for the methods."""
+
+    root: str
+
+    @property
+    def uri(self) -> str:
+        return self.root
+
+    def child(self, prefix: str) -> FolderStore:
+        return FolderStore(str(self._path(prefix, folder=True))) if prefix else self
+
+    def put(self, key: str, data: bytes, *, create: bool = False) -> None:
+        def fill(temp: Path) -> None:
+            with temp.open("xb") as file:
+                file.write(data)
+                _sync(file.fileno())
+
+        self._write(key, fill, create=create)
+
+    def put_file(self, key: str, path: str | PathLike[str]) -> None:
+        with _explained(Path(path), "read"):
+            source = Path(path).open("rb")  # noqa: SIM115 - its errors are told apart from those of the storage
+
+        def fill(temp: Path) -> None:
+            source.seek(0)
+            with temp.open("xb") as file:
+                shutil.copyfileobj(source, file, 1 << 20)
+                _sync(file.fileno())
+
+        with source:
+            self._write(key, fill)
+
+    def get(self, key: str) -> bytes:
+        path = self._path(key)
+        with _explained(path, "read"):
+            return path.read_bytes()
+
+    def get_file(self, key: str, path: str | PathLike[str]) -> None:
+        found = self._path(key)
+        with _explained(found, "read"):
+            source = found.open("rb")
+        target = Path(path).absolute()
+        with source, _explained(target, "write"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _temp_beside(target) as temp:
+                with temp.open("xb") as file:
+                    shutil.copyfileobj(source, file, 1 << 20)
+                temp.replace(target)
+
+    def exists(self, key: str) -> bool:
+        path = self._path(key)
+        with _explained(path, "read"):
+            try:
+                return stat.S_ISREG(path.stat().st_mode)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        folder = self._path(prefix, folder=True)
+        with _explained(folder, "list"):
+            return iter(sorted(_walk(folder, ""), key=lambda entry: entry.key))
+
+    def names(self, prefix: str = "") -> Names:
+        folder = self._path(prefix, folder=True)
+        with _explained(folder, "list"):
+            return sorted(item.name for item in _scan(folder) if item.is_dir() and any(_walk(Path(item.path), "")))
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        with _explained(path, "delete"), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            path.unlink()
+
+    def delete_prefix(self, prefix: str) -> None:
+        folder = self._path(prefix, folder=True)
+        with _explained(folder, "delete"):
+            while folder.is_dir():
+                try:
+                    shutil.rmtree(folder)
+                except OSError as error:
+                    # a writer, or another deleter, is at work in there
+                    if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+                        raise
+
+    def _path(self, key: str, *, folder: bool = False) -> Path:
+        return Path(self.root, check_prefix(key) if folder else check_key(key))
+
+    def _write(self, key: str, fill: Callable[[Path], None], *, create: bool = False) -> None:
+        target = self._path(key)
+        with _explained(target, "write"):
+            for attempt in range(5):
+                try:
+                    _make_folder(target.parent)
+                    with _temp_beside(target) as temp:
+                        fill(temp)
+                        _publish(temp, target, create=create)
+                    break
+                except FileNotFoundError:  # delete_prefix took the folder away meanwhile
+                    if attempt == 4:
+                        raise
+            _sync_folder(target.parent)
+
+
+def _publish(temp: Path, target: Path, *, create: bool) -> None:
+    if not create:
+        temp.replace(target)
+        return
+    try:
+        target.hardlink_to(temp)
+    except FileExistsError:
+        # NFS repeats a request whose answer was lost: two links mean that the first one was ours.
+        if temp.stat().st_nlink != 2:
+            raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # No hard links here: the name is taken first (atomic as well), the content follows with the rename. A writer
+        # killed between the two leaves an empty object.
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        temp.replace(target)
+
+
+@contextmanager
+def _temp_beside(target: Path) -> Iterator[Path]:
+    """A name in the target's folder that no listing shows; what is left of it at the end is removed."""
+    temp = target.parent / f"{TEMP}{uuid.uuid4().hex[:20]}"
+    try:
+        yield temp
+    finally:
+        with suppress(OSError):
+            temp.unlink()
+
+
+def _make_folder(folder: Path) -> None:
+    """mkdir -p whose new folders survive a power cut."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(exist_ok=True)
+        _sync_folder(new.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(FileNotFoundError):  # removed by delete_prefix meanwhile
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            _sync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has no fsync (of folders)
+            raise
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[Entry]:
+    for item in _scan(folder):
+        key = prefix + item.name
+        with suppress(FileNotFoundError):  # removed between the listing and now
+            if item.is_dir(follow_symlinks=False):
+                yield from _walk(Path(item.path), key + "/")
+            elif item.is_file():
+                found = item.stat()
+                yield Entry(key, found.st_size, found.st_mtime)
+
+
+def _scan(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as items:
+            return [item for item in items if not item.name.startswith(TEMP)]
+    except FileNotFoundError:
+        return []
+
+
+@contextmanager
+def _explained(path: Path, verb: str) -> Iterator[None]:
+    """Turns an OSError into the error that says what, where and what to do."""
+    try:
+        yield
+    except FileExistsError as error:
+        if verb == "write" and not _file_above(path):
+            raise AlreadyExists(f"{path} is there already") from error
+        raise StorageError(_obstacle(path)) from error
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no {path}") from error
+    except (NotADirectoryError, IsADirectoryError) as error:
+        if verb == "read":
+            raise NotFound(f"there is no object {path}: {_obstacle(path)}") from error
+        raise StorageError(_obstacle(path)) from error
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            why = "the file system is read-only" if error.errno == errno.EROFS else "no permission"
+            raise AccessDenied(
+                f"can't {verb} {path}: {why}; give this user the rights to the folder or choose another storage.uri"
+            ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(
+                f"can't {verb} {path}: the disk is full or a quota reached; make room or choose another storage.uri"
+            ) from error
+        raise StorageError(f"can't {verb} {path}: {error.strerror or error}") from error
+
+
+def _file_above(path: Path) -> Path | None:
+    """The file that stands where a folder of this path should be."""
+    return next((p for p in reversed(path.parents) if p.exists() and not p.is_dir()), None)
+
+
+def _obstacle(path: Path) -> str:
+    above = _file_above(path)
+    if above:
+        return f"{above} is a file where a folder should be; move it away or choose another storage.uri"
+    if path.is_dir():
+        return f"{path} is a folder where an object should be"
+    return f"{path} is a file where a folder should be; move it away or choose another storage.uri"

@@ -1,0 +1,210 @@
+"""Objects in a bucket of any S3 server."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import quote
+
+from trainer_app.errors import AlreadyExists, NotFound, StorageError
+from trainer_app.storage.base import TEMP, Entry, Names, check_key, check_prefix
+from trainer_app.storage.s3_client import client
+from trainer_app.storage.s3_errors import Place, code, explained
+
+_PARALLEL = 16
+_MB = 1 << 20
+
+
+@dataclass(frozen=True)
+class S3Store:
+    """A store under a prefix of a bucket. See `Store` for the methods.
+
+    Args:
+        bucket, prefix: the prefix is `""` or `a/b`.
+        endpoint: `http://host:port`; None is `AWS_ENDPOINT_URL`, the profile's endpoint, or AWS.
+        region: None is `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile's region, or us-east-1.
+        virtual: addresses `bucket.host` in place of `host/bucket` on an endpoint of one's own.
+    """
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str | None = None
+    region: str | None = None
+    virtual: bool = False
+
+    @property
+    def uri(self) -> str:
+        path = quote("/".join(part for part in (self.bucket, self.prefix) if part), safe="/=+,@!~")
+        options = [("endpoint_override", self.endpoint), ("region", self.region)]
+        options += [("force_virtual_addressing", "true" if self.virtual else None)]
+        query = "&".join(f"{name}={quote(value, safe=':/')}" for name, value in options if value)
+        return f"s3://{path}" + (f"?{query}" if query else "")
+
+    def child(self, prefix: str) -> S3Store:
+        return S3Store(self.bucket, self._full(check_prefix(prefix)), self.endpoint, self.region, self.virtual)
+
+    def put(self, key: str, data: bytes, *, create: bool = False) -> None:
+        with self._explained("write", key) as s3:
+            if create:
+                self._create(s3, check_key(key), data)
+            else:
+                s3.put_object(Bucket=self.bucket, Key=self._full(check_key(key)), Body=data)
+
+    def put_file(self, key: str, path: str | PathLike[str]) -> None:
+        if not Path(path).is_file():
+            raise NotFound(f"there is no file {os.fspath(path)} to be written to {self._place.of(key)}")
+        with self._explained("write", key) as s3:
+            s3.upload_file(os.fspath(path), self.bucket, self._full(check_key(key)), Config=_transfer())
+
+    def get(self, key: str) -> bytes:
+        with self._explained("read", key) as s3:
+            return _retried(lambda: _read(s3, self.bucket, self._full(check_key(key))))
+
+    def get_file(self, key: str, path: str | PathLike[str]) -> None:
+        target = Path(path).absolute()
+        temp = target.parent / f"{TEMP}{uuid.uuid4().hex[:20]}"
+        with self._explained("read", key) as s3:
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                s3.download_file(self.bucket, self._full(check_key(key)), str(temp), Config=_transfer())
+                temp.replace(target)
+            except OSError as error:
+                if error.filename is None and error.errno is None:
+                    raise  # not the disk: botocore's time-outs are OSErrors as well
+                raise StorageError(f"can't write {target}: {error.strerror or error}") from error
+            finally:
+                with suppress(OSError):
+                    temp.unlink()
+
+    def exists(self, key: str) -> bool:
+        with self._explained("read", key) as s3:
+            return _exists(s3, self.bucket, self._full(check_key(key)))
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        full = self._full(check_prefix(prefix))
+        cut = len(full) + 1 if full else 0
+        with self._explained("list", prefix) as s3:
+            found = [
+                Entry(item["Key"][cut:], item["Size"], item["LastModified"].timestamp())
+                for page in self._pages(s3, full)
+                for item in page.get("Contents", ())
+                if not item["Key"].endswith("/")  # a "folder" that a console made
+            ]
+        return iter(sorted(found, key=lambda entry: entry.key))  # not every server sorts by bytes
+
+    def names(self, prefix: str = "") -> Names:
+        full = self._full(check_prefix(prefix))
+        with self._explained("list", prefix) as s3:
+            pages = list(self._pages(s3, full, Delimiter="/"))
+        folders = [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ())]
+        return sorted(folder.rstrip("/").rpartition("/")[2] for folder in folders)
+
+    def delete(self, key: str) -> None:
+        with self._explained("delete", key) as s3:
+            s3.delete_object(Bucket=self.bucket, Key=self._full(check_key(key)))
+
+    def delete_prefix(self, prefix: str) -> None:
+        # One by one: the bulk call needs a checksum that some servers don't take (Google's has no such call at all).
+        folder = self.child(prefix) if prefix else self
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            for _ in pool.map(folder.delete, [entry.key for entry in folder.list()]):
+                pass
+
+    @property
+    def _place(self) -> Place:
+        return Place(self.bucket, self.prefix, self.endpoint)
+
+    def _explained(self, verb: str, key: str) -> Any:
+        return explained(self._place, verb, key, lambda: client(self.endpoint, self.region, virtual=self.virtual))
+
+    def _full(self, key: str) -> str:
+        return "/".join(part for part in (self.prefix, key) if part)
+
+    def _pages(self, s3: Any, full: str, **options: str) -> Iterator[dict[str, Any]]:
+        pages = s3.get_paginator("list_objects_v2").paginate
+        yield from pages(Bucket=self.bucket, Prefix=f"{full}/" if full else "", **options)
+
+    def _create(self, s3: Any, key: str, data: bytes) -> None:
+        """PUT with `If-None-Match: *`, preceded by a look: a server that ignores the header would overwrite."""
+        full = self._full(key)
+        there = AlreadyExists(f"{self._place.of(key)} is there already")
+        if _exists(s3, self.bucket, full):
+            raise there
+        for wait in (0.1, 0.2, 0.4, 0.8, None):
+            failure = _conditional_put(s3, self.bucket, full, data)
+            if failure is None:
+                return
+            if code(failure) == "ConditionalRequestConflict" and wait is not None:  # AWS: writers at once; ask again
+                time.sleep(wait)
+            elif code(failure) in ("PreconditionFailed", "ConditionalRequestConflict", "412"):
+                if _repeated(failure) and _read(s3, self.bucket, full) == data:
+                    return  # the answer to our first try was lost; what is there is ours
+                raise there from failure
+            elif code(failure) in ("NotImplemented", "501"):
+                s3.put_object(Bucket=self.bucket, Key=full, Body=data)
+                return
+            else:
+                raise failure
+
+
+def _conditional_put(s3: Any, bucket: str, key: str, data: bytes) -> Exception | None:
+    from botocore.exceptions import ClientError
+
+    try:
+        s3.put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+    except ClientError as error:
+        return cast(Exception, error)
+    return None
+
+
+def _repeated(failure: Exception) -> bool:
+    response = getattr(failure, "response", {})
+    return bool(response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0)
+
+
+def _exists(s3: Any, bucket: str, key: str) -> bool:
+    from botocore.exceptions import ClientError
+
+    try:
+        s3.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if code(error) in ("404", "NoSuchKey", "NotFound"):  # a HEAD has no body that could say more
+            return False
+        raise
+    return True
+
+
+def _read(s3: Any, bucket: str, key: str) -> bytes:
+    with s3.get_object(Bucket=bucket, Key=key)["Body"] as body:
+        data: bytes = body.read()
+    return data
+
+
+def _retried(read: Callable[[], bytes]) -> bytes:
+    """botocore retries a request, not the reading of its body."""
+    from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+
+    for wait in (0.2, 1.0):
+        try:
+            return read()
+        except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+            time.sleep(wait)
+    return read()
+
+
+def _transfer() -> Any:
+    from boto3.s3.transfer import TransferConfig
+
+    # Four parts of 16 MB in flight: 64 MB of memory at most. The CRT client would ignore our time-outs.
+    size = 16 * _MB
+    return TransferConfig(
+        multipart_threshold=size, multipart_chunksize=size, max_concurrency=4, preferred_transfer_client="classic"
+    )

@@ -1,0 +1,124 @@
+"""What a person reads when S3 fails: what, where (bucket and endpoint), what to do. Never a secret."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from trainer_app.errors import AccessDenied, InputError, NotFound, StorageError
+
+KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) in the environment"
+_WRONG_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId", "InvalidSecurity"}
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
+_DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden", "403", "401", "Unauthorized"}
+_NO_KEY = {"NoSuchKey", "NotFound", "404"}
+_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a request went, for people."""
+
+    bucket: str
+    prefix: str
+    endpoint: str | None
+
+    @property
+    def server(self) -> str:
+        given = self.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        return clean(given) if given else "AWS S3 (no AWS_ENDPOINT_URL is set)"
+
+    def of(self, key: str) -> str:
+        path = "/".join(part for part in (self.bucket, self.prefix, key) if part)
+        return f"s3://{path} at {self.server}"
+
+
+@contextmanager
+def explained(place: Place, verb: str, key: str, connect: Callable[[], Any]) -> Iterator[Any]:
+    """Gives the client; turns what boto3 raises into our errors."""
+    try:
+        yield connect()
+    except Exception as error:
+        known = _explain(place, f"can't {verb} {place.of(key)}", error)
+        if known is None:
+            raise
+        raise known from error
+
+
+def code(error: BaseException) -> str:
+    """S3's error code, `""` if the server sent none."""
+    response = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def clean(text: str) -> str:
+    """One line of up to 300 characters, without user:password@ of a URL or the environment's secrets."""
+    text = re.sub(r"://[^/\s'\"]*@", "://***@", text)
+    for name in _SECRETS:
+        if (value := os.environ.get(name)) and len(value) > 3:
+            text = text.replace(value, "***")
+    return " ".join(text.split())[:300]
+
+
+def _explain(place: Place, what: str, error: Exception) -> Exception | None:
+    from boto3.exceptions import S3UploadFailedError
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    if isinstance(error, S3UploadFailedError) and isinstance(error.__context__, Exception):
+        error = error.__context__  # boto3 hides the ClientError in a text
+    if isinstance(error, ClientError):
+        return _refused(place, what, error)
+    if isinstance(error, BotoCoreError):
+        return _no_answer(place, what, error)
+    if isinstance(error, ValueError) and "endpoint" in str(error).lower():
+        return InputError(f"{what}: {clean(str(error))}; an endpoint is http://host:port or https://host")
+    return None
+
+
+def _refused(place: Place, what: str, error: Any) -> StorageError:
+    found = code(error)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if found == "NoSuchBucket":
+        return NotFound(
+            f"{what}: there is no bucket {place.bucket!r}; create it or correct storage.uri "
+            "(and AWS_ENDPOINT_URL, if the bucket is on another server)"
+        )
+    if found in _NO_KEY:
+        return NotFound(f"{what}: there is no such object")
+    if found in _WRONG_KEYS:
+        return AccessDenied(f"{what}: the server doesn't accept these keys ({found}); {KEYS}")
+    if found in _EXPIRED:
+        return AccessDenied(f"{what}: the credentials have expired ({found}); {KEYS}, with a fresh AWS_SESSION_TOKEN")
+    if found in _DENIED or status in (401, 403):
+        return AccessDenied(
+            f"{what}: access denied ({found}); {KEYS}, of a user who may get, put, delete and list in {place.bucket!r}"
+        )
+    if found in ("AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException", "301"):
+        return StorageError(f"{what}: the bucket is in another region ({found}); set AWS_REGION to it")
+    if found == "RequestTimeTooSkewed":
+        return StorageError(f"{what}: this machine's clock is wrong by more than the server allows ({found}); set it")
+    detail = clean(str(error.response.get("Error", {}).get("Message", "")))
+    return StorageError(f"{what}: the server answered {found or status}{': ' if detail else ''}{detail}")
+
+
+def _no_answer(place: Place, what: str, error: Exception) -> Exception:
+    from botocore import exceptions as boto
+
+    if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)):
+        return AccessDenied(f"{what}: no complete credentials were found; {KEYS}")
+    if isinstance(error, boto.ProfileNotFound):
+        return AccessDenied(f"{what}: {clean(str(error))}; correct AWS_PROFILE or {KEYS}")
+    if isinstance(error, boto.SSLError):
+        return StorageError(f"{what}: {clean(str(error))}; for a CA of your own set AWS_CA_BUNDLE to its file")
+    if isinstance(error, (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ConnectionError)):
+        return StorageError(
+            f"{what}: no connection to {place.server}; is it running and reachable from here? The address comes from "
+            "AWS_ENDPOINT_URL or endpoint_override in storage.uri"
+        )
+    if isinstance(error, (boto.ReadTimeoutError, boto.HTTPClientError)):
+        return StorageError(f"{what}: {place.server} did not answer in time; try again ({type(error).__name__})")
+    return StorageError(f"{what}: {clean(str(error))}")

@@ -1,0 +1,119 @@
+"""The sweep's book: Tune's callbacks turned into records in storage and events on the screen."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ray.tune import Callback
+
+from trainer_app.prepare import Emit
+from trainer_app.records import RunFolder, TrialRecord
+from trainer_app.train import report_events
+
+BUDGET = "time budget"
+
+
+class Book(Callback):
+    """Writes a trial's record before Tune counts it as finished, and emits what happens.
+
+    Args:
+        records: of earlier attempts, by trial.
+        scheduler: one of `schedulers`, which knows why it stopped a trial.
+    """
+
+    def __init__(self, folder: RunFolder, emit: Emit, *, mode: str, scheduler: Any, records: dict[str, TrialRecord]):
+        self.folder = folder
+        self.emit = emit
+        self.mode = mode
+        self.scheduler = scheduler
+        self.records = records
+        self.budget_spent = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles callbacks into its snapshots, which nobody reads."""
+        return {}
+
+    # --- Tune's hooks
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        record = self._record(trial)
+        record.params = dict(trial.config)
+        record.state = "running"
+        record.reason = ""
+        record.attempts += 1
+        record.started = record.started or time.time()
+        self._write(record)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        record = self._record(trial)
+        if "error" in result:
+            record.error = result["error"]
+            return
+        record.epochs = result["epochs"]
+        record.metrics = result["metrics"]
+        value = result["objective"]
+        better = record.best is None or (value > record.best if self.mode == "max" else value < record.best)
+        if better and value == value:
+            record.best, record.best_epoch = value, record.epochs - 1
+        for event in report_events(result, record.trial):
+            self.emit(event)
+        self._emit(record, value)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.emit({"event": "retry", "trial": trial.trial_id, "reason": "its process ended; starting it again"})
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        record = self._record(trial)
+        if record.error:
+            record.state, record.reason = "failed", record.error
+        elif trial.trial_id in self.scheduler.reasons:
+            reason = self.scheduler.reasons[trial.trial_id]
+            record.state, record.reason = ("finished" if reason.startswith("reached") else "stopped"), reason
+        elif self.budget_spent:
+            record.state, record.reason = "stopped", BUDGET
+        else:
+            record.state, record.reason = "finished", "trained to its end"
+        self._close(record)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        record = self._record(trial)
+        lines = [line.strip() for line in (trial.get_error() and str(trial.get_error()) or "").splitlines() if line.strip()]
+        record.error = lines[-1] if lines else "its process ended"
+        record.state, record.reason = "failed", record.error
+        self._close(record)
+
+    # --- what they do
+
+    def _record(self, trial: Any) -> TrialRecord:
+        name = trial.trial_id
+        if name not in self.records:
+            self.records[name] = TrialRecord(trial=name, index=int(name[1:]), params=dict(trial.config))
+        return self.records[name]
+
+    def _close(self, record: TrialRecord) -> None:
+        lines = self.folder.unit(record.trial).metrics()
+        if lines:  # also those of an attempt that ended without a report to this driver
+            record.epochs, record.metrics = lines[-1]["epoch"] + 1, lines[-1]["metrics"]
+        record.ended = time.time()
+        self._write(record)
+
+    def _write(self, record: TrialRecord) -> None:
+        self.folder.write_trial(record)
+        self._emit(record, record.best)
+
+    def _emit(self, record: TrialRecord, value: float | None) -> None:
+        self.emit(
+            {
+                "event": "trial",
+                "trial": record.trial,
+                "state": record.state,
+                "params": record.params,
+                "epoch": record.epochs,
+                "metric": value,
+                "elapsed": round((record.ended or time.time()) - (record.started or time.time()), 1),
+                "reason": record.reason,
+            }
+        )

@@ -1,0 +1,125 @@
+"""Which trial comes next: those that an earlier attempt left unfinished, then new ones."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ray.tune.experiment import Experiment, Trial
+from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
+from ray.tune.search import Searcher, SearchAlgorithm
+
+from trainer_app.records import trial_name
+from trainer_app.tune.space import plain
+
+Planned = tuple[int, dict[str, Any]]
+
+
+class PlannedTrials(SearchAlgorithm):
+    """Gives Tune its trials, named by their index: t00000, t00001, ...
+
+    Ray's own search algorithms name trials at random and forget them with the process; here trial i is the same trial
+    in every attempt of the sweep.
+
+    Args:
+        first: (index, parameters) of trials to go on with.
+        new: draws for indices from `start` on; ignored with a `searcher`, which is asked instead.
+        total: how many trials there are in all, None without bound.
+        max_concurrent: how many may be live at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        first: Sequence[Planned],
+        new: Iterator[dict[str, Any]],
+        start: int,
+        total: int | None,
+        max_concurrent: int,
+        searcher: Searcher | None = None,
+    ) -> None:
+        self._first = list(first)
+        self._new = new
+        self._next = start
+        self._total = total
+        self._max_concurrent = max_concurrent
+        self._searcher = searcher
+        self._asked: set[str] = set()
+        self._given: dict[str, dict[str, Any]] = {}
+        self._live: set[str] = set()
+        self._experiment: Experiment | None = None
+        self._parser = _make_parser()
+
+    @property
+    def total_samples(self) -> int:
+        return self._total or 0
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        return True
+
+    def add_configurations(self, experiments: Any) -> None:
+        (self._experiment,) = experiments if isinstance(experiments, list) else [experiments]
+
+    def is_finished(self) -> bool:
+        return self._finished or (not self._first and self._total is not None and self._next >= self._total)
+
+    def next_trial(self) -> Trial | None:
+        if self.is_finished() or len(self._live) >= self._max_concurrent:
+            return None
+        planned = self._first.pop(0) if self._first else self._draw()
+        if planned is None:
+            return None
+        index, params = planned
+        name = trial_name(index)
+        self._live.add(name)
+        self._given[name] = params
+        return self._trial(name, params)
+
+    def _draw(self) -> Planned | None:
+        index = self._next
+        if self._searcher is not None:
+            suggested = self._searcher.suggest(trial_name(index))
+            if suggested is None:
+                return None
+            if suggested == Searcher.FINISHED:
+                self._finished = True
+                return None
+            self._asked.add(trial_name(index))
+            params = {key: plain(value) for key, value in suggested.items()}
+        else:
+            drawn = next(self._new, None)
+            if drawn is None:
+                self._finished = True
+                return None
+            params = drawn
+        self._next += 1
+        return index, params
+
+    def _trial(self, name: str, params: Mapping[str, Any]) -> Trial:
+        assert self._experiment is not None
+        spec = copy.deepcopy(self._experiment.spec)
+        spec["config"] = dict(params)
+        trial: Trial = _create_trial_from_spec(
+            spec, self._parser, evaluated_params=dict(params), experiment_tag=name, trial_id=name
+        )
+        return trial
+
+    # --- what the searcher learns
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if trial_id in self._asked and self._searcher is not None and "objective" in result:
+            self._searcher.on_trial_result(trial_id, result)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._live.discard(trial_id)
+        if self._searcher is None:
+            return
+        failed = error or not result or "error" in result or "objective" not in result
+        if trial_id in self._asked:
+            self._searcher.on_trial_complete(trial_id, None if failed else result, error=failed)
+        elif result and not failed:
+            self._searcher.add_evaluated_point(self._given[trial_id], result["objective"])
+
+    def save_to_dir(self, dirpath: str, **kwargs: Any) -> None:
+        """Nothing: the sweep's own records decide what is finished."""

@@ -1,0 +1,128 @@
+"""Ray Tune's schedulers, counting epochs, that say why they stopped a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from ray.tune.schedulers import (
+    AsyncHyperBandScheduler,
+    FIFOScheduler,
+    HyperBandScheduler,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+
+from trainer_app.config import RunConfig
+from trainer_app.tune.space import domain
+
+TIME = "epochs"
+METRIC = "objective"
+NEVER = 10**9
+# They pause trials or clone them, so every epoch that they see must be committed.
+NEEDS_EVERY_EPOCH = ("hyperband", "median", "pbt")
+
+
+class _Noting:
+    """Mixed into a scheduler: `reasons[trial_id]` is why it stopped the trial."""
+
+    reasons: dict[str, str]
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        explain = self.explainer(result)
+        decision: str = super().on_trial_result(tune_controller, trial, result)  # type: ignore[misc]
+        if decision == TrialScheduler.STOP:
+            self.reasons[trial.trial_id] = explain()
+        return decision
+
+    def explainer(self, result: dict[str, Any]) -> Callable[[], str]:
+        """Looks at the state before the result counts; the returned function words the reason."""
+        name = type(self).__name__.lower()
+        return lambda: f"{name}: stopped at epoch {result.get(TIME)} with {result.get(METRIC):.4g}"
+
+
+class Asha(_Noting, AsyncHyperBandScheduler):  # type: ignore[misc]
+    """Asynchronous successive halving."""
+
+    def explainer(self, result: dict[str, Any]) -> Callable[[], str]:
+        epoch = result.get(TIME, 0)
+        cutoffs = [
+            (milestone, bracket.cutoff(recorded))
+            for bracket in self._brackets
+            for milestone, recorded in bracket._rungs
+            if milestone <= epoch
+        ]
+
+        def explain() -> str:
+            if epoch >= self._max_t:
+                return f"reached max_t {self._max_t}"
+            cutoff = next((c for _, c in cutoffs if c is not None), None)
+            against = "" if cutoff is None else f" against {self._metric_op * cutoff:.4g}"
+            return f"asha: {result[METRIC]:.4g} at epoch {epoch}{against}, not among the best 1/{self._reduction_factor:g}"
+
+        return explain
+
+
+class HyperBand(_Noting, HyperBandScheduler):  # type: ignore[misc]
+    """Synchronous HyperBand."""
+
+
+class Median(_Noting, MedianStoppingRule):  # type: ignore[misc]
+    """Median stopping rule."""
+
+    def explainer(self, result: dict[str, Any]) -> Callable[[], str]:
+        return lambda: f"median: best so far below the others' median at epoch {result.get(TIME)}"
+
+
+class Pbt(_Noting, PopulationBasedTraining):  # type: ignore[misc]
+    """Population based training."""
+
+
+class Fifo(_Noting, FIFOScheduler):  # type: ignore[misc]
+    """No early stopping."""
+
+
+def build(config: RunConfig, *, epochs: int | None) -> Any:
+    """The scheduler of `tune.scheduler`; `epochs` is the fit's length, where max_t is not given."""
+    assert config.tune is not None
+    kind, args = config.tune.scheduler.kind, config.tune.scheduler.args
+    common = {"time_attr": TIME, "metric": METRIC, "mode": config.tune.mode}
+    given = args.model_dump()
+    if "max_t" in given and given["max_t"] is None:
+        given["max_t"] = epochs or NEVER
+    if kind == "pbt":
+        mutations = given.pop("mutations")
+        given["hyperparam_mutations"] = {
+            key: value if isinstance(value, list) else domain(key, value) for key, value in args.mutations.items()
+        }
+        given["perturbation_factors"] = tuple(given["perturbation_factors"])
+        given["log_config"] = False
+        assert mutations
+    if kind == "median" and not given["min_time_slice"]:
+        given["min_time_slice"] = NEVER  # 0: trials are not paused in favour of others
+    classes: Mapping[str, Any] = {"asha": Asha, "hyperband": HyperBand, "median": Median, "pbt": Pbt}
+    scheduler = Fifo() if kind == "fifo" else classes[kind](**common, **given)
+    scheduler.reasons = {}
+    return scheduler
+
+
+def replay(scheduler: Any, trial: str, results: Sequence[dict[str, Any]], *, ended: bool) -> None:
+    """Tell a new scheduler what an earlier attempt's trial reported, so that its rungs and medians go on.
+
+    ASHA and median stopping learn from it; HyperBand and PBT start new brackets and populations.
+    """
+    if not results:
+        return
+    stub = SimpleNamespace(trial_id=trial)
+    if isinstance(scheduler, Asha):
+        scheduler.on_trial_add(None, stub)
+        for result in results:
+            scheduler.on_trial_result(None, stub, result)
+        if ended:
+            scheduler.on_trial_complete(None, stub, results[-1])
+    elif isinstance(scheduler, Median) and ended:
+        for result in results:
+            scheduler.on_trial_complete(None, stub, result)
+    scheduler.reasons.pop(trial, None)

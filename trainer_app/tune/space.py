@@ -1,0 +1,56 @@
+"""The run file's `space` as Ray Tune's, and the draws from it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from ray import tune
+from ray.tune.search.variant_generator import generate_variants
+
+from trainer_app.components.importing import load
+from trainer_app.config import Primitive
+
+# A sweep bounded by time alone draws at most this many; each draw is a few microseconds.
+UNBOUNDED = 1_000_000
+
+
+def domain(key: str, primitive: Primitive) -> Any:
+    """The value that ray.tune's function of the same name returns."""
+    if primitive.kind == "sample_from":
+        function = load(f"tune.space.{key}", primitive.args["func"])
+        return tune.sample_from(lambda spec: function(dict(spec.config)))
+    return getattr(tune, primitive.kind)(**primitive.args)
+
+
+def domains(space: Mapping[str, Primitive]) -> dict[str, Any]:
+    return {key: domain(key, primitive) for key, primitive in space.items()}
+
+
+def draws(space: Mapping[str, Primitive], *, num_samples: int, seed: int | None) -> Iterator[dict[str, Any]]:
+    """Parameters of one trial after the other, {dotted key: value}.
+
+    The same `space` and `seed` give the same sequence, so that trial i of a resumed sweep is trial i of the first
+    attempt. As in Tune, each sample is tried with every combination of the grids.
+    """
+    random = np.random.default_rng(seed)
+    spec = {"config": domains(space)}
+    for _ in range(num_samples) if num_samples >= 0 else itertools.repeat(0, UNBOUNDED):
+        for _, resolved in generate_variants(spec, random_state=random):
+            yield {key: plain(value) for key, value in resolved["config"].items()}
+
+
+def count(space: Mapping[str, Primitive], num_samples: int) -> int | None:
+    """How many trials `draws` gives; None if only time ends them."""
+    grid = 1
+    for primitive in space.values():
+        if primitive.kind == "grid_search":
+            grid *= len(primitive.args["values"])
+    return None if num_samples < 0 else num_samples * grid
+
+
+def plain(value: Any) -> Any:
+    """NumPy's numbers as Python's: a run file holds no others."""
+    return value.item() if isinstance(value, np.generic) else value

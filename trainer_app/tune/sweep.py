@@ -1,0 +1,248 @@
+"""The driver of a sweep: plan, concurrency, Tune, records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.stopper import Stopper
+
+from trainer_app import cluster, components, evaluate, prepare
+from trainer_app.config import RunConfig, require_tune
+from trainer_app.errors import InputError
+from trainer_app.prepare import Emit
+from trainer_app.records import RunFolder, TrialRecord
+from trainer_app.storage import open_store
+from trainer_app.train import opened, recorded, scaling_config
+from trainer_app.tune import schedulers, space
+from trainer_app.tune.book import BUDGET, Book
+from trainer_app.tune.planned import PlannedTrials
+from trainer_app.tune.shapes import check_mutations
+from trainer_app.tune.trial import run_nested, run_trial
+from trainer_app.worker import Job
+
+ENDED = ("finished", "stopped", "failed")
+
+
+def run(
+    config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool = False
+) -> int:
+    """Run the sweep of `config` as run `name`.
+
+    Returns:
+        the exit code: 0 if at least one trial gave a result, 1 if all failed.
+
+    Raises:
+        InputError, StorageError: before anything was started.
+        KeyboardInterrupt: after the run was recorded as interrupted.
+    """
+    require_tune(config)
+    components.check(config)
+    check_mutations(config)
+    store = open_store(config.storage.uri)
+    with cluster.connected():
+        folder, config = opened(store, config, name=name, resume=resume, task="tune")
+        tuning = require_tune(config)
+        emit(
+            {
+                "event": "run",
+                "run": name,
+                "task": "tune",
+                "uri": folder.uri,
+                "log": log,
+                "attempt": folder.record.attempt,
+                "resumed": resume,
+                "notes": list(config.notes),
+                "epochs": folder.record.epochs,
+                "metric": tuning.metric,
+                "num_samples": space.count(tuning.space, tuning.num_samples),
+            }
+        )
+        with recorded(folder, store.uri, emit):
+            code = close(folder, sweep(config, folder, prepare.job(folder, store, config), emit))
+            if test and code == 0:
+                emit(evaluate.test(store.uri, name))
+        return code
+
+
+def close(folder: RunFolder, records: Mapping[str, TrialRecord]) -> int:
+    failed = [r for r in records.values() if r.state == "failed"]
+    bad = bool(failed) and len(failed) == len(records)
+    error = f"all {len(failed)} trials failed; the first: {failed[0].error}" if bad else None
+    folder.update(state="failed" if bad else "succeeded", error=error)
+    return 1 if bad else 0
+
+
+def sweep(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> dict[str, TrialRecord]:
+    """Run what is left of the sweep.
+
+    Returns:
+        the records of all trials, of earlier attempts too, by trial.
+    """
+    tuning = require_tune(config)
+    records = {r.trial: r for r in folder.trials()}
+    scheduler = schedulers.build(config, epochs=prepare.target_epochs(config))
+    planned = plan(config, folder, records, scheduler)
+    for record in records.values():
+        if ended(record):
+            emit(past(record))
+    if planned.is_finished():
+        return records
+    book = Book(folder, emit, mode=tuning.mode, scheduler=scheduler, records=records)
+    trainable, reuse = trainable_of(config, job)
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=planned, scheduler=scheduler, num_samples=planned.total_samples or -1, reuse_actors=reuse
+        ),
+        run_config=tune.RunConfig(
+            name=job.run,
+            storage_path=storage_path(config, job),
+            failure_config=tune.FailureConfig(max_failures=config.failure.max_failures),
+            callbacks=[book],
+            stop=Budget(tuning.time_budget_s, book),
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+    return records
+
+
+def plan(config: RunConfig, folder: RunFolder, records: Mapping[str, TrialRecord], scheduler: Any) -> PlannedTrials:
+    """What is left to run, and what the searcher and the scheduler already know."""
+    tuning = require_tune(config)
+    seed = tuning.searcher.args.seed if tuning.searcher.args.seed is not None else config.seed_everything
+    draws = space.draws(tuning.space, num_samples=tuning.num_samples, seed=seed)
+    start = max((r.index for r in records.values()), default=-1) + 1
+    for _ in range(start):
+        next(draws, None)
+    searcher = optuna(config, seed) if tuning.searcher.kind == "optuna" else None
+    for record in records.values():
+        lines = folder.unit(record.trial).metrics()
+        results = [
+            {"epochs": line["epoch"] + 1, "objective": line["metrics"][tuning.metric]}
+            for line in lines
+            if tuning.metric in line["metrics"]
+        ]
+        schedulers.replay(scheduler, record.trial, results, ended=ended(record))
+        if searcher is not None and ended(record) and results:
+            searcher.add_evaluated_point(record.params, results[-1]["objective"])
+    return PlannedTrials(
+        first=[(r.index, dict(r.params)) for r in sorted(records.values(), key=lambda r: r.index) if not ended(r)],
+        new=draws,
+        start=start,
+        total=space.count(tuning.space, tuning.num_samples),
+        max_concurrent=concurrency(config),
+        searcher=searcher,
+    )
+
+
+def ended(record: TrialRecord) -> bool:
+    """Whether a trial is over for good; one that a spent time budget cut off goes on in the next attempt."""
+    return record.state in ENDED and record.reason != BUDGET
+
+
+def past(record: TrialRecord) -> dict[str, Any]:
+    """The event of a trial that ended in an earlier attempt."""
+    return {
+        "event": "trial",
+        "trial": record.trial,
+        "state": record.state,
+        "params": record.params,
+        "epoch": record.epochs,
+        "metric": record.best,
+        "elapsed": round((record.ended or 0) - (record.started or 0), 1),
+        "reason": record.reason,
+    }
+
+
+def optuna(config: RunConfig, seed: Any) -> Any:
+    """Tune's OptunaSearch with Optuna's TPE sampler."""
+    import optuna as library
+    from ray.tune.search.optuna import OptunaSearch
+
+    tuning = require_tune(config)
+    args = tuning.searcher.args
+    sampler = library.samplers.TPESampler(
+        seed=seed, n_startup_trials=args.n_startup_trials, multivariate=args.multivariate
+    )
+    return OptunaSearch(
+        space=space.domains(tuning.space), metric=schedulers.METRIC, mode=tuning.mode, sampler=sampler
+    )
+
+
+# --- resources
+
+
+def nested(config: RunConfig) -> bool:
+    """Whether a trial needs workers of its own."""
+    return config.scaling.num_workers > 1
+
+
+def demand(config: RunConfig) -> dict[str, float]:
+    """Resources of one trial, its workers included."""
+    if nested(config):
+        scaling = scaling_config(config)
+        return {k: v * config.scaling.num_workers for k, v in scaling._resources_per_worker_not_none.items()}
+    tuning = require_tune(config)
+    wanted = dict(tuning.resources_per_trial or config.scaling.resources_per_worker or {})
+    wanted.setdefault("CPU", 1.0)
+    if config.scaling.use_gpu is True:
+        wanted.setdefault("GPU", 1.0)
+    return wanted
+
+
+def concurrency(config: RunConfig) -> int:
+    """Trials at once: `max_concurrent_trials`, at most what the cluster's resources allow.
+
+    Raises:
+        InputError: not even one trial fits; both numbers are named.
+    """
+    wanted, have = demand(config), cluster.resources()
+    cluster.check_feasible(wanted, 1, "one trial's workers" if nested(config) else "a trial")
+    fits = min((int(have[name] / each + 1e-9) for name, each in wanted.items() if each > 0), default=1)
+    asked = require_tune(config).max_concurrent_trials
+    return fits if asked is None else min(asked, fits)
+
+
+def trainable_of(config: RunConfig, job: Job) -> tuple[Any, bool]:
+    """The function that Tune runs, with its resources, and whether its process may be used again.
+
+    A nested trial's process waits in its Train run and would not come back from it: it is ended with the trial.
+    """
+    if not nested(config):
+        return tune.with_resources(partial(run_trial, job=job), demand(config)), True
+    held = {cluster.TRIAL_DRIVER: 1.0} if cluster.resources().get(cluster.TRIAL_DRIVER) else {"CPU": 0.001}
+    driver = tune.PlacementGroupFactory([{"CPU": 0.0, **held}])
+    return tune.with_resources(partial(run_nested, job=job), driver), False
+
+
+def storage_path(config: RunConfig, job: Job) -> str:
+    """Where Tune keeps its own files: scratch, but for PBT on several nodes, which clones trials through them."""
+    if require_tune(config).scheduler.kind != "pbt" or len([n for n in ray.nodes() if n["Alive"]]) == 1:
+        return cluster.scratch(job.run)
+    base, _, query = job.uri.partition("?")
+    return f"{base}/{job.run}/ray" + (f"?{query}" if query else "")
+
+
+class Budget(Stopper):
+    """Ends the sweep when its time is over, and lets the book know why its trials ended."""
+
+    def __init__(self, seconds: float | None, book: Book) -> None:
+        self.deadline = None if seconds is None else time.monotonic() + seconds
+        self.book = book
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        over = self.deadline is not None and time.monotonic() > self.deadline
+        self.book.budget_spent = self.book.budget_spent or over
+        return over
+
+
+__all__ = ["InputError", "run", "sweep"]

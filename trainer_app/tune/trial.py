@@ -1,0 +1,172 @@
+"""What a Tune trial runs: the fit itself, or, for more than one worker, a Train run of its own."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray.train
+from ray import tune
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from trainer_app import checkpoint as ckpt
+from trainer_app import train, worker
+from trainer_app.callbacks.mutated import ConfiguredOptimizers
+from trainer_app.config import RunConfig, override
+from trainer_app.errors import NotFound, TrainerError
+from trainer_app.failures import one_line, place, root_cause
+from trainer_app.records import Unit
+from trainer_app.tune.schedulers import NEEDS_EVERY_EPOCH
+from trainer_app.worker import Job
+
+POINTER = "commit.json"
+PBT_KEEPS = 4  # a trial that is behind still finds the commit that it was told to clone
+
+
+def run_trial(params: dict[str, Any], job: Job) -> None:
+    """A trial of one worker, in this process, which the next trial uses again.
+
+    An error of the user's code is reported as the trial's result instead of raised: Tune throws away the process of a
+    trial that raised, and starting another costs 4 s of imports.
+    """
+    trial = tune.get_context().get_trial_id()
+    config = override(job.load(), params)
+    assert config.tune is not None
+    unit = job.unit(trial)
+    failures, last = 0, ""
+    while True:
+        try:
+            worker.check_device(job)
+            fit_here(config, unit, job)
+            return
+        except Exception as error:
+            failures += 1
+            said, text, here = one_line(error), traceback.format_exc(), place(unit)
+            print(f"trial {trial} failed, time {failures}:\n{text}", file=sys.stderr, flush=True)
+            final = isinstance(error, TrainerError) or here == last or failures > config.failure.max_failures >= 0
+        gc.collect()  # the failed Trainer's tensors, held by the traceback until here
+        if final:
+            tune.report({"error": said, "traceback": text, "epochs": 0, "done": True})
+            return
+        last = here
+
+
+def fit_here(config: RunConfig, unit: Unit, job: Job) -> None:
+    """Fit in this process, reporting to Tune."""
+    assert config.tune is not None
+    every = config.tune.scheduler.kind in NEEDS_EVERY_EPOCH
+    cloned = exploited(unit, job)
+    with tempfile.TemporaryDirectory(prefix="trainer-pointer-") as tmp:
+        worker.fit(
+            config,
+            unit,
+            policy=worker.policy(config, job, every_epoch=every, keep_at_least=PBT_KEEPS if every else 1),
+            report=reporter(config, unit, Path(tmp)),
+            trainer_kwargs={
+                "devices": 1,
+                "num_nodes": 1,
+                "strategy": "auto",
+                "accelerator": "gpu" if job.use_gpu else "cpu",
+            },
+            origin=cloned,
+            callbacks=[ConfiguredOptimizers()] if cloned else [],
+        )
+
+
+def reporter(config: RunConfig, unit: Unit, folder: Path) -> worker.Report:
+    """Adds the objective to a report and, for PBT, the pointer to the commit that Tune may clone."""
+    assert config.tune is not None
+    pbt = config.tune.scheduler.kind == "pbt"
+    trial = unit.store.uri.split("?")[0].rstrip("/").rpartition("/")[2]
+
+    def report(result: dict[str, Any]) -> None:
+        with_objective = {**result, "objective": objective(config, result)}
+        if not pbt:
+            tune.report(with_objective)
+            return
+        (folder / POINTER).write_text(json.dumps({"trial": trial, "commit": result["commit"]}))
+        tune.report(with_objective, checkpoint=tune.Checkpoint.from_directory(str(folder)))
+
+    return report
+
+
+def objective(config: RunConfig, result: dict[str, Any]) -> float:
+    """The metric that the sweep goes by.
+
+    Raises:
+        TrainerError: the module does not log it; those that it logs are named.
+    """
+    assert config.tune is not None
+    metrics = result["metrics"]
+    if config.tune.metric not in metrics:
+        logged = ", ".join(sorted(metrics)) or "nothing"
+        raise TrainerError(f"tune.metric: {config.tune.metric!r} is not logged by the module; it logs {logged}")
+    value: float = metrics[config.tune.metric]
+    return value
+
+
+Origin = Callable[[Path], tuple[ckpt.Commit, Path] | None]
+
+
+def exploited(unit: Unit, job: Job) -> Origin | None:
+    """Where to start from if Tune handed this trial another trial's pointer: PBT cloned it."""
+    handed = tune.get_checkpoint()
+    if handed is None:
+        return None
+    with handed.as_directory() as folder:
+        pointer = json.loads(Path(folder, POINTER).read_text())
+    source = job.unit(pointer["trial"])
+    if source.store.uri == unit.store.uri:
+        return None
+
+    def fetch(folder: Path) -> tuple[ckpt.Commit, Path] | None:
+        try:
+            commit = ckpt.commit.read(source.checkpoints, pointer["commit"])
+            return commit, ckpt.fetch(commit, folder)
+        except (NotFound, ckpt.Rejected) as e:
+            print(f"the commit to clone is gone ({e}); taking the newest of {pointer['trial']}", file=sys.stderr)
+            return ckpt.newest_intact(source.checkpoints, folder)
+
+    return fetch
+
+
+# --- more than one worker
+
+
+def run_nested(params: dict[str, Any], job: Job) -> None:
+    """A trial of several workers: this process only starts a Train run and passes its reports on to Tune."""
+    trial = tune.get_context().get_trial_id()
+    config = override(job.load(), params)
+    nested = train.RunTrainer(
+        nested_worker,
+        job=job,
+        trial=trial,
+        train_loop_config={"job": job, "params": params, "trial": trial},
+        scaling_config=train.scaling_config(config),
+        run_config=train.ray_run_config(config, job, [TuneReportCallback()], name=f"train-trial_id={trial}"),
+        torch_config=train.torch_config(config),
+    )
+    try:
+        nested.fit()
+    except ray.train.TrainingFailedError as error:
+        print(f"trial {trial} failed:\n{error}", file=sys.stderr, flush=True)
+        said = one_line(root_cause(error))
+        tune.report({"error": said, "traceback": str(error), "epochs": 0, "done": True})
+
+
+def nested_worker(config: dict[str, Any]) -> None:
+    """The function that each worker of a nested trial runs."""
+    job: Job = config["job"]
+    worker.check_device(job)
+    run_file = override(job.load(), config["params"])
+
+    def report(result: dict[str, Any]) -> None:
+        ray.train.report({**result, "objective": objective(run_file, result)})
+
+    train.fit_in_worker(run_file, job, trial=config["trial"], report=report)

@@ -1,0 +1,185 @@
+"""What runs inside a worker or a trial: build the parts of a run file, go on from the newest commit, fit."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from trainer_app import checkpoint as ckpt
+from trainer_app import components
+from trainer_app.callbacks.epoch import EpochReporter, Policy, safe
+from trainer_app.components.importing import load as load_object
+from trainer_app.config import RunConfig, loads
+from trainer_app.errors import TrainerError
+from trainer_app.records import Unit, part_order
+from trainer_app.storage import open_store
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is told; plain data, no secrets: credentials come from each process's environment."""
+
+    run: str
+    uri: str  # of the storage, absolute
+    config: str  # the resolved run file
+    use_gpu: bool
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def unit(self, trial: str | None = None) -> Unit:
+        """This run's metrics and checkpoints, or those of one of its trials."""
+        run = open_store(self.uri).child(self.run)
+        return Unit(run.child(f"trials/{trial}") if trial else run)
+
+    def load(self) -> RunConfig:
+        return loads(self.config)
+
+
+def policy(config: RunConfig, job: Job, *, every_epoch: bool = False, keep_at_least: int = 1) -> Policy:
+    """When to commit and what to keep. `every_epoch` is for schedulers that pause trials and clone them."""
+    c = config.checkpoint
+    monitor, mode = c.monitor, c.mode
+    if monitor is None and config.tune is not None:
+        monitor, mode = config.tune.metric, config.tune.mode
+    return Policy(
+        every_n_epochs=1 if every_epoch else c.every_n_epochs,
+        keep=None if c.keep is None else max(c.keep, keep_at_least),
+        monitor=monitor,
+        mode=mode,
+        allow=tuple(c.allow),
+        versions=job.versions,
+    )
+
+
+def fit(
+    config: RunConfig,
+    unit: Unit,
+    *,
+    policy: Policy,
+    report: Report,
+    trainer_kwargs: dict[str, Any],
+    origin: Callable[[Path], tuple[ckpt.Commit, Path] | None] | None = None,
+    callbacks: Sequence[Callback] = (),
+    prepare: Callable[[Any], Any] | None = None,
+) -> None:
+    """Train `config` to its end, from the newest intact commit of `unit` if there is one.
+
+    Args:
+        report: see EpochReporter.
+        origin: downloads the checkpoint to start from instead of the unit's newest (a PBT exploit).
+        prepare: called with the Trainer before it fits (Ray's prepare_trainer).
+    """
+    before = unit.metrics() if _rank() == 0 else []
+    reporter = EpochReporter(
+        unit,
+        attempt=next_attempt(unit) if _rank() == 0 else 1,
+        policy=policy,
+        report=report,
+        elapsed=before[-1]["elapsed"] if before else 0.0,
+    )
+    with tempfile.TemporaryDirectory(prefix="trainer-") as tmp:
+        found = origin(Path(tmp, "from")) if origin else resume_point(unit, Path(tmp, "from"))
+        start = str(found[1]) if found else starting_point(config, Path(tmp))
+        parts = components.build(
+            config, trainer_kwargs={**defaults(config), "default_root_dir": tmp, **trainer_kwargs}, callbacks=callbacks
+        )
+        parts.trainer.callbacks.insert(0, reporter)  # first: what other callbacks count is not yet counted twice
+        if prepare:
+            prepare(parts.trainer)
+        with safe(policy.allow):
+            parts.trainer.fit(
+                parts.model, datamodule=parts.datamodule, ckpt_path=start, weights_only=True if found else None
+            )
+
+
+def defaults(config: RunConfig) -> dict[str, Any]:
+    """Trainer arguments where the run file is silent: no second set of checkpoints and logs in the working folder."""
+    mine: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    given = {k for k, v in config.trainer.items() if v is not None}
+    if not _has_model_checkpoint(config.trainer.get("callbacks")):
+        mine["enable_checkpointing"] = False
+    return {k: v for k, v in mine.items() if k not in given}
+
+
+def _has_model_checkpoint(callbacks: Any) -> bool:
+    """Whether the run file asks for a ModelCheckpoint (or a subclass) of its own."""
+    items = callbacks if isinstance(callbacks, list) else [callbacks] if callbacks else []
+    for item in items:
+        path = item.get("class_path", "") if isinstance(item, dict) else item if isinstance(item, str) else ""
+        if path.split(".")[-1] in ("ModelCheckpoint", "OnExceptionCheckpoint", "AsyncCheckpoint"):
+            return True
+        if "." in path:
+            found = load_object("trainer.callbacks", path)
+            if isinstance(found, type) and issubclass(found, ModelCheckpoint):
+                return True
+    return False
+
+
+def resume_point(unit: Unit, folder: Path) -> tuple[ckpt.Commit, Path] | None:
+    """The newest commit that verifies, downloaded on every rank; rank 0 chooses, so that all take the same."""
+    if _world_size() == 1:
+        return ckpt.newest_intact(unit.checkpoints, folder, reject=_say_rejected)
+    found = ckpt.newest_intact(unit.checkpoints, folder, reject=_say_rejected) if _rank() == 0 else None
+    chosen: list[Any] = [found[0].name if found else None]
+    torch.distributed.broadcast_object_list(chosen, src=0)
+    if chosen[0] is None or found:
+        return found
+    commit = ckpt.commit.read(unit.checkpoints, chosen[0])
+    return commit, ckpt.fetch(commit, folder)
+
+
+def next_attempt(unit: Unit) -> int:
+    """One more than the newest attempt that wrote metrics or a commit."""
+    wrote = [order[0] for e in unit.store.list("metrics") if (order := part_order(e.key))]
+    committed = [int(name.rsplit("-a", 1)[1]) for name in unit.checkpoints.names() if "-a" in name]
+    return max([0, *wrote, *committed]) + 1
+
+
+def _say_rejected(name: str, reason: str) -> None:
+    print(f"checkpoint {name} is not used: {reason}; trying an older one", file=sys.stderr, flush=True)
+
+
+def starting_point(config: RunConfig, folder: Path) -> str | None:
+    """`ckpt_path` of the run file as a local file: a path, or a URI of a checkpoint or of the folder it is in."""
+    given = config.ckpt_path
+    if given is None or not urlparse(given).scheme:
+        return given
+    head, _, last = given.rstrip("/").rpartition("/")
+    head, last = (head, last) if last.endswith(".ckpt") else (given.rstrip("/"), ckpt.PAYLOAD)
+    path = folder / "start.ckpt"
+    open_store(head).get_file(last, path)
+    return str(path)
+
+
+def check_device(job: Job) -> None:
+    """One line instead of Lightning's traceback where a worker has no CUDA device.
+
+    Raises:
+        TrainerError: naming the node.
+    """
+    if job.use_gpu and not torch.cuda.is_available():
+        import ray
+
+        node = ray.util.get_node_ip_address()
+        raise TrainerError(f"use_gpu is true but node {node} has no CUDA device; set scaling.use_gpu: false")
+
+
+def _rank() -> int:
+    return torch.distributed.get_rank() if _initialised() else 0
+
+
+def _world_size() -> int:
+    return torch.distributed.get_world_size() if _initialised() else 1
+
+
+def _initialised() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
