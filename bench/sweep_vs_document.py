@@ -171,7 +171,7 @@ def summarise(sweeps: list[Sweep], data: str) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="digits", help="digits, or a folder with MNIST's IDX files [digits]")
     parser.add_argument("--rounds", type=int, default=3, help="sweeps of each side [3]")
     parser.add_argument("--timeout", type=float, default=900, help="seconds that one sweep may take [900]")

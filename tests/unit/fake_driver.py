@@ -1,17 +1,20 @@
 """A driver that only emits events, for the command line's tests. As a script it is `trainer` with that driver.
 
-    python fake_driver.py SCENARIO tune run.yaml ...
+python fake_driver.py SCENARIO tune run.yaml ...
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -112,12 +115,11 @@ def stubborn(emit: Emit) -> int:
 
 
 def counting(emit: Emit) -> int:
-    """Goes on for 3 s after its first events, then leaves a file: the reader of its output may be gone by then."""
+    """More events than a pipe holds, then a file: the reader of its output may be gone by then."""
     emit(begin(1000))
     for event in [e for i in range(300) for e in trial(i, 1, 0.5, REASON)]:
         emit(event)
-    with open(os.environ["FAKE_DRIVER_DONE"], "w") as done:  # noqa: PTH123
-        done.write("done")
+    Path(os.environ["FAKE_DRIVER_DONE"]).touch()
     return quick(emit)
 
 
@@ -139,5 +141,8 @@ def install(scenario: Callable[[Emit], int], calls: list[dict[str, Any]] | None 
 if __name__ == "__main__":
     from trainer_app.__main__ import main
 
+    if os.environ.get("FAKE_DRIVER_TERMINAL"):
+        # The terminal on stdin becomes this session's: its Ctrl-C is for this process group.
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     sys.modules.update(install(globals()[sys.argv[1]]))
     sys.exit(main(sys.argv[2:]))

@@ -78,9 +78,31 @@ def test_a_closed_reader_ends_a_verb_quietly() -> None:
     assert error == b""
 
 
-def test_an_input_error_is_its_lines_and_exit_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_input_error_is_its_lines_and_exit_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("TRAINER_RUN", "Not A Name")
     assert main(["train", "missing.yaml"]) == 2
     out, err = capsys.readouterr()
     assert err.startswith("error: TRAINER_RUN: 'Not A Name' is no run name")
     assert not out
+
+
+@pytest.mark.parametrize("ray_was_there", [True, False])
+def test_a_crash_in_the_teardown_does_not_change_the_exit_code_of_a_run(ray_was_there: bool) -> None:
+    code = f"""
+import atexit, os, sys
+from types import ModuleType
+class Crash:
+    def __del__(self, abort=os.abort):
+        abort()
+kept = Crash()
+if {ray_was_there}:
+    sys.modules["ray"] = ModuleType("ray")
+atexit.register(os.write, 1, b"registered")
+from trainer_app.__main__ import main
+sys.exit(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, timeout=60, check=False)
+    assert done.stdout.endswith(b"registered")
+    assert done.returncode == (0 if ray_was_there else -6)

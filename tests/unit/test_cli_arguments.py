@@ -72,9 +72,9 @@ def test_a_run_gets_a_fresh_name_or_the_one_given(run_file: str) -> None:
 
 
 def test_storage_of_the_command_line_then_environment_then_file(run_file: str) -> None:
-    env = {"TRAINER_STORAGE_URI": "s3://bucket/a b#c"}
+    env = {"TRAINER_STORAGE_URI": "s3://bucket/a #b: c"}
     assert prepare(Asked("tune", [run_file]), env={}).config.storage.uri == "from-file"
-    assert prepare(Asked("tune", [run_file]), env=env).config.storage.uri == "s3://bucket/a b#c"
+    assert prepare(Asked("tune", [run_file]), env=env).config.storage.uri == "s3://bucket/a #b: c"
     assert prepare(Asked("tune", [run_file, "storage.uri=key"]), env=env).config.storage.uri == "key"
     assert prepare(Asked("tune", [run_file], storage="flag"), env=env).config.storage.uri == "flag"
 
@@ -120,5 +120,7 @@ def test_resume_without_files_takes_the_stored_run_file_and_the_storage_it_was_f
         assert (prepared.name, prepared.resume) == ("mnist-1", True)
         assert prepared.config.storage.uri == "moved"
         assert prepared.config.trainer["max_epochs"] == 7
+    RunFolder.create(storage.open_store("runs"), record, config.dump(stored))
+    assert prepare(Asked("tune", [], resume="mnist-1"), env={}).config.storage.uri == "runs"
     with pytest.raises(NotFound, match="mnist-1"):
         prepare(Asked("tune", [], resume="mnist-2", storage="moved"), env={})

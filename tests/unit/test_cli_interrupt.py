@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -71,8 +70,7 @@ def test_libraries_cannot_take_the_handlers_away(signum: signal.Signals) -> None
         kept = signal.signal(signum, signal.SIG_IGN)
         assert kept == hands.interrupts.handle
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signum)
-            threading.Event().wait(5)
+            signal.raise_signal(signum)
     assert signal.getsignal(signum) == before
     assert signal.signal(signum, before) == before
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import pty
@@ -22,6 +23,7 @@ import pytest
 from tests.unit import fake_driver
 from tests.unit.test_cli_arguments import RUN_FILE
 from trainer_app.__main__ import main
+from trainer_app.cli import run
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[2]
@@ -45,7 +47,13 @@ def environment(**more: str) -> dict[str, str]:
 
 def piped(folder: Path, scenario: str, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        words(scenario, *args), cwd=folder, env=environment(**env), capture_output=True, text=True, timeout=60, check=False
+        words(scenario, *args),
+        cwd=folder,
+        env=environment(**env),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -59,12 +67,11 @@ class Terminal:
         self.child = subprocess.Popen(
             words(scenario),
             cwd=folder,
-            env=environment(),
+            env=environment(FAKE_DRIVER_TERMINAL="1"),
             stdin=slave,
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            preexec_fn=lambda: ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(slave)
 
@@ -107,7 +114,7 @@ def test_a_pipe_gets_plain_lines_and_the_log_the_noise(folder: Path) -> None:
     assert done.stderr == ""
     assert "\x1b" not in done.stdout
     assert "noise" not in done.stdout
-    assert done.stdout.splitlines()[0] == "run mnist-1: tune, 3 trials, max val_accuracy, storage runs"
+    assert done.stdout.splitlines()[0] == "run mnist-1: tune, 3 trials, max val_accuracy, in runs"
     assert done.stdout.splitlines()[-1] == "results    trainer results runs/mnist-1"
     log = (folder / "x.log").read_text()
     for what in ("print", "stderr", "fd 1", "a child", "its stderr", "a warning"):
@@ -161,6 +168,10 @@ def test_the_driver_is_called_as_agreed(folder: Path, monkeypatch: pytest.Monkey
     ]
 
 
+def test_train_and_tune_are_asked_in_the_same_words() -> None:
+    assert inspect.signature(run.train) == inspect.signature(run.tune)
+
+
 def test_an_error_that_is_known_keeps_its_exit_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from trainer_app.errors import AlreadyExists, StorageError
 
@@ -201,6 +212,7 @@ def test_a_terminal_gets_a_live_table_and_then_one_that_stays(folder: Path, widt
     assert terminal.output.rindex("\x1b[?25h") > terminal.output.rindex("\x1b[?25l")  # and is back
     assert "noise" not in terminal.text
     stays = terminal.output[terminal.output.rindex("\x1b[?25h") :]
+    assert "\x1b[2K" in stays  # the live table is wiped out before
     squeezed = re.sub(r"\s+", "", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stays))
     for what in ("t00000", "t00002", "max_t", "5/5", "best", "test_accuracy=0.9667", "trainerresultsruns/mnist-1"):
         assert what in squeezed
@@ -246,10 +258,15 @@ def test_ctrl_c_three_times_kills_and_gives_the_cursor_back(folder: Path) -> Non
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_piped_run_with_130_and_a_last_event(folder: Path, signum: signal.Signals) -> None:
     child = subprocess.Popen(
-        words("waiting", "--json"), cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        words("waiting", "--json"),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert child.stdout
-    lines = []
+    lines: list[str] = []
     while not lines or "t00009" not in lines[-1]:
         lines.append(child.stdout.readline())
     time.sleep(0.2)

@@ -66,6 +66,7 @@ TABLE: list[tuple[str, Any, str, str]] = [
      "trainer.strategy.init_args.static", "unknown argument of DDPStrategy"),
     ("optimizer", {"class_path": SGD, "init_args": {"lrr": 1}}, "optimizer.init_args.lrr", "did you mean lr?"),
     ("optimizer", {"class_path": SGD, "init_args": {"lr": "fast"}}, "optimizer.init_args.lr", "expected float"),
+    ("optimizer", {"class_path": SGD, "init_args": {"params": 1}}, "optimizer.init_args.params", "unknown argument"),
     ("optimizer", {"class_path": "torch.optim.SDG"}, "optimizer.class_path", "has no 'SDG'"),
     ("optimizer", {"class_path": "torch.nn.Linear"}, "optimizer.class_path", "is not a Optimizer"),
     ("lr_scheduler", {"class_path": "torch.optim.lr_scheduler.StepLR"}, "lr_scheduler.init_args.step_size", "requires"),
@@ -140,6 +141,12 @@ def refusal(class_path: str) -> str:
     (problem,) = raised.value.problems
     assert problem.key == "model.class_path"
     return str(problem)
+
+
+def test_what_user_code_prints_goes_to_stderr(beside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (beside / "t_prints.py").write_text(f"from {PIECES} import SelfFed\nprint('hello')\n")
+    check(run_config(form1(model={"class_path": "t_prints.SelfFed"}, data=None)))
+    assert capsys.readouterr() == ("", "hello\n")
 
 
 def test_a_class_within_a_class_of_a_module_not_yet_imported(beside: Path) -> None:

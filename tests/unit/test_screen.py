@@ -45,7 +45,7 @@ def test_plain_has_one_line_per_event_and_the_last_words() -> None:
     lines = plain_lines(events)
     begun = lines.index("t00000 running lr=0.001 batch_size=32")
     assert lines[:begun] == [
-        "run mnist-1: tune, 3 trials, max val_accuracy, storage runs",
+        "run mnist-1: tune, 3 trials, max val_accuracy, in runs",
         "log /l/mnist-1.log",
         "note: a note",
     ]
@@ -148,6 +148,7 @@ def test_the_last_words_name_the_best_its_test_score_and_where_things_lie() -> N
 def test_the_live_table_fits_the_terminal_with_1000_trials() -> None:
     view = view_of(fake_driver.sweep(1000)[:-2])
     for i in (998, 999):
+        view.apply({"event": "trial", "trial": f"t00{i}", "state": "running"})
         view.apply({"event": "epoch", "trial": f"t00{i}", "epoch": 1, "metrics": {"val_accuracy": 0.1}, "elapsed": 2.0})
     for width in (120, 80, 40):
         lines = drawn(live.live_trials(view, width, 24), width=width)
@@ -177,6 +178,11 @@ def test_best_follows_the_mode_and_puts_nan_last() -> None:
 def test_a_retried_trial_goes_back_to_the_epoch_it_went_on_from() -> None:
     view = view_of([{"event": "epoch", "trial": "t0", "epoch": e, "metrics": {}} for e in (0, 1, 2, 1)])
     assert view.rows["t0"].epochs == 2
+
+
+def test_a_report_after_the_end_does_not_start_a_trial_again() -> None:
+    late = {"event": "epoch", "trial": "t00000", "epoch": 0, "metrics": {"val_accuracy": 0.5}}
+    assert view_of([*fake_driver.sweep()[:-2], late]).counts_text() == "1 finished, 2 stopped"
 
 
 @pytest.mark.parametrize("width", [120, 80, 40])
@@ -214,7 +220,8 @@ def test_short_names_are_the_shortest_that_tell_keys_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    "value, shown", [(4.24, "4.2s"), (200.0, "3m20s"), (7500, "2h05m"), (371000, "4d07h"), (None, "-"), (59.99, "1m00s")]
+    "value, shown",
+    [(4.24, "4.2s"), (200.0, "3m20s"), (7500, "2h05m"), (371000, "4d07h"), (None, "-"), (59.99, "1m00s")],
 )
 def test_durations(value: Any, shown: str) -> None:
     assert text.seconds(value) == shown

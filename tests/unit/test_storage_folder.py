@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.store_contract import StoreContract, keys, killed_writer, signed
-from trainer_app.errors import AccessDenied, AlreadyExists, InputError, StorageError
+from trainer_app.errors import AlreadyExists, InputError, StorageError
 from trainer_app.storage import Store, open_store, split_uri
 from trainer_app.storage import folder as folder_module
 
 pytestmark = pytest.mark.unit
-SECRET = "wJalrXUtnFEMI"  # noqa: S105
+SECRET = "wJalrXUtnFEMI"
 
 
 class TestFolder(StoreContract):
@@ -30,8 +30,8 @@ class TestFolder(StoreContract):
 
 def test_a_killed_writer_leaves_temp_files_that_nobody_sees(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
-    for _ in range(20):
-        killed_writer(lambda: store.put("x/big", signed(8_000_000)), 0.1)
+    for number in range(20):
+        killed_writer(lambda: store.put("x/big", signed(8_000_000)), 0.003 * number)
         if any((tmp_path / "x").glob(".tmp-*")):
             break
     assert any((tmp_path / "x").glob(".tmp-*")), "no writer was killed while it wrote"
@@ -41,12 +41,20 @@ def test_a_killed_writer_leaves_temp_files_that_nobody_sees(tmp_path: Path) -> N
     assert not (tmp_path / "x").exists()
 
 
+def test_an_emptied_folder_is_no_name(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store.put("run-1/trials/t1/trial.json", b"")
+    store.delete("run-1/trials/t1/trial.json")
+    assert (tmp_path / "run-1" / "trials" / "t1").is_dir()
+    assert store.names() == store.names("run-1/trials") == []
+
+
 def test_writes_are_synced_before_they_are_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     fsync, replace = os.fsync, Path.replace
 
     def synced(descriptor: int) -> None:
-        name = os.readlink(f"/proc/self/fd/{descriptor}") if sys.platform == "linux" else ""
+        name = str(Path(f"/proc/self/fd/{descriptor}").readlink()) if sys.platform == "linux" else ""
         calls.append(f"sync {'temp' if '.tmp-' in name else Path(name).name}")
         fsync(descriptor)
 
@@ -73,7 +81,7 @@ def test_without_hard_links_one_creator_still_wins(tmp_path: Path, monkeypatch: 
     with pytest.raises(AlreadyExists):
         store.put("a", b"second", create=True)
     assert store.get("a") == b"first"
-    assert os.listdir(tmp_path) == ["a"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_create_that_the_server_did_twice_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,8 +121,8 @@ def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
         lambda: store.put("a", b""),
         lambda: below.put("a/b", b""),
         lambda: store.put("a", b"", create=True),
-        lambda: store.names(),
-        lambda: store.list(),
+        store.names,
+        store.list,
     ]
     for call in calls:
         with pytest.raises(StorageError, match="file is a file where a folder should be; move it away or choose") as e:
@@ -165,7 +173,7 @@ def test_no_permission(open_folder: Path) -> None:
     assert "no permission; give this user the rights to the folder or choose another storage.uri" in said
     assert in_process(lambda: store.get("secret"), user=65534).startswith("AccessDenied: can't read")
     (open_folder / "runs").chmod(0)
-    for call in (lambda: store.names(), lambda: store.exists("a"), lambda: store.get("a")):
+    for call in (store.names, lambda: store.exists("a"), lambda: store.get("a")):
         assert in_process(call, user=65534).startswith("AccessDenied: can't")
     (open_folder / "runs").chmod(0o755)
 
@@ -175,7 +183,7 @@ import sys
 from trainer_app.storage import open_store
 store = open_store(sys.argv[1])
 store.put("kept", b"old")
-for call in (lambda: store.put("kept", bytes(1 << 20)), lambda: store.put_file("kept", sys.executable)):
+for call in (lambda: store.put("kept", bytes(1 << 20)), lambda: store.put_file("kept", sys.argv[2])):
     try:
         call()
         print("nothing was raised")
@@ -186,27 +194,29 @@ print(store.get("kept"), [entry.key for entry in store.list()])
 
 
 def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mount = f"mount -t tmpfs -o size=64k none {tmp_path}"
+    disk, big = tmp_path / "disk", tmp_path / "big"
+    disk.mkdir()
+    big.write_bytes(bytes(1 << 20))
+    mount = f"mount -t tmpfs -o size=64k none {disk}"
     if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True).returncode == 0:
-        script = ["sh", "-c", f'{mount} && exec "$@"', "sh", sys.executable, "-c", FULL_DISK, str(tmp_path)]
+        script = ["sh", "-c", f'{mount} && exec "$@"', "sh", sys.executable, "-c", FULL_DISK, str(disk), str(big)]
         said = subprocess.run(["unshare", "-rm", *script], capture_output=True, text=True, check=True).stdout
         lines = said.splitlines()
     else:  # no user namespaces here: the error is thrown in
-        store = open_store(str(tmp_path))
+        store = open_store(str(disk))
         store.put("kept", b"old")
 
         def full(_: int) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        with monkeypatch.context() as patch, pytest.raises(StorageError) as caught:
+        with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", full)
-            store.put("kept", b"new")
+            with pytest.raises(StorageError) as caught:
+                store.put("kept", b"new")
         lines = [f"StorageError {caught.value}"] * 2 + [f"{store.get('kept')!r} {keys(store)}"]
     assert len(lines) == 3, lines
     for line in lines[:2]:
-        assert line.startswith(
-            f"StorageError can't write {tmp_path}/kept: the disk is full or a quota reached; make room"
-        )
+        assert line.startswith(f"StorageError can't write {disk}/kept: the disk is full or a quota reached; make room")
     assert lines[2] == "b'old' ['kept']"
 
 
@@ -315,7 +325,10 @@ def test_split_uri_needs_a_run() -> None:
 
 
 def test_boto3_is_imported_for_s3_alone() -> None:
-    code = "import sys; from trainer_app.storage import open_store; open_store('x'); open_store('s3://bucket/x'); print(*sys.modules)"
+    code = (
+        "import sys; from trainer_app.storage import open_store; open_store('x'); open_store('s3://bucket/x');"
+        "print(*sys.modules)"
+    )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "trainer_app.storage.s3" in loaded
     assert not {"boto3", "botocore", "torch", "ray"} & set(loaded)

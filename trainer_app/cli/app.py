@@ -56,9 +56,9 @@ class VerbGroup(TyperGroup):
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except BrokenPipeError:
-            from trainer_app.__main__ import READER_GONE, _forget_stdout
+            from trainer_app.__main__ import READER_GONE, forget_stdout
 
-            _forget_stdout()
+            forget_stdout()
             raise typer.Exit(READER_GONE) from None
         if isinstance(code, int) and code:
             raise typer.Exit(code)

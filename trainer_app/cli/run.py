@@ -170,7 +170,7 @@ class Session:
         return f"{traceback.format_exc()}{text}" if os.environ.get("TRAINER_DEBUG") == "1" else text
 
     def _kill(self) -> None:
-        """Ray's daemons die with their parent (PR_SET_PDEATHSIG), their workers with the daemons."""
+        """Raylet, GCS and workers watch their parent and are gone 3 s later, Ray's dashboard agents within a minute."""
         if self.real.out.isatty():
             write_now(self.real.out, _SHOW_CURSOR)
         os._exit(interrupt.INTERRUPTED)

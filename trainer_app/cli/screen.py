@@ -148,7 +148,7 @@ def _run_lines(event: Event, view: View) -> list[str]:
     again = f", attempt {view.attempt}" if view.attempt > 1 or event.get("resumed") else ""
     samples = f", {view.num_samples} trials" if view.num_samples else ""
     metric = f", {view.mode or 'best'} {view.metric}" if view.metric else ""
-    lines = [f"run {view.run}: {view.task}{samples}{metric}{again}, storage {view.uri}"]
+    lines = [f"run {view.run}: {view.task}{samples}{metric}{again}, in {view.uri}"]
     return lines + ([f"log {view.log}"] if view.log else []) + [f"note: {note}" for note in view.notes]
 
 

@@ -63,16 +63,16 @@ def _summary(config: RunConfig) -> Iterator[str]:
     for name in ("model", "data"):
         block = getattr(config, name)
         if block is not None:
-            yield f"{name:9}{block.get('class_path', f'of {config.cli}')}"
+            yield f"{name}: {block.get('class_path', f'of {config.cli}')}"
     epochs = "no end of epochs" if config.max_epochs == -1 else _count(config.max_epochs, "epoch")
     gpu = {True: "with a GPU each", False: "on CPU", "auto": "with a GPU each if there are any"}[config.scaling.use_gpu]
-    yield f"{'train':9}{epochs}, {_count(config.scaling.num_workers, 'worker')} {gpu}"
+    yield f"train: {epochs}, {_count(config.scaling.num_workers, 'worker')} {gpu}"
     tune = config.tune
     if tune is not None:
         trials = _count(tune.num_samples, "sample") if tune.num_samples > 0 else f"{tune.time_budget_s:g} s of trials"
         what = _count(len(tune.space), "parameter")
-        yield f"{'tune':9}{trials} of {what}, {tune.mode} {tune.metric}, {tune.scheduler.kind}, {tune.searcher.kind}"
-    yield f"{'storage':9}{config.storage.uri}"
+        yield f"tune: {trials} of {what}, {tune.mode} {tune.metric}, {tune.scheduler.kind}, {tune.searcher.kind}"
+    yield f"storage: {config.storage.uri}"
     for note in config.notes:
         yield f"note: {note}"
 

@@ -41,7 +41,7 @@ class View:
     Args:
         task: train or tune.
         run: the run's name.
-        uri: the storage.
+        uri: the storage, or the run in it.
         log: where the noise goes.
         metric, mode: what decides, with min or max; None for a train run without `checkpoint.monitor`.
         clock: seconds, monotonic.
@@ -98,7 +98,7 @@ class View:
             self.epochs[event.get("epoch", len(self.epochs))] = {**event, "metrics": metrics}
             return
         row = self.row(event["trial"])
-        row.state = "running"
+        row.state = row.state if row.state in ENDED else "running"  # a report may come after the end
         row.epochs = event.get("epoch", row.epochs) + 1
         row.value = metrics.get(self.metric, row.value)
         row.elapsed, row.seen = event.get("elapsed", row.elapsed), self.clock()

@@ -48,8 +48,8 @@ def build(
 ) -> Parts:
     """Seeds (`seed_everything(workers=True)`) and instantiates. Every call makes fresh objects.
 
-    Measured on 2 cores, warm, with a model, a data module and a callback: 45 ms (form 1) and 50 ms (form 2) a build,
-    of which 20 ms make the parser; the first in a process takes 80 ms. So nothing is cached.
+    Measured on 2 cores, with a model, a data module and a callback: 44 ms a build of form 1 and 41-52 ms of form 2,
+    21 ms of which make the parser; 60-90 ms the first in a process. So nothing is cached, and nothing is shared.
 
     Args:
         trainer_kwargs: override the run file's trainer block; instances are fine (strategy, plugins, logger, ...).

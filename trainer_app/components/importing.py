@@ -34,7 +34,6 @@ def load(key: str, path: str) -> Any:
     Raises:
         ConfigError: it can't be imported, or user code raises at import; the one problem has `key`.
     """
-    importable()
     if not all(part.isidentifier() for part in path.replace(":", ".").split(".")):
         raise ConfigError([Problem(key, "not an import path", path, _WRITE)])
     module_name, colon, names = path.partition(":")

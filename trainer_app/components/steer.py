@@ -69,7 +69,7 @@ def construct(target: Callable[..., Any], plan: Plan) -> LightningCLI:
                 raise
         except (Exception, SystemExit) as error:
             if plan.parsed and isinstance(error, Exception):
-                raise error  # noqa: B904  it is the cause
+                raise users_own(error)  # noqa: B904  it is the cause
             raise _refused(f"raised {described(error)} before it parsed its arguments", "") from error
         finally:
             _release(plan.cli)

@@ -59,7 +59,7 @@ def override(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: a key that does not exist, or a value that is not allowed.
     """
-    draft = Draft(tree=_flat(config))
+    draft = Draft(tree=config.tree)
     for key, value in values.items():
         put(draft, key, value)
     changed = _finish(draft, (), files=[])
@@ -135,17 +135,8 @@ def _finish(draft: Draft, overrides: Sequence[str], *, files: list[str]) -> RunC
     return config.with_notes(draft.notes)
 
 
-def _flat(config: RunConfig) -> dict[str, Any]:
-    """The tree with a cli's arguments at the top level, where dotted keys name them."""
-    tree = config.tree
-    arguments = tree.pop("arguments", {})
-    clashing = {name: value for name, value in arguments.items() if name in RunConfig.model_fields}
-    flat = {**tree, **{name: value for name, value in arguments.items() if name not in clashing}}
-    return {**flat, "arguments": clashing} if clashing else flat
-
-
 def _settle_arguments(draft: Draft) -> None:
-    """With `cli`, unknown keys at the top level are that cli's arguments."""
+    """With `cli`, unknown keys at the top level are that cli's arguments; `arguments` holds those named as ours are."""
     tree = draft.tree
     if not isinstance(tree.get("cli"), str):
         if "arguments" in tree:
@@ -155,4 +146,4 @@ def _settle_arguments(draft: Draft) -> None:
     names = [name for name in tree if name not in RunConfig.model_fields]
     given = tree.get("arguments") or {}
     if names and isinstance(given, dict):
-        tree["arguments"] = {**{name: tree.pop(name) for name in names}, **given}
+        tree["arguments"] = {**given, **{name: tree.pop(name) for name in names}}

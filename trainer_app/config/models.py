@@ -113,8 +113,12 @@ class RunConfig(Block):
     def tree(self) -> dict[str, Any]:
         """The run file as plain values, as `dump` writes it. A copy; loading it gives an equal config."""
         values = self.model_dump()
+        arguments = values.pop("arguments")
+        clashing = {name: value for name, value in arguments.items() if name in type(self).model_fields}
         empty: dict[str, Any] = {"trainer": {}, "arguments": {}}
-        return deepcopy({name: value for name, value in values.items() if value != empty.get(name)})
+        tree = {**values, "arguments": clashing}
+        given = {name: value for name, value in tree.items() if value != empty.get(name)}
+        return deepcopy({**given, **{name: value for name, value in arguments.items() if name not in clashing}})
 
     @property
     def max_epochs(self) -> int:

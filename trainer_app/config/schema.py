@@ -1,4 +1,4 @@
-"""The run file's JSON Schema (draft 2020-12), for editors. What it accepts, `load` accepts, but for rules across keys."""
+"""The run file's JSON Schema (draft 2020-12), for editors. Rules across keys are left to `load`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,11 @@ _TRAINER: dict[str, dict[str, Any]] = {
     "devices": {"type": ["integer", "string", "array", "null"], "description": "Becomes scaling.num_workers."},
     "num_nodes": {"type": ["integer", "null"], "minimum": 1, "description": "Becomes scaling.num_workers."},
     "strategy": {
-        "anyOf": [{"enum": [*STRATEGIES, None]}, {"$ref": "#/$defs/Component"}],
+        "anyOf": [
+            {"enum": [*STRATEGIES, None]},
+            {"type": "string", "pattern": r"\.|Strategy$"},
+            {"type": "object", "$ref": "#/$defs/Component"},
+        ],
         "description": "Becomes Ray's strategy of the same name.",
     },
     "callbacks": {"type": ["array", "object", "string", "null"], "items": {"$ref": "#/$defs/Component"}},
@@ -67,6 +71,7 @@ def json_schema() -> dict[str, Any]:
         "maxLength": MAX_NAME,
         "description": properties["name"]["description"],
     }
+    properties["seed_everything"].update({"minimum": 0, "maximum": 4294967295})
     definitions["Storage"]["properties"]["uri"].update({"minLength": 1, "pattern": "^(?!s3://[^/]*[@:])"})
     tune = definitions["Tune"]["properties"]
     tune["space"]["propertyNames"] = {"pattern": r"^[A-Za-z_]\w*(\.\w+)+$"}
@@ -82,6 +87,7 @@ def _whole(schema: dict[str, Any]) -> dict[str, Any]:
         "propertyNames": {"enum": [*names, *_IGNORED]},
         "properties": {
             **{name: {"$ref": "#/$defs/Component"} for name in _CLASSES},
+            "model": {"type": ["object", "string"], "$ref": "#/$defs/Component"},
             "tune": {"properties": {"space": {"propertyNames": {"pattern": rf"^({'|'.join(ROOTS)})\."}}}},
         },
     }

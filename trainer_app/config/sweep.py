@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 from trainer_app.config.draft import Draft, Path, did_you_mean, get
@@ -83,7 +82,7 @@ def _check_place(draft: Draft, config: RunConfig, here: Path, key: str) -> None:
     if root in ROOTS[:2] and getattr(config, root) is None and config.cli is None:
         draft.problem(here, f"there is no block {root}", allowed="the space changes what the run file has")
         return
-    scratch = Draft(tree=deepcopy({**config.tree, **config.arguments}))
+    scratch = Draft(tree=config.tree)
     put(scratch, key, None)
     for problem in scratch.problems:
         draft.problem(here, problem.message, allowed=problem.allowed)
@@ -136,7 +135,7 @@ def _check_pbt(draft: Draft, config: RunConfig, tune: Tune, pbt: Pbt) -> None:
             draft.problem((*here, kind), "pbt can't draw from it anew", allowed="a list, or another primitive")
         if key.rpartition(".")[2] == "class_path":
             draft.problem(here, "a trial goes on from another's weights, which another class doesn't have")
-        if key not in tune.space and get({**config.tree, **config.arguments}, tuple(key.split("."))) is None:
+        if key not in tune.space and get(config.tree, tuple(key.split("."))) is None:
             allowed = f"put {key} in tune.space, or a value in its block"
             draft.problem(here, "has no value to begin with", allowed=allowed)
     if config.max_epochs != -1 and pbt.perturbation_interval >= config.max_epochs:

@@ -21,7 +21,7 @@ class Asha(Block):
 
     max_t: int | None = Field(None, ge=1, description=_MAX_T)
     grace_period: int = Field(1, ge=1, description="Epochs that every trial gets.")
-    reduction_factor: float = Field(4, gt=1, description="Of this many trials one goes on at each rung.")
+    reduction_factor: float = Field(4.0, gt=1, description="Of this many trials one goes on at each rung.")
     brackets: int = Field(1, ge=1, description="Number of brackets; each has another first rung.")
     stop_last_trials: bool = Field(True, description="Stop trials at max_t.")
 
@@ -36,7 +36,7 @@ class Hyperband(Block):
     """`ray.tune.schedulers.HyperBandScheduler`: synchronous brackets; trials pause at rungs."""
 
     max_t: int | None = Field(None, ge=1, description=_MAX_T)
-    reduction_factor: float = Field(3, gt=1, description="Of this many trials one goes on at each rung.")
+    reduction_factor: float = Field(3.0, gt=1, description="Of this many trials one goes on at each rung.")
     stop_last_trials: bool = Field(True, description="Stop trials at max_t.")
 
 

@@ -38,7 +38,7 @@ def parse(text: str, draft: Draft, file: str) -> Any:
         node = yaml.compose(text)
         return None if node is None else _Reader(yaml, draft, file).value(node, ())
     except _Unreadable:
-        pass
+        draft.broken = True
     except MarkedYAMLError as e:
         _syntax(e, draft, file)
     except (YAMLError, RecursionError, ValueError) as e:

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any
@@ -122,16 +122,15 @@ def lock(key: str, *, cache: Path, seconds: float | None = None) -> Iterator[Non
 @contextmanager
 def scratch(cache: Path) -> Iterator[Path]:
     """An empty folder beside the sets, so that a rename out of it is atomic. What killed fetchers left is removed."""
-    with lock("scratch", cache=cache):
-        _sweep(cache)
-        folder = Path(tempfile.mkdtemp(prefix="partial-", dir=cache))
-        alive = open(cache / "locks" / folder.name, "w")
-        _locked(alive, wait=True)
-    try:
-        yield folder
-    finally:
-        _remove(folder)
-        alive.close()
+    with ExitStack() as held:
+        with lock("scratch", cache=cache):
+            _sweep(cache)
+            folder = Path(tempfile.mkdtemp(prefix="partial-", dir=cache))
+            _locked(held.enter_context(open(cache / "locks" / folder.name, "w")), wait=True)
+        try:
+            yield folder
+        finally:
+            _remove(folder)
 
 
 def _sweep(cache: Path) -> None:

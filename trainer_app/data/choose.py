@@ -69,9 +69,12 @@ def fetch(source: Source, *, dataset: str, seconds: float | None = None) -> str:
         known = caches.remembered(key, mark, cache=cache) if mark is not None else None
         if known and caches.load_set(known, cache=cache) is not None:
             return known
-        with caches.scratch(cache) as work:
-            digest = caches.save_set(source.read(work), cache=cache)
-        caches.remember(key, mark, digest, cache=cache)
+        try:
+            with caches.scratch(cache) as work:
+                digest = caches.save_set(source.read(work), cache=cache)
+            caches.remember(key, mark, digest, cache=cache)
+        except OSError as e:
+            raise DataError(f"{cache}: cannot keep {dataset} there: {e.strerror or e}; see TRAINER_CACHE") from e
     return digest
 
 
@@ -88,7 +91,8 @@ def _auto(dataset: str) -> tuple[str, str]:
         source = downloaded(dataset, seconds=AUTO_SECONDS)
         return source.name, fetch(source, dataset=dataset, seconds=until - time.monotonic())
     except (NoDownload, TimeoutError) as e:
-        log.warning("data: no %s in %s, and %s; using scikit-learn's digits instead", dataset, _places(dataset), e)
+        places = ", ".join(_places(dataset))
+        log.warning("data: no %s in %s, and %s; using scikit-learn's digits instead", dataset, places, e)
     return _named("digits", dataset)
 
 

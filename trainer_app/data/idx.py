@@ -52,8 +52,10 @@ def read_idx(path: Path) -> Bytes:
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:
             return _parse(stream, path)
-    except (OSError, EOFError, zlib.error) as e:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as e:
         raise _damaged(path, str(e)) from e
+    except OSError as e:
+        raise DataError(f"{path}: cannot be read: {e.strerror or e}") from e
 
 
 def read_folder(files: dict[str, Path]) -> Arrays:

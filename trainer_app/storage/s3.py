@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ class S3Store:
 
     def get(self, key: str) -> bytes:
         with self._explained("read", key) as s3:
-            return _retried(lambda: _read(s3, self.bucket, self._full(check_key(key))))
+            return _read(s3, self.bucket, self._full(check_key(key)))
 
     def get_file(self, key: str, path: str | PathLike[str]) -> None:
         target = Path(path).absolute()
@@ -183,21 +183,19 @@ def _exists(s3: Any, bucket: str, key: str) -> bool:
 
 
 def _read(s3: Any, bucket: str, key: str) -> bytes:
-    with s3.get_object(Bucket=bucket, Key=key)["Body"] as body:
-        data: bytes = body.read()
-    return data
-
-
-def _retried(read: Callable[[], bytes]) -> bytes:
-    """botocore retries a request, not the reading of its body."""
+    """botocore retries a request, but not the reading of its body: that is done here."""
     from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
-    for wait in (0.2, 1.0):
+    for wait in (0.2, 1.0, None):
+        body = s3.get_object(Bucket=bucket, Key=key)["Body"]
         try:
-            return read()
+            with body:
+                return cast(bytes, body.read())
         except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+            if wait is None:
+                raise
             time.sleep(wait)
-    return read()
+    raise AssertionError("the last try returns or raises")
 
 
 def _transfer() -> Any:

@@ -114,6 +114,10 @@ def _no_answer(place: Place, what: str, error: Exception) -> Exception:
         return AccessDenied(f"{what}: {clean(str(error))}; correct AWS_PROFILE or {KEYS}")
     if isinstance(error, boto.SSLError):
         return StorageError(f"{what}: {clean(str(error))}; for a CA of your own set AWS_CA_BUNDLE to its file")
+    if isinstance(error, boto.ProxyConnectionError):
+        return StorageError(
+            f"{what}: no connection to the proxy of HTTP_PROXY or HTTPS_PROXY; correct it, or set NO_PROXY"
+        )
     if isinstance(error, (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ConnectionError)):
         return StorageError(
             f"{what}: no connection to {place.server}; is it running and reachable from here? The address comes from "

@@ -51,6 +51,10 @@ class PlannedTrials(SearchAlgorithm):
         self._experiment: Experiment | None = None
         self._parser = _make_parser()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its search algorithm into snapshots, which nobody reads."""
+        return {}
+
     @property
     def total_samples(self) -> int:
         return self._total or 0

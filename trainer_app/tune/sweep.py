@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -94,6 +95,8 @@ def sweep(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> dict[st
         return records
     book = Book(folder, emit, mode=tuning.mode, scheduler=scheduler, records=records)
     trainable, reuse = trainable_of(config, job)
+    # Tune starts the trials of a search algorithm that is not its own one after the other, unless told
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency(config))
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -235,6 +238,9 @@ class Budget(Stopper):
     def __init__(self, seconds: float | None, book: Book) -> None:
         self.deadline = None if seconds is None else time.monotonic() + seconds
         self.book = book
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False

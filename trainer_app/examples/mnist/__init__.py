@@ -24,8 +24,8 @@ DIGITS = (0.3051, 0.3245)
 class MNISTClassifier(pl.LightningModule):
     """Three linear layers with ReLU. Takes float images [b, 1, 28, 28], gives log-probabilities [b, 10].
 
-    Logs once an epoch: train_loss, train_accuracy, val_loss, val_accuracy; of a test: test_loss, test_accuracy. They are
-    means over the samples of all workers.
+    Logs once an epoch: train_loss, train_accuracy, val_loss, val_accuracy; of a test: test_loss, test_accuracy.
+    They are means over the samples of all workers.
 
     Args:
         layer_1, layer_2: sizes of the hidden layers.

@@ -1,0 +1,61 @@
+"""Runs in storage as the drivers leave them, written by the records' own code."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from trainer_app.records import RunFolder, RunRecord, TrialRecord, Unit, to_json, trial_name
+from trainer_app.storage import Store
+
+
+def commit(unit: Unit, epochs: int, metrics: dict[str, float], *, size: int = 10) -> str:
+    """A checkpoint after that many epochs; returns its name."""
+    name = f"e{epochs:06d}-s{epochs * 10:09d}-a0001"
+    store = unit.checkpoints.child(name)
+    store.put("checkpoint.ckpt", b"\x80\x04cos\nsystem\n"[:size].ljust(size, b"."))
+    objects = {"checkpoint.ckpt": {"size": size, "sha256": "0" * 64}}
+    manifest = {"epoch": epochs, "step": epochs * 10, "time": 7.0, "metrics": metrics, "objects": objects}
+    store.put("manifest.json", to_json(manifest))
+    return name
+
+
+def epoch(unit: Unit, number: int, metrics: dict[str, float], *, attempt: int = 1, at: float | None = None) -> None:
+    line = {"epoch": number, "step": 10 * (number + 1), "time": at or time.time(), "elapsed": 1.5, "metrics": metrics}
+    unit.append(attempt, line)
+
+
+def train_run(storage: Store, name: str = "fashion-1", **fields: Any) -> RunFolder:
+    """Three of five epochs; the best is the second, its checkpoint is kept."""
+    record = RunRecord(name=name, task="train", metric="val/acc", mode="max", epochs=5, seed=42)
+    folder = RunFolder.create(storage, record.model_copy(update=fields), "name: fashion\n")
+    unit = folder.unit()
+    for number, value in enumerate((0.5, 0.9, 0.7)):
+        metrics = {"val/acc": value, "train_loss": 1.0 - value, "train_loss_step": 3.0, "epoch": float(number)}
+        epoch(unit, number, metrics)
+        commit(unit, number + 1, metrics)
+    return folder
+
+
+def tune_run(storage: Store, name: str = "mnist-1", **fields: Any) -> RunFolder:
+    """Four trials: stopped, the best, failed without a number, pending."""
+    record = RunRecord(name=name, task="tune", metric="val/acc", mode="max", epochs=3, num_samples=4)
+    folder = RunFolder.create(storage, record.model_copy(update=fields), "name: mnist\n")
+    trial(folder, 0, [0.7], state="stopped", reason="ASHA at epoch 1")
+    trial(folder, 1, [0.8, 0.95, 0.9], state="finished", reason="all epochs done")
+    trial(folder, 2, [math.nan], state="failed", error="ValueError: lr | too\nhigh")
+    trial(folder, 3, [], state="pending")
+    return folder
+
+
+def trial(folder: RunFolder, index: int, values: list[float], **fields: Any) -> None:
+    """A trial with these values of val/acc, a checkpoint after each epoch but the last best one's."""
+    name = trial_name(index)
+    unit = folder.unit(name)
+    for number, value in enumerate(values):
+        epoch(unit, number, {"val/acc": value})
+        if value != 0.95:
+            commit(unit, number + 1, {"val/acc": value})
+    params = {"model.init_args.lr": 0.1 / (index + 1), "model.init_args.layer_1": 32 * index, "data.init_args.size": 8}
+    folder.write_trial(TrialRecord(trial=name, index=index, params=params, epochs=len(values), **fields))

@@ -1,0 +1,404 @@
+"""Loading, merging, overriding and dumping run files that are right."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.tree import ROOT
+from trainer_app.config import RunConfig, dump, load, loads, override, require_tune
+from trainer_app.errors import ConfigError
+
+pytestmark = pytest.mark.unit
+
+FULL = """\
+name: mnist
+seed_everything: 7
+model: {class_path: a.Net, init_args: {layer_1: 128, lr: 1e-3, sizes: [1, 2]}}
+data: {class_path: a.Data, init_args: {batch_size: 64, root: 2024-01-01}}
+trainer:
+  max_epochs: 5
+  callbacks:
+    - {class_path: lightning.pytorch.callbacks.EarlyStopping, init_args: {monitor: val/acc, patience: 3}}
+optimizer: {class_path: Adam, init_args: {lr: 0.1}}
+lr_scheduler: {class_path: StepLR, init_args: {step_size: 1}}
+ckpt_path: x.ckpt
+scaling: {num_workers: 2, use_gpu: false, resources_per_worker: {CPU: 1}, timeout_s: 60, process_group_backend: gloo}
+checkpoint: {keep: null, monitor: val/acc, mode: max, every_n_epochs: 2}
+failure: {max_failures: -1}
+storage: {uri: "s3://bucket/runs?endpoint_override=http://127.0.0.1:9000&region=x"}
+tune:
+  metric: val/acc
+  mode: max
+  num_samples: -1
+  time_budget_s: 60
+  max_concurrent_trials: 2
+  scheduler: asha
+  searcher: {optuna: {seed: 3}}
+  space:
+    model.init_args.lr: {loguniform: [1e-4, 1e-1]}
+    model.init_args.layer_1: {choice: [32, [1, 2], null, yes]}
+    data.init_args.batch_size: {quniform: {lower: 1, upper: 2, q: 0.5}}
+    trainer.callbacks.0.init_args.patience: {randint: [1, 5]}
+"""
+PRIMITIVES: dict[str, tuple[str, dict[str, Any]]] = {
+    "choice": ("[1, a]", {"categories": [1, "a"]}),
+    "uniform": ("[0, 1]", {"lower": 0, "upper": 1}),
+    "quniform": ("[0, 1, 0.1]", {"lower": 0, "upper": 1, "q": 0.1}),
+    "loguniform": ("{lower: 1e-4, upper: 1}", {"lower": 1e-4, "upper": 1}),
+    "qloguniform": ("[0.1, 1, 0.1]", {"lower": 0.1, "upper": 1, "q": 0.1}),
+    "randint": ("[0, 9]", {"lower": 0, "upper": 9}),
+    "qrandint": ("[0, 8]", {"lower": 0, "upper": 8, "q": 1}),
+    "lograndint": ("[1, 9]", {"lower": 1, "upper": 9}),
+    "qlograndint": ("[2, 8, 2]", {"lower": 2, "upper": 8, "q": 2}),
+    "randn": ("[]", {"mean": 0, "sd": 1}),
+    "qrandn": ("[0, 1, 0.5]", {"mean": 0, "sd": 1, "q": 0.5}),
+    "grid_search": ("[1, 2]", {"values": [1, 2]}),
+    "sample_from": ("a.b:draw", {"func": "a.b:draw"}),
+}
+
+
+def model(more: str = "") -> str:
+    return "model: {class_path: a.Net, init_args: {lr: 0.1, w: [1, 2]}}\n" + more
+
+
+def write(folder: Path, **texts: str) -> list[Path]:
+    for name, text in texts.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return [folder / f"{name}.yaml" for name in texts]
+
+
+def test_values_are_yaml_1_2() -> None:
+    init = "{a: 1e-3, b: yes, c: on, d: 010, e: 2024-01-01, f: null, g: ~, h: 0o17, i: .5, j: '1e-3', k: off, 1: x}"
+    config = loads(f"model: {{class_path: a.Net, init_args: {init}}}")
+    assert config.model is not None
+    expected: dict[Any, Any] = {
+        "a": 1e-3,
+        "b": "yes",
+        "c": "on",
+        "d": 10,
+        "e": "2024-01-01",
+        "f": None,
+        "g": None,
+        "h": 15,
+        "i": 0.5,
+    }
+    assert config.model["init_args"] == {**expected, "j": "1e-3", "k": "off", 1: "x"}
+
+
+def test_defaults() -> None:
+    config = loads(model())
+    assert (config.scaling.num_workers, config.scaling.use_gpu, config.scaling.placement_strategy) == (
+        1,
+        "auto",
+        "PACK",
+    )
+    assert (config.checkpoint.keep, config.checkpoint.every_n_epochs, config.failure.max_failures) == (2, 1, 3)
+    assert (config.storage.uri, config.tune, config.notes, config.max_epochs) == ("runs", None, (), 1000)
+
+
+@pytest.mark.parametrize(
+    "trainer, epochs",
+    [
+        ("{max_epochs: 5}", 5),
+        ("{max_epochs: -1}", -1),
+        ("{max_steps: 10}", -1),
+        ("{max_steps: -1}", 1000),
+        ("{max_time: 00:01:00:00}", -1),
+        ("{max_epochs: 5, fast_dev_run: true}", 1),
+    ],
+)
+def test_max_epochs_by_lightnings_rules(trainer: str, epochs: int) -> None:
+    assert loads(model(f"trainer: {trainer}\n")).max_epochs == epochs
+
+
+@pytest.mark.parametrize(
+    "text", [FULL, model(), model("trainer: {max_epochs: 1}\n"), "cli: a:B\ndata: {}\nx: {y: 1}\n"]
+)
+def test_dump_reads_back(text: str) -> None:
+    config = loads(text)
+    assert loads(dump(config)) == config
+    assert dump(loads(dump(config))) == dump(config)
+    assert loads(dump(config)).notes == () or config.notes
+
+
+def test_dump_keeps_awkward_values() -> None:
+    values: dict[str, list[Any]] = {
+        "texts": ["1e-3", "yes", "null", "", "~", "0x1", "2024-01-01", "a: b", "#", " x ", "ü\n\tz", "=", "<<", "1_0"],
+        "numbers": [1e-05, 1e300, -0.1, 0, 12345678901234567890, True, None, float("inf")],
+        "empty": [[], {}],
+    }
+    config = RunConfig(model={"class_path": "a.B", "init_args": values})
+    read = loads(dump(config))
+    assert read == config
+    assert read.model is not None
+    assert [type(v) for v in read.model["init_args"]["numbers"]] == [type(v) for v in values["numbers"]]
+    assert "1.0e-05" in dump(config)  # YAML 1.1 takes 1e-05 for a text
+
+
+@pytest.mark.parametrize("kind", PRIMITIVES)
+def test_primitives(kind: str) -> None:
+    text, args = PRIMITIVES[kind]
+    config = loads(model(f"tune: {{metric: m, mode: min, space: {{model.init_args.lr: {{{kind}: {text}}}}}}}\n"))
+    primitive = require_tune(config).space["model.init_args.lr"]
+    assert (primitive.kind, primitive.args) == (kind, args)
+    assert loads(dump(config)) == config
+
+
+@pytest.mark.parametrize("kind", ["fifo", "asha", "hyperband", "median", "pbt"])
+def test_schedulers_by_name_and_by_mapping(kind: str) -> None:
+    args = {"pbt": "{mutations: {model.init_args.lr: [1, 2]}}"}.get(kind, "{}")
+    forms = [f"{{{kind}: {args}}}"] + ([kind, f"{{{kind}: }}"] if kind != "pbt" else [])
+    found = [
+        loads(
+            model(
+                f"tune: {{metric: m, mode: min, scheduler: {form}, space: {{model.init_args.lr: {{choice: [1]}}}}}}\n"
+            )
+        )
+        for form in forms
+    ]
+    assert {require_tune(config).scheduler.kind for config in found} == {kind}
+    assert all(config == found[0] for config in found)
+    assert type(require_tune(found[0]).scheduler.args).__name__.lower() == kind
+
+
+def test_mutations_are_primitives_or_lists() -> None:
+    mutations = "{model.init_args.lr: {loguniform: [0.1, 1]}, model.init_args.w: [3, 4]}"
+    body = f"scheduler: {{pbt: {{mutations: {mutations}}}}}"
+    config = loads(model(f"tune: {{metric: m, mode: min, {body}}}\n"))
+    found = require_tune(config).scheduler.args.mutations
+    assert found["model.init_args.w"] == [3, 4]
+    assert found["model.init_args.lr"].args == {"lower": 0.1, "upper": 1}
+    assert loads(dump(config)) == config
+
+
+def test_lightning_holds_its_blocks_only() -> None:
+    config = loads(FULL)
+    assert list(config.lightning) == ["seed_everything", "model", "data", "trainer", "optimizer", "lr_scheduler"]
+    config.lightning["model"]["init_args"]["lr"] = 9  # a copy
+    assert config.lightning["model"]["init_args"]["lr"] == 1e-3
+
+
+def test_arguments_of_a_cli() -> None:
+    config = loads("cli: a.b:CLI\nmodel: {width: 3}\nextra: {width: 2}\nnote: hi\nseed_everything: true\n")
+    assert config.arguments == {"extra": {"width": 2}, "note": "hi"}
+    assert config.lightning == {"seed_everything": True, "model": {"width": 3}, "trainer": {}, **config.arguments}
+    assert override(config, {"extra.width": 5}).arguments["extra"] == {"width": 5}
+    assert loads(dump(config), overrides=["extra.width=5"]).arguments["extra"] == {"width": 5}
+    assert loads("cli: a.b:CLI\narguments: {name: x}\n").lightning["name"] == "x"
+
+
+def test_arguments_that_look_like_a_block_are_remarked() -> None:
+    (note,) = loads("cli: a.b:CLI\nscalling: {num_workers: 2}\n").notes
+    assert note.startswith("run.yaml:2: scalling: ") and "did you mean scaling?" in note
+
+
+def test_notes_count_neither_in_equality_nor_in_the_dump() -> None:
+    one, other = loads(model("trainer: {accelerator: cpu}\n")), loads(model("scaling: {use_gpu: false}\n"))
+    assert one.notes and not other.notes
+    assert one == other
+    assert one != override(other, {"scaling.use_gpu": True})
+    assert "becomes" not in dump(one)
+    assert pickle.loads(pickle.dumps(one)).notes == one.notes  # noqa: S301  what Ray does with it
+
+
+def test_files_merge_in_order(tmp_path: Path) -> None:
+    files = write(
+        tmp_path,
+        base=model(
+            "trainer: {max_epochs: 5, logger: {class_path: a.L, init_args: {x: 1}}, callbacks: [{class_path: a.C}]}\n"
+        ),
+        more="trainer: {max_epochs: 2, precision: 16, callbacks: []}\nmodel: {init_args: {lr: 9}}\n",
+        last="trainer: {logger: {init_args: {y: 2}}}\nscaling:\n",
+    )
+    config = load(files, ["trainer.max_steps=3"])
+    logger = {"class_path": "a.L", "init_args": {"x": 1, "y": 2}}
+    expected = {"max_epochs": 2, "precision": 16, "max_steps": 3, "callbacks": [], "logger": logger}
+    assert config.trainer == expected
+    assert config.model == {"class_path": "a.Net", "init_args": {"lr": 9, "w": [1, 2]}}
+
+
+def test_another_class_drops_the_first_ones_arguments(tmp_path: Path) -> None:
+    config = load(write(tmp_path, a=model(), b="model: {class_path: a.Other, init_args: {z: 1}}\n"))
+    assert config.model == {"class_path": "a.Other", "init_args": {"z": 1}}
+    assert any("replaces a.Net and its init_args" in note for note in config.notes)
+    same = load(write(tmp_path, a=model(), b="model: {class_path: a.Net, init_args: {z: 1}}\n"))
+    assert same.lightning["model"]["init_args"] == {"lr": 0.1, "w": [1, 2], "z": 1}
+
+
+def test_problems_name_the_file_that_has_the_key(tmp_path: Path) -> None:
+    files = write(
+        tmp_path,
+        a=model("scaling: {num_workers: two}\ntrainer:\n  max_epoch: 1\n"),
+        b="\nscaling: {num_workers: three, use_gpus: 1}\n\nfailure: {max: 1}\n",
+    )
+    with pytest.raises(ConfigError) as refused:
+        load(files, ["checkpoint.keeep=1"])
+    places = [(Path(p.file).name, p.line, p.key) for p in refused.value.problems]
+    assert places == [
+        ("a.yaml", 4, "trainer.max_epoch"),
+        ("b.yaml", 2, "scaling.num_workers"),
+        ("b.yaml", 2, "scaling.use_gpus"),
+        ("b.yaml", 4, "failure.max"),
+        ("command line", None, "checkpoint.keeep"),
+    ]
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    good, latin, big = tmp_path / "good.yaml", tmp_path / "latin.yaml", tmp_path / "big.yaml"
+    good.write_text(model("trainer: {max_epoch: 1}\n"))
+    latin.write_bytes(b"# caf\xe9\n" + model().encode())
+    big.write_text("#" * (1 << 20) + "\n" + model())
+    with pytest.raises(ConfigError) as refused:
+        load([tmp_path / "nope.yaml", tmp_path, latin, big, good])
+    found = [(p.key.removeprefix(f"{tmp_path}/"), p.message) for p in refused.value.problems]
+    assert found[0] == ("nope.yaml", "no such file")
+    assert found[1] == (str(tmp_path), "is a directory")
+    assert found[2][0] == "latin.yaml" and "not UTF-8: byte 0xe9 in line 1" in found[2][1]
+    assert found[3] == ("big.yaml", "is larger than 1048576 bytes")
+    assert len(found) == 4  # nothing else is told while parts are missing
+    with pytest.raises(ConfigError, match="no run file"):
+        load([])
+
+
+def test_byte_order_mark_and_windows_lines(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_bytes(b"\xef\xbb\xbf" + model("trainer:\n  max_epochs: 3\n").replace("\n", "\r\n").encode())
+    assert load([file]).trainer == {"max_epochs": 3}
+
+
+def test_anchors_and_merge_keys() -> None:
+    config = loads(
+        model("trainer: {logger: &l {class_path: a.L, init_args: {x: 1}}, profiler: {<<: *l, class_path: a.P}}\n")
+    )
+    assert config.trainer["profiler"] == {"class_path": "a.P", "init_args": {"x": 1}}
+    config.trainer["logger"]["init_args"]["x"] = 2
+    assert config.trainer["profiler"]["init_args"] == {"x": 1}
+
+
+def test_aliases_of_aliases_end() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    with pytest.raises(ConfigError, match="more than 100000 values"):
+        loads("\n".join(lines))
+
+
+def test_deep_nesting_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nested too deep"):
+        loads("model: " + "[" * 500)
+
+
+def test_blocks_whose_keys_are_commented_out() -> None:
+    assert loads(model("scaling:\ntrainer:\ncheckpoint:\nfailure:\nstorage:\ntune:\n")) == loads(model())
+
+
+@pytest.mark.parametrize(
+    "change, where, value",
+    [
+        ("trainer.max_epochs=1", "trainer.max_epochs", 1),
+        ("trainer.limit_val_batches=1e-1", "trainer.limit_val_batches", 0.1),
+        ("trainer.default_root_dir=a=b", "trainer.default_root_dir", "a=b"),
+        ("model.init_args.lr=", "model.init_args.lr", None),
+        ("model.init_args.w.1=9", "model.init_args.w", [1, 9]),
+        ("model.init_args.new.deep={a: [1]}", "model.init_args.new", {"deep": {"a": [1]}}),
+        ("storage.uri=s3://bucket/x", "storage.uri", "s3://bucket/x"),
+        ("scaling.num_workers=3", "scaling.num_workers", 3),
+        ("data=a.Data", "data", {"class_path": "a.Data"}),
+        ("trainer.callbacks=[{class_path: a.B}]", "trainer.callbacks.0.class_path", "a.B"),
+    ],
+)
+def test_overrides(change: str, where: str, value: object) -> None:
+    found: Any = loads(model(), overrides=[change]).tree
+    for part in where.split("."):
+        found = found[int(part)] if isinstance(found, list) else found[part]
+    assert found == value
+
+
+def test_later_overrides_win_and_see_earlier_ones() -> None:
+    overrides = [
+        "trainer.callbacks=[{class_path: a.B}]",
+        "trainer.callbacks.0.init_args.p=1",
+        "trainer.callbacks.0.init_args.p=2",
+    ]
+    assert loads(model(), overrides=overrides).trainer["callbacks"] == [{"class_path": "a.B", "init_args": {"p": 2}}]
+
+
+def test_overrides_of_a_sweep() -> None:
+    config = loads(
+        FULL,
+        overrides=[
+            "tune.space.model.init_args.lr={uniform: [0, 1]}",
+            "tune.space.data.init_args.batch_size.quniform.upper=8",
+            "tune.space.model.init_args.new={choice: [1]}",
+            "tune.scheduler.asha.max_t=3",
+            "tune.searcher=random",
+        ],
+    )
+    tune = require_tune(config)
+    assert tune.space["model.init_args.lr"].kind == "uniform"
+    assert tune.space["data.init_args.batch_size"].args["upper"] == 8
+    assert tune.space["model.init_args.new"].args == {"categories": [1]}
+    assert (tune.scheduler.args.max_t, tune.searcher.kind) == (3, "random")
+
+
+def test_override_returns_another_config() -> None:
+    config = loads(FULL)
+    before = dump(config)
+    values = {"model.init_args.lr": 5, "trainer.callbacks.0.init_args.patience": 9, "data.init_args.sizes": [1]}
+    changed = override(config, values)
+    assert changed.lightning["model"]["init_args"]["lr"] == 5
+    assert changed.trainer["callbacks"][0]["init_args"] == {"monitor": "val/acc", "patience": 9}
+    assert dump(config) == before
+    assert override(config, {}) == config
+    with pytest.raises(ConfigError, match=r"^scaling\.num_workers: must be at least 1 \(found 0\)$"):
+        override(config, {"scaling.num_workers": 0})
+    with pytest.raises(ConfigError, match="no index"):
+        override(config, {"trainer.callbacks.1.init_args.patience": 9})
+
+
+def test_override_keeps_notes_once() -> None:
+    config = loads(model("trainer: {accelerator: cpu, strategy: my.Strategy}\n"))
+    assert override(override(config, {"trainer.max_epochs": 1}), {"trainer.max_epochs": 2}).notes == config.notes
+
+
+def test_a_sweep_is_needed() -> None:
+    assert require_tune(loads(FULL)).metric == "val/acc"
+    with pytest.raises(ConfigError, match=r"^tune: is missing"):
+        require_tune(loads(model()))
+
+
+@pytest.mark.parametrize(
+    "trainer, scheduler, says",
+    [
+        ("{max_epochs: 3}", "{asha: {max_t: 5}}", "max_t: 5 is never reached: trials end after trainer.max_epochs = 3"),
+        ("{max_epochs: 9}", "{asha: {max_t: 5}}", "max_t: trials are stopped after 5 epochs"),
+        (
+            "{max_epochs: 2}",
+            "{pbt: {perturbation_interval: 2, mutations: {model.init_args.lr: [1]}}}",
+            "no trial is ever",
+        ),
+    ],
+)
+def test_notes_of_epochs(trainer: str, scheduler: str, says: str) -> None:
+    space = "space: {model.init_args.lr: {choice: [1]}}"
+    text = model(f"trainer: {trainer}\ntune: {{metric: m, mode: min, scheduler: {scheduler}, {space}}}\n")
+    (note,) = loads(text).notes
+    assert says in note
+    assert note.startswith("run.yaml:3: tune.scheduler.")
+    assert loads(text, overrides=["trainer.max_epochs=5", "tune.scheduler={asha: {max_t: 5}}"]).notes == ()
+
+
+def test_note_of_a_grid() -> None:
+    grid = "space: {model.init_args.lr: {grid_search: [1, 2]}, model.init_args.w: {grid_search: [1, 2, 3]}}"
+    (note,) = loads(model(f"tune: {{metric: m, mode: min, num_samples: 2, {grid}}}\n")).notes
+    assert "2 times a grid of 6 points: 12 trials" in note
+
+
+@pytest.mark.parametrize(
+    "file", sorted(ROOT.glob("trainer_app/examples/*/*.yaml")), ids=lambda f: f"{f.parent.name}-{f.stem}"
+)
+def test_shipped_run_files(file: Path) -> None:
+    config = load([file])
+    assert config.notes == ()
+    assert loads(dump(config)) == config
