@@ -63,7 +63,6 @@ def test_tensors_of_different_lengths_are_refused() -> None:
 
 
 def test_normalise_is_torchvisions() -> None:
-    pytest.importorskip("torchvision", reason="the train extra is not installed")
     from torchvision.transforms import Compose, Normalize, ToTensor
 
     image = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
@@ -91,7 +90,7 @@ def test_splits_hang_on_their_own_seed_only() -> None:
     assert first[:5].tolist() == FROZEN  # whatever numpy is installed, on whatever machine
 
 
-FROZEN = [0]
+FROZEN = [17, 28, 50, 66, 72]
 
 
 @pytest.mark.parametrize("held_out", [0, 10, -1])

@@ -239,9 +239,8 @@ def test_results_as_json(storage: Store, shown: Callable[..., str]) -> None:
     assert [trial["trial"] for trial in one["trials"]] == ["t00002"]
     alone = json.loads(shown("results", "fashion-1", "--json"))
     assert [line["epoch"] for line in alone["history"]] == [0, 1, 2] and len(alone["checkpoints"]) == 3
-    assert set(RunRecord.model_fields) - {"best"} <= set(alone) and set(TrialRecord.model_fields) <= set(
-        sweep["trials"][0]
-    )
+    assert set(RunRecord.model_fields) - {"best"} <= set(alone)
+    assert set(TrialRecord.model_fields) <= set(sweep["trials"][0])
 
 
 def test_the_newest_run_is_shown_without_a_name(storage: Store, shown: Callable[..., str]) -> None:

@@ -68,7 +68,7 @@ def load_set(wanted: str, *, cache: Path) -> Arrays | None:
 
 
 def save_set(arrays: Arrays, *, cache: Path) -> str:
-    """Write a set, whole or not at all, and return its checksum. A damaged copy is replaced. Hold a `lock`."""
+    """Write a set, whole or not at all, and return its checksum. A damaged copy is replaced."""
     digest = checksum(arrays)
     folder = _set_folder(digest, cache)
     with scratch(cache) as partial:
@@ -78,9 +78,11 @@ def save_set(arrays: Arrays, *, cache: Path) -> str:
                 f.flush()
                 os.fsync(f.fileno())
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists():
-            folder.rename(partial.with_name(f"{partial.name}-damaged"))  # the next `scratch` removes it
-        partial.rename(folder)
+        with lock(folder.name, cache=cache):  # another source may hold the same data
+            if load_set(digest, cache=cache) is None:
+                if folder.exists():
+                    folder.rename(partial.with_name(f"{partial.name}-damaged"))  # the next `scratch` removes it
+                partial.rename(folder)
     return digest
 
 

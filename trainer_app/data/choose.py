@@ -57,13 +57,13 @@ def load(source: str, *, dataset: str, checksum: str | None = None) -> Arrays:
     return found
 
 
-def fetch(source: Source, *, dataset: str, seconds: float | None = None) -> str:
+def fetch(source: Source, *, seconds: float | None = None) -> str:
     """Bring the source into this node's cache, once however many processes ask, and return its checksum.
 
     `seconds` bounds the wait for another process that is at it. Raises DataError, NoDownload.
     """
     cache = caches.cache_dir()
-    key = _key(source.name, dataset)
+    key = hashlib.sha256(source.key.encode()).hexdigest()[:16]
     with caches.lock(key, cache=cache, seconds=seconds):
         mark = source.mark()
         known = caches.remembered(key, mark, cache=cache) if mark is not None else None
@@ -74,22 +74,22 @@ def fetch(source: Source, *, dataset: str, seconds: float | None = None) -> str:
                 digest = caches.save_set(source.read(work), cache=cache)
             caches.remember(key, mark, digest, cache=cache)
         except OSError as e:
-            raise DataError(f"{cache}: cannot keep {dataset} there: {e.strerror or e}; see TRAINER_CACHE") from e
+            raise DataError(f"{cache}: cannot keep {source.name} there: {e.strerror or e}; see TRAINER_CACHE") from e
     return digest
 
 
 def _named(name: str, dataset: str) -> tuple[str, str]:
     source = find(name, dataset)
-    return source.name, fetch(source, dataset=dataset)
+    return source.name, fetch(source)
 
 
 def _auto(dataset: str) -> tuple[str, str]:
     for source in _folders(dataset):
-        return source.name, fetch(source, dataset=dataset)
+        return source.name, fetch(source)
     until = time.monotonic() + AUTO_SECONDS
     try:
-        source = downloaded(dataset, seconds=AUTO_SECONDS)
-        return source.name, fetch(source, dataset=dataset, seconds=until - time.monotonic())
+        source = downloaded(dataset, seconds=lambda: until - time.monotonic())
+        return source.name, fetch(source, seconds=AUTO_SECONDS)
     except (NoDownload, TimeoutError) as e:
         places = ", ".join(_places(dataset))
         log.warning("data: no %s in %s, and %s; using scikit-learn's digits instead", dataset, places, e)
@@ -101,17 +101,13 @@ def _folders(dataset: str) -> Iterator[Source]:
         folder = Path(place).expanduser().absolute()
         named, flat = in_folder(folder, layouts(dataset)[:-1]), in_folder(folder, ("",))
         if named:
-            yield from_files(folder, named)
+            yield from_files(folder, named, dataset)
         elif flat:
-            source = from_files(folder, flat)
-            if (fetch(source, dataset=dataset) == FASHION) == (dataset == "FashionMNIST"):
+            source = from_files(folder, flat, dataset)
+            if (fetch(source) == FASHION) == (dataset == "FashionMNIST"):
                 yield source
 
 
 def _places(dataset: str) -> list[str]:
     given = os.environ.get("TRAINER_DATA")
     return [*([given] if given else []), "data", *PLACES.get(dataset, ())]
-
-
-def _key(name: str, dataset: str) -> str:
-    return hashlib.sha256(f"{dataset} {name}".encode()).hexdigest()[:16]

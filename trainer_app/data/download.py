@@ -28,12 +28,13 @@ class NoDownload(DataError):
 
 def download(dataset: str, folder: Path, *, seconds: float) -> None:
     """Run torchvision's download (`MNIST` or `FashionMNIST`) into `folder`; over after `seconds`. Raises NoDownload."""
+    seconds = max(seconds, 0.1)
     child = [sys.executable, "-c", CHILD, dataset, str(folder), str(math.ceil(seconds) + 1)]
     process = subprocess.Popen(
         child, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     )
     try:
-        _, said = process.communicate(timeout=max(seconds, 0.1))
+        _, said = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as e:
         raise NoDownload(f"torchvision's download of {dataset} took more than {seconds:.0f} s") from e
     finally:

@@ -23,11 +23,12 @@ MOST_OBJECTS: Final = 10_000
 class Source:
     """One place that holds one data set.
 
-    name: what a run file says. read: the arrays; its argument is an empty folder to work in. mark: plain JSON that
-    changes when the content may have; None if that cannot be told.
+    name: what a run file says. key: tells it from other sources of this node. read: the arrays; its argument is an
+    empty folder to work in. mark: plain JSON that changes when the content may have; None if that cannot be told.
     """
 
     name: str
+    key: str
     read: Callable[[Path], Arrays]
     mark: Callable[[], Any]
 
@@ -35,9 +36,9 @@ class Source:
 def find(name: str, dataset: str) -> Source:
     """The source that a run file names. `dataset` is torchvision's name: MNIST or FashionMNIST. Raises DataError."""
     if name == "digits":
-        return Source(name, lambda _: digits.read_digits(), lambda: digits.CHECKSUM)
+        return Source(name, name, lambda _: digits.read_digits(), lambda: digits.CHECKSUM)
     if name == "download":
-        return downloaded(dataset, seconds=DOWNLOAD_SECONDS)
+        return downloaded(dataset, seconds=lambda: DOWNLOAD_SECONDS)
     if name.startswith("s3://"):
         return _s3(name, dataset)
     if "://" in name and not name.startswith("file://"):
@@ -48,7 +49,7 @@ def find(name: str, dataset: str) -> Source:
     files = in_folder(folder, layouts(dataset))
     if files is None:
         raise DataError(f"data source {name!r}: {folder} {_missing(folder, dataset)}")
-    return from_files(folder, files)
+    return from_files(folder, files, dataset)
 
 
 def layouts(dataset: str) -> tuple[str, ...]:
@@ -65,27 +66,30 @@ def in_folder(folder: Path, under: tuple[str, ...]) -> dict[str, Path] | None:
     return None
 
 
-def from_files(folder: Path, files: dict[str, Path]) -> Source:
+def from_files(folder: Path, files: dict[str, Path], dataset: str) -> Source:
     """A folder as a source: its absolute path is its name."""
 
     def mark() -> Any:
         stats = [(path, path.stat()) for path in files.values()]
         return [[str(path), s.st_size, s.st_mtime_ns, s.st_ino] for path, s in stats]
 
-    return Source(str(folder), lambda _: read_folder(files), mark)
+    return Source(str(folder), f"{dataset} {folder}", lambda _: read_folder(files), mark)
 
 
-def downloaded(dataset: str, *, seconds: float) -> Source:
-    """torchvision's download, ended after `seconds`. torchvision verifies each file, so the mark never changes."""
+def downloaded(dataset: str, *, seconds: Callable[[], float]) -> Source:
+    """torchvision's download, ended when `seconds`, as it is at the start, are over.
+
+    torchvision verifies each file, so the mark never changes.
+    """
 
     def read(work: Path) -> Arrays:
-        download(dataset, work, seconds=seconds)
+        download(dataset, work, seconds=seconds())
         files = in_folder(work, layouts(dataset))
         if files is None:
             raise DataError(f"download of {dataset}: torchvision left no IDX files; name a folder as source")
         return read_folder(files)
 
-    return Source("download", read, lambda: "verified by torchvision")
+    return Source("download", f"{dataset} download", read, lambda: "verified by torchvision")
 
 
 def _s3(uri: str, dataset: str) -> Source:
@@ -104,7 +108,7 @@ def _s3(uri: str, dataset: str) -> Source:
             store.get_file(keys[key], path)
         return read_folder(files)
 
-    return Source(uri, read, mark)
+    return Source(uri, f"{dataset} {uri}", read, mark)
 
 
 def _keys(store: Store, uri: str, dataset: str) -> dict[str, str]:

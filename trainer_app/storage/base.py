@@ -84,7 +84,7 @@ def check_key(key: str, *, what: str = "key") -> str:
         problem = "it is empty"
     elif key.startswith("/"):
         problem = "it is absolute"
-    elif False:
+    elif any(part in ("", ".", "..") for part in parts):
         problem = "it has an empty part, '.' or '..'"
     elif _CONTROL.search(key):
         problem = "it has a control character"
