@@ -18,6 +18,7 @@ from tests.s3 import S3
 from tests.unit.idx_files import TRAIN, images, write_set
 from trainer_app.data import Arrays, DataError, download, load, settle, sources
 from trainer_app.data.digits import CHECKSUM
+from trainer_app.data.idx import read_folder
 from trainer_app.errors import AccessDenied
 from trainer_app.storage import open_store
 
@@ -93,7 +94,7 @@ def test_a_killed_fetcher_leaves_nothing_half_written(node: Path, s3_source: str
 
 def test_s3_is_read_again_only_when_it_changed(s3_source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[int] = []
-    read = sources.read_folder
+    read = read_folder
 
     def counted(files: dict[str, Path]) -> Arrays:
         counts.append(1)

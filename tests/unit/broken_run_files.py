@@ -165,6 +165,7 @@ OURS = {
     "storage two slashes": Broken("+storage: {uri: file://runs}\n", "storage.uri", "three slashes"),
     "storage option": Broken("+storage: {uri: 's3://b?zone=1'}\n", "storage.uri", "unknown option 'zone'"),
     "storage password": Broken("+storage: {uri: 's3://AK:CANARY@bucket/x'}\n", "storage.uri", "credentials"),
+    "storage password without host": Broken("+storage: {uri: 's3://AK:CANARY/x'}\n", "storage.uri", "credentials"),
     "storage secret": Broken("+storage: {uri: 's3://b?secret_key=CANARY'}\n", "storage.uri", "credentials"),
     "storage endpoint password": Broken(
         "+storage: {uri: 's3://b?endpoint_override=http://u:CANARY@h:1'}\n", "storage.uri", "credentials"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -36,7 +39,7 @@ def test_shuffling_is_torchs_own() -> None:
     ours = [b[1].tolist() for b in loader(numbered(50), batch_size=8, shuffle=True)]
     torch.manual_seed(7)
     plain = [(i * 10, i) for i in range(50)]
-    assert ours == [b[1].tolist() for b in DataLoader(plain, batch_size=8, shuffle=True)]  # type: ignore[arg-type, var-annotated]
+    assert ours == [b[1].tolist() for b in DataLoader(plain, batch_size=8, shuffle=True)]
     assert sorted(sum(ours, [])) == list(range(50)) and sum(ours, []) != list(range(50))
 
 
@@ -113,6 +116,14 @@ def test_digits_are_the_same_everywhere() -> None:
     assert checksum(arrays) == CHECKSUM
     assert arrays.train_images.shape == (1_617, 28, 28) and arrays.test_images.shape == (180, 28, 28)
     assert np.bincount(arrays.test_labels).tolist() == [18] * 10
+
+
+def test_digits_come_without_importing_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "sklearn.datasets", None)
+        assert checksum(read_digits()) == CHECKSUM
+    monkeypatch.setattr(Path, "is_file", lambda _: False)  # a version that keeps the file elsewhere
+    assert checksum(read_digits()) == CHECKSUM
 
 
 def test_digits_are_all_of_scikit_learns_once_each() -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.unit.idx_files import FASHION, NO_FASHION, TRAIN, images, packed, write_set
-from trainer_app.data import DataError, cache, choose, download, load, settle
+from trainer_app.data import DataError, cache, choose, digits, download, load, settle
 from trainer_app.data.digits import CHECKSUM
 from trainer_app.data.sources import downloaded
 
@@ -126,9 +127,9 @@ def test_the_arrays_are_one_file_for_all_and_safe_to_write(tmp_path: Path) -> No
         assert str(tmp_path / "cache/sets") in Path(f"/proc/{os.getpid()}/maps").read_text()
 
 
-def test_digits_need_scikit_learn_once_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digits_are_read_once_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settled("digits") == {"source": "digits", "checksum": CHECKSUM}
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setattr(digits, "read_digits", lambda: pytest.fail("read again"))
     assert len(load("digits", dataset="MNIST", checksum=CHECKSUM).test_labels) == 180
     assert settled("digits", dataset="FashionMNIST")["checksum"] == CHECKSUM
 
@@ -247,7 +248,7 @@ def test_the_cache_moves_to_the_temporary_folder_without_a_home(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache.cache_dir() == tmp_path / "xdg/trainer"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(cache.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert cache.cache_dir() == tmp_path / f"trainer-cache-{os.getuid()}"
     assert cache.cache_dir().stat().st_mode & 0o777 == 0o700
 

@@ -80,7 +80,7 @@ def test_a_sweep(storage: Store) -> None:
 
 @pytest.mark.parametrize(("mode", "epoch_", "value"), [("max", 3, 0.9), ("min", 1, 0.2)])
 def test_best_by_mode_leaves_nan_out(storage: Store, mode: str, epoch_: int, value: float) -> None:
-    folder = RunFolder.create(storage, RunRecord(name="a", task="train", metric="m/x", mode=mode), "")  # type: ignore[arg-type]
+    folder = RunFolder.create(storage, RunRecord(name="a", task="train", metric="m/x", mode=mode), "")
     for number, found in enumerate((math.nan, 0.2, 0.5, 0.9, 0.9, math.nan)):
         epoch(folder.unit(), number, {"m/x": found})
         commit(folder.unit(), number + 1, {"m/x": found})

@@ -21,11 +21,7 @@ Deep = Annotated[bool, typer.Option("--deep", help="Import the code and check in
 
 
 def validate(items: Items, deep: Deep = False) -> int:
-    """Check a run file; start nothing. Exit code 2 with a line for each problem.
-
-    Raises:
-        ConfigError: all problems of the files at once; with `deep` those of the code where the files have none.
-    """
+    """Check a run file; start nothing. Exit code 2 with a line for each problem."""
     files, overrides = split(items)
     for line in report(files, overrides, deep=deep):
         print(line)
@@ -36,7 +32,7 @@ def report(files: Sequence[str], overrides: Sequence[str] = (), *, deep: bool = 
     """The lines of `trainer validate` for files that are right.
 
     Raises:
-        ConfigError: they are not.
+        ConfigError: all problems of the files at once; with `deep` those of the code, where the files have none.
     """
     from trainer_app.config import load
 

@@ -16,6 +16,7 @@ COMMAND_LINE = "command line"
 DOTTED: tuple[Path, ...] = (("tune", "space"), ("tune", "scheduler", "pbt", "mutations"))
 _SECRET_KEY = re.compile(r"secret|password|passwd|token|credential|access_?key|signature", re.IGNORECASE)
 _USERINFO = re.compile(r"(://)[^/\s]*@")
+_PAIR = re.compile(r"(s3a?://)[^/\s?]*:[^/\s?]*")
 _QUERY = re.compile(r"([?&][^=&\s]*(?:secret|password|token|credential|key|signature)[^=&\s]*=)[^&\s]*", re.IGNORECASE)
 _LONG = 120
 
@@ -66,7 +67,7 @@ def shown(value: Any, *, secret: bool = False) -> Any:
     if secret:
         return "***"
     if isinstance(value, str):
-        value = _QUERY.sub(r"\1***", _USERINFO.sub(r"\1***@", value))
+        value = _QUERY.sub(r"\1***", _PAIR.sub(r"\1***", _USERINFO.sub(r"\1***@", value)))
         return value if len(value) <= _LONG else value[:_LONG] + "..."
     if isinstance(value, Mapping):
         return {k: shown(v, secret=bool(_SECRET_KEY.search(str(k)))) for k, v in list(value.items())[:8]}

@@ -40,7 +40,6 @@ def _merge(draft: Draft, other: Draft, old: dict[Any, Any], new: dict[Any, Any],
             result[key] = _merge(draft, other, result[key], value, below)
             continue
         result[key] = value
-        draft.forget(below)
         draft.lines.update({p: at for p, at in other.lines.items() if p[: len(below)] == below})
     return result
 

@@ -95,7 +95,7 @@ class _Reader:
         merged: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             if str(key_node.tag) == _TAG + "merge":
-                merged.update({k: v for k, v in self.merge(value_node, path).items() if k not in merged})
+                merged = {**self.merge(value_node, path), **merged}
                 continue
             key = self.key(key_node, path)
             if key is None:

@@ -6,6 +6,8 @@ wheel (`sklearn.datasets.load_digits`): 8x8 pixels of 0 to 16.
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -18,10 +20,8 @@ TEST: Final = 180
 
 def read_digits() -> Arrays:
     """1,617 images to train and validate with, 180 to test, always the same ones, each digit about equally often."""
-    from sklearn.datasets import load_digits  # 1.4 s, and only where the cache has no copy
-
-    small, labels = load_digits(return_X_y=True)
-    images = enlarge(small.reshape(-1, 8, 8).astype(np.int64))
+    small, labels = _packed()
+    images = enlarge(small)
     # RandomState's stream is frozen (NEP 19): the same images everywhere, whatever numpy is installed.
     order = np.random.RandomState(0).permutation(len(labels))
     by_label = order[np.argsort(labels[order], kind="stable")]
@@ -29,6 +29,20 @@ def read_digits() -> Arrays:
     test[by_label[np.linspace(0, len(labels) - 1, TEST).round().astype(int)]] = True
     y = labels.astype(np.uint8)
     return Arrays(images[order[~test[order]]], y[order[~test[order]]], images[test], y[test])
+
+
+def _packed() -> tuple[np.ndarray, np.ndarray]:
+    """int64 [1797, 8, 8] and [1797], from the file in the wheel: 0.03 s, where importing scikit-learn takes 1.4 s."""
+    spec = importlib.util.find_spec("sklearn")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder, "datasets/data/digits.csv.gz")
+        if path.is_file():
+            table = np.loadtxt(path, delimiter=",", dtype=np.int64)
+            return table[:, :-1].reshape(-1, 8, 8), table[:, -1]
+    from sklearn.datasets import load_digits  # wherever another version keeps it
+
+    flat, labels = load_digits(return_X_y=True)
+    return flat.reshape(-1, 8, 8).astype(np.int64), labels
 
 
 def enlarge(small: np.ndarray) -> Bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -16,7 +15,6 @@ from trainer_app.storage import Store, open_store
 
 ALLOWED: Final = "auto, download, digits, a folder with the four IDX files, or s3://bucket/prefix"
 DOWNLOAD_SECONDS: Final = 900.0
-MOST_OBJECTS: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -97,10 +95,11 @@ def _s3(uri: str, dataset: str) -> Source:
     keys = _keys(store, uri, dataset)
 
     def mark() -> Any:
-        wanted = set(keys.values())
-        under = keys["train_images"].rpartition("/")[0]
-        found = [[e.key, e.size, e.modified] for e in islice(store.list(under), MOST_OBJECTS) if e.key in wanted]
-        return found if len(found) == len(wanted) else None
+        under, _, _ = keys["train_images"].rpartition("/")
+        names = {key.rpartition("/")[2] for key in keys.values()}
+        home = store.child(under) if under else store
+        found = [[under, e.key, e.size, e.modified] for e in home.list() if e.key in names]
+        return found if len(found) == len(names) else None
 
     def read(work: Path) -> Arrays:
         files = {key: work / Path(name).name for key, name in keys.items()}

@@ -28,7 +28,6 @@ class Book(Callback):
         self.mode = mode
         self.scheduler = scheduler
         self.records = records
-        self.budget_spent = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles callbacks into its snapshots, which nobody reads."""
@@ -72,8 +71,6 @@ class Book(Callback):
         elif trial.trial_id in self.scheduler.reasons:
             reason = self.scheduler.reasons[trial.trial_id]
             record.state, record.reason = ("finished" if reason.startswith("reached") else "stopped"), reason
-        elif self.budget_spent:
-            record.state, record.reason = "stopped", BUDGET
         else:
             record.state, record.reason = "finished", "trained to its end"
         self._close(record)
@@ -84,6 +81,13 @@ class Book(Callback):
         record.error = lines[-1] if lines else "its process ended"
         record.state, record.reason = "failed", record.error
         self._close(record)
+
+    def cut_off(self) -> None:
+        """The sweep is over: trials that are still running were cut off by its time budget. Tune tells no callback."""
+        for record in self.records.values():
+            if record.state in ("running", "pending"):
+                record.state, record.reason = "stopped", BUDGET
+                self._close(record)
 
     # --- what they do
 

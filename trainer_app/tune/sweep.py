@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.stopper import Stopper
 
 from trainer_app import cluster, components, evaluate, prepare
 from trainer_app.config import RunConfig, require_tune
-from trainer_app.errors import InputError
 from trainer_app.prepare import Emit
 from trainer_app.records import RunFolder, TrialRecord
 from trainer_app.storage import open_store
@@ -100,18 +97,22 @@ def sweep(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> dict[st
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=planned, scheduler=scheduler, num_samples=planned.total_samples or -1, reuse_actors=reuse
+            search_alg=planned,
+            scheduler=scheduler,
+            num_samples=planned.total_samples or -1,
+            reuse_actors=reuse,
+            time_budget_s=tuning.time_budget_s,
         ),
         run_config=tune.RunConfig(
             name=job.run,
             storage_path=storage_path(config, job),
             failure_config=tune.FailureConfig(max_failures=config.failure.max_failures),
             callbacks=[book],
-            stop=Budget(tuning.time_budget_s, book),
             verbose=0,
         ),
     )
     tuner.fit()
+    book.cut_off()
     return records
 
 
@@ -230,25 +231,3 @@ def storage_path(config: RunConfig, job: Job) -> str:
         return cluster.scratch(job.run)
     base, _, query = job.uri.partition("?")
     return f"{base}/{job.run}/ray" + (f"?{query}" if query else "")
-
-
-class Budget(Stopper):
-    """Ends the sweep when its time is over, and lets the book know why its trials ended."""
-
-    def __init__(self, seconds: float | None, book: Book) -> None:
-        self.deadline = None if seconds is None else time.monotonic() + seconds
-        self.book = book
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        over = self.deadline is not None and time.monotonic() > self.deadline
-        self.book.budget_spent = self.book.budget_spent or over
-        return over
-
-
-__all__ = ["InputError", "run", "sweep"]
