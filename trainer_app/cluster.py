@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from trainer_app.errors import InputError
@@ -23,6 +24,7 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the command line's
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's pickled snapshots are never read
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",  # a stopped trial may end its Trainer before its actor is given up
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial reports its error, and no objective
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -52,7 +54,7 @@ def prepare_environment() -> None:
         os.environ.setdefault(key, value)
     # Where nothing may write byte code, every Ray process compiles everything again: ray.init 18 s against 7 s.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    here = os.getcwd()
+    here = str(Path.cwd())
     paths = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
     if here not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([here, *paths])
@@ -84,11 +86,9 @@ def resources() -> dict[str, float]:
     return {k: float(v) for k, v in ray.cluster_resources().items()}
 
 
-def resolve_use_gpu(use_gpu: bool | str, needed: float) -> bool:
-    """`auto` is true if the cluster has the GPUs needed. Asked of Ray; the driver's own CUDA says nothing of workers."""
-    if use_gpu == "auto":
-        return needed <= resources().get("GPU", 0.0) and resources().get("GPU", 0.0) > 0
-    return bool(use_gpu)
+def has_gpus(needed: float) -> bool:
+    """Whether the cluster has that many GPUs. Asked of Ray: the driver's own CUDA says nothing of the workers'."""
+    return resources().get("GPU", 0.0) >= needed > 0
 
 
 def check_feasible(wanted: Mapping[str, float], count: int, what: str) -> None:

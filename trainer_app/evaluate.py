@@ -13,25 +13,11 @@ from trainer_app.config import RunConfig, loads, override
 from trainer_app.errors import InputError, NotFound
 from trainer_app.records import RunFolder
 from trainer_app.results import Checkpoint, RunResults
-from trainer_app.storage import open_store
+from trainer_app.storage import Store
 from trainer_app.worker import defaults
 
 
-def best(found: RunResults) -> dict[str, Any] | None:
-    """The best of a run, as the `end` event tells it; its checkpoint is the best one committed."""
-    if found.best is None:
-        return None
-    return {
-        "trial": found.best.trial,
-        "metric": found.record.metric,
-        "value": found.best.value,
-        "epoch": found.best.epoch,
-        "params": found.best.params,
-        "checkpoint": found.checkpoint.uri if found.checkpoint else None,
-    }
-
-
-def test(storage: str, run: str) -> dict[str, Any]:
+def test(store: Store, run: str) -> dict[str, Any]:
     """Download and verify the best checkpoint, build its model and data anew, and test in this process.
 
     Returns:
@@ -40,12 +26,12 @@ def test(storage: str, run: str) -> dict[str, Any]:
     Raises:
         NotFound: no checkpoint is committed. Rejected: it does not match its manifest. InputError: no test split.
     """
-    found = results.load(storage, run)
+    found = results.read_run(store, run)
     if found.checkpoint is None:
         raise NotFound(f"run {run} has no committed checkpoint to test")
-    config = of_checkpoint(storage, run, found, found.checkpoint)
+    folder = RunFolder.open(store, run)
+    config = of_checkpoint(folder, found, found.checkpoint)
     chosen = found.checkpoint
-    folder = RunFolder.open(open_store(storage), run)
     commit = ckpt.commit.read(folder.unit(chosen.trial).checkpoints, chosen.name)
     with tempfile.TemporaryDirectory(prefix="trainer-test-") as tmp:
         path = ckpt.fetch(commit, Path(tmp))
@@ -53,11 +39,10 @@ def test(storage: str, run: str) -> dict[str, Any]:
     return {"event": "test", "checkpoint": chosen.uri, "trial": chosen.trial, "metrics": metrics}
 
 
-def of_checkpoint(storage: str, run: str, found: RunResults, chosen: Checkpoint) -> RunConfig:
+def of_checkpoint(folder: RunFolder, found: RunResults, chosen: Checkpoint) -> RunConfig:
     """The run file that a checkpoint was trained with: the run's, with its trial's parameters."""
-    text = RunFolder.open(open_store(storage), run).config_text()
     unit = next(u for u in found.units if u.trial == chosen.trial)
-    return override(loads(text, file=f"{run}/run.yaml"), unit.params)
+    return override(loads(folder.config_text(), file=f"{folder.name}/run.yaml"), unit.params)
 
 
 def score(config: RunConfig, path: Path, folder: str) -> dict[str, float]:

@@ -10,11 +10,11 @@ from ray.train.v2._internal.execution.failure_handling.default import DefaultFai
 from ray.train.v2._internal.execution.failure_handling.failure_policy import FailureDecision
 
 from trainer_app.errors import TrainerError
+from trainer_app.job import Job
 from trainer_app.records import Unit
-from trainer_app.worker import Job
 
 
-class NotTwice(DefaultFailurePolicy):  # type: ignore[misc]
+class NotTwice(DefaultFailurePolicy):
     """Ray's policy, but an error of the code itself that comes again at the same commit ends the run.
 
     Lost workers count against max_failures as they do in Ray. A mistake of the person's (TrainerError) is never

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
 from trainer_app import cluster
 from trainer_app.config import RunConfig, dump, loads, override
 from trainer_app.errors import AlreadyExists, InputError
+from trainer_app.job import Job
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.storage import Store
-from trainer_app.worker import Job
-
-Emit = Callable[[dict[str, Any]], None]
 
 # What a resumed run may have changed: how long and how hard to try, never what is trained.
 MAY_CHANGE = (
@@ -48,12 +45,24 @@ def settle(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
     if config.seed_everything is None or config.seed_everything is True:
         chosen["seed_everything"] = random.SystemRandom().randrange(2**31)
     if config.scaling.use_gpu == "auto":
-        chosen["scaling.use_gpu"] = cluster.resolve_use_gpu("auto", config.scaling.num_workers)
+        chosen["scaling.use_gpu"] = cluster.has_gpus(config.scaling.num_workers)
     resolved = components.resolve(override(config, chosen))
     for key, value in flatten(resolved).items():
         if flatten(config).get(key) != value:
             chosen[key] = value
     return resolved, chosen
+
+
+def absent(store: Store, name: str, *, task: str) -> None:
+    """Refuse a name that is taken before anything is resolved for it.
+
+    Raises:
+        AlreadyExists: with the command that goes on with the run.
+    """
+    if store.exists(f"{name}/run.json"):
+        raise AlreadyExists(
+            f"run {name} exists in {store.uri}: give another --name, or go on with it: trainer {task} --resume {name}"
+        )
 
 
 def create(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, name: str, task: str) -> RunFolder:
@@ -80,12 +89,7 @@ def create(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, name: 
         epochs=target_epochs(config),
         num_samples=tune.num_samples if tune else None,
     )
-    try:
-        return RunFolder.create(store, record, dump(config))
-    except AlreadyExists as e:
-        raise AlreadyExists(
-            f"run {name} exists in {store.uri}: give another --name, or go on with it: trainer {task} --resume {name}"
-        ) from e
+    return RunFolder.create(store, record, dump(config))
 
 
 def reopen(store: Store, config: RunConfig, *, name: str, task: str) -> tuple[RunFolder, RunConfig]:
@@ -105,7 +109,9 @@ def reopen(store: Store, config: RunConfig, *, name: str, task: str) -> tuple[Ru
     changed = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k) and not may_change(k)]
     if changed:
         shown = "; ".join(f"{k}: {ours.get(k)!r} in the run, {theirs.get(k)!r} now" for k in changed[:5])
-        raise InputError(f"run {name} was started with another run file ({shown}); start a new run, or resume without FILE")
+        raise InputError(
+            f"run {name} was started with another run file ({shown}); start a new run, or resume without FILE"
+        )
     if given.scaling.use_gpu == "auto":
         given = override(given, {"scaling.use_gpu": record.use_gpu})
     return folder, given
@@ -116,7 +122,7 @@ def may_change(key: str) -> bool:
 
 
 def flatten(config: RunConfig) -> dict[str, Any]:
-    """{dotted key: leaf}; lists are leaves."""
+    """{dotted key: leaf} of the run file; lists are leaves."""
     flat: dict[str, Any] = {}
 
     def walk(prefix: str, value: Any) -> None:
@@ -126,16 +132,13 @@ def flatten(config: RunConfig) -> dict[str, Any]:
         elif value is not None:
             flat[prefix] = value
 
-    walk("", json.loads(config.model_dump_json(exclude={"notes"})))
+    walk("", config.tree)
     return flat
 
 
 def target_epochs(config: RunConfig) -> int | None:
-    """Epochs that a fit runs, if it ends by epochs."""
-    given = config.trainer.get("max_epochs")
-    if given is None:
-        return None if config.trainer.get("max_steps", -1) not in (None, -1) else 1000  # Lightning's own default
-    return int(given) if given >= 0 else None
+    """Epochs that a fit runs; None if it ends by steps or time."""
+    return config.max_epochs if config.max_epochs >= 0 else None
 
 
 def job(folder: RunFolder, store: Store, config: RunConfig) -> Job:

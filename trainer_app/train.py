@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -11,25 +10,23 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, prepare_trainer
-from ray.train.torch import TorchConfig, TorchTrainer
 
-from trainer_app import cluster, components, evaluate, prepare, results, worker
+from trainer_app import cluster, components, evaluate, prepare, results
 from trainer_app.checkpoint import Commit, commits
 from trainer_app.config import RunConfig
-from trainer_app.failures import NotTwice, one_line, root_cause
-from trainer_app.prepare import Emit
+from trainer_app.failures import one_line, root_cause
+from trainer_app.job import Job
+from trainer_app.ray_trainer import RunTrainer, run_config, scaling_config, torch_config, worker_resources
 from trainer_app.records import RunFolder
-from trainer_app.storage import open_store
-from trainer_app.worker import Job
-
-POLL_S = 0.1
+from trainer_app.relay import Emit, Mailbox, Relay, relayed
+from trainer_app.storage import Store, open_store
 
 
-def run(
-    config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool = False
-) -> int:
+def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool = False) -> int:
     """Train `config` as run `name`.
+
+    Args:
+        test: score the best checkpoint on the test split at the end.
 
     Returns:
         the exit code: 0 trained to its end, 1 failed.
@@ -42,50 +39,40 @@ def run(
     store = open_store(config.storage.uri)
     with cluster.connected():
         folder, config = opened(store, config, name=name, resume=resume, task="train")
-        emit(
-            {
-                "event": "run",
-                "run": name,
-                "task": "train",
-                "uri": folder.uri,
-                "log": log,
-                "attempt": folder.record.attempt,
-                "resumed": resume,
-                "notes": list(config.notes),
-                "epochs": folder.record.epochs,
-                "metric": folder.record.metric,
-            }
-        )
-        with recorded(folder, store.uri, emit):
+        emit(start_event(folder, config, log=log, resumed=resume))
+        with recorded(folder, store, emit):
             result = fit(config, folder, prepare.job(folder, store, config), emit)
             if test and result.error is None:
-                emit(evaluate.test(store.uri, name))
+                emit(evaluate.test(store, name))
         return 0 if result.error is None else 1
 
 
-def opened(store: Any, config: RunConfig, *, name: str, resume: bool, task: str) -> tuple[RunFolder, RunConfig]:
+def opened(store: Store, config: RunConfig, *, name: str, resume: bool, task: str) -> tuple[RunFolder, RunConfig]:
     """A new run, or an existing one for its next attempt, with the run file that it goes by."""
-    if resume:
-        folder, config = prepare.reopen(store, config, name=name, task=task)
-        check_scaling(config)
-        folder.update(
-            state="running", attempt=folder.record.attempt + 1, error=None, traceback=None,
-            epochs=prepare.target_epochs(config),
-            num_samples=config.tune.num_samples if config.tune and task == "tune" else None,
-        )
-        return folder, config
-    settled, chosen = prepare.settle(config)
-    check_scaling(settled)
-    return prepare.create(store, settled, chosen, name=name, task=task), settled
+    if not resume:
+        prepare.absent(store, name, task=task)
+        settled, chosen = prepare.settle(config)
+        check_scaling(settled)
+        return prepare.create(store, settled, chosen, name=name, task=task), settled
+    folder, config = prepare.reopen(store, config, name=name, task=task)
+    check_scaling(config)
+    folder.update(
+        state="running",
+        attempt=folder.record.attempt + 1,
+        error=None,
+        traceback=None,
+        epochs=prepare.target_epochs(config),
+        num_samples=config.tune.num_samples if config.tune and task == "tune" else None,
+    )
+    return folder, config
 
 
 def check_scaling(config: RunConfig) -> None:
-    scaling = scaling_config(config)
-    cluster.check_feasible(scaling._resources_per_worker_not_none, config.scaling.num_workers, "the workers")
+    cluster.check_feasible(worker_resources(config), config.scaling.num_workers, "the workers")
 
 
 @contextmanager
-def recorded(folder: RunFolder, storage: str, emit: Emit) -> Iterator[None]:
+def recorded(folder: RunFolder, store: Store, emit: Emit) -> Iterator[None]:
     """Whatever ends the attempt, the run's record says so, and the last event is the end's."""
     started = time.monotonic()
     try:
@@ -97,7 +84,9 @@ def recorded(folder: RunFolder, storage: str, emit: Emit) -> Iterator[None]:
         folder.update(state="failed", error=one_line(e), traceback=traceback.format_exc())
         raise
     finally:
-        emit(end_event(folder, storage, time.monotonic() - started))
+        found = results.read_run(store, folder.name)
+        folder.update(done=found.done, best=found.best.value if found.best else None)
+        emit(end_event(folder, found, time.monotonic() - started))
 
 
 def fit(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> ray.train.Result:
@@ -107,7 +96,7 @@ def fit(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> ray.train
         Ray's Result: `metrics` of the last epoch, `checkpoint` the newest commit, `best_checkpoints` all that stay,
         `path` the run in storage, `error` Ray's TrainingFailedError or None.
     """
-    mailbox = Mailbox.remote()
+    mailbox = ray.remote(num_cpus=0)(Mailbox).remote()
     error = None
     with relayed(mailbox, emit):
         trainer = RunTrainer(
@@ -115,198 +104,34 @@ def fit(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> ray.train
             job=job,
             train_loop_config={"job": job},
             scaling_config=scaling_config(config),
-            run_config=ray_run_config(config, job, [Relay(mailbox)]),
+            run_config=run_config(config, job, [Relay(mailbox)]),
             torch_config=torch_config(config),
         )
         try:
             trainer.fit()
         except ray.train.TrainingFailedError as e:
             error = e
-    cause = root_cause(error) if error else None
     folder.update(
         state="failed" if error else "succeeded",
-        error=one_line(cause) if cause else None,
+        error=one_line(root_cause(error)) if error else None,
         traceback=str(error) if error else None,
     )
     return as_result(folder, error)
 
 
-class RunTrainer(TorchTrainer):
-    """TorchTrainer with our failure policy, that leaves Ctrl-C to the caller and aborts its workers when it comes."""
-
-    def __init__(self, *args: Any, job: Job, trial: str | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.job = job
-        self.trial = trial
-
-    def _initialize_and_run_controller(self, **kwargs: Any) -> ray.train.Result:
-        kwargs["failure_policy"] = NotTwice(self.run_config.failure_config, self.job, self.trial)
-        return super()._initialize_and_run_controller(**kwargs)
-
-    def _register_sigint_handler(self, controller: Any) -> None:
-        self.controller = controller
-
-    def fit(self) -> ray.train.Result:
-        try:
-            return super().fit()
-        except KeyboardInterrupt:
-            controller = getattr(self, "controller", None)
-            if controller is not None:
-                ray.wait([controller.abort.remote()], timeout=10)
-            raise
-
-
 def train_worker(config: dict[str, Any]) -> None:
     """The function that each worker runs."""
+    from trainer_app import worker
+
     job: Job = config["job"]
-    worker.check_device(job)
-    fit_in_worker(job.load(), job, trial=None, report=ray.train.report)
+    worker.fit_with_ray(job.load(), job, trial=None, report=ray.train.report)
 
 
-def fit_in_worker(config: RunConfig, job: Job, *, trial: str | None, report: worker.Report) -> None:
-    """One rank's part of a fit, with Ray's strategy and environment."""
-    kwargs: dict[str, Any] = {
-        "devices": "auto",
-        "num_nodes": 1,
-        "accelerator": "gpu" if job.use_gpu else "cpu",
-        "plugins": [RayLightningEnvironment()],
-    }
-    if not config.trainer.get("strategy"):
-        kwargs["strategy"] = RayDDPStrategy()
-    worker.fit(
-        config,
-        job.unit(trial),
-        policy=worker.policy(config, job),
-        report=report,
-        trainer_kwargs=kwargs,
-        prepare=prepare_trainer,
-    )
-
-
-# --- the run file's blocks as Ray's
-
-
-def scaling_config(config: RunConfig) -> ray.train.ScalingConfig:
-    """`scaling` as Ray's ScalingConfig. A GPU worker reserves no CPU unless told: it is told 1."""
-    s = config.scaling
-    wanted = dict(s.resources_per_worker or {})
-    wanted.setdefault("CPU", 1)
-    if s.use_gpu is True:
-        wanted.setdefault("GPU", 1)
-    return ray.train.ScalingConfig(
-        num_workers=s.num_workers,
-        use_gpu=s.use_gpu is True,
-        resources_per_worker=wanted,
-        accelerator_type=s.accelerator_type,
-        placement_strategy=s.placement_strategy,
-    )
-
-
-def checkpoint_config(config: RunConfig) -> ray.train.CheckpointConfig:
-    """`checkpoint` as Ray's CheckpointConfig; the run's own commits follow the same policy."""
-    c = config.checkpoint
-    return ray.train.CheckpointConfig(
-        num_to_keep=c.keep, checkpoint_score_attribute=c.monitor, checkpoint_score_order=c.mode or "max"
-    )
-
-
-def failure_config(config: RunConfig) -> ray.train.FailureConfig:
-    """`failure` as Ray's FailureConfig."""
-    f = config.failure
-    return ray.train.FailureConfig(max_failures=f.max_failures, controller_failure_limit=f.controller_failure_limit)
-
-
-def torch_config(config: RunConfig) -> TorchConfig:
-    """The process group: backend and time-out, in seconds, where the run file gives them."""
-    s = config.scaling
-    backend = s.process_group_backend
-    return TorchConfig(backend=backend) if s.timeout_s is None else TorchConfig(backend=backend, timeout_s=int(s.timeout_s))
-
-
-def ray_run_config(config: RunConfig, job: Job, callbacks: list[Any], *, name: str | None = None) -> ray.train.RunConfig:
-    """Ray keeps its own bookkeeping in a scratch folder: the run's commits and records never pass through it."""
-    return ray.train.RunConfig(
-        name=name or job.run,
-        storage_path=cluster.scratch(job.run),
-        failure_config=failure_config(config),
-        checkpoint_config=checkpoint_config(config),
-        callbacks=callbacks,
-    )
-
-
-# --- from the controller to the driver
-
-
-@ray.remote(num_cpus=0)
-class Mailbox:
-    """Events on their way from Ray's controller to the driver."""
-
-    def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
-
-    def put(self, event: dict[str, Any]) -> None:
-        self.events.append(event)
-
-    def drain(self) -> list[dict[str, Any]]:
-        events, self.events = self.events, []
-        return events
-
-
-class Relay(ray.train.UserCallback):
-    """Runs in Ray's controller: turns reports and failures into events."""
-
-    def __init__(self, mailbox: Any) -> None:
-        self.mailbox = mailbox
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        for event in report_events(metrics[0], None):
-            self.mailbox.put.remote(event)
-
-    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        rank, error = next(iter(worker_exceptions.items()))
-        self.mailbox.put.remote({"event": "retry", "trial": None, "reason": f"worker {rank}: {one_line(error)}"})
-
-
-def report_events(report: dict[str, Any], trial: str | None) -> list[dict[str, Any]]:
-    """A worker's report as events: the epoch, and the checkpoint if one was committed."""
-    place = {"trial": trial, "epoch": report["epochs"] - 1, "step": report["steps"]}
-    events = [{"event": "epoch", **place, "metrics": report["metrics"], "elapsed": report["elapsed"]}]
-    if report["uri"]:
-        events.append({"event": "checkpoint", **place, "uri": report["uri"]})
-    return events
-
-
-@contextmanager
-def relayed(mailbox: Any, emit: Emit) -> Iterator[None]:
-    """Emit what arrives in the mailbox, until the block ends and the mailbox is empty."""
-    over = threading.Event()
-
-    def pump() -> None:
-        while True:
-            last = over.is_set()
-            for event in ray.get(mailbox.drain.remote()):
-                emit(event)
-            if last:
-                return
-            over.wait(POLL_S)
-
-    thread = threading.Thread(target=pump, name="events", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(timeout=10)
-
-
-# --- what a person is told
-
-
-def as_result(folder: RunFolder, error: Exception | None) -> ray.train.Result:
+def as_result(folder: RunFolder, error: ray.train.TrainingFailedError | None) -> ray.train.Result:
+    """What storage holds of a train run, as Ray's Result."""
     unit = folder.unit()
     lines = unit.metrics()
-    kept = commits(unit.checkpoints)
-    pairs = [(as_ray(c), dict(c.manifest.metrics)) for c in kept]
+    pairs = [(as_ray(c), dict(c.manifest.metrics)) for c in commits(unit.checkpoints)]
     return ray.train.Result(
         metrics=lines[-1]["metrics"] if lines else None,
         checkpoint=pairs[-1][0] if pairs else None,
@@ -320,15 +145,48 @@ def as_ray(commit: Commit) -> ray.train.Checkpoint:
     return ray.train.Checkpoint(commit.uri)
 
 
-def end_event(folder: RunFolder, storage: str, seconds: float) -> dict[str, Any]:
+# --- what a person is told
+
+
+def start_event(folder: RunFolder, config: RunConfig, *, log: str | None, resumed: bool) -> dict[str, Any]:
     record = folder.record
-    found = results.load(storage, record.name)
+    return {
+        "event": "run",
+        "run": record.name,
+        "task": record.task,
+        "uri": folder.uri,
+        "log": log,
+        "attempt": record.attempt,
+        "resumed": resumed,
+        "notes": list(config.notes),
+        "epochs": record.epochs,
+        "metric": record.metric,
+        "mode": record.mode,
+    }
+
+
+def end_event(folder: RunFolder, found: results.RunResults, seconds: float) -> dict[str, Any]:
+    record = folder.record
     return {
         "event": "end",
         "run": record.name,
         "state": record.state,
         "seconds": round(seconds, 1),
-        "best": evaluate.best(found),
+        "best": best(found),
         "error": record.error,
         "uri": folder.uri,
+    }
+
+
+def best(found: results.RunResults) -> dict[str, Any] | None:
+    """The best of a run; `checkpoint` is the best one committed. `epoch` counts from 0."""
+    if found.best is None:
+        return None
+    return {
+        "trial": found.best.trial,
+        "metric": found.record.metric,
+        "value": found.best.value,
+        "epoch": found.best.epoch,
+        "params": found.best.params,
+        "checkpoint": found.checkpoint.uri if found.checkpoint else None,
     }

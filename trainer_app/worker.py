@@ -5,43 +5,25 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, prepare_trainer
 
 from trainer_app import checkpoint as ckpt
 from trainer_app import components
 from trainer_app.callbacks.epoch import EpochReporter, Policy, safe
 from trainer_app.components.importing import load as load_object
-from trainer_app.config import RunConfig, loads
+from trainer_app.config import RunConfig
 from trainer_app.errors import TrainerError
+from trainer_app.job import Job
 from trainer_app.records import Unit, part_order
 from trainer_app.storage import open_store
 
 Report = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a worker is told; plain data, no secrets: credentials come from each process's environment."""
-
-    run: str
-    uri: str  # of the storage, absolute
-    config: str  # the resolved run file
-    use_gpu: bool
-    versions: dict[str, str] = field(default_factory=dict)
-
-    def unit(self, trial: str | None = None) -> Unit:
-        """This run's metrics and checkpoints, or those of one of its trials."""
-        run = open_store(self.uri).child(self.run)
-        return Unit(run.child(f"trials/{trial}") if trial else run)
-
-    def load(self) -> RunConfig:
-        return loads(self.config)
 
 
 def policy(config: RunConfig, job: Job, *, every_epoch: bool = False, keep_at_least: int = 1) -> Policy:
@@ -99,6 +81,27 @@ def fit(
             parts.trainer.fit(
                 parts.model, datamodule=parts.datamodule, ckpt_path=start, weights_only=True if found else None
             )
+
+
+def fit_with_ray(config: RunConfig, job: Job, *, trial: str | None, report: Report) -> None:
+    """One rank's part of a fit, with Ray's strategy and environment."""
+    check_device(job)
+    kwargs: dict[str, Any] = {
+        "devices": "auto",
+        "num_nodes": 1,
+        "accelerator": "gpu" if job.use_gpu else "cpu",
+        "plugins": [RayLightningEnvironment()],
+    }
+    if not config.trainer.get("strategy"):
+        kwargs["strategy"] = RayDDPStrategy()
+    fit(
+        config,
+        job.unit(trial),
+        policy=policy(config, job),
+        report=report,
+        trainer_kwargs=kwargs,
+        prepare=prepare_trainer,
+    )
 
 
 def defaults(config: RunConfig) -> dict[str, Any]:

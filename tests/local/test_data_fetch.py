@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -162,6 +163,21 @@ def test_auto_without_a_network_falls_back_in_time(
     assert "using scikit-learn's digits instead" in caplog.text
     assert set(psutil.Process().children()) <= others
     assert not list(node.glob("partial-*"))
+
+
+def test_the_hosts_are_torchvisions() -> None:
+    from torchvision import datasets
+
+    theirs = {name: tuple(urlsplit(m).hostname for m in getattr(datasets, name).mirrors) for name in download.HOSTS}
+    assert theirs == download.HOSTS
+
+
+def test_a_machine_without_names_does_not_import_torchvision(tmp_path: Path) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    command = [sys.executable, "-X", "importtime", "-c", download.CHILD, "MNIST", str(tmp_path), "60", "a.invalid"]
+    ended = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1 and "no network: no address of a.invalid" in ended.stderr
+    assert "torch" not in ended.stderr
 
 
 def test_a_download_whose_parent_was_killed_ends_by_itself(tmp_path: Path) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import ray.train
 import torch
 
 from tests.local.runs import Ran, ledger, run_file
 from tests.local.toy import Toy
 from trainer_app import train
+from trainer_app.config import RunConfig, loads, override
 from trainer_app.errors import AlreadyExists, InputError
+from trainer_app.records import RunFolder
+from trainer_app.storage import open_store
 
 pytestmark = [pytest.mark.local, pytest.mark.usefixtures("ray_session")]
 
@@ -24,7 +28,7 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> 
     config = run_file(
         folder / "runs", scaling={"num_workers": 2, "use_gpu": False}, checkpoint={"monitor": "val_acc", "mode": "max"}
     )
-    config = train.prepare.override(config, {"model.init_args.ledger": str(notes)})
+    config = override(config, {"model.init_args.ledger": str(notes)})
     return Ran("train", config, "two", test=True), notes
 
 
@@ -76,12 +80,12 @@ def test_an_existing_run_is_refused_and_stays_as_it_is(two_workers: tuple[Ran, P
 
 def test_a_finished_run_goes_on_for_more_epochs(two_workers: tuple[Ran, Path]) -> None:
     ran, _ = two_workers
-    config = train.prepare.loads((Path(ran.uri) / "two" / "run.yaml").read_text())
-    more = Ran("train", train.prepare.override(config, {"trainer.max_epochs": 4}), "two", resume=True)
+    config = loads((Path(ran.uri) / "two" / "run.yaml").read_text())
+    more = Ran("train", override(config, {"trainer.max_epochs": 4}), "two", resume=True)
     assert [e["epoch"] for e in more.of("epoch")] == [3]
     assert [line["epoch"] for line in more.history()] == [0, 1, 2, 3]
     assert more.results.record.attempt == 2
-    again = Ran("train", train.prepare.override(config, {"trainer.max_epochs": 4}), "two", resume=True)
+    again = Ran("train", override(config, {"trainer.max_epochs": 4}), "two", resume=True)
     assert again.code == 0 and again.of("epoch") == []
 
 
@@ -94,9 +98,9 @@ def test_a_resumed_run_refuses_another_model(two_workers: tuple[Ran, Path]) -> N
         Ran("tune", tune_of(other), "two", resume=True)
 
 
-def tune_of(config: train.RunConfig) -> train.RunConfig:
+def tune_of(config: RunConfig) -> RunConfig:
     space = {"model.init_args.lr": {"uniform": [0.1, 0.2]}}
-    return train.prepare.override(config, {"tune": {"metric": "val_acc", "mode": "max", "space": space}})
+    return override(config, {"tune": {"metric": "val_acc", "mode": "max", "space": space}})
 
 
 def test_a_lost_worker_is_replaced_and_no_epoch_is_trained_twice(tmp_path: Path) -> None:
@@ -104,8 +108,11 @@ def test_a_lost_worker_is_replaced_and_no_epoch_is_trained_twice(tmp_path: Path)
     notes = tmp_path / "notes"
     notes.mkdir()
     calm = Ran("train", run_file(tmp_path / "runs", trainer={"max_epochs": 4}), "calm")
-    changes = {"model.init_args.kill_at": 2, "model.init_args.once": str(tmp_path / "killed"),
-               "model.init_args.ledger": str(notes)}
+    changes = {
+        "model.init_args.kill_at": 2,
+        "model.init_args.once": str(tmp_path / "killed"),
+        "model.init_args.ledger": str(notes),
+    }
     hit = Ran("train", run_file(tmp_path / "runs", trainer={"max_epochs": 4}, changes=changes), "hit")
     assert hit.code == 0 and (tmp_path / "killed").exists()
     assert len(hit.of("retry")) == 1
@@ -123,8 +130,8 @@ def test_a_failed_run_has_a_result_with_its_error(tmp_path: Path) -> None:
     assert record.traceback is not None and "toy.py" in record.traceback
     assert len(ran.of("retry")) == 2  # the first failure, and the second that ended it
     assert [line["epoch"] for line in ran.history()] == [0]
-    folder = train.RunFolder.open(train.open_store(str(tmp_path)), "bad")
-    result = train.as_result(folder, RuntimeError("x"))
+    folder = RunFolder.open(open_store(str(tmp_path)), "bad")
+    result = train.as_result(folder, ray.train.TrainingFailedError("x"))
     assert result.metrics == ran.metrics()[-1] and result.error is not None
     assert result.checkpoint is not None and result.path == folder.uri
 

@@ -99,9 +99,7 @@ def test_a_lost_trial_goes_on_from_its_commit(tmp_path: Path) -> None:
 
 
 def test_hyperband_pauses_trials_and_takes_them_up_where_they_were(tmp_path: Path) -> None:
-    config = sweep_file(
-        tmp_path, epochs=4, num_samples=4, scheduler={"hyperband": {"max_t": 4, "reduction_factor": 2}}
-    )
+    config = sweep_file(tmp_path, epochs=4, num_samples=4, scheduler={"hyperband": {"max_t": 4, "reduction_factor": 2}})
     ran = Ran("tune", config, "hb")
     assert ran.code == 0 and set(states(ran).values()) <= {"finished", "stopped"}
     for trial in ran.results.trials:

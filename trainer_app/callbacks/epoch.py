@@ -108,7 +108,7 @@ class EpochReporter(Callback):
         if trainer.current_epoch > 0:
             # An undisturbed fit makes the epoch's iterator after this hook, a restarted one before it: make it again,
             # so that a RandomSampler draws from the restored state.
-            iter(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+            iter(trainer.fit_loop._data_fetcher)
 
     def _finish_epoch(self, trainer: L.Trainer, *, final: bool) -> None:
         self._epoch_ended = False
@@ -131,7 +131,9 @@ class EpochReporter(Callback):
             }
         )
 
-    def _commit(self, trainer: L.Trainer, done: int, metrics: dict[str, float], *, boundary: bool) -> ckpt.Commit | None:
+    def _commit(
+        self, trainer: L.Trainer, done: int, metrics: dict[str, float], *, boundary: bool
+    ) -> ckpt.Commit | None:
         """All ranks take part in saving; rank 0 uploads, and is the one that gets the commit."""
         with tempfile.TemporaryDirectory(prefix="trainer-ckpt-") as tmp:
             path = Path(tmp, ckpt.PAYLOAD)
@@ -162,9 +164,7 @@ class EpochReporter(Callback):
         if self.known is None:
             self.known = [c for c in ckpt.commits(self.unit.checkpoints) if c.name != commit.name]
         policy = self.policy
-        self.known = ckpt.retain(
-            [*self.known, commit], keep=policy.keep, monitor=policy.monitor, mode=policy.mode
-        )
+        self.known = ckpt.retain([*self.known, commit], keep=policy.keep, monitor=policy.monitor, mode=policy.mode)
 
 
 def check_loadable(path: Path, allow: tuple[str, ...]) -> None:
@@ -178,8 +178,8 @@ def check_loadable(path: Path, allow: tuple[str, ...]) -> None:
     except Exception as e:
         reason = next((line.strip() for line in str(e).splitlines() if "GLOBAL" in line or "global" in line), str(e))
         raise TrainerError(
-            f"the checkpoint holds an object that torch.load(weights_only=True) refuses: {reason[:300]}; keep it out of "
-            "hyperparameters and callback states, or name its class in checkpoint.allow"
+            f"the checkpoint holds an object that torch.load(weights_only=True) refuses: {reason[:300]}; keep it "
+            "out of hyperparameters and callback states, or name its class in checkpoint.allow"
         ) from e
 
 

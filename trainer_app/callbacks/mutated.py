@@ -33,7 +33,7 @@ class ConfiguredOptimizers(Callback):
 def apply(group: dict[str, Any], new: dict[str, Any]) -> None:
     """Copy the hyperparameters of `new` into `group`, scaling a scheduled rate to its new base."""
     base = new.get("initial_lr", new["lr"])
-    if "initial_lr" in group and group["initial_lr"]:
+    if group.get("initial_lr"):
         rate = group["lr"] * base / group["initial_lr"]
         group["initial_lr"] = base
     else:

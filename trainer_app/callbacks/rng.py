@@ -12,7 +12,8 @@ import torch
 def capture() -> dict[str, Any]:
     """The states of Python's, NumPy's, torch's and, where there is one, CUDA's generators."""
     version, keys, gauss = random.getstate()
-    name, words, position, has_gauss, cached = np.random.get_state(legacy=True)
+    legacy: Any = np.random.get_state(legacy=True)
+    name, words, position, has_gauss, cached = legacy
     state = {
         "python": [version, list(keys), gauss],
         "numpy": [str(name), torch.from_numpy(words.astype(np.int64)), int(position), int(has_gauss), float(cached)],

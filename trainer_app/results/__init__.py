@@ -2,7 +2,7 @@
 
 from trainer_app.results.document import document, list_document
 from trainer_app.results.listing import RunSummary, list_runs, newest
-from trainer_app.results.load import find, load
+from trainer_app.results.load import find, load, read_run
 from trainer_app.results.model import Best, Checkpoint, RunResults, UnitResults
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "list_runs",
     "load",
     "newest",
+    "read_run",
 ]

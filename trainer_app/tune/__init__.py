@@ -1,4 +1,4 @@
-"""`trainer tune`: a sweep with Ray Tune. A trial of one worker runs inside its Tune trial, a larger one starts its own."""
+"""`trainer tune`: a sweep with Ray Tune. A trial of one worker runs inside its Tune trial, a larger starts its own."""
 
 from __future__ import annotations
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from ray.tune import Callback
 
-from trainer_app.prepare import Emit
 from trainer_app.records import RunFolder, TrialRecord
-from trainer_app.train import report_events
+from trainer_app.relay import Emit, report_events
 
 BUDGET = "time budget"
 
@@ -22,7 +21,9 @@ class Book(Callback):
         scheduler: one of `schedulers`, which knows why it stopped a trial.
     """
 
-    def __init__(self, folder: RunFolder, emit: Emit, *, mode: str, scheduler: Any, records: dict[str, TrialRecord]):
+    def __init__(
+        self, folder: RunFolder, emit: Emit, *, mode: str, scheduler: Any, records: dict[str, TrialRecord]
+    ) -> None:
         self.folder = folder
         self.emit = emit
         self.mode = mode
@@ -77,7 +78,9 @@ class Book(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         record = self._record(trial)
-        lines = [line.strip() for line in (trial.get_error() and str(trial.get_error()) or "").splitlines() if line.strip()]
+        lines = [
+            line.strip() for line in ((trial.get_error() and str(trial.get_error())) or "").splitlines() if line.strip()
+        ]
         record.error = lines[-1] if lines else "its process ended"
         record.state, record.reason = "failed", record.error
         self._close(record)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.tune.experiment import Experiment, Trial
 from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
-from ray.tune.search import Searcher, SearchAlgorithm
+from ray.tune.search import SearchAlgorithm, Searcher
 
 from trainer_app.records import trial_name
 from trainer_app.tune.space import plain
@@ -115,7 +115,12 @@ class PlannedTrials(SearchAlgorithm):
         if trial_id in self._asked and self._searcher is not None and "objective" in result:
             self._searcher.on_trial_result(trial_id, result)
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(  # Tune's signature
+        self,
+        trial_id: str,
+        result: dict[str, Any] | None = None,
+        error: bool = False,  # noqa: FBT001, FBT002
+    ) -> None:
         self._live.discard(trial_id)
         if self._searcher is None:
             return

@@ -43,7 +43,7 @@ class _Noting:
         return lambda: f"{name}: stopped at epoch {result.get(TIME)} with {result.get(METRIC):.4g}"
 
 
-class Asha(_Noting, AsyncHyperBandScheduler):  # type: ignore[misc]
+class Asha(_Noting, AsyncHyperBandScheduler):
     """Asynchronous successive halving."""
 
     def explainer(self, result: dict[str, Any]) -> Callable[[], str]:
@@ -60,27 +60,29 @@ class Asha(_Noting, AsyncHyperBandScheduler):  # type: ignore[misc]
                 return f"reached max_t {self._max_t}"
             cutoff = next((c for _, c in cutoffs if c is not None), None)
             against = "" if cutoff is None else f" against {self._metric_op * cutoff:.4g}"
-            return f"asha: {result[METRIC]:.4g} at epoch {epoch}{against}, not among the best 1/{self._reduction_factor:g}"
+            return (
+                f"asha: {result[METRIC]:.4g} at epoch {epoch}{against}, not among the best 1/{self._reduction_factor:g}"
+            )
 
         return explain
 
 
-class HyperBand(_Noting, HyperBandScheduler):  # type: ignore[misc]
+class HyperBand(_Noting, HyperBandScheduler):
     """Synchronous HyperBand."""
 
 
-class Median(_Noting, MedianStoppingRule):  # type: ignore[misc]
+class Median(_Noting, MedianStoppingRule):
     """Median stopping rule."""
 
     def explainer(self, result: dict[str, Any]) -> Callable[[], str]:
         return lambda: f"median: best so far below the others' median at epoch {result.get(TIME)}"
 
 
-class Pbt(_Noting, PopulationBasedTraining):  # type: ignore[misc]
+class Pbt(_Noting, PopulationBasedTraining):
     """Population based training."""
 
 
-class Fifo(_Noting, FIFOScheduler):  # type: ignore[misc]
+class Fifo(_Noting, FIFOScheduler):
     """No early stopping."""
 
 

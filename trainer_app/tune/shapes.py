@@ -31,8 +31,8 @@ def check_mutations(config: RunConfig) -> None:
                 problems.append(
                     Problem(
                         f"tune.scheduler.pbt.mutations.{key}",
-                        f"changes the model's shapes ({changed[0]} with {first!r} and {other!r}), so a trial can't go on "
-                        "with another's weights",
+                        f"changes the model's shapes ({changed[0]} with {first!r} and {other!r}), so a trial can't go "
+                        "on with another's weights",
                         allowed="mutate what keeps them, such as the learning rate; put this key into tune.space",
                     )
                 )

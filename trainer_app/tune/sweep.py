@@ -12,23 +12,22 @@ from ray import tune
 
 from trainer_app import cluster, components, evaluate, prepare
 from trainer_app.config import RunConfig, require_tune
-from trainer_app.prepare import Emit
+from trainer_app.job import Job
+from trainer_app.ray_trainer import worker_resources
 from trainer_app.records import RunFolder, TrialRecord
+from trainer_app.relay import Emit
 from trainer_app.storage import open_store
-from trainer_app.train import opened, recorded, scaling_config
+from trainer_app.train import opened, recorded, start_event
 from trainer_app.tune import schedulers, space
 from trainer_app.tune.book import BUDGET, Book
+from trainer_app.tune.nested import run_nested
 from trainer_app.tune.planned import PlannedTrials
 from trainer_app.tune.shapes import check_mutations
-from trainer_app.tune.trial import run_nested, run_trial
-from trainer_app.worker import Job
 
 ENDED = ("finished", "stopped", "failed")
 
 
-def run(
-    config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool = False
-) -> int:
+def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool = False) -> int:
     """Run the sweep of `config` as run `name`.
 
     Returns:
@@ -45,25 +44,12 @@ def run(
     with cluster.connected():
         folder, config = opened(store, config, name=name, resume=resume, task="tune")
         tuning = require_tune(config)
-        emit(
-            {
-                "event": "run",
-                "run": name,
-                "task": "tune",
-                "uri": folder.uri,
-                "log": log,
-                "attempt": folder.record.attempt,
-                "resumed": resume,
-                "notes": list(config.notes),
-                "epochs": folder.record.epochs,
-                "metric": tuning.metric,
-                "num_samples": space.count(tuning.space, tuning.num_samples),
-            }
-        )
-        with recorded(folder, store.uri, emit):
+        total = space.count(tuning.space, tuning.num_samples)
+        emit({**start_event(folder, config, log=log, resumed=resume), "num_samples": total})
+        with recorded(folder, store, emit):
             code = close(folder, sweep(config, folder, prepare.job(folder, store, config), emit))
             if test and code == 0:
-                emit(evaluate.test(store.uri, name))
+                emit(evaluate.test(store, name))
         return code
 
 
@@ -174,9 +160,7 @@ def optuna(config: RunConfig, seed: Any) -> Any:
     sampler = library.samplers.TPESampler(
         seed=seed, n_startup_trials=args.n_startup_trials, multivariate=args.multivariate
     )
-    return OptunaSearch(
-        space=space.domains(tuning.space), metric=schedulers.METRIC, mode=tuning.mode, sampler=sampler
-    )
+    return OptunaSearch(space=space.domains(tuning.space), metric=schedulers.METRIC, mode=tuning.mode, sampler=sampler)
 
 
 # --- resources
@@ -190,8 +174,7 @@ def nested(config: RunConfig) -> bool:
 def demand(config: RunConfig) -> dict[str, float]:
     """Resources of one trial, its workers included."""
     if nested(config):
-        scaling = scaling_config(config)
-        return {k: v * config.scaling.num_workers for k, v in scaling._resources_per_worker_not_none.items()}
+        return {k: v * config.scaling.num_workers for k, v in worker_resources(config).items()}
     tuning = require_tune(config)
     wanted = dict(tuning.resources_per_trial or config.scaling.resources_per_worker or {})
     wanted.setdefault("CPU", 1.0)
@@ -211,6 +194,13 @@ def concurrency(config: RunConfig) -> int:
     fits = min((int(have[name] / each + 1e-9) for name, each in wanted.items() if each > 0), default=1)
     asked = require_tune(config).max_concurrent_trials
     return fits if asked is None else min(asked, fits)
+
+
+def run_trial(params: dict[str, Any], job: Job) -> None:
+    """A trial of one worker; torch and Lightning are imported in its process."""
+    from trainer_app.tune import trial
+
+    trial.run(params, job)
 
 
 def trainable_of(config: RunConfig, job: Job) -> tuple[Any, bool]:

@@ -1,4 +1,4 @@
-"""What a Tune trial runs: the fit itself, or, for more than one worker, a Train run of its own."""
+"""A trial of one worker: the fit itself, in a process that the next trial uses again."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ray.train
 from ray import tune
-from ray.tune.integration.ray_train import TuneReportCallback
 
 from trainer_app import checkpoint as ckpt
-from trainer_app import train, worker
+from trainer_app import worker
 from trainer_app.callbacks.mutated import ConfiguredOptimizers
 from trainer_app.config import RunConfig, override
 from trainer_app.errors import NotFound, TrainerError
-from trainer_app.failures import one_line, place, root_cause
+from trainer_app.failures import one_line, place
+from trainer_app.job import Job
 from trainer_app.records import Unit
+from trainer_app.tune.objective import objective
 from trainer_app.tune.schedulers import NEEDS_EVERY_EPOCH
-from trainer_app.worker import Job
 
 POINTER = "commit.json"
 PBT_KEEPS = 4  # a trial that is behind still finds the commit that it was told to clone
 
 
-def run_trial(params: dict[str, Any], job: Job) -> None:
+def run(params: dict[str, Any], job: Job) -> None:
     """A trial of one worker, in this process, which the next trial uses again.
 
     An error of the user's code is reported as the trial's result instead of raised: Tune throws away the process of a
@@ -45,7 +44,7 @@ def run_trial(params: dict[str, Any], job: Job) -> None:
             worker.check_device(job)
             fit_here(config, unit, job)
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever the user's code raises is the trial's result
             failures += 1
             said, text, here = one_line(error), traceback.format_exc(), place(unit)
             print(f"trial {trial} failed, time {failures}:\n{text}", file=sys.stderr, flush=True)
@@ -96,21 +95,6 @@ def reporter(config: RunConfig, unit: Unit, folder: Path) -> worker.Report:
     return report
 
 
-def objective(config: RunConfig, result: dict[str, Any]) -> float:
-    """The metric that the sweep goes by.
-
-    Raises:
-        TrainerError: the module does not log it; those that it logs are named.
-    """
-    assert config.tune is not None
-    metrics = result["metrics"]
-    if config.tune.metric not in metrics:
-        logged = ", ".join(sorted(metrics)) or "nothing"
-        raise TrainerError(f"tune.metric: {config.tune.metric!r} is not logged by the module; it logs {logged}")
-    value: float = metrics[config.tune.metric]
-    return value
-
-
 Origin = Callable[[Path], tuple[ckpt.Commit, Path] | None]
 
 
@@ -134,39 +118,3 @@ def exploited(unit: Unit, job: Job) -> Origin | None:
             return ckpt.newest_intact(source.checkpoints, folder)
 
     return fetch
-
-
-# --- more than one worker
-
-
-def run_nested(params: dict[str, Any], job: Job) -> None:
-    """A trial of several workers: this process only starts a Train run and passes its reports on to Tune."""
-    trial = tune.get_context().get_trial_id()
-    config = override(job.load(), params)
-    nested = train.RunTrainer(
-        nested_worker,
-        job=job,
-        trial=trial,
-        train_loop_config={"job": job, "params": params, "trial": trial},
-        scaling_config=train.scaling_config(config),
-        run_config=train.ray_run_config(config, job, [TuneReportCallback()], name=f"train-trial_id={trial}"),
-        torch_config=train.torch_config(config),
-    )
-    try:
-        nested.fit()
-    except ray.train.TrainingFailedError as error:
-        print(f"trial {trial} failed:\n{error}", file=sys.stderr, flush=True)
-        said = one_line(root_cause(error))
-        tune.report({"error": said, "traceback": str(error), "epochs": 0, "done": True})
-
-
-def nested_worker(config: dict[str, Any]) -> None:
-    """The function that each worker of a nested trial runs."""
-    job: Job = config["job"]
-    worker.check_device(job)
-    run_file = override(job.load(), config["params"])
-
-    def report(result: dict[str, Any]) -> None:
-        ray.train.report({**result, "objective": objective(run_file, result)})
-
-    train.fit_in_worker(run_file, job, trial=config["trial"], report=report)

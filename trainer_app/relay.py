@@ -1,0 +1,79 @@
+"""Events on their way from Ray's controller to the driver."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+import ray.train
+
+from trainer_app.failures import one_line, root_cause
+
+POLL_S = 0.1
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+class Mailbox:
+    """Holds events until the driver asks for them."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def put(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+
+    def drain(self) -> list[dict[str, Any]]:
+        events, self.events = self.events, []
+        return events
+
+
+class Relay(ray.train.UserCallback):
+    """Runs in Ray's controller: turns reports and failures into events."""
+
+    def __init__(self, mailbox: Any) -> None:
+        self.mailbox = mailbox
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        for event in report_events(metrics[0], None):
+            self.mailbox.put.remote(event)
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        rank, error = next(iter(worker_exceptions.items()))
+        reason = f"worker {rank}: {one_line(root_cause(error))}"
+        self.mailbox.put.remote({"event": "retry", "trial": None, "reason": reason})
+
+
+def report_events(report: dict[str, Any], trial: str | None) -> list[dict[str, Any]]:
+    """A worker's report as events: the epoch, and the checkpoint if one was committed."""
+    place = {"trial": trial, "epoch": report["epochs"] - 1, "step": report["steps"]}
+    events = [{"event": "epoch", **place, "metrics": report["metrics"], "elapsed": report["elapsed"]}]
+    if report["uri"]:
+        events.append({"event": "checkpoint", **place, "uri": report["uri"]})
+    return events
+
+
+@contextmanager
+def relayed(mailbox: Any, emit: Emit) -> Iterator[None]:
+    """Emit what arrives in the mailbox, until the block ends and the mailbox is empty."""
+    over = threading.Event()
+
+    def pump() -> None:
+        while True:
+            last = over.is_set()
+            for event in ray.get(mailbox.drain.remote()):
+                emit(event)
+            if last:
+                return
+            over.wait(POLL_S)
+
+    thread = threading.Thread(target=pump, name="events", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(timeout=10)
