@@ -10,6 +10,7 @@ from typing import Any
 import ray
 import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
 from trainer_app import cluster
 from trainer_app.config import RunConfig
@@ -28,6 +29,11 @@ class RunTrainer(TorchTrainer):
     def _initialize_and_run_controller(self, **kwargs: Any) -> ray.train.Result:
         kwargs["failure_policy"] = NotTwice(self.run_config.failure_config, self.job, self.trial)
         return super()._initialize_and_run_controller(**kwargs)
+
+    def _create_default_callbacks(self) -> list[Any]:
+        """Ray's, less its cleaner of placement groups: one more process, and `tune.groups` does it for trials."""
+        ours: list[Any] = super()._create_default_callbacks()
+        return [callback for callback in ours if not isinstance(callback, PlacementGroupCleanerCallback)]
 
     def _register_sigint_handler(self, controller: Any) -> None:
         self.controller = controller

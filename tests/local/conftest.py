@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -12,10 +13,6 @@ from trainer_app import cluster
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """4 logical CPUs, whatever the machine has."""
-    cluster.prepare_environment()
-    import ray
-
-    arguments = cluster.init_arguments({"TRAINER_NUM_CPUS": "4"})
-    ray.init(**arguments, namespace="trainer", log_to_driver=False)
-    yield
-    ray.shutdown()
+    os.environ["TRAINER_NUM_CPUS"] = "4"
+    with cluster.connected():
+        yield

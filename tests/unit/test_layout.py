@@ -25,7 +25,7 @@ HOSTS = re.compile(
     )
 )
 MACHINE_PATHS = re.compile(
-    "|".join((r"(?<![\w.])/" + "work/", r"/opt/" + "wheels", r"/Users/\w", r"/home/(?!ray\b)\w"))
+    "|".join((r"(?<![\w.}])/" + "work/", r"/opt/" + "wheels", r"/Users/\w", r"/home/(?!ray\b)\w"))
 )
 HEAVY = ("torch", "torchvision", "torchmetrics", "lightning", "pytorch_lightning", "ray", "numpy", "jsonargparse")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune import Callback
@@ -19,16 +20,25 @@ class Book(Callback):
     Args:
         records: of earlier attempts, by trial.
         scheduler: one of `schedulers`, which knows why it stopped a trial.
+        release: called with each trial that has ended.
     """
 
     def __init__(
-        self, folder: RunFolder, emit: Emit, *, mode: str, scheduler: Any, records: dict[str, TrialRecord]
+        self,
+        folder: RunFolder,
+        emit: Emit,
+        *,
+        mode: str,
+        scheduler: Any,
+        records: dict[str, TrialRecord],
+        release: Callable[[str], None],
     ) -> None:
         self.folder = folder
         self.emit = emit
         self.mode = mode
         self.scheduler = scheduler
         self.records = records
+        self.release = release
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles callbacks into its snapshots, which nobody reads."""
@@ -106,6 +116,7 @@ class Book(Callback):
             record.epochs, record.metrics = lines[-1]["epoch"] + 1, lines[-1]["metrics"]
         record.ended = time.time()
         self._write(record)
+        self.release(record.trial)
 
     def _write(self, record: TrialRecord) -> None:
         self.folder.write_trial(record)

@@ -13,20 +13,27 @@ from trainer_app import ray_trainer
 from trainer_app.config import override
 from trainer_app.failures import one_line, root_cause
 from trainer_app.job import Job
+from trainer_app.tune.groups import NoteGroup
 from trainer_app.tune.objective import objective
 
 
-def run_nested(params: dict[str, Any], job: Job) -> None:
-    """What Tune runs. A failure is the trial's result: raised, it would count as a lost process and be retried."""
+def run_nested(params: dict[str, Any], job: Job, holds: Any) -> None:
+    """What Tune runs; `holds` is told of its placement groups.
+
+    A failure is the trial's result: raised, it would count as a lost process and be retried.
+    """
     trial = tune.get_context().get_trial_id()
     config = override(job.load(), params)
+    callbacks = [TuneReportCallback(), NoteGroup(holds, trial)]
     nested = ray_trainer.RunTrainer(
         nested_worker,
         job=job,
         trial=trial,
         train_loop_config={"job": job, "params": params, "trial": trial},
         scaling_config=ray_trainer.scaling_config(config),
-        run_config=ray_trainer.run_config(config, job, [TuneReportCallback()], name=f"train-trial_id={trial}"),
+        run_config=ray_trainer.run_config(
+            config, job, [TuneReportCallback(), NoteGroup(holds, trial)], name=f"train-trial_id={trial}"
+        ),
         torch_config=ray_trainer.torch_config(config),
     )
     try:

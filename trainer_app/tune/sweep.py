@@ -18,7 +18,7 @@ from trainer_app.records import RunFolder, TrialRecord
 from trainer_app.relay import Emit
 from trainer_app.storage import open_store
 from trainer_app.train import opened, recorded, start_event
-from trainer_app.tune import schedulers, space
+from trainer_app.tune import groups, schedulers, space
 from trainer_app.tune.book import BUDGET, Book
 from trainer_app.tune.nested import run_nested
 from trainer_app.tune.planned import PlannedTrials
@@ -76,8 +76,10 @@ def sweep(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> dict[st
             emit(past(record))
     if planned.is_finished():
         return records
-    book = Book(folder, emit, mode=tuning.mode, scheduler=scheduler, records=records)
-    trainable, reuse = trainable_of(config, job)
+    holds = groups.start() if nested(config) else None
+    release = partial(groups.release, holds) if holds else lambda trial: None
+    book = Book(folder, emit, mode=tuning.mode, scheduler=scheduler, records=records, release=release)
+    trainable, reuse = trainable_of(config, job, holds)
     # Tune starts the trials of a search algorithm that is not its own one after the other, unless told
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency(config))
     tuner = tune.Tuner(
@@ -203,7 +205,7 @@ def run_trial(params: dict[str, Any], job: Job) -> None:
     trial.run(params, job)
 
 
-def trainable_of(config: RunConfig, job: Job) -> tuple[Any, bool]:
+def trainable_of(config: RunConfig, job: Job, holds: Any) -> tuple[Any, bool]:
     """The function that Tune runs, with its resources, and whether its process may be used again.
 
     A nested trial's process waits in its Train run and would not come back from it: it is ended with the trial.
@@ -212,7 +214,7 @@ def trainable_of(config: RunConfig, job: Job) -> tuple[Any, bool]:
         return tune.with_resources(partial(run_trial, job=job), demand(config)), True
     held = {cluster.TRIAL_DRIVER: 1.0} if cluster.resources().get(cluster.TRIAL_DRIVER) else {"CPU": 0.001}
     driver = tune.PlacementGroupFactory([{"CPU": 0.0, **held}])
-    return tune.with_resources(partial(run_nested, job=job), driver), False
+    return tune.with_resources(partial(run_nested, job=job, holds=holds), driver), False
 
 
 def storage_path(config: RunConfig, job: Job) -> str:
