@@ -54,7 +54,7 @@ def _dispatch(argv: Sequence[str] | None) -> int:
 def _leave(code: int) -> NoReturn:
     """End the process without the interpreter's teardown, after what was registered for its end.
 
-    Ray's threads aborted the process there (SIGABRT, exit 134) in 1 of 8 interrupted Train runs: a run that was
+    Ray's threads aborted the process there (SIGABRT, exit 134) in 1 of 5 interrupted Train runs: a run that was
     recorded as it should be would have reported another exit code.
     """
     atexit._run_exitfuncs()

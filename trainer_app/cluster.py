@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial reports its error, and no objective
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "JSONARGPARSE_DEPRECATION_WARNINGS": "off",  # Lightning 2.6.6 uses what jsonargparse 4.49 deprecated
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
@@ -52,18 +53,20 @@ def connected() -> Iterator[None]:
         ray.shutdown()
 
 
-def prepare_environment() -> None:
-    """Set what Ray's processes inherit. What the user has set stays."""
+def prepare_environment(folders: Sequence[str] = ()) -> None:
+    """Set what Ray's processes inherit; what the user has set stays.
+
+    Args:
+        folders: where modules are importable from, besides the working directory: those of the run files.
+    """
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     # Where nothing may write byte code, every Ray process compiles everything again: ray.init 18 s against 7 s.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    here = str(Path.cwd())
-    paths = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
-    if here not in paths:
-        os.environ["PYTHONPATH"] = os.pathsep.join([here, *paths])
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    mine = [str(Path.cwd()), *folders]
+    given = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*mine, *given]))
+    sys.path[:0] = [p for p in mine if p not in sys.path]
 
 
 def init_arguments(environ: Mapping[str, str]) -> dict[str, Any]:

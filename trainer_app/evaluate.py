@@ -52,8 +52,7 @@ def score(config: RunConfig, path: Path, folder: str) -> dict[str, float]:
         InputError: the module or the data has no test.
     """
     kwargs = {
-        **defaults(config),
-        "default_root_dir": folder,
+        **defaults(config, folder),
         "devices": 1,
         "num_nodes": 1,
         "strategy": "auto",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -46,11 +48,30 @@ def settle(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
         chosen["seed_everything"] = random.SystemRandom().randrange(2**31)
     if config.scaling.use_gpu == "auto":
         chosen["scaling.use_gpu"] = cluster.has_gpus(config.scaling.num_workers)
-    resolved = components.resolve(override(config, chosen))
+    with warnings_of("trainer_app.data") as said:
+        resolved = components.resolve(override(config, chosen))
+    resolved = resolved.with_notes([*config.notes, *said])
     for key, value in flatten(resolved).items():
         if flatten(config).get(key) != value:
             chosen[key] = value
     return resolved, chosen
+
+
+@contextmanager
+def warnings_of(name: str) -> Iterator[list[str]]:
+    """Collects the warnings of a logger and those below it, which a person should see beside the run's notes."""
+    said: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    handler, logger = Collect(logging.WARNING), logging.getLogger(name)
+    logger.addHandler(handler)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)
 
 
 def absent(store: Store, name: str, *, task: str) -> None:

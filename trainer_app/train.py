@@ -14,6 +14,7 @@ import ray.train
 from trainer_app import cluster, components, evaluate, prepare, results
 from trainer_app.checkpoint import Commit, commits
 from trainer_app.config import RunConfig
+from trainer_app.errors import TrainerError
 from trainer_app.failures import one_line, root_cause
 from trainer_app.job import Job
 from trainer_app.ray_trainer import RunTrainer, run_config, scaling_config, torch_config, worker_resources
@@ -42,9 +43,19 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
         emit(start_event(folder, config, log=log, resumed=resume))
         with recorded(folder, store, emit):
             result = fit(config, folder, prepare.job(folder, store, config), emit)
-            if test and result.error is None:
-                emit(evaluate.test(store, name))
+            untested = tested(store, name, emit) if test and result.error is None else None
+        if untested:
+            raise untested
         return 0 if result.error is None else 1
+
+
+def tested(store: Store, name: str, emit: Emit) -> TrainerError | None:
+    """Test the best checkpoint. What prevents it is returned: the run itself has succeeded."""
+    try:
+        emit(evaluate.test(store, name))
+    except TrainerError as e:
+        return e
+    return None
 
 
 def opened(store: Store, config: RunConfig, *, name: str, resume: bool, task: str) -> tuple[RunFolder, RunConfig]:

@@ -72,7 +72,7 @@ def fit(
         found = origin(Path(tmp, "from")) if origin else resume_point(unit, Path(tmp, "from"))
         start = str(found[1]) if found else starting_point(config, Path(tmp))
         parts = components.build(
-            config, trainer_kwargs={**defaults(config), "default_root_dir": tmp, **trainer_kwargs}, callbacks=callbacks
+            config, trainer_kwargs={**defaults(config, tmp), **trainer_kwargs}, callbacks=callbacks
         )
         parts.trainer.callbacks.insert(0, reporter)  # first: what other callbacks count is not yet counted twice
         if prepare:
@@ -90,8 +90,11 @@ def fit_with_ray(config: RunConfig, job: Job, *, trial: str | None, report: Repo
         "devices": "auto",
         "num_nodes": 1,
         "accelerator": "gpu" if job.use_gpu else "cpu",
-        "plugins": [RayLightningEnvironment()],
     }
+    if config.trainer.get("plugins"):
+        config = with_plugin(config, "ray.train.lightning.RayLightningEnvironment")
+    else:
+        kwargs["plugins"] = [RayLightningEnvironment()]
     if not config.trainer.get("strategy"):
         kwargs["strategy"] = RayDDPStrategy()
     fit(
@@ -104,9 +107,21 @@ def fit_with_ray(config: RunConfig, job: Job, *, trial: str | None, report: Repo
     )
 
 
-def defaults(config: RunConfig) -> dict[str, Any]:
-    """Trainer arguments where the run file is silent: no second set of checkpoints and logs in the working folder."""
+def with_plugin(config: RunConfig, class_path: str) -> RunConfig:
+    """The run file with one plugin more than its own."""
+    given = config.trainer["plugins"]
+    plugins = [*(given if isinstance(given, list) else [given]), {"class_path": class_path}]
+    return config.model_copy(update={"trainer": {**config.trainer, "plugins": plugins}})
+
+
+def defaults(config: RunConfig, folder: str) -> dict[str, Any]:
+    """Trainer arguments where the run file is silent: no second set of checkpoints and logs in the working folder.
+
+    Args:
+        folder: temporary, for what Lightning wants to write.
+    """
     mine: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    mine["default_root_dir"] = folder
     given = {k for k, v in config.trainer.items() if v is not None}
     if not _has_model_checkpoint(config.trainer.get("callbacks")):
         mine["enable_checkpointing"] = False

@@ -84,7 +84,7 @@ def test_an_input_error_is_its_lines_and_exit_2(
     monkeypatch.setenv("TRAINER_RUN", "Not A Name")
     assert main(["train", "missing.yaml"]) == 2
     out, err = capsys.readouterr()
-    assert err.startswith("error: TRAINER_RUN: 'Not A Name' is no run name")
+    assert err.startswith("error: TRAINER_RUN: name 'Not A Name' can't be a run's name")
     assert not out
 
 

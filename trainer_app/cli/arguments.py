@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from trainer_app.errors import ConfigError, InputError, Problem
@@ -15,9 +15,6 @@ from trainer_app.errors import ConfigError, InputError, Problem
 if TYPE_CHECKING:
     from trainer_app.config import RunConfig
 
-# Kubernetes' limit is 63; operators append to the name of a RayJob, and refuse more than 47.
-NAME_MAX: Final = 44
-_DNS_1035: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _OVERRIDE: Final = re.compile(r"[^/\\=]+=")
 
 
@@ -39,36 +36,13 @@ class Prepared:
     config: RunConfig
     name: str
     resume: bool
+    folders: tuple[str, ...] = ()  # of the run files: modules beside them can be imported
 
 
 def split(items: Sequence[str]) -> tuple[list[str], list[str]]:
     """(files, overrides): an override has a `=` before any `/`, so a file named a=b.yaml is given as ./a=b.yaml."""
     overrides = [item for item in items if _OVERRIDE.match(item)]
     return [item for item in items if not _OVERRIDE.match(item)], overrides
-
-
-def check_name(name: str, where: str) -> str:
-    """The name, if Kubernetes and every storage can use it.
-
-    Args:
-        where: what gave it, for the message.
-
-    Raises:
-        InputError: not DNS-1035, or longer than 44.
-    """
-    if len(name) > NAME_MAX:
-        raise InputError(f"{where}: {name!r} has {len(name)} characters; at most {NAME_MAX}")
-    if not _DNS_1035.fullmatch(name):
-        raise InputError(f"{where}: {name!r} is no run name; a-z, 0-9 and '-', a letter first and no '-' at the end")
-    return name
-
-
-def default_name(base: str, now: datetime | None = None) -> str:
-    """`<base>-<UTC yymmddhhmmss>`; what a run name can't hold becomes '-', and a long base is cut."""
-    stamp = f"{now or datetime.now(UTC):%y%m%d%H%M%S}"
-    slug = re.sub(r"[^a-z0-9]+", "-", base.lower()).strip("-")
-    slug = slug if slug[:1].isalpha() else f"run-{slug}"
-    return f"{slug[: NAME_MAX - len(stamp) - 1].strip('-')}-{stamp}"
 
 
 def prepare(asked: Asked, env: Mapping[str, str] | None = None) -> Prepared:
@@ -81,6 +55,8 @@ def prepare(asked: Asked, env: Mapping[str, str] | None = None) -> Prepared:
         InputError: names, missing files; NotFound: no such run to resume.
     """
     env = os.environ if env is None else env
+    from trainer_app.records import new_name
+
     files, overrides = split(asked.items)
     storage = asked.storage or _given(overrides) or env.get("TRAINER_STORAGE_URI")
     if storage:
@@ -90,7 +66,8 @@ def prepare(asked: Asked, env: Mapping[str, str] | None = None) -> Prepared:
     if asked.task == "tune" and config.tune is None:
         wanted = "write a block with metric, mode and space, or use `trainer train`"
         raise ConfigError([Problem("tune", "is missing", allowed=wanted)])
-    return Prepared(config, name or default_name(config.name or asked.task), bool(resume))
+    folders = tuple(dict.fromkeys(str(Path(file).absolute().parent) for file in files))
+    return Prepared(config, name or new_name(config.name or asked.task), bool(resume), folders)
 
 
 def _given(overrides: Sequence[str]) -> str | None:
@@ -103,11 +80,21 @@ def _name(asked: Asked, env: Mapping[str, str]) -> tuple[str | None, str | None]
     if asked.resume and asked.name and asked.resume != asked.name:
         raise InputError(f"--resume {asked.resume} and --name {asked.name} differ: a resumed run keeps its name")
     if asked.resume:
-        return check_name(asked.resume, "--resume"), asked.resume
+        return _checked(asked.resume, "--resume"), asked.resume
     if asked.name:
-        return check_name(asked.name, "--name"), None
+        return _checked(asked.name, "--name"), None
     given = env.get("TRAINER_RUN")
-    return (check_name(given, "TRAINER_RUN") if given else None), None
+    return (_checked(given, "TRAINER_RUN") if given else None), None
+
+
+def _checked(name: str, where: str) -> str:
+    """The name, if it can be a run's; else an InputError that says where it came from."""
+    from trainer_app.records import check_name
+
+    try:
+        return check_name(name)
+    except InputError as e:
+        raise InputError(f"{where}: {e}") from e
 
 
 def _config(files: list[str], overrides: list[str], storage: str | None, resume: str | None) -> RunConfig:

@@ -141,7 +141,7 @@ class Session:
 
     def _driver(self) -> Callable[[Callable[[dict[str, Any]], None]], int]:
         """Torch, Lightning and Ray are imported here: 5 to 10 s when the disk is cold."""
-        prepare_environment()  # Ray reads it when it is imported
+        prepare_environment(self.prepared.folders)  # Ray reads it when it is imported
         run = import_module(f"trainer_app.{self.task}").run
         given = self.prepared
         more = {"test": True} if self.test else {}

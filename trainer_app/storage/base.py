@@ -20,7 +20,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class Entry:
-    """One object: `key` relative to the store, `size` in bytes, `modified` in unix seconds."""
+    """One object: `key` relative to what was listed, `size` in bytes, `modified` in unix seconds."""
 
     key: str
     size: int

@@ -31,9 +31,7 @@ def run_nested(params: dict[str, Any], job: Job, holds: Any) -> None:
         trial=trial,
         train_loop_config={"job": job, "params": params, "trial": trial},
         scaling_config=ray_trainer.scaling_config(config),
-        run_config=ray_trainer.run_config(
-            config, job, [TuneReportCallback(), NoteGroup(holds, trial)], name=f"train-trial_id={trial}"
-        ),
+        run_config=ray_trainer.run_config(config, job, callbacks, name=f"train-trial_id={trial}"),
         torch_config=ray_trainer.torch_config(config),
     )
     try:

@@ -10,14 +10,14 @@ from typing import Any
 import ray
 from ray import tune
 
-from trainer_app import cluster, components, evaluate, prepare
+from trainer_app import cluster, components, prepare
 from trainer_app.config import RunConfig, require_tune
 from trainer_app.job import Job
 from trainer_app.ray_trainer import worker_resources
 from trainer_app.records import RunFolder, TrialRecord
 from trainer_app.relay import Emit
 from trainer_app.storage import open_store
-from trainer_app.train import opened, recorded, start_event
+from trainer_app.train import opened, recorded, start_event, tested
 from trainer_app.tune import groups, schedulers, space
 from trainer_app.tune.book import BUDGET, Book
 from trainer_app.tune.nested import run_nested
@@ -48,8 +48,9 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
         emit({**start_event(folder, config, log=log, resumed=resume), "num_samples": total})
         with recorded(folder, store, emit):
             code = close(folder, sweep(config, folder, prepare.job(folder, store, config), emit))
-            if test and code == 0:
-                emit(evaluate.test(store, name))
+            untested = tested(store, name, emit) if test and code == 0 else None
+        if untested:
+            raise untested
         return code
 
 
