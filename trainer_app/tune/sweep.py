@@ -80,17 +80,24 @@ def sweep(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> dict[st
     holds = groups.start() if nested(config) else None
     release = partial(groups.release, holds) if holds else lambda trial: None
     book = Book(folder, emit, mode=tuning.mode, scheduler=scheduler, records=records, release=release)
-    trainable, reuse = trainable_of(config, job, holds)
     # Tune starts the trials of a search algorithm that is not its own one after the other, unless told
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency(config))
-    tuner = tune.Tuner(
+    tuner(config, job, planned, scheduler, book, holds).fit()
+    book.cut_off()
+    return records
+
+
+def tuner(config: RunConfig, job: Job, planned: PlannedTrials, scheduler: Any, book: Book, holds: Any) -> tune.Tuner:
+    """Ray's Tuner for the trials that are planned."""
+    trainable, reuse = trainable_of(config, job, holds)
+    return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=planned,
             scheduler=scheduler,
             num_samples=planned.total_samples or -1,
             reuse_actors=reuse,
-            time_budget_s=tuning.time_budget_s,
+            time_budget_s=require_tune(config).time_budget_s,
         ),
         run_config=tune.RunConfig(
             name=job.run,
@@ -100,9 +107,6 @@ def sweep(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> dict[st
             verbose=0,
         ),
     )
-    tuner.fit()
-    book.cut_off()
-    return records
 
 
 def plan(config: RunConfig, folder: RunFolder, records: Mapping[str, TrialRecord], scheduler: Any) -> PlannedTrials:

@@ -1,0 +1,212 @@
+"""SIGKILL to the driver and all of its Ray, then --resume."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.local.commands import Command, Place
+from tests.local.runs import Ran, ledger, run_file
+from trainer_app import results
+from trainer_app.config import RunConfig, dump, loads, override
+
+pytestmark = [pytest.mark.local, pytest.mark.usefixtures("ray_session")]
+
+EPOCHS = 6
+HELD = 4  # the epoch, counted from 0, in which the train run is killed; commits of 1 to 4 epochs are in storage
+LR = "model.init_args.lr"
+HOLD = "model.init_args.hold_at"
+
+
+def held_file(storage: Path, *, hold: Path, notes: Path, **blocks: Any) -> RunConfig:
+    """A run of `Held` that keeps all of its checkpoints."""
+    args = {"hold": str(hold), "ledger": str(notes)}
+    model = {"class_path": "tests.local.held.Held", "init_args": args}
+    given = {"trainer": {"max_epochs": EPOCHS}, "checkpoint": {"keep": None}, **blocks}
+    return run_file(storage, model=model, **given)
+
+
+def stored(storage: Path, name: str) -> RunConfig:
+    """The run file to resume with, in process."""
+    text = (storage / name / "run.yaml").read_text()
+    return override(loads(text), {"storage.uri": str(storage)})
+
+
+def metrics(storage: Path, name: str, trial: str | None = None) -> list[dict[str, float]]:
+    found = results.load(str(storage), name)
+    return [line["metrics"] for unit in found.units if unit.trial == trial for line in unit.history]
+
+
+class Scene:
+    """A folder for one run that is killed: storage, the run file, the workers' notes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.storage, self.notes, self.hold = folder, folder / "runs", folder / "notes", folder / "hold"
+        self.notes.mkdir()
+
+    def config(self, **blocks: Any) -> RunConfig:
+        return held_file(self.storage, hold=self.hold, notes=self.notes, **blocks)
+
+    def start(self, place: Place, task: str, config: RunConfig) -> Command:
+        (self.folder / "run.yaml").write_text(dump(config))
+        return place.start(task, "run.yaml", "--name", "hit", "--json", cwd=self.folder)
+
+    def kill(self, place: Place, command: Command) -> None:
+        place.kill()
+        assert command.end() == -9
+        assert results.load(str(self.storage), "hit").record.state == "running"  # nobody could write another
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> list[dict[str, float]]:
+    """Metrics of an undisturbed run of the same seed."""
+    folder = tmp_path_factory.mktemp("calm")
+    ran = Ran("train", held_file(folder / "runs", hold=folder / "hold", notes=folder), "calm")
+    assert ran.code == 0 and len(ran.metrics()) == EPOCHS
+    assert len({m["train/loss"] for m in ran.metrics()}) == EPOCHS  # each epoch is told from the others
+    return ran.metrics()
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Scene]]:
+    """A train run that was killed in the third step of epoch HELD."""
+    scene = Scene(tmp_path_factory.mktemp("killed"))
+    with Place() as place:
+        config = override(scene.config(), {HOLD: HELD})
+        command = scene.start(place, "train", config)
+        command.until(Path(f"{scene.hold}.{HELD}").exists)
+        scene.kill(place, command)
+        shutil.copytree(scene.storage, scene.folder / "damaged")
+        yield place, scene
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_been(
+    killed: tuple[Place, Scene], calm: list[dict[str, float]]
+) -> None:
+    place, scene = killed
+    before = ledger(scene.notes)
+    assert Counter(n["epoch"] for n in before) == {**dict.fromkeys(range(HELD), 4), HELD: 3}
+    assert metrics(scene.storage, "hit") == calm[:HELD]
+    resumed = place.run("train", "--resume", "hit", "--storage", str(scene.storage), "--json", cwd=scene.folder)
+    assert resumed.code == 0, resumed.err
+    assert [e["epoch"] for e in resumed.of("epoch")] == list(range(HELD, EPOCHS))
+    assert metrics(scene.storage, "hit") == calm
+    record = results.load(str(scene.storage), "hit").record
+    assert (record.state, record.attempt, record.done) == ("succeeded", 2, EPOCHS)
+    after = Counter((n["epoch"], n["step"]) for n in ledger(scene.notes))
+    again = {(HELD, 4 * HELD + step) for step in range(3)}  # the steps of the epoch that was not committed
+    assert {place for place, count in after.items() if count > 1} == again and max(after.values()) == 2
+    assert len(after) == 4 * EPOCHS
+
+
+def test_damaged_checkpoints_are_named_and_an_older_one_is_used(
+    killed: tuple[Place, Scene], calm: list[dict[str, float]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of four commits the newest has a flipped bit, the next is cut short, the third has lost its manifest."""
+    _, scene = killed
+    storage = scene.folder / "damaged"
+    kept = sorted((storage / "hit" / "checkpoints").iterdir())
+    assert [c.name.split("-")[0] for c in kept] == [f"e00000{n}" for n in range(1, HELD + 1)]
+    flip_a_bit(kept[3] / "checkpoint.ckpt")
+    cut(kept[2] / "checkpoint.ckpt")
+    (kept[1] / "manifest.json").unlink()
+    resumed = Ran("train", stored(storage, "hit"), "hit", resume=True)
+    assert resumed.code == 0
+    assert [e["epoch"] for e in resumed.of("epoch")] == list(range(1, EPOCHS))
+    assert resumed.metrics() == calm
+    log = "".join(capfd.readouterr())
+    for commit in kept[2:]:
+        assert f"checkpoint {commit.name} is not used: " in log
+    assert "does not match its manifest" in log and kept[0].name not in log
+
+
+def flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def test_a_run_killed_before_its_first_epoch_ended(tmp_path: Path, calm: list[dict[str, float]]) -> None:
+    scene = Scene(tmp_path)
+    with Place() as place:
+        command = scene.start(place, "train", scene.config())
+        command.until(lambda: command.of("run"))
+        scene.kill(place, command)
+    assert not (scene.storage / "hit" / "metrics").exists() and ledger(scene.notes) == []
+    resumed = Ran("train", stored(scene.storage, "hit"), "hit", resume=True)
+    assert resumed.code == 0 and resumed.metrics() == calm
+    assert resumed.results.record.attempt == 2
+
+
+# --- sweeps
+
+
+def sweep(scene: Scene) -> RunConfig:
+    """Trials 0 and 1 end, 2 and 3 are held in epochs 1 and 2, 4 has not begun when they are."""
+    space = {LR: {"loguniform": [0.01, 0.3]}, HOLD: {"grid_search": [-1, -2, 1, 2, -3]}}
+    block = {"metric": "val_acc", "mode": "max", "num_samples": 1, "space": space, "max_concurrent_trials": 2}
+    return scene.config(trainer={"max_epochs": 3}, tune=block)
+
+
+@pytest.fixture(scope="module")
+def killed_sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    scene = Scene(tmp_path_factory.mktemp("sweep"))
+    with Place() as place:
+        command = scene.start(place, "tune", sweep(scene))
+        command.until(lambda: all(Path(f"{scene.hold}.{epoch}").exists() for epoch in (1, 2)))
+        scene.kill(place, command)
+    yield scene
+
+
+def trial_files(scene: Scene, trial: str) -> dict[str, bytes]:
+    folder = scene.storage / "hit" / "trials" / trial
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+def test_a_killed_sweep_goes_on_where_each_trial_was(killed_sweep: Scene, tmp_path: Path) -> None:
+    scene = killed_sweep
+    ended = {trial: trial_files(scene, trial) for trial in ("t00000", "t00001")}
+    assert all(json.loads(files["trial.json"])["state"] == "finished" for files in ended.values())
+    assert not (scene.storage / "hit" / "trials" / "t00004").exists()
+    before = ledger(scene.notes)
+
+    resumed = Ran("tune", stored(scene.storage, "hit"), "hit", resume=True)
+    undisturbed = Scene(tmp_path)
+    for epoch in (1, 2):
+        Path(f"{undisturbed.hold}.{epoch}").touch()
+    calm = Ran("tune", sweep(undisturbed), "calm")
+
+    assert resumed.code == calm.code == 0
+    assert [t.params for t in resumed.results.trials] == [t.params for t in calm.results.trials]
+    assert len(calm.results.trials) == 5 and len({t.params[LR] for t in calm.results.trials}) == 5
+    for trial in calm.results.trials:
+        assert resumed.metrics(trial.trial) == calm.metrics(trial.trial) and trial.epochs == 3
+    assert {trial: trial_files(scene, trial) for trial in ended} == ended
+    seen = {(e["trial"], e["epoch"]) for e in resumed.of("epoch")}
+    assert seen == {("t00002", 1), ("t00002", 2), ("t00003", 2), *(("t00004", epoch) for epoch in range(3))}
+    check_ledger(before, ledger(scene.notes), [t.params[LR] for t in calm.results.trials])
+
+
+def check_ledger(before: list[dict[str, Any]], after: list[dict[str, Any]], rates: list[float]) -> None:
+    """No step of a finished trial or a committed epoch was made twice."""
+
+    def steps(lines: list[dict[str, Any]], trial: int) -> Counter[int]:
+        return Counter(n["step"] for n in lines if n["lr"] == rates[trial])
+
+    for trial in (0, 1):
+        assert steps(before, trial) == steps(after, trial) == dict.fromkeys(range(12), 1)
+    for trial, held in ((2, 1), (3, 2)):
+        assert set(steps(before, trial)) == set(range(4 * held + 3))
+        twice = set(range(4 * held, 4 * held + 3))
+        assert steps(after, trial) == {step: 2 if step in twice else 1 for step in range(12)}
+    assert not steps(before, 4) and steps(after, 4) == dict.fromkeys(range(12), 1)
