@@ -12,7 +12,7 @@ from trainer_app.storage import Store
 
 def commit(unit: Unit, epochs: int, metrics: dict[str, float], *, size: int = 10) -> str:
     """A checkpoint after that many epochs; returns its name."""
-    name = f"e{epochs:06d}-s{epochs * 10:09d}-a0001"
+    name = f"a0001-e{epochs:06d}-s{epochs * 10:09d}"
     store = unit.checkpoints.child(name)
     store.put("checkpoint.ckpt", b"\x80\x04cos\nsystem\n"[:size].ljust(size, b"."))
     objects = {"checkpoint.ckpt": {"size": size, "sha256": "0" * 64}}

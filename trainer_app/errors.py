@@ -6,7 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-MISSING: Final = object()
+
+class _Missing:
+    """No value. One object in every process that it is pickled to."""
+
+    def __reduce__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = _Missing()
 
 
 class TrainerError(Exception):
@@ -59,6 +67,10 @@ class ConfigError(InputError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(str(p) for p in self.problems))
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[Problem]]]:
+        """A worker's error reaches the driver through pickle."""
+        return type(self), (self.problems,)
 
 
 class StorageError(TrainerError):

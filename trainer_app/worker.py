@@ -158,7 +158,7 @@ def resume_point(unit: Unit, folder: Path) -> tuple[ckpt.Commit, Path] | None:
 def next_attempt(unit: Unit) -> int:
     """One more than the newest attempt that wrote metrics or a commit."""
     wrote = [order[0] for e in unit.store.list("metrics") if (order := part_order(e.key))]
-    committed = [int(name.rsplit("-a", 1)[1]) for name in unit.checkpoints.names() if "-a" in name]
+    committed = [ckpt.attempt_of(name) for name in unit.checkpoints.names()]
     return max([0, *wrote, *committed]) + 1
 
 

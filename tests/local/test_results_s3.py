@@ -26,7 +26,7 @@ def test_results_of_s3_without_ray_torch_and_pickle(s3: S3) -> None:
     env = {**s3.env, "TRAINER_STORAGE_URI": s3.uri}
     shown = trainer("results", env=env)
     assert shown.returncode == 0, shown.stderr
-    assert f"{s3.uri}/mnist-1/trials/t00001/checkpoints/e000003-" in shown.stdout
+    assert f"{s3.uri}/mnist-1/trials/t00001/checkpoints/a0001-e000003-" in shown.stdout
     found = json.loads(trainer("results", "mnist-1", "--json", env=env).stdout)
     assert found["best"]["value"] == 0.95 and found["uri"] == f"{s3.uri}/mnist-1"
     full = f"{s3.uri}/fashion-1?endpoint_override={s3.server.endpoint}"

@@ -73,7 +73,7 @@ def test_a_sweep(storage: Store) -> None:
     assert run.best.params["model.init_args.layer_1"] == 32
     # that epoch's checkpoint was not kept: the best committed one is another
     assert run.checkpoint and (run.checkpoint.trial, run.checkpoint.epochs) == ("t00001", 3)
-    assert "/mnist-1/trials/t00001/checkpoints/e000003-" in run.checkpoint.uri
+    assert "/mnist-1/trials/t00001/checkpoints/a0001-e000003-" in run.checkpoint.uri
     failed = run.trials[2]
     assert failed.best is None and math.isnan(failed.last_metrics["val/acc"])
 
@@ -114,13 +114,13 @@ def test_a_run_without_anything(storage: Store, shown: Callable[..., str]) -> No
 
 def test_a_checkpoint_counts_with_its_manifest_and_objects(storage: Store) -> None:
     unit = train_run(storage).unit()
-    unit.checkpoints.delete("e000002-s000000020-a0001/manifest.json")
+    unit.checkpoints.delete("a0001-e000002-s000000020/manifest.json")
     assert load(storage.uri, "fashion-1").checkpoint.epochs == 3  # type: ignore[union-attr]
-    unit.checkpoints.put("e000003-s000000030-a0001/checkpoint.ckpt", b"short")
+    unit.checkpoints.put("a0001-e000003-s000000030/checkpoint.ckpt", b"short")
     run = load(storage.uri, "fashion-1")
     assert run.checkpoint and run.checkpoint.epochs == 1
     assert len(run.problems) == 1 and "has 5 bytes, its manifest says 10" in run.problems[0]
-    unit.checkpoints.delete("e000001-s000000010-a0001/checkpoint.ckpt")
+    unit.checkpoints.delete("a0001-e000001-s000000010/checkpoint.ckpt")
     run = load(storage.uri, "fashion-1")
     assert run.checkpoint is None and "is missing, its manifest says 10" in " ".join(run.problems)
 
@@ -136,7 +136,7 @@ def test_damage_is_named_and_the_rest_is_shown(storage: Store, capsys: pytest.Ca
     folder = tune_run(storage)
     folder.store.put("trials/t00000/trial.json", b"{")
     folder.store.put("trials/t00001/metrics/a0001-0000.jsonl", b"garbage")
-    folder.store.put("trials/t00001/checkpoints/e000001-s000000010-a0001/manifest.json", b'{"epoch": 1}')
+    folder.store.put("trials/t00001/checkpoints/a0001-e000001-s000000010/manifest.json", b'{"epoch": 1}')
     folder.store.put("trials/t00002/notes.txt", b"not ours")
     run = load(storage.uri, "mnist-1")
     assert len(run.problems) == 3 and all("\n" not in problem for problem in run.problems)
@@ -183,7 +183,7 @@ def test_results_as_text(storage: Store, shown: Callable[..., str]) -> None:
     assert facts["run"] == "mnist-1: tune, 3/4 trials"
     assert facts["storage"] == f"{storage.uri}/mnist-1"
     assert facts["best"] == "t00001 val/acc=0.95 at epoch 2: lr=0.05 layer_1=32 size=8"
-    assert facts["checkpoint"].startswith(f"{storage.uri}/mnist-1/trials/t00001/checkpoints/e000003-")
+    assert facts["checkpoint"].startswith(f"{storage.uri}/mnist-1/trials/t00001/checkpoints/a0001-e000003-")
     assert facts["checkpoint"].endswith(" (t00001, epoch 3, val/acc=0.9)")
     table = [line.split(maxsplit=7) for line in lines[lines.index("") + 1 :]]
     assert table == [

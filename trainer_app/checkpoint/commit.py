@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from trainer_app.storage import Store
 
 MANIFEST = "manifest.json"
 PAYLOAD = "checkpoint.ckpt"
+_NAME = re.compile(r"a(\d{4,})-e\d+-s\d+")
 
 
 class Rejected(TrainerError):
@@ -45,7 +47,7 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Commit:
-    """A checkpoint whose manifest is in storage. `name` sorts by (epoch, step, attempt)."""
+    """A checkpoint whose manifest is in storage. `name` sorts by (attempt, epoch, step)."""
 
     name: str
     manifest: Manifest
@@ -57,8 +59,15 @@ class Commit:
 
 
 def commit_name(epoch: int, step: int, attempt: int) -> str:
-    """The key of a commit; the attempt in it keeps two attempts at one epoch apart."""
-    return f"e{epoch:06d}-s{step:09d}-a{attempt:04d}"
+    """The key of a commit. The attempt comes first: what a later attempt commits is newer, also where it began with an
+    older epoch, since that is where it went on (the newest was damaged, or PBT cloned another trial)."""
+    return f"a{attempt:04d}-e{epoch:06d}-s{step:09d}"
+
+
+def attempt_of(name: str) -> int:
+    """The attempt in a commit's name; 0 if it is no such name."""
+    match = _NAME.match(name)
+    return int(match[1]) if match else 0
 
 
 def write(store: Store, payload: Path, manifest: Manifest) -> Commit:
