@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from trainer_app.errors import NotFound, TrainerError
 from trainer_app.records import from_json, to_json
@@ -31,7 +33,10 @@ class Object(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a commit holds. `epoch` counts finished epochs, `step` optimizer steps, `time` is unix seconds."""
+    """What a commit holds. `epoch` counts finished epochs, `step` optimizer steps, `time` is unix seconds.
+
+    `name` is the commit's own, and `digest` the SHA-256 of all other fields: a damaged or misplaced manifest is no commit.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -43,6 +48,19 @@ class Manifest(BaseModel):
     metrics: dict[str, float] = {}
     versions: dict[str, str] = {}
     objects: dict[str, Object] = {}
+    name: str = ""
+    digest: str = ""
+
+    def to_json(self) -> bytes:
+        """With its digest."""
+        plain = json.loads(to_json(self.model_dump(exclude={"digest"})))
+        return to_json({**plain, "digest": _digest(plain)})
+
+
+def _digest(plain: dict[str, Any]) -> str:
+    """Of a manifest's fields as JSON has them, so that those of a newer version count too."""
+    rest = {key: value for key, value in plain.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -81,10 +99,10 @@ def write(store: Store, payload: Path, manifest: Manifest) -> Commit:
         StorageError: nothing is committed then; a payload without a manifest may remain and is ignored by readers.
     """
     name = commit_name(manifest.epoch, manifest.step, manifest.attempt)
-    described = manifest.model_copy(update={"objects": {PAYLOAD: describe(payload)}})
+    described = manifest.model_copy(update={"objects": {PAYLOAD: describe(payload)}, "name": name})
     folder = store.child(name)
     folder.put_file(PAYLOAD, payload)
-    folder.put(MANIFEST, to_json(described.model_dump()))
+    folder.put(MANIFEST, described.to_json())
     return Commit(name, described, store)
 
 
@@ -121,10 +139,16 @@ def read(store: Store, name: str) -> Commit:
         Rejected: the manifest is damaged.
     """
     raw = store.child(name).get(MANIFEST)
+    where = f"{store.child(name).uri}/{MANIFEST}"
     try:
-        return Commit(name, Manifest.model_validate(from_json(raw)), store)
-    except (ValueError, ValidationError) as e:
-        raise Rejected(f"{store.child(name).uri}/{MANIFEST} is damaged: {str(e).splitlines()[0]}") from e
+        plain = json.loads(raw)
+        manifest = Manifest.model_validate(from_json(raw))
+        whole = plain["digest"] == _digest(plain)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        raise Rejected(f"{where} is damaged: {str(e).splitlines()[0]}") from e
+    if not whole or manifest.name != name:
+        raise Rejected(f"{where} is damaged, or of another commit: its digest or its name differs")
+    return Commit(name, manifest, store)
 
 
 def fetch(commit: Commit, folder: Path) -> Path:
