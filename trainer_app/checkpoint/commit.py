@@ -35,7 +35,7 @@ class Object(BaseModel):
 class Manifest(BaseModel):
     """What a commit holds. `epoch` counts finished epochs, `step` optimizer steps, `time` is unix seconds.
 
-    `name` is the commit's own, `digest` the SHA-256 of all other fields: a damaged or misplaced manifest does not count.
+    `name` is the commit's own, `digest` the SHA-256 of all other fields: a damaged or misplaced manifest is refused.
     """
 
     model_config = ConfigDict(extra="ignore")
