@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from ray.exceptions import RayError
 from ray.train import TrainingFailedError
+from ray.train.v2._internal.exceptions import RayTrainError, UserExceptionWithTraceback
 from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
 from ray.train.v2._internal.execution.failure_handling.failure_policy import FailureDecision
 
-from trainer_app.errors import TrainerError
+from trainer_app.errors import AccessDenied, StorageError, TrainerError
 from trainer_app.job import Job
 from trainer_app.records import Unit
 
@@ -29,25 +31,37 @@ class NotTwice(DefaultFailurePolicy):
 
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
         decision = super().make_decision(training_failed_error)
+        failures = getattr(training_failed_error, "worker_failures", None) or {}
+        if decision is not FailureDecision.RETRY or not failures or any(map(lost, failures.values())):
+            return decision  # lost workers, start-up, preemption: Ray's limits hold
         cause = root_cause(training_failed_error)
-        if decision is not FailureDecision.RETRY or isinstance(cause, RayError):
-            return decision
+        if isinstance(cause, StorageError) and not isinstance(cause, AccessDenied):
+            return decision  # a storage that did not answer may answer the next time
         here = (one_line(cause), place(self.job.unit(self.trial)))
         again, self.last = here == self.last, here
         return FailureDecision.RAISE if again or isinstance(cause, TrainerError) else decision
 
 
+def lost(failure: BaseException) -> bool:
+    """Whether a worker was lost, rather than its code having raised."""
+    return isinstance(failure, RayError | RayTrainError) and not isinstance(failure, UserExceptionWithTraceback)
+
+
 def place(unit: Unit) -> str:
     """Where a unit stands: its newest commit. An error that comes twice at one place is final."""
-    return max(unit.checkpoints.names(), default="start")
+    try:
+        return max(unit.checkpoints.names(), default="start")
+    except StorageError as e:
+        return f"unknown: {e} at {time.monotonic()}"  # no two of them are the same
 
 
 def root_cause(error: BaseException) -> BaseException:
     """The exception of the user's code inside Ray's wrapping."""
     failures = getattr(error, "worker_failures", None)
     if failures:
-        return root_cause(failures[min(failures)])
-    for name in ("controller_failure", "_base_exc", "cause"):
+        gone = [rank for rank, failure in failures.items() if lost(failure)]  # the others' errors follow from theirs
+        return root_cause(failures[min(gone or failures)])
+    for name in ("controller_failure", "health_check_failure", "_base_exc", "cause"):
         inner = getattr(error, name, None)
         if isinstance(inner, BaseException) and inner is not error:
             return root_cause(inner)

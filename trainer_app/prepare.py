@@ -47,7 +47,9 @@ def settle(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
     if config.seed_everything is None or config.seed_everything is True:
         chosen["seed_everything"] = random.SystemRandom().randrange(2**31)
     if config.scaling.use_gpu == "auto":
-        chosen["scaling.use_gpu"] = cluster.has_gpus(config.scaling.num_workers)
+        chosen["scaling.use_gpu"] = cluster.has_gpus(
+            config.scaling.num_workers * ((config.scaling.resources_per_worker or {}).get("GPU") or 1)
+        )
     with warnings_of("trainer_app.data") as said:
         resolved = components.resolve(override(config, chosen))
     resolved = resolved.with_notes([*config.notes, *said])
@@ -107,6 +109,7 @@ def create(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, name: 
         use_gpu=bool(config.scaling.use_gpu),
         versions={name: version(name) for name in VERSIONS},
         resolved=dict(chosen),
+        folders=cluster.run_folders(),
         epochs=target_epochs(config),
         num_samples=tune.num_samples if tune else None,
     )
@@ -125,7 +128,9 @@ def reopen(store: Store, config: RunConfig, *, name: str, task: str) -> tuple[Ru
         raise InputError(f"run {name} is a {record.task} run: trainer {record.task} --resume {name}")
     stored = loads(folder.config_text(), file=f"{name}/run.yaml")
     # what the run settled stays settled, unless the given file says it differently
-    given = override(config, {k: v for k, v in record.resolved.items() if not k.startswith("scaling.use_gpu")})
+    said = flatten(config)
+    open_ = {k: v for k, v in record.resolved.items() if said.get(k) in (None, True, "auto") and k != "scaling.use_gpu"}
+    given = override(config, open_)
     ours, theirs = flatten(stored), flatten(given)
     changed = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k) and not may_change(k)]
     if changed:

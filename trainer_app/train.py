@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import ray.train
 
 from trainer_app import cluster, components, evaluate, prepare, results
 from trainer_app.checkpoint import Commit, commits
-from trainer_app.config import RunConfig
+from trainer_app.config import RunConfig, dump
 from trainer_app.errors import TrainerError
 from trainer_app.failures import one_line, root_cause
 from trainer_app.job import Job
@@ -39,7 +39,7 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
     components.check(config)
     store = open_store(config.storage.uri)
     with cluster.connected():
-        folder, config = opened(store, config, name=name, resume=resume, task="train")
+        folder, config = opened(store, config, name=name, resume=resume, task="train", check=check_scaling)
         emit(start_event(folder, config, log=log, resumed=resume))
         with recorded(folder, store, emit):
             result = fit(config, folder, prepare.job(folder, store, config), emit)
@@ -53,20 +53,26 @@ def tested(store: Store, name: str, emit: Emit) -> TrainerError | None:
     """Test the best checkpoint. What prevents it is returned: the run itself has succeeded."""
     try:
         emit(evaluate.test(store, name))
-    except TrainerError as e:
-        return e
+    except Exception as e:  # noqa: BLE001 - whatever the user's test raises: training has succeeded
+        return TrainerError(f"the run succeeded, its test did not: {one_line(e)}")
     return None
 
 
-def opened(store: Store, config: RunConfig, *, name: str, resume: bool, task: str) -> tuple[RunFolder, RunConfig]:
-    """A new run, or an existing one for its next attempt, with the run file that it goes by."""
+def opened(
+    store: Store, config: RunConfig, *, name: str, resume: bool, task: str, check: Callable[[RunConfig], Any]
+) -> tuple[RunFolder, RunConfig]:
+    """A new run, or an existing one for its next attempt, with the run file that it goes by.
+
+    Args:
+        check: raises if the cluster can't give what the run file asks for; called before anything is written.
+    """
     if not resume:
         prepare.absent(store, name, task=task)
         settled, chosen = prepare.settle(config)
-        check_scaling(settled)
+        check(settled)
         return prepare.create(store, settled, chosen, name=name, task=task), settled
     folder, config = prepare.reopen(store, config, name=name, task=task)
-    check_scaling(config)
+    check(config)
     folder.update(
         state="running",
         attempt=folder.record.attempt + 1,
@@ -75,11 +81,12 @@ def opened(store: Store, config: RunConfig, *, name: str, resume: bool, task: st
         epochs=prepare.target_epochs(config),
         num_samples=config.tune.num_samples if config.tune and task == "tune" else None,
     )
+    folder.rewrite_config(dump(config))  # the next resume goes on with what this one changed
     return folder, config
 
 
 def check_scaling(config: RunConfig) -> None:
-    cluster.check_feasible(worker_resources(config), config.scaling.num_workers, "the workers")
+    cluster.check_feasible(worker_resources(config), config.scaling.num_workers, "the workers need")
 
 
 @contextmanager

@@ -220,7 +220,7 @@ def test_a_time_budget_ends_the_sweep_and_a_resume_goes_on(tmp_path: Path) -> No
 
 def test_trials_that_can_never_fit_are_refused(tmp_path: Path) -> None:
     config = sweep_file(tmp_path / "r", resources_per_trial={"CPU": 64})
-    with pytest.raises(InputError, match="a trial need 64 CPU at once but this Ray has 4"):
+    with pytest.raises(InputError, match="a trial needs 64 CPU at once but this Ray has 4"):
         Ran("tune", config, "big")
 
 

@@ -68,6 +68,7 @@ class EpochReporter(Callback):
         self._boundary = False
         self._restore: dict[str, Any] | None = None
         self._checked = False
+        self._before: dict[str, torch.Tensor] = {}
 
     # --- Lightning's hooks, in the order in which they fire
 
@@ -79,6 +80,7 @@ class EpochReporter(Callback):
             self._restore_rng(trainer)
         elif self._epoch_ended:
             self._finish_epoch(trainer, final=False)
+        self._before = dict(trainer.callback_metrics)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._epoch_ended = True
@@ -113,7 +115,9 @@ class EpochReporter(Callback):
     def _finish_epoch(self, trainer: L.Trainer, *, final: bool) -> None:
         self._epoch_ended = False
         done = trainer.fit_loop.epoch_progress.current.processed
-        metrics = mean_over_ranks(trainer.callback_metrics)
+        # What an epoch without validation finds there is the last validation's: the same tensors, not this epoch's.
+        logged = {k: v for k, v in trainer.callback_metrics.items() if self._before.get(k) is not v}
+        metrics = mean_over_ranks(logged)
         elapsed = time.monotonic() - self.started
         if trainer.is_global_zero:
             line = {"epoch": done - 1, "step": trainer.global_step, "time": time.time(), "elapsed": round(elapsed, 3)}

@@ -62,11 +62,10 @@ def prepare(asked: Asked, env: Mapping[str, str] | None = None) -> Prepared:
     if storage:
         overrides.append(f"storage.uri={json.dumps(storage)}")
     name, resume = _name(asked, env)
-    config = _config(files, overrides, storage, resume)
+    config, folders = _config(files, overrides, storage, resume)
     if asked.task == "tune" and config.tune is None:
         wanted = "write a block with metric, mode and space, or use `trainer train`"
         raise ConfigError([Problem("tune", "is missing", allowed=wanted)])
-    folders = tuple(dict.fromkeys(str(Path(file).absolute().parent) for file in files))
     return Prepared(config, name or new_name(config.name or asked.task), bool(resume), folders)
 
 
@@ -97,17 +96,26 @@ def _checked(name: str, where: str) -> str:
         raise InputError(f"{where}: {e}") from e
 
 
-def _config(files: list[str], overrides: list[str], storage: str | None, resume: str | None) -> RunConfig:
+def parents(files: Sequence[str]) -> tuple[str, ...]:
+    """The folders of the run files, each once: modules beside them can be imported."""
+    return tuple(dict.fromkeys(str(Path(file).absolute().parent) for file in files))
+
+
+def _config(
+    files: list[str], overrides: list[str], storage: str | None, resume: str | None
+) -> tuple[RunConfig, tuple[str, ...]]:
+    """The configuration, and the folders of the files that it came from, now or when the run was started."""
     from trainer_app import config
 
     if files:
-        return config.load(files, overrides)
+        return config.load(files, overrides), parents(files)
     if not resume:
         raise InputError("no run file: name one or more, or --resume RUN")
     from trainer_app.records import RunFolder
     from trainer_app.storage import open_store
 
     uri = storage or "runs"
-    text = RunFolder.open(open_store(uri), resume).config_text()
+    run = RunFolder.open(open_store(uri), resume)
     # Where it was found, not where it was written: folders move, and relative ones depend on where one stands.
-    return config.loads(text, file=f"{resume}/run.yaml", overrides=[*overrides, f"storage.uri={json.dumps(uri)}"])
+    here = [*overrides, f"storage.uri={json.dumps(uri)}"]
+    return config.loads(run.config_text(), file=f"{resume}/run.yaml", overrides=here), tuple(run.record.folders)

@@ -30,6 +30,10 @@ def test(
     path = None if log == "-" else Path(log).absolute() if log else noise.default_log(name)
     with noise.to_log(path) as real:
         from trainer_app import evaluate
+        from trainer_app.components import importable
+        from trainer_app.records import RunFolder
+
+        importable(*RunFolder.open(open_store(uri), name).record.folders)
 
         event = evaluate.test(open_store(uri), name)
         if json:

@@ -38,21 +38,27 @@ def report(files: Sequence[str], overrides: Sequence[str] = (), *, deep: bool = 
 
     config = load(files, overrides)
     if deep:
-        _check_code(config)
+        _check_code(config, files)
     head = f"{' + '.join(files)}: ok" + (", and so is the code that it names" if deep else "")
     return [one_line(head), *(f"  {one_line(line)}" for line in _summary(config))]
 
 
-def _check_code(config: RunConfig) -> None:
+def _check_code(config: RunConfig, files: Sequence[str]) -> None:
     from importlib.util import find_spec
 
+    from trainer_app.cli.arguments import parents
     from trainer_app.errors import TrainerError
 
     if find_spec("lightning") is None:
         raise TrainerError("--deep imports Lightning, which is not installed; pip install 'trainer-app[train]'")
-    from trainer_app.components import check
+    from trainer_app.components import check, importable
 
+    importable(*parents(files))
     check(config)
+    if config.tune is not None and config.tune.scheduler.kind == "pbt":
+        from trainer_app.tune.shapes import check_mutations
+
+        check_mutations(config)
 
 
 def _summary(config: RunConfig) -> Iterator[str]:

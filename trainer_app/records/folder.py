@@ -97,6 +97,10 @@ class RunFolder:
                 f"run {self.name!r} has no run.yaml: its start was cut short; start it again under another --name"
             ) from error
 
+    def rewrite_config(self, config_text: str) -> None:
+        """The run file of the next attempt."""
+        self.store.put("run.yaml", config_text.encode())
+
     def update(self, **changes: Any) -> RunRecord:
         """Writes run.json with these fields changed, and `updated` set to now."""
         unknown = sorted(changes.keys() - RunRecord.model_fields.keys())

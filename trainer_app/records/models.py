@@ -73,6 +73,7 @@ class RunRecord(_Record):
     resolved: Values = {}
     epochs: int | None = None
     num_samples: int | None = None
+    folders: list[str] = []
     done: int | None = None
     best: float | None = None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ray.tune import Callback
 
+from trainer_app.errors import StorageError
 from trainer_app.records import RunFolder, TrialRecord
 from trainer_app.relay import Emit, report_events
 
@@ -39,6 +40,7 @@ class Book(Callback):
         self.scheduler = scheduler
         self.records = records
         self.release = release
+        self.unwritten: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles callbacks into its snapshots, which nobody reads."""
@@ -73,6 +75,7 @@ class Book(Callback):
         self._emit(record, value)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.release(trial.trial_id)  # a lost driver leaves the group of its workers behind
         self.emit({"event": "retry", "trial": trial.trial_id, "reason": "its process ended; starting it again"})
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -118,8 +121,23 @@ class Book(Callback):
         self._write(record)
         self.release(record.trial)
 
+    def settle(self) -> None:
+        """Write what could not be written while the sweep went on.
+
+        Raises:
+            StorageError: it still can't.
+        """
+        for name in sorted(self.unwritten):
+            self.folder.write_trial(self.records[name])
+
     def _write(self, record: TrialRecord) -> None:
-        self.folder.write_trial(record)
+        """A storage that fails now must not end the sweep, nor make Tune take the trial for a lost one."""
+        try:
+            self.folder.write_trial(record)
+            self.unwritten.discard(record.trial)
+        except StorageError as error:
+            self.unwritten.add(record.trial)
+            self.emit({"event": "retry", "trial": record.trial, "reason": f"its record is not written yet: {error}"})
         self._emit(record, record.best)
 
     def _emit(self, record: TrialRecord, value: float | None) -> None:

@@ -49,6 +49,8 @@ def nested_worker(config: dict[str, Any]) -> None:
     run_file = override(job.load(), config["params"])
 
     def report(result: dict[str, Any]) -> None:
-        ray.train.report({**result, "objective": objective(run_file, result)})
+        value = objective(run_file, result)  # the same on every rank
+        if value is not None:
+            ray.train.report({**result, "objective": value})
 
     worker.fit_with_ray(run_file, job, trial=config["trial"], report=report)

@@ -8,15 +8,18 @@ from trainer_app.config import RunConfig, require_tune
 from trainer_app.errors import TrainerError
 
 
-def objective(config: RunConfig, result: dict[str, Any]) -> float:
-    """The metric that the sweep goes by.
+def objective(config: RunConfig, result: dict[str, Any]) -> float | None:
+    """The metric that the sweep goes by; None in an epoch without validation (`trainer.check_val_every_n_epoch`).
 
     Raises:
         TrainerError: the module does not log it; those that it logs are named.
     """
     metrics, metric = result["metrics"], require_tune(config).metric
-    if metric not in metrics:
-        logged = ", ".join(sorted(metrics)) or "nothing"
-        raise TrainerError(f"tune.metric: {metric!r} is not logged by the module; it logs {logged}")
-    value: float = metrics[metric]
-    return value
+    if metric in metrics:
+        value: float = metrics[metric]
+        return value
+    every = config.trainer.get("check_val_every_n_epoch") or 1
+    if result["epochs"] % every:
+        return None
+    logged = ", ".join(sorted(metrics)) or "nothing"
+    raise TrainerError(f"tune.metric: {metric!r} is not logged by the module; it logs {logged}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -127,7 +128,7 @@ class PlannedTrials(SearchAlgorithm):
         failed = error or not result or "error" in result or "objective" not in result
         if trial_id in self._asked:
             self._searcher.on_trial_complete(trial_id, None if failed else result, error=failed)
-        elif result and not failed:
+        elif result and not failed and math.isfinite(result["objective"]):
             self._searcher.add_evaluated_point(self._given[trial_id], result["objective"])
 
     def save_to_dir(self, dirpath: str, **kwargs: Any) -> None:

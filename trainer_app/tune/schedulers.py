@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.schedulers import (
@@ -68,11 +68,24 @@ class Asha(_Noting, AsyncHyperBandScheduler):
 
 
 class HyperBand(_Noting, HyperBandScheduler):
-    """Synchronous HyperBand."""
+    """Synchronous HyperBand. It ends trials of a bracket's lower part itself, while they are paused."""
+
+    def explainer(self, result: dict[str, Any]) -> Callable[[], str]:
+        if result.get(TIME, 0) >= self._max_t_attr:
+            return lambda: f"reached max_t {self._max_t_attr}"
+        return lambda: f"hyperband: {result[METRIC]:.4g} at epoch {result[TIME]}, not among the best of its bracket"
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        self.reasons.setdefault(trial.trial_id, "hyperband: not among the best of its bracket")
+        super().on_trial_remove(tune_controller, trial)
 
 
 class Median(_Noting, MedianStoppingRule):
     """Median stopping rule."""
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        if TIME in result and METRIC in result:  # a resumed trial may have had nothing left to report
+            super().on_trial_complete(tune_controller, trial, result)
 
     def explainer(self, result: dict[str, Any]) -> Callable[[], str]:
         return lambda: f"median: best so far below the others' median at epoch {result.get(TIME)}"
@@ -80,6 +93,16 @@ class Median(_Noting, MedianStoppingRule):
 
 class Pbt(_Noting, PopulationBasedTraining):
     """Population based training."""
+
+    last_epoch: int | None = None
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if self.last_epoch is not None and result.get(TIME, 0) >= self.last_epoch:
+            # At its end a trial is not made to clone another: it would train its last epoch again and again.
+            self._save_trial_state(self._trial_state[trial], result[TIME], result, trial)
+            decision: str = TrialScheduler.CONTINUE
+            return decision
+        return super().on_trial_result(tune_controller, trial, result)
 
 
 class Fifo(_Noting, FIFOScheduler):
@@ -107,7 +130,23 @@ def build(config: RunConfig, *, epochs: int | None) -> Any:
     classes: Mapping[str, Any] = {"asha": Asha, "hyperband": HyperBand, "median": Median, "pbt": Pbt}
     scheduler = Fifo() if kind == "fifo" else classes[kind](**common, **given)
     scheduler.reasons = {}
+    if kind == "pbt":
+        scheduler.last_epoch = epochs
     return scheduler
+
+
+def pauses(config: RunConfig) -> bool:
+    """Whether the scheduler pauses trials in favour of others: it then needs to see all of them at once."""
+    assert config.tune is not None
+    kind, args = config.tune.scheduler.kind, config.tune.scheduler.args
+    return kind in ("pbt", "hyperband") or (kind == "median" and bool(not args.hard_stop or args.min_time_slice))
+
+
+@dataclass(frozen=True)
+class Stub:
+    """Stands for a trial of an earlier attempt."""
+
+    trial_id: str
 
 
 def replay(scheduler: Any, trial: str, results: Sequence[dict[str, Any]], *, ended: bool) -> None:
@@ -117,7 +156,7 @@ def replay(scheduler: Any, trial: str, results: Sequence[dict[str, Any]], *, end
     """
     if not results:
         return
-    stub = SimpleNamespace(trial_id=trial)
+    stub = Stub(trial)
     if isinstance(scheduler, Asha):
         scheduler.on_trial_add(None, stub)
         for result in results:

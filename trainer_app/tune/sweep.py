@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -14,7 +16,7 @@ from trainer_app import cluster, components, prepare
 from trainer_app.config import RunConfig, require_tune
 from trainer_app.job import Job
 from trainer_app.ray_trainer import worker_resources
-from trainer_app.records import RunFolder, TrialRecord
+from trainer_app.records import RunFolder, TrialRecord, trial_name
 from trainer_app.relay import Emit
 from trainer_app.storage import open_store
 from trainer_app.train import opened, recorded, start_event, tested
@@ -41,8 +43,8 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
     components.check(config)
     check_mutations(config)
     store = open_store(config.storage.uri)
-    with cluster.connected():
-        folder, config = opened(store, config, name=name, resume=resume, task="tune")
+    with cluster.connected(preload="" if nested(config) else "trainer_app.tune.trial"):
+        folder, config = opened(store, config, name=name, resume=resume, task="tune", check=concurrency)
         tuning = require_tune(config)
         total = space.count(tuning.space, tuning.num_samples)
         emit({**start_event(folder, config, log=log, resumed=resume), "num_samples": total})
@@ -84,6 +86,7 @@ def sweep(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> dict[st
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency(config))
     tuner(config, job, planned, scheduler, book, holds).fit()
     book.cut_off()
+    book.settle()
     return records
 
 
@@ -115,9 +118,11 @@ def plan(config: RunConfig, folder: RunFolder, records: Mapping[str, TrialRecord
     seed = tuning.searcher.args.seed if tuning.searcher.args.seed is not None else config.seed_everything
     draws = space.draws(tuning.space, num_samples=tuning.num_samples, seed=seed)
     start = max((r.index for r in records.values()), default=-1) + 1
-    for _ in range(start):
-        next(draws, None)
-    searcher = optuna(config, seed) if tuning.searcher.kind == "optuna" else None
+    skipped = list(itertools.islice(draws, start))
+    searcher = optuna(config, seed, start) if tuning.searcher.kind == "optuna" else None
+    left = [(r.index, dict(r.params)) for r in records.values() if not ended(r)]
+    if searcher is None:  # drawn, but killed before they had a record
+        left += [(i, params) for i, params in enumerate(skipped) if trial_name(i) not in records]
     for record in records.values():
         lines = folder.unit(record.trial).metrics()
         results = [
@@ -126,14 +131,14 @@ def plan(config: RunConfig, folder: RunFolder, records: Mapping[str, TrialRecord
             if tuning.metric in line["metrics"]
         ]
         schedulers.replay(scheduler, record.trial, results, ended=ended(record))
-        if searcher is not None and ended(record) and results:
+        if searcher is not None and ended(record) and results and math.isfinite(results[-1]["objective"]):
             searcher.add_evaluated_point(record.params, results[-1]["objective"])
     return PlannedTrials(
-        first=[(r.index, dict(r.params)) for r in sorted(records.values(), key=lambda r: r.index) if not ended(r)],
+        first=sorted(left, key=lambda planned: planned[0]),
         new=draws,
         start=start,
         total=space.count(tuning.space, tuning.num_samples),
-        max_concurrent=concurrency(config),
+        max_concurrent=space.UNBOUNDED if schedulers.pauses(config) else concurrency(config),
         searcher=searcher,
     )
 
@@ -157,15 +162,17 @@ def past(record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def optuna(config: RunConfig, seed: Any) -> Any:
-    """Tune's OptunaSearch with Optuna's TPE sampler."""
+def optuna(config: RunConfig, seed: Any, start: int) -> Any:
+    """Tune's OptunaSearch with Optuna's TPE sampler. After `start` trials it begins elsewhere than at the first."""
     import optuna as library
     from ray.tune.search.optuna import OptunaSearch
 
     tuning = require_tune(config)
     args = tuning.searcher.args
     sampler = library.samplers.TPESampler(
-        seed=seed, n_startup_trials=args.n_startup_trials, multivariate=args.multivariate
+        seed=seed + start if isinstance(seed, int) else None,
+        n_startup_trials=args.n_startup_trials,
+        multivariate=args.multivariate,
     )
     return OptunaSearch(space=space.domains(tuning.space), metric=schedulers.METRIC, mode=tuning.mode, sampler=sampler)
 
@@ -197,7 +204,7 @@ def concurrency(config: RunConfig) -> int:
         InputError: not even one trial fits; both numbers are named.
     """
     wanted, have = demand(config), cluster.resources()
-    cluster.check_feasible(wanted, 1, "one trial's workers" if nested(config) else "a trial")
+    cluster.check_feasible(wanted, 1, "one trial's workers need" if nested(config) else "a trial needs")
     fits = min((int(have[name] / each + 1e-9) for name, each in wanted.items() if each > 0), default=1)
     asked = require_tune(config).max_concurrent_trials
     return fits if asked is None else min(asked, fits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 import tempfile
 import traceback
@@ -11,13 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray import tune
 
 from trainer_app import checkpoint as ckpt
 from trainer_app import worker
 from trainer_app.callbacks.mutated import ConfiguredOptimizers
 from trainer_app.config import RunConfig, override
-from trainer_app.errors import NotFound, TrainerError
+from trainer_app.errors import NotFound, StorageError, TrainerError
 from trainer_app.failures import one_line, place
 from trainer_app.job import Job
 from trainer_app.records import Unit
@@ -28,12 +30,41 @@ POINTER = "commit.json"
 PBT_KEEPS = 4  # a trial that is behind still finds the commit that it was told to clone
 
 
+def as_found() -> Callable[[], None]:
+    """Remembers what a trial may change in its process, and returns what puts it back for the next one."""
+    dtype, threads, precision = torch.get_default_dtype(), torch.get_num_threads(), torch.get_float32_matmul_precision()
+    deterministic, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    environment, folder = dict(os.environ), Path.cwd()
+
+    def restore() -> None:
+        torch.set_default_dtype(dtype)
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.set_grad_enabled(True)
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(folder)
+
+    return restore
+
+
 def run(params: dict[str, Any], job: Job) -> None:
     """A trial of one worker, in this process, which the next trial uses again.
 
     An error of the user's code is reported as the trial's result instead of raised: Tune throws away the process of a
     trial that raised, and starting another costs 4 s of imports.
     """
+    restore = as_found()
+    try:
+        attempt(params, job)
+    finally:
+        restore()
+
+
+def attempt(params: dict[str, Any], job: Job) -> None:
+    """The trial, again after an error that may pass."""
     trial = tune.get_context().get_trial_id()
     config = override(job.load(), params)
     assert config.tune is not None
@@ -48,7 +79,8 @@ def run(params: dict[str, Any], job: Job) -> None:
             failures += 1
             said, text, here = one_line(error), traceback.format_exc(), place(unit)
             print(f"trial {trial} failed, time {failures}:\n{text}", file=sys.stderr, flush=True)
-            final = isinstance(error, TrainerError) or here == last or failures > config.failure.max_failures >= 0
+            hopeless = isinstance(error, TrainerError) and not isinstance(error, StorageError)
+            final = hopeless or here == last or failures > config.failure.max_failures >= 0
         gc.collect()  # the failed Trainer's tensors, held by the traceback until here
         if final:
             tune.report({"error": said, "traceback": text, "epochs": 0, "done": True})
@@ -85,7 +117,10 @@ def reporter(config: RunConfig, unit: Unit, folder: Path) -> worker.Report:
     trial = unit.store.uri.split("?")[0].rstrip("/").rpartition("/")[2]
 
     def report(result: dict[str, Any]) -> None:
-        with_objective = {**result, "objective": objective(config, result)}
+        value = objective(config, result)
+        if value is None:
+            return
+        with_objective = {**result, "objective": value}
         if not pbt:
             tune.report(with_objective)
             return

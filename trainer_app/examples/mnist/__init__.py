@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from trainer_app.data import BatchedDataset, Normalise, load, loader, settle, shifted, split
@@ -45,35 +46,57 @@ class MNISTClassifier(pl.LightningModule):
             nn.LogSoftmax(dim=1),
         )
         self.lr = lr
-        self.train_accuracy = MulticlassAccuracy(10, average="micro", validate_args=False)
-        self.val_accuracy = MulticlassAccuracy(10, average="micro", validate_args=False)
-        self.test_accuracy = MulticlassAccuracy(10, average="micro", validate_args=False)
+        self.scores = nn.ModuleDict({f"{stage}_scores": Scores() for stage in ("train", "val", "test")})
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        return self._step(batch, "train", self.train_accuracy)
+        return self._step(batch, "train")
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._step(batch, "val", self.val_accuracy)
+        self._step(batch, "val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._step(batch, "test", self.test_accuracy)
+        self._step(batch, "test")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.lr)
+        return torch.optim.Adam(self.parameters(), lr=self.lr, fused=True)
 
-    def _step(self, batch: tuple[Tensor, Tensor], stage: str, accuracy: MulticlassAccuracy) -> Tensor:
+    def on_train_epoch_end(self) -> None:
+        self._log("train")
+
+    def on_validation_epoch_end(self) -> None:
+        self._log("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log("test")
+
+    def _step(self, batch: tuple[Tensor, Tensor], stage: str) -> Tensor:
         x, y = batch
-        scores = self(x)
-        loss = functional.nll_loss(scores, y)
-        accuracy.update(scores, y)
-        # torchmetrics adds up over the workers by itself; a plain number needs sync_dist.
-        options: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": len(y)}
-        self.log(f"{stage}_loss", loss, sync_dist=True, **options)
-        self.log(f"{stage}_accuracy", accuracy, prog_bar=stage == "val", **options)
+        log_probabilities = self(x)
+        loss = functional.nll_loss(log_probabilities, y)
+        self.scores[f"{stage}_scores"].update(loss, log_probabilities, y)
         return loss
+
+    def _log(self, stage: str) -> None:
+        """Once an epoch: `self.log` in every step takes a third of an epoch's time with a model this small."""
+        scores = self.scores[f"{stage}_scores"]
+        self.log(f"{stage}_loss", scores.loss)
+        self.log(f"{stage}_accuracy", scores.accuracy, prog_bar=stage == "val")
+
+
+class Scores(nn.Module):
+    """Mean loss and accuracy of an epoch; torchmetrics adds them up over the workers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = MeanMetric(nan_strategy="disable")
+        self.accuracy = MulticlassAccuracy(10, average="micro", validate_args=False)
+
+    def update(self, loss: Tensor, log_probabilities: Tensor, y: Tensor) -> None:
+        self.loss.update(loss.detach().expand(len(y)))  # without the check for NaN, weights are not looked at
+        self.accuracy.update(log_probabilities, y)
 
 
 class MNISTDataModule(pl.LightningDataModule):

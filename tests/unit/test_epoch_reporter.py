@@ -1,0 +1,381 @@
+"""A fit that is interrupted after an epoch and fitted again equals the undisturbed one: Lightning on CPU, no Ray."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch.utils.data import DataLoader, Dataset
+
+from trainer_app import worker
+from trainer_app.callbacks.epoch import Policy, load
+from trainer_app.checkpoint import commits, newest_intact
+from trainer_app.config import RunConfig
+from trainer_app.errors import TrainerError
+from trainer_app.records import Unit
+from trainer_app.storage import open_store
+
+pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]  # Lightning's, on workers and small logs
+
+HERE = "tests.unit.test_epoch_reporter"
+EARLY = "lightning.pytorch.callbacks.EarlyStopping"
+NOTED: list[tuple[int, list[int]]] = []  # (epoch, sample ids) of every training step in this process
+
+
+class Samples(Dataset[tuple[int, torch.Tensor, torch.Tensor]]):
+    """10 samples: three batches of 4, the last one of 2."""
+
+    def __init__(self, number: int) -> None:
+        self.x = torch.randn(10, 6, generator=torch.Generator().manual_seed(number))
+        self.y = (self.x.sum(1) > 0).long()
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> tuple[int, torch.Tensor, torch.Tensor]:
+        return index, self.x[index], self.y[index]
+
+
+class Plain(L.LightningModule):
+    """Without validation. Depends on every generator and on its optimizer's momentum."""
+
+    def __init__(self, schedule: str = "none", monitor: str = "loss", odd: bool = False) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        if odd:
+            self.save_hyperparameters({"thing": Odd(3)})
+        self.net = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Dropout(0.4), torch.nn.Linear(8, 2))
+        self.schedule, self.monitor = schedule, monitor
+
+    def training_step(self, batch: Any, index: int) -> torch.Tensor:
+        ids, x, y = batch
+        NOTED.append((self.current_epoch, ids.tolist()))
+        noise = 1 + 0.1 * random.random() + 0.1 * float(np.random.rand())
+        loss = noise * torch.nn.functional.cross_entropy(self.net(x), y)
+        self.log("loss", loss, on_step=False, on_epoch=True)
+        return loss
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(Samples(1), batch_size=4, shuffle=True)
+
+    def on_train_epoch_end(self) -> None:
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log("weight/norm", sum(p.detach().norm() for p in self.net.parameters()))
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.2, momentum=0.9)
+        if self.schedule == "step":
+            return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.7)]
+        if self.schedule == "plateau":
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=0.2)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": self.monitor}}
+        return optimizer
+
+
+class Validated(Plain):
+    """With a validation that draws, too."""
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        _, x, y = batch
+        x = x + 0.01 * torch.randn_like(x)
+        self.log("val/loss", torch.nn.functional.cross_entropy(self.net(x), y))
+
+    def val_dataloader(self) -> Any:
+        return DataLoader(Samples(2), batch_size=6)
+
+
+class Odd:
+    """A class that torch does not know."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+
+class Counts(Callback):
+    """A user's callback with a state."""
+
+    def __init__(self) -> None:
+        self.seen = {"started": 0, "batches": 0, "ended": 0, "validated": 0}
+
+    def on_train_epoch_start(self, *args: Any) -> None:
+        self.seen["started"] += 1
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.seen["batches"] += 1
+
+    def on_train_epoch_end(self, *args: Any) -> None:
+        self.seen["ended"] += 1
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.seen["validated"] += not trainer.sanity_checking
+
+    def state_dict(self) -> dict[str, int]:
+        return dict(self.seen)
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.seen = dict(state_dict)
+
+
+class Interrupted(Exception):
+    """Raised by a report, where a worker would be lost."""
+
+
+@dataclass
+class Fitted:
+    """What a fit left behind; of attempts at one epoch the last one counts."""
+
+    unit: Unit
+    reports: list[dict[str, Any]] = field(default_factory=list)
+    samples: dict[int, list[list[int]]] = field(default_factory=dict)
+    counts: Counts = field(default_factory=Counts)
+
+    @property
+    def metrics(self) -> list[tuple[int, int, dict[str, float]]]:
+        return [(line["epoch"], line["step"], line["metrics"]) for line in self.unit.metrics()]
+
+    def last(self, tmp: Path) -> dict[str, Any]:
+        """The newest commit's checkpoint."""
+        found = newest_intact(self.unit.checkpoints, tmp)
+        assert found is not None
+        return load(found[1], (f"{HERE}.Odd",))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A way to train. `epochs` are counted where the fit ends by itself."""
+
+    model: str = "Validated"
+    init: dict[str, Any] = field(default_factory=dict)
+    trainer: dict[str, Any] = field(default_factory=lambda: {"max_epochs": 3})
+    every: int = 1
+    keep: int | None = 2
+    allow: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> RunConfig:
+        model = {"class_path": f"{HERE}.{self.model}", "init_args": self.init}
+        return RunConfig(seed_everything=11, model=model, trainer=self.trainer)
+
+
+def fit(case: Case, folder: Path, *, stop_after: int | None = None) -> Fitted:
+    """One attempt in `folder`; the report of epoch `stop_after` (from 1) raises."""
+    fitted = Fitted(Unit(open_store(str(folder))))
+    NOTED.clear()
+
+    def report(said: dict[str, Any]) -> None:
+        fitted.reports.append(said)
+        if said["epochs"] == stop_after:
+            raise Interrupted
+
+    random.seed(stop_after)  # a fresh process begins with other states
+    np.random.seed(stop_after)
+    torch.manual_seed(stop_after or 0)
+    try:
+        worker.fit(
+            case.config,
+            fitted.unit,
+            policy=Policy(every_n_epochs=case.every, keep=case.keep, allow=case.allow),
+            report=report,
+            trainer_kwargs={"devices": 1, "accelerator": "cpu"},
+            callbacks=[fitted.counts],
+        )
+    except Interrupted:
+        assert stop_after is not None
+    else:
+        assert stop_after is None
+    for epoch, ids in NOTED:
+        fitted.samples.setdefault(epoch, []).append(ids)
+    return fitted
+
+
+CASES: dict[str, Case] = {
+    "dropout, shuffled": Case(),
+    "StepLR": Case(init={"schedule": "step"}),
+    "plateau": Case(init={"schedule": "plateau", "monitor": "val/loss"}),
+    "accumulate_grad_batches": Case(trainer={"max_epochs": 3, "accumulate_grad_batches": 2}),
+    "no validation": Case("Plain"),
+    "validation every second epoch": Case(trainer={"max_epochs": 4, "check_val_every_n_epoch": 2}),
+    "validation within the epoch": Case(trainer={"max_epochs": 3, "val_check_interval": 2}),
+    "max_steps in mid-epoch": Case(trainer={"max_steps": 11}),
+    "max_steps at an epoch's end": Case("Plain", trainer={"max_steps": 9}),
+    "max_steps and StepLR": Case(init={"schedule": "step"}, trainer={"max_steps": 11}),
+    "max_steps and a plateau": Case("Plain", init={"schedule": "plateau"}, trainer={"max_steps": 11}),
+    "max_steps that are not reached": Case(trainer={"max_steps": 999, "max_epochs": 3}),
+    "new data loaders": Case(trainer={"max_epochs": 3, "reload_dataloaders_every_n_epochs": 1}),
+    "early stopping": Case(
+        trainer={
+            "max_epochs": 9,
+            "callbacks": [{"class_path": EARLY, "init_args": {"monitor": "val/loss", "patience": 3, "mode": "max"}}],
+        }
+    ),
+}
+STOPS = [(name, 2) for name in CASES] + [("dropout, shuffled", 1)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """A second thread costs half as much processor time again with tensors of this size."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+_calm: dict[str, tuple[Fitted, dict[str, Any]]] = {}
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Fitted, dict[str, Any]]]:
+    """The undisturbed fit of a case, and its last checkpoint."""
+
+    def find(name: str) -> tuple[Fitted, dict[str, Any]]:
+        if name not in _calm:
+            folder = tmp_path_factory.mktemp("calm")
+            fitted = fit(CASES[name], folder / "unit")
+            _calm[name] = fitted, fitted.last(folder)
+        return _calm[name]
+
+    return find
+
+
+def same(a: Any, b: Any, where: str = "") -> None:
+    """Equal to the last bit, however deep."""
+    assert type(a) is type(b), where
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            same(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        for index, (one, other) in enumerate(zip(a, b, strict=True)):
+            same(one, other, f"{where}.{index}")
+    else:
+        assert a == b, where
+
+
+def result_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """All that training made; not the loops' counters of batches, which a restart begins anew."""
+    return {key: value for key, value in checkpoint.items() if key != "loops"}
+
+
+@pytest.mark.parametrize("name, stop_after", STOPS)
+def test_interrupted_and_fitted_again_equals_the_undisturbed_fit(
+    name: str, stop_after: int, tmp_path: Path, calm: Callable[[str], tuple[Fitted, dict[str, Any]]]
+) -> None:
+    whole, wanted = calm(name)
+    assert len(whole.reports) >= 3
+    first = fit(CASES[name], tmp_path / "unit", stop_after=stop_after)
+    assert [r["epochs"] for r in first.reports] == list(range(1, stop_after + 1))
+    second = fit(CASES[name], tmp_path / "unit")
+    assert [r["epochs"] for r in second.reports] == [r["epochs"] for r in whole.reports[stop_after:]]
+    assert {**first.samples, **second.samples} == whole.samples
+    assert first.samples.keys().isdisjoint(second.samples)
+    assert second.metrics == whole.metrics
+    assert [r["metrics"] for r in first.reports + second.reports] == [r["metrics"] for r in whole.reports]
+    assert [r["steps"] for r in first.reports + second.reports] == [r["steps"] for r in whole.reports]
+    same(result_of(second.last(tmp_path / "to")), result_of(wanted))
+
+
+def test_the_metrics_are_those_of_the_whole_epoch(calm: Callable[[str], tuple[Fitted, dict[str, Any]]]) -> None:
+    """Also what the module logs in its own on_train_epoch_end; Lightning has stepped the rate by then."""
+    whole, checkpoint = calm("StepLR")
+    assert [sorted(metrics) for _, _, metrics in whole.metrics] == [["loss", "lr", "val/loss", "weight/norm"]] * 3
+    assert [m["lr"] for _, _, m in whole.metrics] == pytest.approx([0.2 * 0.7, 0.2 * 0.7**2, 0.2 * 0.7**3])
+    assert checkpoint["lr_schedulers"][0]["_last_lr"] == pytest.approx([0.2 * 0.7**3])
+    norm = sum(float(weight.norm()) for weight in checkpoint["state_dict"].values())
+    assert whole.metrics[-1][2]["weight/norm"] == pytest.approx(norm, rel=1e-5)
+
+
+def test_a_users_callback_counts_each_epoch_once(calm: Callable[[str], tuple[Fitted, dict[str, Any]]]) -> None:
+    """The equality of the table's fits includes the callbacks' states; these are the right ones."""
+    whole, checkpoint = calm("dropout, shuffled")
+    assert checkpoint["callbacks"]["Counts"] == whole.counts.seen
+    assert whole.counts.seen == {"started": 3, "batches": 9, "ended": 3, "validated": 3}
+
+
+def test_what_early_stopping_waited_for_is_not_forgotten(
+    calm: Callable[[str], tuple[Fitted, dict[str, Any]]],
+) -> None:
+    whole, checkpoint = calm("early stopping")
+    (state,) = (state for name, state in checkpoint["callbacks"].items() if name.startswith("EarlyStopping"))
+    assert len(whole.reports) == state["stopped_epoch"] + 1 < 9
+
+
+def test_commits_every_second_epoch_and_at_the_end(tmp_path: Path) -> None:
+    """Interrupted after the third: the fit goes on from the second, and says the third epoch again."""
+    case = Case("Plain", trainer={"max_epochs": 5}, every=2, keep=None)
+    whole = fit(case, tmp_path / "calm")
+    assert [bool(r["commit"]) for r in whole.reports] == [False, True, False, True, True]
+    assert [c.manifest.epoch for c in commits(whole.unit.checkpoints)] == [2, 4, 5]
+    first = fit(case, tmp_path / "unit", stop_after=3)
+    assert [c.manifest.epoch for c in commits(first.unit.checkpoints)] == [2]
+    second = fit(case, tmp_path / "unit")
+    assert [r["epochs"] for r in second.reports] == [3, 4, 5]
+    assert {**first.samples, **second.samples} == whole.samples
+    assert second.metrics == whole.metrics
+    names = [(c.manifest.epoch, c.manifest.attempt) for c in commits(second.unit.checkpoints)]
+    assert names == [(2, 1), (4, 2), (5, 2)]
+    same(result_of(second.last(tmp_path / "a")), result_of(whole.last(tmp_path / "b")))
+
+
+def test_a_damaged_commit_costs_an_epoch_and_nothing_else(
+    tmp_path: Path, calm: Callable[[str], tuple[Fitted, dict[str, Any]]]
+) -> None:
+    whole, wanted = calm("dropout, shuffled")
+    first = fit(CASES["dropout, shuffled"], tmp_path / "unit", stop_after=2)
+    commit = commits(first.unit.checkpoints)[-1]
+    payload = Path(commit.uri, "checkpoint.ckpt")
+    payload.write_bytes(payload.read_bytes()[:-1])
+    second = fit(CASES["dropout, shuffled"], tmp_path / "unit")
+    assert [r["epochs"] for r in second.reports] == [2, 3]
+    assert second.samples == {epoch: whole.samples[epoch] for epoch in (1, 2)}
+    assert second.metrics == whole.metrics
+    same(result_of(second.last(tmp_path / "to")), result_of(wanted))
+
+
+def test_a_fit_that_has_ended_does_nothing_more(tmp_path: Path) -> None:
+    """Interrupted in its very last report, and then once more."""
+    case = Case("Plain", trainer={"max_epochs": 2})
+    first = fit(case, tmp_path / "unit", stop_after=2)
+    before = {e.key for e in first.unit.store.list()}
+    for _ in range(2):
+        again = fit(case, tmp_path / "unit")
+        assert again.reports == [] and again.samples == {}
+    assert {e.key for e in first.unit.store.list()} == before
+
+
+def test_an_object_that_torch_refuses_is_named_at_the_first_commit(tmp_path: Path) -> None:
+    case = Case("Plain", init={"odd": True}, trainer={"max_epochs": 2})
+    with pytest.raises(TrainerError, match=rf"{HERE}\.Odd.*checkpoint\.allow") as refused:
+        fit(case, tmp_path / "unit")
+    assert "\n" not in str(refused.value)
+    assert commits(Unit(open_store(str(tmp_path / "unit"))).checkpoints) == []
+
+
+def test_an_allowed_class_is_saved_and_loaded_again(tmp_path: Path) -> None:
+    case = Case("Plain", init={"odd": True}, trainer={"max_epochs": 2}, allow=(f"{HERE}.Odd",))
+    first = fit(case, tmp_path / "unit", stop_after=1)
+    second = fit(case, tmp_path / "unit")
+    assert [r["epochs"] for r in first.reports + second.reports] == [1, 2]
+    assert second.last(tmp_path / "to")["hyper_parameters"]["thing"].value == 3
+
+
+def test_a_report_says_where_its_commit_lies(calm: Callable[[str], tuple[Fitted, dict[str, Any]]]) -> None:
+    whole, _ = calm("dropout, shuffled")
+    last = whole.reports[-1]
+    newest = commits(whole.unit.checkpoints)[-1]
+    assert (last["epochs"], last["steps"]) == (3, 9)
+    assert (last["commit"], last["uri"]) == (newest.name, newest.uri)
+    assert newest.manifest.metrics == last["metrics"]
+    elapsed = [r["elapsed"] for r in whole.reports]
+    assert 0 < elapsed[0] < elapsed[1] < elapsed[2]

@@ -1,0 +1,379 @@
+"""Ray Tune's schedulers with the run file's arguments, and the reasons that they give."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import (
+    AsyncHyperBandScheduler,
+    FIFOScheduler,
+    HyperBandScheduler,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+
+from trainer_app.config import RunConfig, Tune
+from trainer_app.tune import schedulers
+
+pytestmark = pytest.mark.unit
+
+CONTINUE, STOP, PAUSE = TrialScheduler.CONTINUE, TrialScheduler.STOP, TrialScheduler.PAUSE
+LR = "model.init_args.lr"
+
+
+def build(scheduler: Any, *, mode: str = "max", epochs: int | None = 8) -> Any:
+    space = {LR: {"loguniform": [1e-4, 1e-1]}}
+    block = {"metric": "val/acc", "mode": mode, "scheduler": scheduler, "space": space}
+    return schedulers.build(RunConfig(tune=Tune.model_validate(block)), epochs=epochs)
+
+
+@dataclass(eq=False)
+class FakeTrial:
+    """As much of Tune's trial as its schedulers look at."""
+
+    trial_id: str
+    status: str = Trial.RUNNING
+    is_saving: bool = False
+    config: dict[str, Any] = field(default_factory=lambda: {LR: 1})
+    last_result: dict[str, Any] = field(default_factory=dict)
+
+
+class Controller:
+    """Stops trials as Tune's controller does, and notes which."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+        self.trials: list[FakeTrial] = []
+        self.stopped: list[str] = []
+
+    def add(self, name: str, status: str = Trial.RUNNING) -> FakeTrial:
+        trial = FakeTrial(name, status)
+        self.trials.append(trial)
+        self.scheduler.on_trial_add(self, trial)
+        return trial
+
+    def get_live_trials(self) -> list[FakeTrial]:
+        return [t for t in self.trials if t.status != Trial.TERMINATED]
+
+    def stop_trial(self, trial: FakeTrial) -> None:
+        if trial.status == Trial.TERMINATED:
+            return
+        if trial.status in (Trial.PENDING, Trial.PAUSED):
+            self.scheduler.on_trial_remove(self, trial)
+        else:
+            self.scheduler.on_trial_complete(self, trial, trial.last_result)
+        trial.status = Trial.TERMINATED
+        self.stopped.append(trial.trial_id)
+
+    def report(self, trial: FakeTrial, epoch: int, value: float) -> str:
+        """One epoch's result; the decision is carried out."""
+        trial.last_result = said(epoch, value)
+        decision: str = self.scheduler.on_trial_result(self, trial, trial.last_result)
+        if decision == STOP:
+            self.stop_trial(trial)
+        elif decision == PAUSE:
+            trial.status = Trial.PAUSED
+        return decision
+
+
+def said(epoch: int, value: float) -> dict[str, Any]:
+    return {"epochs": epoch, "objective": value}
+
+
+# --- arguments
+
+# the scheduler of the run file; Ray's class; its attributes
+ARGUMENTS: list[tuple[Any, type, dict[str, Any]]] = [
+    ("fifo", FIFOScheduler, {}),
+    ("asha", AsyncHyperBandScheduler, {"_max_t": 8, "_reduction_factor": 4, "_stop_last_trials": True}),
+    (
+        {"asha": {"max_t": 27, "grace_period": 3, "reduction_factor": 3, "brackets": 2, "stop_last_trials": False}},
+        AsyncHyperBandScheduler,
+        {"_max_t": 27, "_reduction_factor": 3, "_stop_last_trials": False},
+    ),
+    ("hyperband", HyperBandScheduler, {"_max_t_attr": 8, "_eta": 3, "_stop_last_trials": True}),
+    (
+        {"hyperband": {"max_t": 16, "reduction_factor": 2, "stop_last_trials": False}},
+        HyperBandScheduler,
+        {"_max_t_attr": 16, "_eta": 2, "_stop_last_trials": False},
+    ),
+    (
+        "median",
+        MedianStoppingRule,
+        {
+            "_grace_period": 1,
+            "_min_samples_required": 3,
+            "_hard_stop": True,
+            "_min_time_slice": schedulers.NEVER,
+        },
+    ),
+    (
+        {"median": {"grace_period": 4, "min_samples_required": 5, "min_time_slice": 2, "hard_stop": False}},
+        MedianStoppingRule,
+        {"_grace_period": 4, "_min_samples_required": 5, "_hard_stop": False, "_min_time_slice": 2},
+    ),
+    (
+        {"pbt": {"mutations": {LR: [0.1, 0.2]}}},
+        PopulationBasedTraining,
+        {
+            "_perturbation_interval": 1,
+            "_burn_in_period": 0,
+            "_quantile_fraction": 0.25,
+            "_resample_probability": 0.25,
+            "_perturbation_factors": (1.2, 0.8),
+            "_synch": False,
+            "_hyperparam_mutations": {LR: [0.1, 0.2]},
+            "_log_config": False,
+        },
+    ),
+    (
+        {
+            "pbt": {
+                "perturbation_interval": 3,
+                "burn_in_period": 4,
+                "quantile_fraction": 0.5,
+                "resample_probability": 0.0,
+                "perturbation_factors": [2.0, 0.5],
+                "synch": True,
+                "mutations": {LR: [1, 2]},
+            }
+        },
+        PopulationBasedTraining,
+        {
+            "_perturbation_interval": 3,
+            "_burn_in_period": 4,
+            "_quantile_fraction": 0.5,
+            "_resample_probability": 0.0,
+            "_perturbation_factors": (2.0, 0.5),
+            "_synch": True,
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize("words, kind, attributes", ARGUMENTS, ids=lambda v: str(v)[:30])
+def test_arguments_reach_rays_class(words: Any, kind: type, attributes: dict[str, Any]) -> None:
+    made = build(words)
+    assert {name: getattr(made, name) for name in attributes} == attributes
+    assert made.reasons == {}
+    assert isinstance(made, kind)
+
+
+@pytest.mark.parametrize("words", [words for words, kind, _ in ARGUMENTS if kind is not FIFOScheduler], ids=str)
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_all_go_by_epochs_and_the_objective(words: Any, mode: str) -> None:
+    made = build(words, mode=mode)
+    assert (made._time_attr, made._metric, made._mode) == ("epochs", "objective", mode)
+
+
+@pytest.mark.parametrize("kind, attribute", [("asha", "_max_t"), ("hyperband", "_max_t_attr")])
+def test_max_t_is_the_fits_length_where_it_is_not_given(kind: str, attribute: str) -> None:
+    assert getattr(build(kind, epochs=5), attribute) == 5
+    assert getattr(build({kind: {"max_t": 3}}, epochs=5), attribute) == 3
+    if kind == "asha":
+        assert getattr(build(kind, epochs=None), attribute) == schedulers.NEVER
+
+
+def test_rungs_and_brackets_of_asha() -> None:
+    made = build({"asha": {"max_t": 9, "grace_period": 1, "reduction_factor": 3, "brackets": 2}})
+    rungs = [[milestone for milestone, _ in bracket._rungs] for bracket in made._brackets]
+    assert rungs == [[9, 3, 1], [9, 3]]
+
+
+def test_mutations_are_drawn_from_rays_domains() -> None:
+    made = build({"pbt": {"mutations": {LR: {"loguniform": [1e-4, 1e-1]}, "model.init_args.n": {"choice": [7]}}}})
+    mutations = made._hyperparam_mutations
+    assert all(1e-4 <= mutations[LR].sample() <= 1e-1 for _ in range(50))
+    assert mutations["model.init_args.n"].sample() == 7
+
+
+def test_which_schedulers_need_every_epochs_commit() -> None:
+    """A pause ends the trial's fit: it goes on from its last commit. ASHA and FIFO never pause."""
+    for kind in ("fifo", "asha"):
+        assert kind not in schedulers.NEEDS_EVERY_EPOCH
+    assert set(schedulers.NEEDS_EVERY_EPOCH) == {"hyperband", "median", "pbt"}
+
+
+# --- reasons
+
+
+@pytest.mark.parametrize("mode, good, bad", [("max", 0.9, 0.12345), ("min", 0.12345, 0.9)])
+def test_asha_says_what_a_trial_was_stopped_against(mode: str, good: float, bad: float) -> None:
+    made = build({"asha": {"max_t": 8, "reduction_factor": 2}}, mode=mode)
+    tune = Controller(made)
+    a, b = tune.add("t00000"), tune.add("t00001")
+    assert tune.report(a, 1, good) == CONTINUE and made.reasons == {}
+    assert tune.report(b, 1, bad) == STOP
+    said = f"asha: {bad:.4g} at epoch 1 against {good:.4g}, not among the best 1/2"
+    assert made.reasons == {"t00001": said}
+
+
+def test_asha_says_the_cutoff_between_those_that_were_there_before() -> None:
+    """The upper half of 0.2, 0.4, 0.6, 0.8 begins at 0.5; the trial's own value counts only afterwards."""
+    made = build({"asha": {"max_t": 8, "reduction_factor": 2}})
+    tune = Controller(made)
+    for i, value in enumerate([0.2, 0.4, 0.6, 0.8]):
+        tune.report(tune.add(f"t{i:05d}"), 1, value)
+    assert tune.report(tune.add("t00009"), 1, 0.45) == STOP
+    assert made.reasons["t00009"] == "asha: 0.45 at epoch 1 against 0.5, not among the best 1/2"
+
+
+def test_asha_says_the_rung_that_decided() -> None:
+    made = build({"asha": {"max_t": 9, "reduction_factor": 3}})
+    tune = Controller(made)
+    first, second = tune.add("t00000"), tune.add("t00001")
+    for epoch, value in [(1, 0.1), (2, 0.2), (3, 0.7)]:
+        assert tune.report(first, epoch, value) == CONTINUE
+    assert [tune.report(second, epoch, 0.5) for epoch in (1, 2)] == [CONTINUE, CONTINUE]
+    assert tune.report(second, 3, 0.5) == STOP
+    assert made.reasons["t00001"] == "asha: 0.5 at epoch 3 against 0.7, not among the best 1/3"
+
+
+def test_asha_says_the_cutoff_of_the_trials_own_bracket() -> None:
+    made = build({"asha": {"max_t": 9, "reduction_factor": 3, "brackets": 2}})
+    tune = Controller(made)
+    names = [tune.add(f"t{i:05d}") for i in range(60)]
+    mine = [t for t in names if made._trial_info[t.trial_id] is made._brackets[1]]
+    others = [t for t in names if t not in mine]
+    assert len(mine) >= 2 and others  # 60 draws of brackets at 27 and 73 %
+    tune.report(others[0], 3, 0.95)  # bracket 0 has another cutoff at epoch 3
+    assert tune.report(mine[0], 3, 0.6) == CONTINUE
+    assert tune.report(mine[1], 3, 0.5) == STOP
+    assert made.reasons[mine[1].trial_id] == "asha: 0.5 at epoch 3 against 0.6, not among the best 1/3"
+
+
+def test_asha_says_that_max_t_was_reached() -> None:
+    made = build({"asha": {"max_t": 4, "reduction_factor": 2}})
+    tune = Controller(made)
+    only = tune.add("t00000")
+    assert [tune.report(only, epoch, 0.1) for epoch in (1, 2, 3, 4)] == [CONTINUE] * 3 + [STOP]
+    assert made.reasons == {"t00000": "reached max_t 4"}
+
+
+def test_asha_leaves_a_result_without_objective_alone() -> None:
+    made = build("asha")
+    tune = Controller(made)
+    trial = tune.add("t00000")
+    assert made.on_trial_result(tune, trial, {"epochs": 0, "error": "ValueError"}) == CONTINUE
+    assert made.reasons == {}
+
+
+def test_median_says_why() -> None:
+    made = build({"median": {"min_samples_required": 2}})
+    tune = Controller(made)
+    for i in range(2):
+        tune.report(tune.add(f"t{i:05d}"), 1, 0.8)
+    assert tune.report(tune.add("t00002"), 1, 0.3) == STOP
+    assert made.reasons == {"t00002": "median: best so far below the others' median at epoch 1"}
+
+
+def hyperband() -> tuple[Any, Controller, list[FakeTrial]]:
+    """Trials 0-2 run to max_t 4 without a rung, 3-5 have one at 2, 6-9 at 1 and 2: Ray's brackets with factor 2."""
+    made = build({"hyperband": {"max_t": 4, "reduction_factor": 2}})
+    tune = Controller(made)
+    trials = [tune.add(f"t{i:05d}") for i in range(10)]
+    rungs = [made._trial_info[trial][0]._r0 for trial in trials]
+    assert rungs == [4] * 3 + [2] * 3 + [1] * 4
+    return made, tune, trials
+
+
+def test_hyperband_says_why_it_stopped_paused_trials_too() -> None:
+    """Those it stops while they are paused get no decision of their own; yet they were not trained to their end."""
+    made, tune, trials = hyperband()
+    decisions = [tune.report(trial, 1, value) for trial, value in zip(trials[6:], [0.9, 0.1, 0.8, 0.2], strict=True)]
+    assert decisions == [PAUSE, PAUSE, PAUSE, STOP]
+    assert sorted(tune.stopped) == ["t00007", "t00009"]
+    assert made.reasons.keys() == {"t00007", "t00009"}
+    assert all(reason.startswith("hyperband") and "epoch 1" in reason for reason in made.reasons.values())
+
+
+def test_hyperband_says_that_max_t_was_reached() -> None:
+    """A trial that got all of its epochs has finished: `reached` is how the book knows it. Two of them are paused."""
+    made, tune, trials = hyperband()
+    for trial in trials[:3]:
+        assert [tune.report(trial, epoch, 0.5) for epoch in (1, 2, 3)] == [CONTINUE] * 3
+    assert [tune.report(trial, 4, 0.5) for trial in trials[:3]] == [PAUSE, PAUSE, STOP]
+    assert sorted(tune.stopped) == ["t00000", "t00001", "t00002"]
+    assert made.reasons == dict.fromkeys(tune.stopped, "reached max_t 4")
+
+
+def test_a_trial_that_ends_by_itself_has_no_reason() -> None:
+    for kind in ("asha", "hyperband", "median"):
+        made = build(kind)
+        tune = Controller(made)
+        trial = tune.add("t00000")
+        made.on_trial_complete(tune, trial, said(1, 0.5))
+        assert made.reasons == {}
+
+
+# --- a resumed sweep
+
+
+def curves(rng: random.Random, count: int, length: int) -> list[list[float]]:
+    return [[rng.random() + 0.1 * e for e in range(length)] for _ in range(count)]
+
+
+def run_trial(tune: Controller, name: str, curve: list[float]) -> tuple[int, str]:
+    """Epochs that a trial got, and the reason."""
+    trial = tune.add(name)
+    for epoch, value in enumerate(curve, 1):
+        if tune.report(trial, epoch, value) == STOP:
+            return epoch, tune.scheduler.reasons[name]
+    tune.scheduler.on_trial_complete(tune, trial, trial.last_result)
+    return len(curve), ""
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize(
+    "words", [{"asha": {"max_t": 8, "reduction_factor": 2}}, {"median": {"min_samples_required": 2}}], ids=str
+)
+def test_a_resumed_sweep_stops_what_the_original_would_have(words: Any, mode: str) -> None:
+    """20 sweeps of 12 trials, cut at a random one: the rest, after a replay, ends at the same epochs."""
+    rng = random.Random(5)
+    stopped = 0
+    for _ in range(20):
+        all_of_them = curves(rng, 12, 8)
+        whole = Controller(build(words, mode=mode))
+        ends = [run_trial(whole, f"t{i:05d}", curve) for i, curve in enumerate(all_of_them)]
+        cut = rng.randrange(3, 11)
+        resumed = build(words, mode=mode)
+        for i in range(cut):
+            results = [said(epoch, all_of_them[i][epoch - 1]) for epoch in range(1, ends[i][0] + 1)]
+            schedulers.replay(resumed, f"t{i:05d}", results, ended=True)
+        assert resumed.reasons == {}  # of this attempt nothing was stopped yet
+        tune = Controller(resumed)
+        again = [run_trial(tune, f"t{i:05d}", all_of_them[i]) for i in range(cut, 12)]
+        assert again == ends[cut:]
+        stopped += sum(epochs < 8 for epochs, _ in ends[cut:])
+    assert stopped > 20
+
+
+def test_an_unfinished_trial_goes_on_where_it_was() -> None:
+    """Its epochs before the interruption are in the rungs already, once, and it can still be stopped."""
+    words = {"asha": {"max_t": 8, "reduction_factor": 2}}
+    resumed = build(words)
+    schedulers.replay(resumed, "t00000", [said(1, 0.9), said(2, 0.9), said(4, 0.9)], ended=True)
+    schedulers.replay(resumed, "t00001", [said(1, 0.95), said(2, 0.91)], ended=False)
+    tune = Controller(resumed)
+    trial = tune.add("t00001")
+    recorded = {milestone: dict(values) for milestone, values in resumed._brackets[0]._rungs}
+    assert recorded[2] == {"t00000": 0.9, "t00001": 0.91}
+    assert tune.report(trial, 2, 0.91) == CONTINUE  # the epoch after its commit, told again
+    assert tune.report(trial, 3, 0.1) == CONTINUE
+    assert tune.report(trial, 4, 0.1) == STOP
+    assert resumed.reasons == {"t00001": "asha: 0.1 at epoch 4 against 0.9, not among the best 1/2"}
+
+
+@pytest.mark.parametrize("words", ["fifo", "asha", "hyperband", "median", {"pbt": {"mutations": {LR: [1]}}}], ids=str)
+@pytest.mark.parametrize("ended", [False, True])
+def test_every_scheduler_can_be_told_of_the_past(words: Any, ended: bool) -> None:
+    made = build(words)
+    schedulers.replay(made, "t00000", [], ended=ended)
+    schedulers.replay(made, "t00001", [said(1, 0.5), said(2, math.nan), said(3, 0.7)], ended=ended)
+    assert made.reasons == {}
