@@ -35,16 +35,9 @@ ENVIRONMENT = {
 
 
 @contextmanager
-def connected(*, preload: str = "") -> Iterator[None]:
-    """A Ray to run on. One that was started here is stopped at the end; one that was there is left alone.
-
-    Args:
-        preload: a module that the worker processes of a Ray started here import while they wait for work, so that the
-            first trials find torch and Lightning there.
-    """
+def connected() -> Iterator[None]:
+    """A Ray to run on. One that was started here is stopped at the end; one that was there is left alone."""
     prepare_environment()
-    if preload:
-        os.environ["RAY_preload_python_modules"] = preload  # noqa: SIM112 - Ray's spelling
     import ray
 
     if ray.is_initialized():
@@ -85,25 +78,42 @@ def run_folders() -> list[str]:
 
 
 def init_arguments(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Arguments for ray.init: RAY_ADDRESS if set, else a local Ray with TRAINER_NUM_CPUS (default: all) CPUs."""
-    if environ.get("RAY_ADDRESS", "local") != "local":
+    """Arguments for ray.init: RAY_ADDRESS if set, else a local Ray with TRAINER_NUM_CPUS (default: all) CPUs.
+
+    Raises:
+        InputError: TRAINER_NUM_CPUS is no whole number of CPUs.
+    """
+    address = environ.get("RAY_ADDRESS") or "local"
+    if address != "local":
         passed = {k: environ[k] for k in (*ENVIRONMENT, "PYTHONPATH") if k in environ}
-        return {"address": environ["RAY_ADDRESS"], "runtime_env": {"env_vars": passed}}
+        return {"address": address, "runtime_env": {"env_vars": passed}}
     wanted = environ.get("TRAINER_NUM_CPUS")
-    try:
-        cpus = int(wanted) if wanted else len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    except ValueError as e:
-        raise InputError(f"TRAINER_NUM_CPUS must be a whole number of CPUs, not {wanted!r}") from e
+    if wanted and not (wanted.isdecimal() and int(wanted) > 0):
+        raise InputError(f"TRAINER_NUM_CPUS must be a whole number of CPUs, 1 or more, not {wanted!r}")
+    all_of_them = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     # A trial that starts workers of its own waits for them: it takes this instead of a CPU that they need.
-    return {"address": "local", "num_cpus": cpus, "include_dashboard": False, "resources": {TRIAL_DRIVER: 1000}}
+    return {
+        "address": "local",
+        "num_cpus": int(wanted) if wanted else all_of_them,
+        "include_dashboard": False,
+        "resources": {TRIAL_DRIVER: 1000},
+    }
 
 
 def resources() -> dict[str, float]:
     """What the cluster can give at most: TRAINER_CLUSTER_RESOURCES (JSON; a chart knows its pools' maxima), else what
-    Ray has now."""
+    Ray has now.
+
+    Raises:
+        InputError: the variable holds something else than {name: amount}.
+    """
     stated = os.environ.get("TRAINER_CLUSTER_RESOURCES")
     if stated:
-        return {str(k): float(v) for k, v in json.loads(stated).items()}
+        try:
+            return {str(k): float(v) for k, v in json.loads(stated).items()}
+        except (ValueError, TypeError, AttributeError) as e:
+            wanted = 'a JSON object of amounts, such as {"CPU": 8, "GPU": 2}'
+            raise InputError(f"TRAINER_CLUSTER_RESOURCES must be {wanted}, not {stated!r}") from e
     import ray
 
     return {k: float(v) for k, v in ray.cluster_resources().items()}
@@ -122,7 +132,7 @@ def check_feasible(wanted: Mapping[str, float], count: int, what: str) -> None:
     """
     have = resources()
     for name, each in wanted.items():
-        if each * count > have.get(name, 0.0) and name != TRIAL_DRIVER:
+        if each * count > have.get(name, 0.0) + 1e-9 and name != TRIAL_DRIVER:
             raise InputError(
                 f"{what} {each * count:g} {name} at once but this Ray has {have.get(name, 0.0):g}; "
                 "ask for less in scaling, or give it more (a local Ray: TRAINER_NUM_CPUS)"

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer_app import checkpoint as ckpt
 from trainer_app import components, results
-from trainer_app.callbacks.epoch import mean_over_ranks, safe
+from trainer_app.callbacks.epoch import check_loadable, mean_over_ranks, safe
 from trainer_app.config import RunConfig, loads, override
 from trainer_app.errors import InputError, NotFound
 from trainer_app.records import RunFolder
@@ -35,6 +35,7 @@ def test(store: Store, run: str) -> dict[str, Any]:
     commit = ckpt.commit.read(folder.unit(chosen.trial).checkpoints, chosen.name)
     with tempfile.TemporaryDirectory(prefix="trainer-test-") as tmp:
         path = ckpt.fetch(commit, Path(tmp))
+        check_loadable(path, tuple(config.checkpoint.allow))
         metrics = score(config, path, tmp)
     return {"event": "test", "checkpoint": chosen.uri, "trial": chosen.trial, "metrics": metrics}
 

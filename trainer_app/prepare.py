@@ -103,7 +103,7 @@ def create(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, name: 
         created=now,
         updated=now,
         attempt=1,
-        seed=config.seed_everything if isinstance(config.seed_everything, int) else None,
+        seed=None if isinstance(config.seed_everything, bool) else config.seed_everything,
         metric=tune.metric if tune else config.checkpoint.monitor,
         mode=tune.mode if tune else config.checkpoint.mode,
         use_gpu=bool(config.scaling.use_gpu),

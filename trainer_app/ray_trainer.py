@@ -5,6 +5,7 @@ The controller and a nested trial's driver import this module: it stays free of 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import ray
@@ -86,7 +87,7 @@ def failure_config(config: RunConfig) -> ray.train.FailureConfig:
 def torch_config(config: RunConfig) -> TorchConfig:
     """The process group: backend and time-out, in seconds, where the run file gives them."""
     s = config.scaling
-    timeout = {} if s.timeout_s is None else {"timeout_s": int(s.timeout_s)}
+    timeout = {} if s.timeout_s is None else {"timeout_s": math.ceil(s.timeout_s)}
     return TorchConfig(backend=s.process_group_backend, **timeout)
 
 

@@ -75,6 +75,7 @@ def opened(
     check(config)
     folder.update(
         state="running",
+        use_gpu=bool(config.scaling.use_gpu),
         attempt=folder.record.attempt + 1,
         error=None,
         traceback=None,

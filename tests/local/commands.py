@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 import psutil
 
+from tests.s3 import _die_with_parent
+
 ROOT = Path(__file__).parents[2]
 MARK = "TRAINER_TEST_PLACE"
 # A run takes 15 s on 2 idle cores, and was seen to take 140 s on busy ones.
@@ -107,6 +109,7 @@ class Command:
             stderr=subprocess.PIPE,
             start_new_session=True,
             text=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
         )
         self.seconds = 0.0
         self._began = time.monotonic()

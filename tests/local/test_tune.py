@@ -229,3 +229,45 @@ def test_the_same_seed_draws_the_same_trials(tmp_path: Path, asha: Ran) -> None:
     b = Ran("tune", sweep_file(tmp_path, epochs=1), "b")
     assert [t.params for t in a.results.trials] == [t.params for t in b.results.trials]
     assert [a.metrics(t.trial) for t in a.results.trials] == [b.metrics(t.trial) for t in b.results.trials]
+
+
+def test_a_population_larger_than_the_cluster_is_one_population(tmp_path: Path) -> None:
+    """Two trials at once, four in all: the two that learn nothing are exploited, and no epoch is trained twice."""
+    mutations = {LR: {"loguniform": [1e-6, 1.0]}}
+    config = sweep_file(
+        tmp_path,
+        epochs=6,
+        num_samples=1,
+        resources_per_trial={"CPU": 2},
+        scheduler={"pbt": {"perturbation_interval": 2, "resample_probability": 0.0, "mutations": mutations}},
+        space={LR: {"grid_search": [0.3, 0.25, 1e-6, 1e-5]}},
+    )
+    ran = Ran("tune", config, "many")
+    assert ran.code == 0 and set(states(ran).values()) == {"finished"}
+    assert all(t.epochs == 6 for t in ran.results.trials)
+    assert len(ran.of("epoch")) <= 4 * 6 + 4  # an exploit may go back by an interval, not for ever
+    rates = [t.history[-1]["metrics"]["lr"] for t in ran.results.trials]
+    assert max(rates[2:]) > 1e-2
+
+
+def test_hyperband_halves_a_bracket_larger_than_the_cluster(tmp_path: Path) -> None:
+    config = sweep_file(
+        tmp_path,
+        epochs=4,
+        num_samples=6,
+        resources_per_trial={"CPU": 2},
+        scheduler={"hyperband": {"max_t": 4, "reduction_factor": 2}},
+    )
+    ran = Ran("tune", config, "hb6")
+    assert ran.code == 0
+    ended = {t.trial: (t.epochs, t.record.reason) for t in ran.results.trials if t.record}
+    culled = [reason for epochs, reason in ended.values() if epochs < 4]
+    assert culled and all("not among the best of its bracket" in reason for reason in culled)
+    assert any(reason == "reached max_t 4" for _, reason in ended.values())
+
+
+def test_a_sweep_that_validates_every_second_epoch(tmp_path: Path) -> None:
+    config = sweep_file(tmp_path, epochs=4, num_samples=1, changes={"trainer.check_val_every_n_epoch": 2})
+    ran = Ran("tune", config, "sparse")
+    assert ran.code == 0
+    assert [("val_acc" in m) for m in ran.metrics("t00000")] == [False, True, False, True]

@@ -36,6 +36,7 @@ def has(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 ALL = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+PASSED: dict[str, Any] = {"runtime_env": {"env_vars": {}}}
 LOCAL = {"address": "local", "include_dashboard": False, "resources": {cluster.TRIAL_DRIVER: 1000}}
 
 
@@ -48,14 +49,21 @@ LOCAL = {"address": "local", "include_dashboard": False, "resources": {cluster.T
         ({"TRAINER_NUM_CPUS": "4"}, {**LOCAL, "num_cpus": 4}),
         ({"TRAINER_NUM_CPUS": ""}, {**LOCAL, "num_cpus": ALL}),
         ({"RAY_ADDRESS": "local", "TRAINER_NUM_CPUS": "16"}, {**LOCAL, "num_cpus": 16}),
-        ({"RAY_ADDRESS": "auto"}, {"address": "auto"}),
-        ({"RAY_ADDRESS": "ray://head:10001"}, {"address": "ray://head:10001"}),
-        ({"RAY_ADDRESS": "10.0.0.1:6379", "TRAINER_NUM_CPUS": "4"}, {"address": "10.0.0.1:6379"}),
-        ({"RAY_ADDRESS": "auto", "TRAINER_NUM_CPUS": "four"}, {"address": "auto"}),
+        ({"RAY_ADDRESS": "auto"}, {"address": "auto", **PASSED}),
+        ({"RAY_ADDRESS": "ray://head:10001"}, {"address": "ray://head:10001", **PASSED}),
+        ({"RAY_ADDRESS": "10.0.0.1:6379", "TRAINER_NUM_CPUS": "4"}, {"address": "10.0.0.1:6379", **PASSED}),
+        ({"RAY_ADDRESS": "auto", "TRAINER_NUM_CPUS": "four"}, {"address": "auto", **PASSED}),
     ],
 )
 def test_arguments_of_init(environ: dict[str, str], arguments: dict[str, Any]) -> None:
     assert cluster.init_arguments(environ) == arguments
+
+
+def test_a_clusters_processes_get_what_was_prepared() -> None:
+    """Nothing else of the environment: a runtime_env is shown on the dashboard."""
+    environ = {"RAY_ADDRESS": "auto", "PYTHONPATH": "/code", "AWS_SECRET_ACCESS_KEY": "canary", **cluster.ENVIRONMENT}
+    passed = cluster.init_arguments(environ)["runtime_env"]["env_vars"]
+    assert passed == {"PYTHONPATH": "/code", **cluster.ENVIRONMENT}
 
 
 @pytest.mark.parametrize("given", ["four", "2.5", "4 CPUs", "-1", "0"])
@@ -113,7 +121,7 @@ def test_gpus_are_counted(has: Any, gpus: float, needed: float, enough: bool) ->
 )
 def test_what_fits_is_let_through(has: Any, wanted: dict[str, float], count: int) -> None:
     has(CPU=8.0, GPU=2.0, disk=7.0)
-    cluster.check_feasible(wanted, count, "the workers")
+    cluster.check_feasible(wanted, count, "the workers need")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +139,7 @@ def test_what_can_never_fit_is_refused_with_both_numbers(
 ) -> None:
     has(CPU=8.0, GPU=2.0)
     with pytest.raises(InputError) as refused:
-        cluster.check_feasible(wanted, count, "the workers")
+        cluster.check_feasible(wanted, count, "the workers need")
     assert said in str(refused.value) and "\n" not in str(refused.value)
 
 

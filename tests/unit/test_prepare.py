@@ -76,7 +76,7 @@ def store(tmp_path: Path) -> Store:
 
 def created(store: Store, config: RunConfig, *, name: str = "toy-1", task: str = "train") -> RunRecord:
     """A new run, as the verbs make it."""
-    return train.opened(store, config, name=name, resume=False, task=task)[0].record
+    return train.opened(store, config, name=name, resume=False, task=task, check=train.check_scaling)[0].record
 
 
 # --- settle
@@ -209,7 +209,7 @@ def test_the_job_holds_what_processes_need(store: Store) -> None:
 
 
 def reopened(store: Store, config: RunConfig, *, task: str = "train") -> RunConfig:
-    return train.opened(store, config, name="toy-1", resume=True, task=task)[1]
+    return train.opened(store, config, name="toy-1", resume=True, task=task, check=train.check_scaling)[1]
 
 
 def test_the_same_file_goes_on_with_what_was_settled(store: Store, gpus: Any) -> None:

@@ -20,9 +20,9 @@ def to_delete(commits: Sequence[Commit], *, keep: int | None, monitor: str | Non
     ordered = sorted(commits, key=lambda c: c.name)
     newest = ordered[-1]
 
-    def badness(commit: Commit) -> float:
+    def badness(commit: Commit) -> tuple[bool, float]:
         value = commit.manifest.metrics.get(monitor, math.nan) if monitor else 0.0
-        return math.inf if math.isnan(value) else value if mode == "min" else -value
+        return (True, 0.0) if math.isnan(value) else (False, value if mode == "min" else -value)
 
     # sorted is stable: of equals the earliest is the better one by a metric, the latest without one
     best = sorted(ordered if monitor else ordered[::-1], key=badness)[:keep]

@@ -31,13 +31,13 @@ class _Noting:
     reasons: dict[str, str]
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        explain = self.explainer(result)
+        explain = self.explainer(trial, result)
         decision: str = super().on_trial_result(tune_controller, trial, result)  # type: ignore[misc]
         if decision == TrialScheduler.STOP:
             self.reasons[trial.trial_id] = explain()
         return decision
 
-    def explainer(self, result: dict[str, Any]) -> Callable[[], str]:
+    def explainer(self, trial: Any, result: dict[str, Any]) -> Callable[[], str]:
         """Looks at the state before the result counts; the returned function words the reason."""
         name = type(self).__name__.lower()
         return lambda: f"{name}: stopped at epoch {result.get(TIME)} with {result.get(METRIC):.4g}"
@@ -46,19 +46,16 @@ class _Noting:
 class Asha(_Noting, AsyncHyperBandScheduler):
     """Asynchronous successive halving."""
 
-    def explainer(self, result: dict[str, Any]) -> Callable[[], str]:
+    def explainer(self, trial: Any, result: dict[str, Any]) -> Callable[[], str]:
         epoch = result.get(TIME, 0)
-        cutoffs = [
-            (milestone, bracket.cutoff(recorded))
-            for bracket in self._brackets
-            for milestone, recorded in bracket._rungs
-            if milestone <= epoch
-        ]
+        bracket = self._trial_info.get(trial.trial_id)
+        rungs = bracket._rungs if bracket else []
+        cutoffs = [bracket.cutoff(recorded) for milestone, recorded in rungs if milestone <= epoch]
 
         def explain() -> str:
             if epoch >= self._max_t:
                 return f"reached max_t {self._max_t}"
-            cutoff = next((c for _, c in cutoffs if c is not None), None)
+            cutoff = next((c for c in cutoffs if c is not None), None)
             against = "" if cutoff is None else f" against {self._metric_op * cutoff:.4g}"
             return (
                 f"asha: {result[METRIC]:.4g} at epoch {epoch}{against}, not among the best 1/{self._reduction_factor:g}"
@@ -70,13 +67,21 @@ class Asha(_Noting, AsyncHyperBandScheduler):
 class HyperBand(_Noting, HyperBandScheduler):
     """Synchronous HyperBand. It ends trials of a bracket's lower part itself, while they are paused."""
 
-    def explainer(self, result: dict[str, Any]) -> Callable[[], str]:
+    def explainer(self, trial: Any, result: dict[str, Any]) -> Callable[[], str]:
         if result.get(TIME, 0) >= self._max_t_attr:
             return lambda: f"reached max_t {self._max_t_attr}"
         return lambda: f"hyperband: {result[METRIC]:.4g} at epoch {result[TIME]}, not among the best of its bracket"
 
+    completing = False
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        self.completing = True
+        super().on_trial_complete(tune_controller, trial, result)
+        self.completing = False
+
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        self.reasons.setdefault(trial.trial_id, "hyperband: not among the best of its bracket")
+        if not self.completing:
+            self.reasons.setdefault(trial.trial_id, "hyperband: not among the best of its bracket")
         super().on_trial_remove(tune_controller, trial)
 
 
@@ -87,7 +92,7 @@ class Median(_Noting, MedianStoppingRule):
         if TIME in result and METRIC in result:  # a resumed trial may have had nothing left to report
             super().on_trial_complete(tune_controller, trial, result)
 
-    def explainer(self, result: dict[str, Any]) -> Callable[[], str]:
+    def explainer(self, trial: Any, result: dict[str, Any]) -> Callable[[], str]:
         return lambda: f"median: best so far below the others' median at epoch {result.get(TIME)}"
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from ray import tune
-from ray.tune.search.variant_generator import generate_variants
+from ray.tune.search.sample import Domain
+from ray.tune.search.variant_generator import RecursiveDependencyError, generate_variants
 
 from trainer_app.components.importing import load
 from trainer_app.config import Primitive
@@ -21,8 +22,18 @@ def domain(key: str, primitive: Primitive) -> Any:
     """The value that ray.tune's function of the same name returns."""
     if primitive.kind == "sample_from":
         function = load(f"tune.space.{key}", primitive.args["func"])
-        return tune.sample_from(lambda spec: function(dict(spec.config)))
+        return tune.sample_from(lambda spec: function(Drawn(spec["config"])))
     return getattr(tune, primitive.kind)(**primitive.args)
+
+
+class Drawn(dict[str, Any]):
+    """The parameters drawn so far. Asking for another makes Tune draw that one first."""
+
+    def __getitem__(self, key: str) -> Any:
+        value = super().__getitem__(key)
+        if isinstance(value, Domain):
+            raise RecursiveDependencyError(f"{key} is not drawn yet")
+        return value
 
 
 def domains(space: Mapping[str, Primitive]) -> dict[str, Any]:

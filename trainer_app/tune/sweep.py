@@ -43,7 +43,7 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
     components.check(config)
     check_mutations(config)
     store = open_store(config.storage.uri)
-    with cluster.connected(preload="" if nested(config) else "trainer_app.tune.trial"):
+    with cluster.connected():
         folder, config = opened(store, config, name=name, resume=resume, task="tune", check=concurrency)
         tuning = require_tune(config)
         total = space.count(tuning.space, tuning.num_samples)
