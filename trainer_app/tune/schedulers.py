@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,14 +66,20 @@ class Asha(_Noting, AsyncHyperBandScheduler):
 
 
 class HyperBand(_Noting, HyperBandScheduler):
-    """Synchronous HyperBand. It ends trials of a bracket's lower part itself, while they are paused."""
-
-    def explainer(self, trial: Any, result: dict[str, Any]) -> Callable[[], str]:
-        if result.get(TIME, 0) >= self._max_t_attr:
-            return lambda: f"reached max_t {self._max_t_attr}"
-        return lambda: f"hyperband: {result[METRIC]:.4g} at epoch {result[TIME]}, not among the best of its bracket"
+    """Synchronous HyperBand. It ends trials itself too, while they are paused."""
 
     completing = False
+
+    def explainer(self, trial: Any, result: dict[str, Any]) -> Callable[[], str]:
+        self.last = {**getattr(self, "last", {}), trial.trial_id: result}
+        return lambda: self._why(trial)
+
+    def _why(self, trial: Any) -> str:
+        result = getattr(self, "last", {}).get(trial.trial_id, {})
+        epoch = result.get(TIME, 0)
+        if epoch >= self._max_t_attr:
+            return f"reached max_t {self._max_t_attr}"
+        return f"hyperband: {result.get(METRIC, math.nan):.4g} at epoch {epoch}, not among the best of its bracket"
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         self.completing = True
@@ -81,7 +88,7 @@ class HyperBand(_Noting, HyperBandScheduler):
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         if not self.completing:
-            self.reasons.setdefault(trial.trial_id, "hyperband: not among the best of its bracket")
+            self.reasons.setdefault(trial.trial_id, self._why(trial))
         super().on_trial_remove(tune_controller, trial)
 
 
