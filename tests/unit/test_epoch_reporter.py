@@ -291,6 +291,27 @@ def test_the_metrics_are_those_of_the_whole_epoch(calm: Callable[[str], tuple[Fi
     assert whole.metrics[-1][2]["weight/norm"] == pytest.approx(norm, rel=1e-5)
 
 
+def test_an_epoch_without_validation_does_not_repeat_the_last_ones_metrics(
+    calm: Callable[[str], tuple[Fitted, dict[str, Any]]],
+) -> None:
+    whole, _ = calm("validation every second epoch")
+    assert ["val/loss" in metrics for _, _, metrics in whole.metrics] == [False, True, False, True]
+    assert all({"loss", "lr", "weight/norm"} <= metrics.keys() for _, _, metrics in whole.metrics)
+
+
+def test_lightning_alone_goes_on_from_a_commit(tmp_path: Path) -> None:
+    """The checkpoint is a plain one: two of three epochs are done, three of nine steps are left."""
+    first = fit(Case("Plain"), tmp_path / "unit", stop_after=2)
+    payload = Path(commits(first.unit.checkpoints)[-1].uri, "checkpoint.ckpt")
+    trainer = L.Trainer(
+        max_epochs=3, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
+    NOTED.clear()
+    trainer.fit(Plain.load_from_checkpoint(payload, weights_only=True), ckpt_path=payload, weights_only=True)
+    assert [epoch for epoch, _ in NOTED] == [2, 2, 2]
+    assert (trainer.current_epoch, trainer.global_step) == (3, 9)
+
+
 def test_a_users_callback_counts_each_epoch_once(calm: Callable[[str], tuple[Fitted, dict[str, Any]]]) -> None:
     """The equality of the table's fits includes the callbacks' states; these are the right ones."""
     whole, checkpoint = calm("dropout, shuffled")

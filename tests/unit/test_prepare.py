@@ -130,11 +130,21 @@ def test_what_is_settled_already_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    "workers, have, use", [(1, 0, False), (1, 1, True), (2, 1, False), (2, 2, True), (4, 16, True)]
+    "workers, each, have, use",
+    [
+        (1, None, 0, False),
+        (1, None, 1, True),
+        (2, None, 1, False),
+        (2, None, 2, True),
+        (2, 2.0, 4, True),
+    ],
 )
-def test_auto_gpu_is_settled_by_what_the_cluster_states(gpus: Any, workers: int, have: int, use: bool) -> None:
+def test_auto_gpu_is_settled_by_what_the_cluster_states(
+    gpus: Any, workers: int, each: float | None, have: int, use: bool
+) -> None:
     gpus(have)
-    settled, chosen = prepare.settle(run_file({"scaling.num_workers": workers}))
+    wanted = {"scaling.num_workers": workers, **({"scaling.resources_per_worker": {"GPU": each}} if each else {})}
+    settled, chosen = prepare.settle(run_file(wanted))
     assert settled.scaling.use_gpu is use and chosen["scaling.use_gpu"] is use
 
 
