@@ -74,10 +74,20 @@ def start(asked: arguments.Asked, *, as_json: bool, log: str | None, test: bool)
     """
     prepared = arguments.prepare(asked)
     _need_extra()
+    if not prepared.resume:
+        _need_free_name(asked.task, prepared)
     path = None if log == "-" else Path(log).absolute() if log else noise.default_log(prepared.name)
     with noise.to_log(path) as real:
         view = _view(asked.task, prepared, str(path) if path else None)
         return Session(asked.task, prepared, view, real, as_json=as_json, test=test).run()
+
+
+def _need_free_name(task: str, prepared: arguments.Prepared) -> None:
+    """A name that is taken, or a storage that refuses us, is told before torch and Ray are imported."""
+    from trainer_app.prepare import absent
+    from trainer_app.storage import open_store
+
+    absent(open_store(prepared.config.storage.uri), prepared.name, task=task)
 
 
 def _need_extra() -> None:
