@@ -23,13 +23,22 @@ class NotTwice(DefaultFailurePolicy):
     retried: it can't pass the next time.
     """
 
-    def __init__(self, failure_config: Any, job: Job, trial: str | None) -> None:
+    def __init__(self, failure_config: Any, job: Job, trial: str | None, mailbox: Any = None) -> None:
         super().__init__(failure_config)
+        self.mailbox = mailbox
         self.job = job
         self.trial = trial
         self.last: tuple[str, str] | None = None
 
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
+        """Ray's decision or an earlier end; a retry is told to the driver, where a mailbox leads to it."""
+        decision = self._decide(training_failed_error)
+        if decision is FailureDecision.RETRY and self.mailbox is not None:
+            reason = one_line(root_cause(training_failed_error))
+            self.mailbox.put.remote({"event": "retry", "trial": self.trial, "reason": reason})
+        return decision
+
+    def _decide(self, training_failed_error: TrainingFailedError) -> FailureDecision:
         decision = super().make_decision(training_failed_error)
         failures = getattr(training_failed_error, "worker_failures", None) or {}
         if decision is not FailureDecision.RETRY or not failures or any(map(lost, failures.values())):

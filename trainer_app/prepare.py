@@ -129,7 +129,7 @@ def reopen(store: Store, config: RunConfig, *, name: str, task: str) -> tuple[Ru
     stored = loads(folder.config_text(), file=f"{name}/run.yaml")
     # what the run settled stays settled, unless the given file says it differently
     said = flatten(config)
-    open_ = {k: v for k, v in record.resolved.items() if said.get(k) in (None, True, "auto") and k != "scaling.use_gpu"}
+    open_ = {k: v for k, v in record.resolved.items() if _left_open(said.get(k)) and k != "scaling.use_gpu"}
     given = override(config, open_)
     ours, theirs = flatten(stored), flatten(given)
     changed = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k) and not may_change(k)]
@@ -141,6 +141,11 @@ def reopen(store: Store, config: RunConfig, *, name: str, task: str) -> tuple[Ru
     if given.scaling.use_gpu == "auto":
         given = override(given, {"scaling.use_gpu": record.use_gpu})
     return folder, given
+
+
+def _left_open(value: Any) -> bool:
+    """Whether a run file leaves this to the run; a seed of 1 is none of these words, though 1 == True."""
+    return value is None or value is True or value == "auto"
 
 
 def may_change(key: str) -> bool:

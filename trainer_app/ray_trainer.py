@@ -22,13 +22,14 @@ from trainer_app.job import Job
 class RunTrainer(TorchTrainer):
     """TorchTrainer with our failure policy, that leaves Ctrl-C to the caller and aborts its workers when it comes."""
 
-    def __init__(self, *args: Any, job: Job, trial: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, job: Job, trial: str | None = None, mailbox: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.job = job
         self.trial = trial
+        self.mailbox = mailbox
 
     def _initialize_and_run_controller(self, **kwargs: Any) -> ray.train.Result:
-        kwargs["failure_policy"] = NotTwice(self.run_config.failure_config, self.job, self.trial)
+        kwargs["failure_policy"] = NotTwice(self.run_config.failure_config, self.job, self.trial, self.mailbox)
         return super()._initialize_and_run_controller(**kwargs)
 
     def _create_default_callbacks(self) -> list[Any]:

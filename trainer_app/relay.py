@@ -10,8 +10,6 @@ from typing import Any
 import ray
 import ray.train
 
-from trainer_app.failures import one_line, root_cause
-
 POLL_S = 0.1
 
 Emit = Callable[[dict[str, Any]], None]
@@ -32,7 +30,7 @@ class Mailbox:
 
 
 class Relay(ray.train.UserCallback):
-    """Runs in Ray's controller: turns reports and failures into events."""
+    """Runs in Ray's controller: turns reports into events."""
 
     def __init__(self, mailbox: Any) -> None:
         self.mailbox = mailbox
@@ -40,11 +38,6 @@ class Relay(ray.train.UserCallback):
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         for event in report_events(metrics[0], None):
             self.mailbox.put.remote(event)
-
-    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        rank, error = next(iter(worker_exceptions.items()))
-        reason = f"worker {rank}: {one_line(root_cause(error))}"
-        self.mailbox.put.remote({"event": "retry", "trial": None, "reason": reason})
 
 
 def report_events(report: dict[str, Any], trial: str | None) -> list[dict[str, Any]]:

@@ -121,6 +121,7 @@ def fit(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> ray.train
         trainer = RunTrainer(
             train_worker,
             job=job,
+            mailbox=mailbox,
             train_loop_config={"job": job},
             scaling_config=scaling_config(config),
             run_config=run_config(config, job, [Relay(mailbox)]),

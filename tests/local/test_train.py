@@ -128,7 +128,7 @@ def test_a_failed_run_has_a_result_with_its_error(tmp_path: Path) -> None:
     record = ran.results.record
     assert record.state == "failed" and record.error == "ValueError: planned failure in epoch 1"
     assert record.traceback is not None and "toy.py" in record.traceback
-    assert len(ran.of("retry")) == 2  # the first failure, and the second that ended it
+    assert len(ran.of("retry")) == 1  # the first failure; the second ended it
     assert [line["epoch"] for line in ran.history()] == [0]
     folder = RunFolder.open(open_store(str(tmp_path)), "bad")
     result = train.as_result(folder, ray.train.TrainingFailedError("x"))

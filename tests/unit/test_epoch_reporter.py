@@ -204,6 +204,11 @@ CASES: dict[str, Case] = {
     "no validation": Case("Plain"),
     "validation every second epoch": Case(trainer={"max_epochs": 4, "check_val_every_n_epoch": 2}),
     "validation within the epoch": Case(trainer={"max_epochs": 3, "val_check_interval": 2}),
+    "max_steps in mid-epoch": Case(trainer={"max_steps": 11}),
+    "max_steps at an epoch's end": Case("Plain", trainer={"max_steps": 9}),
+    "max_steps and StepLR": Case(init={"schedule": "step"}, trainer={"max_steps": 11}),
+    "max_steps and a plateau": Case("Plain", init={"schedule": "plateau"}, trainer={"max_steps": 11}),
+    "max_steps that are not reached": Case(trainer={"max_steps": 999, "max_epochs": 3}),
     "new data loaders": Case(trainer={"max_epochs": 3, "reload_dataloaders_every_n_epochs": 1}),
     "early stopping": Case(
         trainer={

@@ -254,6 +254,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("train", {"data.init_args.batch_size": 16}, r"data\.init_args\.batch_size: 8 in the run, 16 now"),
     ("train", {"data.init_args.source": "/elsewhere"}, r"data\.init_args\.source: 'digits' in the run, '/elsewhere'"),
     ("train", {"seed_everything": 5}, r"seed_everything: \d+ in the run, 5 now"),
+    ("train", {"seed_everything": 1}, r"seed_everything: \d+ in the run, 1 now"),
     ("train", {"trainer.precision": "16-mixed"}, r"trainer\.precision: None in the run, '16-mixed' now"),
     ("train", {"trainer.gradient_clip_val": 1.0}, r"trainer\.gradient_clip_val"),
     ("train", {"optimizer": {"class_path": "torch.optim.SGD"}}, r"optimizer\.class_path: None in the run"),

@@ -75,6 +75,13 @@ class EpochReporter(Callback):
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self._restore = checkpoint.get(STATE_KEY)
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._restore is not None and trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            # With max_steps Lightning takes every resume for one in mid-epoch: it passes the next epoch by without a
+            # step and leaves the schedulers as they are. This commit was made between two epochs.
+            trainer.fit_loop._restarting = False
+            trainer.fit_loop.epoch_loop.restarting = False
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._restore is not None:
             self._restore_rng(trainer)
