@@ -25,6 +25,8 @@ VERBS: dict[str, Verb] = {
     "schema": Verb("trainer_app.cli.schema", "schema", "Print the run file's JSON Schema, for editors."),
     "results": Verb("trainer_app.cli.results", "results", "Show a run: trials, metrics, the best checkpoint."),
     "list": Verb("trainer_app.cli.list", "list_runs", "List the runs in a storage."),
+    "render": Verb("trainer_app.cli.submit", "render", "Print the Kubernetes objects of a run."),
+    "submit": Verb("trainer_app.cli.submit", "submit", "Start a run on a Kubernetes cluster."),
 }
 
 EPILOG = (
