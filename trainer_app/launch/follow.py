@@ -30,7 +30,7 @@ def until_end(kube: Kube, run: str, *, say: Say, show: Say) -> int:
     told: set[str] = set()
     while True:
         job = kube.get("RayJob", run)
-        for line in [state(job), *stuck(pods(kube, run))]:
+        for line in [state(job), *stuck(pods(kube, job))]:
             if line not in told:
                 told.add(line)
                 say(line)
@@ -60,9 +60,15 @@ def exit_code(job: Object) -> int:
     return 0 if status(job) == "Complete" and result == "SUCCEEDED" else 1
 
 
-def pods(kube: Kube, run: str, role: str | None = None) -> list[Object]:
-    labels = {"trainer/run": run} | ({"trainer/role": role} if role else {})
-    return kube.list("Pod", labels=labels)
+def pods(kube: Kube, job: Object) -> list[Object]:
+    """Of the run's current cluster, and its submitter's. By KubeRay's own labels, which also old CRDs keep."""
+    cluster = job.get("status", {}).get("rayClusterName")
+    found = kube.list("Pod", labels={"ray.io/cluster": cluster}) if cluster else []
+    return found + submitters(kube, job["metadata"]["name"])
+
+
+def submitters(kube: Kube, run: str) -> list[Object]:
+    return kube.list("Pod", labels={"job-name": run})
 
 
 def stuck(found: list[Object]) -> list[str]:
@@ -91,7 +97,7 @@ class DriverLog:
 
     def follow(self) -> None:
         """Shows what is new until the pod's log ends; returns at once where there is no log yet."""
-        started = [pod for pod in pods(self.kube, self.run, "submitter") if pod["status"]["phase"] != "Pending"]
+        started = [pod for pod in submitters(self.kube, self.run) if pod["status"]["phase"] != "Pending"]
         if not started:
             return
         pod = max(started, key=lambda pod: pod["metadata"]["creationTimestamp"])["metadata"]["name"]
