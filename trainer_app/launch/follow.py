@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from trainer_app.errors import NotFound, TrainerError
+from trainer_app.errors import TrainerError
 from trainer_app.launch.kube import Kube, Object, explained
 
 POLL_S: Final = 1.0
@@ -16,17 +16,17 @@ PASSING: Final = ("ContainerCreating", "PodInitializing")
 Say = Callable[[str], None]
 
 
-def until_end(kube: Kube, run: str, *, say: Say, show: Say) -> int:
+def until_end(kube: Kube, run: str, *, say: Say, show: Say | None) -> int:
     """Follow a run.
 
     Args:
         say: takes what a person should know: the state, and what holds it up, once each.
-        show: takes the driver's log, line by line.
+        show: takes the driver's log, line by line; None: no log.
 
     Returns:
         0 SUCCEEDED, 1 FAILED, 130 STOPPED or suspended.
     """
-    log = DriverLog(kube, run, show)
+    log = DriverLog(kube, run, show) if show else None
     told: set[str] = set()
     while True:
         job = kube.get("RayJob", run)
@@ -34,10 +34,10 @@ def until_end(kube: Kube, run: str, *, say: Say, show: Say) -> int:
             if line not in told:
                 told.add(line)
                 say(line)
+        if log:
+            log.read()
         if status(job) in ENDED:
-            log.follow()
             return exit_code(job)
-        log.follow()
         time.sleep(POLL_S)
 
 
@@ -95,8 +95,8 @@ class DriverLog:
         self.kube, self.run, self.show = kube, run, show
         self.pod, self.lines = "", 0
 
-    def follow(self) -> None:
-        """Shows what is new until the pod's log ends; returns at once where there is no log yet."""
+    def read(self, *, follow: bool = True) -> None:
+        """Shows what is new, until the pod ends or only what is there; returns at once where there is no log yet."""
         started = [pod for pod in submitters(self.kube, self.run) if pod["status"]["phase"] != "Pending"]
         if not started:
             return
@@ -104,15 +104,15 @@ class DriverLog:
         if pod != self.pod:
             self.pod, self.lines = pod, 0
         try:
-            self._stream()
-        except (NotFound, TrainerError) as error:
+            self._stream(follow=follow)
+        except TrainerError as error:
             self.show(f"(the log broke off: {error})")
 
-    def _stream(self) -> None:
+    def _stream(self, *, follow: bool) -> None:
         what = f"read the log of {self.pod}"
         with explained(what, kind="Pod", name=self.pod, namespace=self.kube.namespace):
             answer: Any = self.kube.core().read_namespaced_pod_log(
-                self.pod, self.kube.namespace, follow=True, _preload_content=False
+                self.pod, self.kube.namespace, follow=follow, _preload_content=False
             )
             rest, number = b"", 0
             for chunk in answer.stream(1 << 16):

@@ -12,6 +12,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 trainer/run: {{ .Release.Name }}
 {{- end -}}
 
+{{- /* The driver's command: plain words, since a shell of KubeRay's and one of Ray's read it. */ -}}
+{{- define "trainer.entrypoint" -}}
+trainer {{ .Values.run.task }} /etc/trainer/run.yaml --log -
+{{- end -}}
+
 {{- define "trainer.image" -}}
 {{ printf "%s:%s" .Values.image.repository .Values.image.tag }}
 {{- end -}}

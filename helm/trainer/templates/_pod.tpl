@@ -42,6 +42,11 @@ spec:
     - name: {{ ternary "ray-job-submitter" (printf "ray-%s" .role) (eq .role "submitter") }}
       image: {{ include "trainer.image" $ }}
       imagePullPolicy: {{ $.Values.image.pullPolicy }}
+      {{- if eq .role "submitter" }}
+      # Ray's own submitter ends when the head does; this one goes on with the next.
+      command: [python, -m, trainer_app.launch.in_pod, --]
+      args: {{ include "trainer.entrypoint" $ | splitList " " | toJson }}
+      {{- end }}
       securityContext:
         allowPrivilegeEscalation: false
         readOnlyRootFilesystem: true
