@@ -86,42 +86,48 @@ KUBE := kubectl --context kind-$(CLUSTER)
 NICE := nice -n 10
 SUBMIT = $(BIN)/trainer submit
 
-.PHONY: need-docker need-kind need-kubectl need-helm
-need-docker need-kind need-kubectl need-helm:
-	@command -v $(@:need-%=%) >/dev/null || { echo "error: $(@:need-%=%) is not on PATH; install it" >&2; exit 1; }
+need = @command -v $(1) >/dev/null || { echo "error: $(1) is not on PATH; install it" >&2; exit 1; }
 
 .PHONY: image image-smoke
-image: need-docker ## build the image (IMAGE=name:tag): minutes; after a change of code: seconds
+image: ## build the image (IMAGE=name:tag): minutes; after a change of code: seconds
+	$(call need,docker)
 	DOCKER_BUILDKIT=1 $(NICE) docker build --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --tag $(IMAGE) .
 
 image-smoke: image ## check the image: imports, versions, a read-only root
 	docker run --rm --read-only --tmpfs /tmp --network none $(IMAGE) python /opt/smoke.py
 
 .PHONY: kind-up kind-load kind-down
-kind-up: need-kind need-kubectl image ## a kind cluster with the image, the operator and MinIO (CLUSTER=name); again: only what is missing
+kind-up: image ## a kind cluster with the image, the operator and MinIO (CLUSTER=name); again: only what is missing
+	$(call need,kind)
+	$(call need,kubectl)
 	@kind get clusters 2>/dev/null | grep -qx $(CLUSTER) || \
 	    $(NICE) kind create cluster --name $(CLUSTER) --config $(KIND_CONFIG) --image $(KIND_IMAGE) --wait 180s
 	@$(KUBE) apply -f k8s/namespace.yaml
 	@$(MAKE) --no-print-directory operator minio kind-load
 
-kind-load: need-kind ## load the image onto the nodes that run it (KIND_NODES): 2 minutes a node
+kind-load: ## load the image onto the nodes that run it (KIND_NODES): 2 minutes a node
+	$(call need,kind)
 	$(NICE) kind load docker-image --name $(CLUSTER) --nodes $(KIND_NODES) $(IMAGE)
 
-kind-down: need-kind ## delete the kind cluster
+kind-down: ## delete the kind cluster
+	$(call need,kind)
 	kind delete cluster --name $(CLUSTER)
 
 .PHONY: operator minio
-operator: need-kubectl need-helm ## install the KubeRay operator (OPERATOR_MANIFEST=file: from that file)
+operator: ## install the KubeRay operator (OPERATOR_MANIFEST=file: from that file)
+	$(call need,kubectl)
 ifneq ($(OPERATOR_MANIFEST),)
 	@if docker image inspect $(OPERATOR_IMAGE) >/dev/null 2>&1; then kind load docker-image --name $(CLUSTER) $(OPERATOR_IMAGE); fi
 	$(KUBE) apply --server-side -f $(OPERATOR_MANIFEST) >/dev/null
 	$(KUBE) rollout status deployment/kuberay-operator -n kuberay-system --timeout 180s
 else
+	$(call need,helm)
 	helm upgrade --install kuberay-operator kuberay-operator --repo $(OPERATOR_CHART) --version 1.6.0 \
 	    --kube-context kind-$(CLUSTER) --namespace kuberay-system --create-namespace --wait
 endif
 
-minio: setup need-kubectl ## install MinIO with a bucket, and a user and a Secret for runs in NAMESPACE
+minio: setup ## install MinIO with a bucket, and a user and a Secret for runs in NAMESPACE
+	$(call need,kubectl)
 	@if docker image inspect $(MINIO_IMAGE) >/dev/null 2>&1; then kind load docker-image --name $(CLUSTER) $(MINIO_IMAGE); fi
 	$(KUBE) apply -f k8s/minio.yaml
 	$(BIN)/python k8s/minio_keys.py root --context kind-$(CLUSTER)
@@ -129,11 +135,13 @@ minio: setup need-kubectl ## install MinIO with a bucket, and a user and a Secre
 	$(BIN)/python k8s/minio_keys.py user --context kind-$(CLUSTER) --namespace $(NAMESPACE)
 
 .PHONY: submit-train submit-tune
-submit-train: setup need-helm ## train the MNIST example on the cluster, and follow it (ARGS="--set pools.cpu.replicas=1")
+submit-train: setup ## train the MNIST example on the cluster, and follow it (ARGS="--set pools.cpu.replicas=1")
+	$(call need,helm)
 	$(SUBMIT) train trainer_app/examples/mnist/train.yaml data.init_args.source=digits scaling.num_workers=2 \
 	    --values $(VALUES) --namespace $(NAMESPACE) --context kind-$(CLUSTER) --follow $(ARGS)
 
-submit-tune: setup need-helm ## tune the MNIST example on the cluster: 4 trials over 2 workers
+submit-tune: setup ## tune the MNIST example on the cluster: 4 trials over 2 workers
+	$(call need,helm)
 	$(SUBMIT) tune trainer_app/examples/mnist/tune.yaml data.init_args.source=digits tune.num_samples=4 \
 	    --values $(VALUES) --namespace $(NAMESPACE) --context kind-$(CLUSTER) --follow $(ARGS)
 
@@ -146,7 +154,7 @@ test: setup ## all tests that need no cluster: unit, chart, local (ARGS="-k name
 test-unit: setup ## pure Python: seconds
 	@$(PYTEST) tests/unit $(ARGS)
 
-chart-test: test-chart
+chart-test: test-chart ## the same as test-chart
 test-chart: setup ## the Helm chart, through the real helm (skipped, with the reason, where helm is missing)
 	@$(PYTEST) tests/chart $(ARGS)
 
