@@ -145,6 +145,16 @@ submit-tune: setup ## tune the MNIST example on the cluster: 4 trials over 2 wor
 	$(SUBMIT) tune trainer_app/examples/mnist/tune.yaml data.init_args.source=digits tune.num_samples=4 \
 	    --values $(VALUES) --namespace $(NAMESPACE) --context kind-$(CLUSTER) --follow $(ARGS)
 
+.PHONY: manifests
+manifests: setup ## write k8s/rendered anew: what kubectl can apply as it is
+	$(call need,helm)
+	@mkdir -p k8s/rendered
+	@for task in train tune; do \
+	    $(BIN)/trainer render $$task trainer_app/examples/mnist/$$task.yaml data.init_args.source=digits --values kind \
+	        --namespace trainer --name rendered-$$task --set run.submission=rendered-$$task \
+	        > k8s/rendered/rayjob-$$task.yaml || exit 1; \
+	done
+
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 .PHONY: test test-unit test-chart chart-test test-local

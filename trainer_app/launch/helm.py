@@ -53,11 +53,11 @@ def template(release: Release) -> str:
             "--namespace",
             release.namespace,
             *(word for values in release.values for word in ("--values", str(values_file(values)))),
-            *(word for one in release.sets for word in ("--set", one)),
             "--set-file",
             f"run.file={file}",
             "--set",
             f"run.task={release.task},run.submission={release.submission}",
+            *(word for one in release.sets for word in ("--set", one)),
         )
 
 
