@@ -86,9 +86,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Sc
         yield place, scene
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_been(
-    killed: tuple[Place, Scene], calm: list[dict[str, float]]
-) -> None:
+def test_a_killed_run_goes_on_as_if_nothing_had_been(killed: tuple[Place, Scene], calm: list[dict[str, float]]) -> None:
     place, scene = killed
     before = ledger(scene.notes)
     assert Counter(n["epoch"] for n in before) == {**dict.fromkeys(range(HELD), 4), HELD: 3}
