@@ -19,7 +19,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- set-up ----------------------------------------------------------------------------------------------------------
 
@@ -65,15 +65,106 @@ demo: setup ## tune the MNIST example here: 10 trials with ASHA, then test the b
 bench: setup ## our sweep against the document's code, the same 10 configurations (about 10 minutes)
 	$(BIN)/python bench/sweep_vs_document.py $(ARGS)
 
+# --- Kubernetes ------------------------------------------------------------------------------------------------------
+
+IMAGE ?= trainer:dev
+PYTHON_IMAGE ?= python:3.11-slim-bookworm
+CLUSTER ?= trainer
+NAMESPACE ?= trainer
+KIND_IMAGE ?= kindest/node:v1.34.4
+KIND_CONFIG ?= k8s/kind.yaml
+# The nodes that run Ray's pods: the image is 7 GB, so not all of them.
+KIND_NODES ?= $(CLUSTER)-worker,$(CLUSTER)-worker2
+MINIO_IMAGE ?= quay.io/minio/minio:RELEASE.2026-02-12T20-18-48Z
+OPERATOR_IMAGE ?= quay.io/kuberay/operator:v1.6.0
+# A file with KubeRay's objects; empty: KubeRay's own chart.
+OPERATOR_MANIFEST ?=
+OPERATOR_CHART ?= https://ray-project.github.io/kuberay-helm
+VALUES ?= kind
+# kubectl and the launcher talk to this cluster only, whatever the current context is.
+KUBE := kubectl --context kind-$(CLUSTER)
+NICE := nice -n 10
+SUBMIT = $(BIN)/trainer submit
+
+need = @command -v $(1) >/dev/null || { echo "error: $(1) is not on PATH; install it" >&2; exit 1; }
+
+.PHONY: image image-smoke
+image: ## build the image (IMAGE=name:tag): minutes; after a change of code: seconds
+	$(call need,docker)
+	DOCKER_BUILDKIT=1 $(NICE) docker build --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --tag $(IMAGE) .
+
+image-smoke: image ## check the image: imports, versions, a read-only root
+	docker run --rm --read-only --tmpfs /tmp --network none $(IMAGE) python /opt/smoke.py
+
+.PHONY: kind-up kind-load kind-down
+kind-up: image ## a kind cluster with the image, the operator and MinIO (CLUSTER=name); again: only what is missing
+	$(call need,kind)
+	$(call need,kubectl)
+	@kind get clusters 2>/dev/null | grep -qx $(CLUSTER) || \
+	    $(NICE) kind create cluster --name $(CLUSTER) --config $(KIND_CONFIG) --image $(KIND_IMAGE) --wait 180s
+	@$(KUBE) apply -f k8s/namespace.yaml
+	@$(MAKE) --no-print-directory operator minio kind-load
+
+kind-load: ## load the image onto the nodes that run it (KIND_NODES): 2 minutes a node
+	$(call need,kind)
+	$(NICE) kind load docker-image --name $(CLUSTER) --nodes $(KIND_NODES) $(IMAGE)
+
+kind-down: ## delete the kind cluster
+	$(call need,kind)
+	kind delete cluster --name $(CLUSTER)
+
+.PHONY: operator minio
+operator: ## install the KubeRay operator (OPERATOR_MANIFEST=file: from that file)
+	$(call need,kubectl)
+ifneq ($(OPERATOR_MANIFEST),)
+	@if docker image inspect $(OPERATOR_IMAGE) >/dev/null 2>&1; then kind load docker-image --name $(CLUSTER) $(OPERATOR_IMAGE); fi
+	$(KUBE) apply --server-side -f $(OPERATOR_MANIFEST) >/dev/null
+	$(KUBE) rollout status deployment/kuberay-operator -n kuberay-system --timeout 180s
+else
+	$(call need,helm)
+	helm upgrade --install kuberay-operator kuberay-operator --repo $(OPERATOR_CHART) --version 1.6.0 \
+	    --kube-context kind-$(CLUSTER) --namespace kuberay-system --create-namespace --wait
+endif
+
+minio: setup ## install MinIO with a bucket, and a user and a Secret for runs in NAMESPACE
+	$(call need,kubectl)
+	@if docker image inspect $(MINIO_IMAGE) >/dev/null 2>&1; then kind load docker-image --name $(CLUSTER) $(MINIO_IMAGE); fi
+	$(KUBE) apply -f k8s/minio.yaml
+	$(BIN)/python k8s/minio_keys.py root --context kind-$(CLUSTER)
+	$(KUBE) rollout status deployment/minio -n minio --timeout 180s
+	$(BIN)/python k8s/minio_keys.py user --context kind-$(CLUSTER) --namespace $(NAMESPACE)
+
+.PHONY: submit-train submit-tune
+submit-train: setup ## train the MNIST example on the cluster, and follow it (ARGS="--set pools.cpu.replicas=1")
+	$(call need,helm)
+	$(SUBMIT) train trainer_app/examples/mnist/train.yaml data.init_args.source=digits scaling.num_workers=2 \
+	    --values $(VALUES) --namespace $(NAMESPACE) --context kind-$(CLUSTER) --follow $(ARGS)
+
+submit-tune: setup ## tune the MNIST example on the cluster: 4 trials over 2 workers
+	$(call need,helm)
+	$(SUBMIT) tune trainer_app/examples/mnist/tune.yaml data.init_args.source=digits tune.num_samples=4 \
+	    --values $(VALUES) --namespace $(NAMESPACE) --context kind-$(CLUSTER) --follow $(ARGS)
+
+.PHONY: manifests
+manifests: setup ## write k8s/rendered anew: what kubectl can apply as it is
+	$(call need,helm)
+	@mkdir -p k8s/rendered
+	@for task in train tune; do \
+	    $(BIN)/trainer render $$task trainer_app/examples/mnist/$$task.yaml data.init_args.source=digits --values kind \
+	        --namespace trainer --name rendered-$$task --set run.submission=rendered-$$task \
+	        > k8s/rendered/rayjob-$$task.yaml || exit 1; \
+	done
+
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-unit test-chart test-local
+.PHONY: test test-unit test-chart chart-test test-local
 test: setup ## all tests that need no cluster: unit, chart, local (ARGS="-k name" for some)
 	@$(PYTEST) $(wildcard tests/unit tests/chart tests/local) $(ARGS)
 
 test-unit: setup ## pure Python: seconds
 	@$(PYTEST) tests/unit $(ARGS)
 
+chart-test: test-chart ## the same as test-chart
 test-chart: setup ## the Helm chart, through the real helm (skipped, with the reason, where helm is missing)
 	@$(PYTEST) tests/chart $(ARGS)
 

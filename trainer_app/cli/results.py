@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from datetime import datetime
@@ -14,6 +15,7 @@ from trainer_app.cli.text import number, one_line, ordered_metrics, pairs, secon
 from trainer_app.errors import NotFound
 
 if TYPE_CHECKING:
+    from trainer_app.launch.kube import Kube
     from trainer_app.results import RunResults, UnitResults
 
 Run = Annotated[
@@ -23,14 +25,53 @@ Run = Annotated[
 Storage = Annotated[str | None, typer.Option(metavar="URI", help="Where runs are [TRAINER_STORAGE_URI, or runs].")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document with everything, and nothing else, on stdout.")]
 Trial = Annotated[str | None, typer.Option(metavar="TRIAL", help="This trial's epochs and checkpoints.")]
+Namespace = Annotated[
+    str | None,
+    typer.Option("--namespace", "-n", metavar="NS", help="Of a run on Kubernetes: its storage is read from here."),
+]
+Context = Annotated[str | None, typer.Option(metavar="NAME", help="Of the kubeconfig, with -n.")]
+Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="The S3 server as this machine reaches it.")]
 
 
-def results(run: Run = None, storage: Storage = None, json: Json = False, trial: Trial = None) -> None:
+def results(
+    run: Run = None,
+    storage: Storage = None,
+    json: Json = False,
+    trial: Trial = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    endpoint: Endpoint = None,
+) -> None:
     """Show a run: trials, metrics, the best checkpoint. Needs neither Ray nor torch."""
-    from trainer_app.records import to_json
-    from trainer_app.results import document, find, load, newest
+    from trainer_app.results import find
 
+    if namespace:
+        from trainer_app.launch.kube import connect
+
+        show_submitted(connect(namespace, context), run, endpoint=endpoint, json=json, trial=trial)
+        return
     uri, name = find(run, storage)
+    if endpoint:
+        os.environ["AWS_ENDPOINT_URL"] = endpoint
+    show(uri, name, json=json, trial=trial)
+
+
+def show_submitted(
+    kube: Kube, run: str | None, *, endpoint: str | None = None, json: bool = False, trial: str | None = None
+) -> None:
+    """The results of a run on Kubernetes, from its storage."""
+    from trainer_app.launch import place
+
+    found = place.find(kube, run)
+    with place.reachable(kube, found, endpoint):
+        show(found.uri, found.run, json=json, trial=trial)
+
+
+def show(uri: str, name: str | None, *, json: bool, trial: str | None) -> None:
+    """The results of a run, or of the newest one of a storage."""
+    from trainer_app.records import to_json
+    from trainer_app.results import document, load, newest
+
     found = load(uri, name or newest(uri))
     unit = _unit(found, trial)
     if json:

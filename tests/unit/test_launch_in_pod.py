@@ -1,0 +1,98 @@
+"""The submitter against a dashboard that speaks Ray's HTTP and WebSocket, loses its memory, and goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from trainer_app.launch import in_pod
+
+pytestmark = pytest.mark.unit
+
+
+@dataclass
+class Head:
+    """`states` are the job's, one a question, from its submission on; the log is told in pieces, one a connection."""
+
+    states: list[str]
+    log: list[str]
+    forgets_after: int | None = None  # connections to the log
+    refuses: int | None = None
+    jobs: list[Any] = field(default_factory=list)
+    known: bool = False
+    connections: int = 0
+    tokens: set[str | None] = field(default_factory=set)
+
+    async def state(self, request: web.Request) -> web.Response:
+        self.tokens.add(request.headers.get("Authorization"))
+        if not self.known:
+            return web.Response(status=404)
+        return web.json_response({"status": self.states.pop(0) if len(self.states) > 1 else self.states[0]})
+
+    async def submit(self, request: web.Request) -> web.Response:
+        if self.refuses:
+            return web.Response(status=self.refuses, text="no")
+        self.jobs.append(await request.json())
+        self.known = True
+        return web.json_response({})
+
+    async def tail(self, request: web.Request) -> web.WebSocketResponse:
+        answer = web.WebSocketResponse()
+        await answer.prepare(request)
+        self.connections += 1
+        for piece in self.log[: self.connections]:
+            await answer.send_str(piece)
+        if self.connections == self.forgets_after:
+            self.known, self.log, self.connections, self.forgets_after = False, ["after\n"], 0, None
+        await answer.close()
+        return answer
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setattr(in_pod, "PAUSE_S", 0.01)
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+
+    async def start(head: Head) -> int:
+        app = web.Application()
+        app.router.add_get("/api/jobs/{id}", head.state)
+        app.router.add_post("/api/jobs/", head.submit)
+        app.router.add_get("/api/jobs/{id}/logs/tail", head.tail)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return int(runner.addresses[0][1])
+
+    def serving(head: Head) -> in_pod.Job:
+        port = asyncio.run_coroutine_threadsafe(start(head), loop).result(10)
+        return in_pod.Job(f"127.0.0.1:{port}", "demo-1", "token")
+
+    yield serving
+    loop.call_soon_threadsafe(loop.stop)
+
+
+def test_submits_once_and_shows_each_line_once(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    head = Head(["RUNNING", "RUNNING", "SUCCEEDED"], ["one\ntw", "o\n", "three\n"])
+    assert in_pod.until_end(serve(head), "trainer tune x") == "SUCCEEDED"
+    assert head.jobs == [{"entrypoint": "trainer tune x", "submission_id": "demo-1"}]
+    assert capsys.readouterr().out == "one\ntwo\nthree\n"
+    assert head.tokens == {"Bearer token"}
+
+
+def test_a_head_that_forgot_the_job_gets_it_again(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    head = Head(["RUNNING", "RUNNING", "FAILED"], ["before\n"], forgets_after=1)
+    assert in_pod.until_end(serve(head), "x") == "FAILED"
+    assert len(head.jobs) == 2
+    assert capsys.readouterr().out == "before\nafter\n"
+
+
+def test_a_job_that_ray_refuses_is_not_tried_again(serve: Any) -> None:
+    with pytest.raises(in_pod.Refused, match="HTTP 400 no"):
+        in_pod.until_end(serve(Head(["RUNNING"], [], refuses=400)), "x")

@@ -1,0 +1,127 @@
+"""The submitter in its pod: gives Ray the job once, shows its log, and ends only when the job has ended.
+
+    python -m trainer_app.launch.in_pod -- trainer tune /etc/trainer/run.yaml --log -
+
+KubeRay gives the dashboard's address, the job's id and the token by environment. Ray's own `ray job submit` and
+`ray job logs` end with the head; this goes on with the head that comes after it, and submits again what that one
+does not know. Speaks HTTP: it starts in a tenth of a second and needs no Ray.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any, Final
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import websocket
+
+PAUSE_S: Final = 2.0
+TIMEOUT_S: Final = 30.0
+ENDED: Final = ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+class Refused(Exception):
+    """Ray will never take this job."""
+
+
+@dataclass
+class Job:
+    """A job on the dashboard at `address` (host:port)."""
+
+    address: str
+    submission: str
+    token: str
+    shown: int = 0  # characters of the log
+
+    def state(self) -> str | None:
+        """Ray's word for it; None: this head does not know the job. Raises OSError while there is no dashboard."""
+        try:
+            return str(self._ask("GET", f"/api/jobs/{self.submission}")["status"])
+        except HTTPError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    def submit(self, entrypoint: str) -> None:
+        """Raises Refused, or OSError to try again: another submitter of this id may have been first."""
+        try:
+            self._ask("POST", "/api/jobs/", {"entrypoint": entrypoint, "submission_id": self.submission})
+        except HTTPError as error:
+            if error.code in (400, 401, 403):
+                raise Refused(f"Ray refused the job: HTTP {error.code} {error.read().decode()[:500]}") from error
+            raise
+        self.shown = 0  # a new head has a new log
+
+    def follow(self) -> None:
+        """Shows the log until the job ends or the connection breaks, from where it stopped before."""
+        url = f"ws://{self.address}/api/jobs/{self.submission}/logs/tail"
+        connection = websocket.create_connection(url, timeout=TIMEOUT_S, header=self._headers())
+        connection.settimeout(None)
+        skip = self.shown
+        try:
+            while text := connection.recv():
+                new = str(text)[skip:]
+                skip = max(0, skip - len(text))
+                self.shown += len(new)
+                sys.stdout.write(new)
+                sys.stdout.flush()
+        finally:
+            connection.close()
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    def _ask(self, verb: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json", **self._headers()}
+        request = Request(f"http://{self.address}{path}", data, headers, method=verb)
+        with urlopen(request, timeout=TIMEOUT_S) as answer:
+            return json.load(answer)
+
+
+def until_end(job: Job, entrypoint: str) -> str:
+    """The job's last state. Whatever breaks between here and the head is tried again: KubeRay holds the deadlines."""
+    told = ""
+    while True:
+        try:
+            state = job.state()
+            if state is None:
+                job.submit(entrypoint)
+                print(f"submitted job {job.submission}", file=sys.stderr, flush=True)
+            elif state in ENDED:
+                job.follow()  # what was written since the connection ended
+                return state
+            else:
+                job.follow()
+        except (OSError, HTTPException, websocket.WebSocketException, ValueError) as error:
+            words = f"no answer from Ray at {job.address} ({' '.join(str(error).split())[:200]}); trying again"
+            if words != told:
+                print(words, file=sys.stderr, flush=True)
+            told = words
+        time.sleep(PAUSE_S)
+
+
+def main() -> int:
+    """0 once the job has ended, however: KubeRay takes the result from Ray, and repeats a submitter that fails."""
+    words = sys.argv[2:] if sys.argv[1:2] == ["--"] else sys.argv[1:]
+    env = os.environ
+    address = env["RAY_DASHBOARD_ADDRESS"].removeprefix("http://")
+    job = Job(address, env["RAY_JOB_SUBMISSION_ID"], env.get("RAY_AUTH_TOKEN", ""))
+    try:
+        state = until_end(job, shlex.join(words))
+    except Refused as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"job {job.submission} {state}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

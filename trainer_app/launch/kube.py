@@ -1,0 +1,163 @@
+"""The Kubernetes API as the launcher uses it: objects by kind, errors in one line with a remedy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
+from urllib3.exceptions import HTTPError
+
+from trainer_app.errors import AccessDenied, AlreadyExists, InputError, NotFound, TrainerError
+
+TIMEOUT_S: Final = 10
+Object = dict[str, Any]
+
+# Every kind that the chart renders: (path of its group and version, plural).
+KINDS: Final[Mapping[str, tuple[str, str]]] = {
+    "ConfigMap": ("/api/v1", "configmaps"),
+    "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
+    "Pod": ("/api/v1", "pods"),
+    "Secret": ("/api/v1", "secrets"),
+    "Service": ("/api/v1", "services"),
+    "ServiceAccount": ("/api/v1", "serviceaccounts"),
+    "Ingress": ("/apis/networking.k8s.io/v1", "ingresses"),
+    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
+    "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
+    "PodMonitor": ("/apis/monitoring.coreos.com/v1", "podmonitors"),
+    "RayCluster": ("/apis/ray.io/v1", "rayclusters"),
+    "RayCronJob": ("/apis/ray.io/v1", "raycronjobs"),
+    "RayJob": ("/apis/ray.io/v1", "rayjobs"),
+}
+
+
+@dataclass(frozen=True)
+class Kube:
+    """A namespace of a cluster. Every method raises TrainerError or one of its kinds."""
+
+    namespace: str
+    configuration: Any
+
+    def api_client(self) -> Any:
+        """A client of one's own: `kubernetes.stream` swaps a client's methods while it connects."""
+        return client.ApiClient(self.configuration)
+
+    def core(self) -> Any:
+        return client.CoreV1Api(self.api_client())
+
+    def create(self, thing: Object, *, dry_run: bool = False) -> Object:
+        query = [("dryRun", "All")] if dry_run else []
+        return self._call("POST", thing["kind"], "", name=thing["metadata"]["name"], body=thing, query=query)
+
+    def get(self, kind: str, name: str, *, namespace: str | None = None) -> Object:
+        return self._call("GET", kind, f"/{name}", name=name, namespace=namespace)
+
+    def list(self, kind: str, *, labels: Mapping[str, str], namespace: str | None = None) -> list[Object]:
+        query = [("labelSelector", ",".join(f"{k}={v}" for k, v in labels.items()))] if labels else []
+        return self._call("GET", kind, "", query=query, namespace=namespace)["items"]
+
+    def patch(self, kind: str, name: str, change: Object) -> Object:
+        """A merge patch."""
+        return self._call("PATCH", kind, f"/{name}", name=name, body=change, merge=True)
+
+    def delete(self, kind: str, name: str) -> Object:
+        return self._call("DELETE", kind, f"/{name}", name=name)
+
+    def _call(
+        self,
+        verb: str,
+        kind: str,
+        path: str,
+        *,
+        name: str = "",
+        body: Any = None,
+        query: Any = (),
+        merge: bool = False,
+        namespace: str | None = None,
+    ) -> Object:
+        group, plural = KINDS[kind]
+        namespace = namespace or self.namespace
+        sent = "application/merge-patch+json" if merge else "application/json"
+        with explained(f"{verb.lower()} {kind} {name}".strip(), kind=kind, name=name, namespace=namespace):
+            api = self.api_client()
+            request = api.param_serialize(
+                verb,
+                f"{group}/namespaces/{namespace}/{plural}{path}",
+                query_params=list(query),
+                header_params={"Content-Type": sent, "Accept": "application/json"},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            answer = api.call_api(*request, _request_timeout=TIMEOUT_S)
+            answer.read()
+            if not 200 <= answer.status <= 299:
+                raise ApiException(status=answer.status, reason=answer.reason, body=answer.data)
+            return json.loads(answer.data)
+
+
+def connect(namespace: str | None, context: str | None = None) -> Kube:
+    """The cluster of the kubeconfig's context, and the namespace given, else the context's.
+
+    Raises:
+        InputError: no kubeconfig or no such context.
+    """
+    configuration = client.Configuration()
+    try:
+        config.load_kube_config(context=context, client_configuration=configuration)
+        chosen = namespace or _namespace(context)
+    except (ConfigException, OSError) as error:
+        what = " ".join(str(error).split())
+        raise InputError(f"no cluster to talk to: {what}; set KUBECONFIG, or name a --context of it") from error
+    configuration.retries = 1
+    return Kube(chosen, configuration)
+
+
+def _namespace(context: str | None) -> str:
+    contexts, active = config.list_kube_config_contexts()
+    found = next((one for one in contexts if one["name"] == context), active)
+    return found["context"].get("namespace", "default")
+
+
+@contextmanager
+def explained(what: str, *, kind: str = "", name: str = "", namespace: str = "") -> Iterator[None]:
+    """The API's errors as ours: what was asked, the API's words, what to do."""
+    try:
+        yield
+    except ApiException as error:
+        raise _known(error, what, kind, name, namespace) from error
+    except (HTTPError, OSError) as error:
+        words = " ".join(str(error).split())[:300]
+        raise TrainerError(
+            f"can't {what}: the cluster does not answer ({words}); is it up, and the right context?"
+        ) from error
+
+
+def _known(error: ApiException, what: str, kind: str, name: str, namespace: str) -> TrainerError:
+    said = _message(error)
+    if error.status == 401:
+        return AccessDenied(f"can't {what}: the cluster does not know this user; renew the kubeconfig's credentials")
+    if error.status == 403:
+        return AccessDenied(f"can't {what}: {said}; ask for the Role of k8s/rbac/submitter.yaml in {namespace}")
+    if error.status == 404 and kind.startswith("Ray") and "not found" in said and name not in said:
+        return TrainerError(f"can't {what}: the cluster knows no {kind}; install the KubeRay operator: make operator")
+    if error.status == 404:
+        return NotFound(f"can't {what} in {namespace}: {said}")
+    if error.status == 409:
+        return AlreadyExists(f"{kind} {name} exists in {namespace}; give another --name")
+    if error.status in (400, 422):
+        return InputError(f"can't {what}: {said}")
+    return TrainerError(f"can't {what}: {said}")
+
+
+def _message(error: ApiException) -> str:
+    """The API server's own sentence."""
+    try:
+        said = json.loads(error.body)["message"]
+    except (ValueError, TypeError, KeyError):
+        said = f"HTTP {error.status} {error.reason}: {str(error.body)[:200]}"
+    return " ".join(str(said).split())

@@ -1,0 +1,98 @@
+"""A local port that leads to a pod behind a Service, through the Kubernetes API alone."""
+
+from __future__ import annotations
+
+import re
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from kubernetes import stream
+
+from trainer_app.errors import InputError, NotFound
+from trainer_app.launch.kube import Kube, Object, explained
+
+_SERVICE: Final = re.compile(r"(?P<name>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)(\.svc(\.[a-z0-9.-]+)?)?")
+CHUNK: Final = 1 << 16
+
+
+def service_of(endpoint: str) -> tuple[str, str, int] | None:
+    """(Service, namespace, port) of an endpoint such as http://minio.minio.svc:9000; None for any other host."""
+    parts = urlsplit(endpoint)
+    match = _SERVICE.fullmatch(parts.hostname or "")
+    if not match or not (match["namespace"] and ".svc" in (parts.hostname or "")):
+        return None
+    return match["name"], match["namespace"], parts.port or (443 if parts.scheme == "https" else 80)
+
+
+@contextmanager
+def forwarded(kube: Kube, service: str, namespace: str, port: int) -> Iterator[int]:
+    """A port of 127.0.0.1 whose connections end in a ready pod of the Service.
+
+    Raises:
+        NotFound: no such Service, or no ready pod behind it. InputError: the Service has no such port.
+    """
+    pod, target = _behind(kube, service, namespace, port)
+
+    class Connection(BaseRequestHandler):
+        def handle(self) -> None:
+            with explained(f"port-forward to pod {pod} in {namespace}", kind="Pod", name=pod, namespace=namespace):
+                connect = kube.core().connect_get_namespaced_pod_portforward
+                far = stream.portforward(connect, pod, namespace, ports=str(target))
+            try:
+                _pump(self.request, far.socket(target))
+            finally:
+                far.close()
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Connection) as server:
+        server.daemon_threads = True
+        server.block_on_close = False  # a client that keeps its connection open would be waited for
+        threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
+def _behind(kube: Kube, service: str, namespace: str, port: int) -> tuple[str, int]:
+    """(pod, its port)."""
+    spec = kube.get("Service", service, namespace=namespace)["spec"]
+    ports = {one["port"]: one.get("targetPort", one["port"]) for one in spec["ports"]}
+    if port not in ports:
+        raise InputError(f"Service {service} in {namespace} has no port {port}; it has {', '.join(map(str, ports))}")
+    pods = kube.list("Pod", labels=spec.get("selector") or {}, namespace=namespace)
+    pod = next((pod for pod in pods if _ready(pod)), None)
+    if pod is None:
+        raise NotFound(f"Service {service} in {namespace} has no ready pod: kubectl get pods -n {namespace}")
+    return pod["metadata"]["name"], _number(pod, ports[port])
+
+
+def _ready(pod: Object) -> bool:
+    conditions = pod["status"].get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def _number(pod: Object, target: Any) -> int:
+    """A target port may be the name of a container's port."""
+    if isinstance(target, int):
+        return target
+    named = {p.get("name"): p["containerPort"] for c in pod["spec"]["containers"] for p in c.get("ports", [])}
+    return int(named[target])
+
+
+def _pump(near: socket.socket, far: Any) -> None:
+    """Copies both ways until one side ends."""
+    far.setblocking(True)
+    while True:
+        readable, _, _ = select.select([near, far], [], [])
+        for source, sink in ((near, far), (far, near)):
+            if source in readable:
+                data = source.recv(CHUNK)
+                if not data:
+                    return
+                sink.sendall(data)
