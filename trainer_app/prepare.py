@@ -82,6 +82,7 @@ def absent(store: Store, name: str, *, task: str) -> None:
     Raises:
         AlreadyExists: with the command that goes on with the run.
     """
+    store.names(name)  # a missing bucket answers a listing; to a question for one object it says no more than "no"
     if store.exists(f"{name}/run.json"):
         raise AlreadyExists(
             f"run {name} exists in {store.uri}: give another --name, or go on with it: trainer {task} --resume {name}"
