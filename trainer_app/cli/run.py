@@ -7,7 +7,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,12 +15,16 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from trainer_app import attempt
+from trainer_app.attempt import code, lease, logs
 from trainer_app.cli import arguments, interrupt, noise
 from trainer_app.cli.screen import Screen, open_screen, write_now
 from trainer_app.cli.text import command, error_text, one_line
 from trainer_app.cli.view import View
 from trainer_app.cluster import prepare_environment
 from trainer_app.errors import Interrupted, TrainerError
+from trainer_app.records import RunFolder
+from trainer_app.storage import Store, open_store
 
 _log = logging.getLogger(__name__)
 _SHOW_CURSOR: Final = "\x1b[?25h"
@@ -74,18 +78,69 @@ def start(asked: arguments.Asked, *, as_json: bool, log: str | None, test: bool)
     """
     prepared = arguments.prepare(asked)
     _need_extra()
-    if not prepared.resume:
-        _need_free_name(asked.task, prepared)
     path = None if log == "-" else Path(log).absolute() if log else noise.default_log(prepared.name)
+    submission = None if asked.resume else attempt.submission()
+    if submission:
+        return _submitted(asked.task, prepared, submission, path, as_json=as_json, test=test)
+    if prepared.resume:
+        _need_free_run(prepared)
+    else:
+        _need_free_name(asked.task, prepared)
+    try:
+        return _session(asked.task, prepared, path, as_json=as_json, test=test)[0]
+    finally:
+        lease.release(_store(prepared))
+
+
+def _session(
+    task: str, prepared: arguments.Prepared, path: Path | None, *, as_json: bool, test: bool
+) -> tuple[int, TrainerError | None]:
+    """The exit code, and the error of ours that the driver ended with."""
     with noise.to_log(path) as real:
-        view = _view(asked.task, prepared, str(path) if path else None)
-        return Session(asked.task, prepared, view, real, as_json=as_json, test=test).run()
+        view = _view(task, prepared, str(path) if path else None)
+        session = Session(task, prepared, view, real, as_json=as_json, test=test)
+        return session.run(), session.error
+
+
+def _submitted(
+    task: str, prepared: arguments.Prepared, submission: str, path: Path | None, *, as_json: bool, test: bool
+) -> int:
+    """Create the run, go on with it, or say again how it ended: whatever the operator repeats ends the same."""
+    from trainer_app.cli import submitted
+
+    decision = submitted.begin(task, prepared, submission)
+    record = decision.record
+    if decision.what == "replay" and record is not None:
+        return submitted.replay(prepared, _view(task, prepared, None), record, as_json=as_json)
+    if decision.what == "stopped":
+        return submitted.stopped(prepared, record)
+    prepared, store = replace(prepared, resume=decision.what == "resume"), _store(prepared)
+    try:
+        with logs.of_driver(store, record.attempt + 1 if record else 1, path):
+            code, error = _session(task, prepared, path, as_json=as_json, test=test)
+        if error is not None:
+            submitted.note_never_began(task, prepared, submission, error)
+    finally:
+        lease.release(store)
+    if code == interrupt.INTERRUPTED:
+        submitted.linger(store)
+    return code
+
+
+def _store(prepared: arguments.Prepared) -> Store:
+    """The run's."""
+    return open_store(prepared.config.storage.uri).child(prepared.name)
+
+
+def _need_free_run(prepared: arguments.Prepared) -> None:
+    """A run that another driver is at work on is told before torch and Ray are imported."""
+    RunFolder.open(open_store(prepared.config.storage.uri), prepared.name)
+    lease.hold(_store(prepared), None)
 
 
 def _need_free_name(task: str, prepared: arguments.Prepared) -> None:
     """A name that is taken, or a storage that refuses us, is told before torch and Ray are imported."""
     from trainer_app.prepare import absent
-    from trainer_app.storage import open_store
 
     absent(open_store(prepared.config.storage.uri), prepared.name, task=task)
 
@@ -115,6 +170,7 @@ class Session:
     real: noise.Real
     as_json: bool
     test: bool
+    error: TrainerError | None = None
 
     def run(self) -> int:
         """Run the driver, show its events, and say how it ended."""
@@ -138,6 +194,7 @@ class Session:
             return interrupt.INTERRUPTED, ""
         except TrainerError as e:
             _log.exception("%s failed", self.task)
+            self.error = e
             if interrupts.requested:
                 return interrupt.INTERRUPTED, ""
             return e.exit_code, self._with_traceback(error_text(e))
@@ -152,6 +209,7 @@ class Session:
     def _driver(self) -> Callable[[Callable[[dict[str, Any]], None]], int]:
         """Torch, Lightning and Ray are imported here: 5 to 10 s when the disk is cold."""
         prepare_environment(self.prepared.folders)  # Ray reads it when it is imported
+        code.install(_store(self.prepared), os.environ.get(code.CODE, ""))
         run = import_module(f"trainer_app.{self.task}").run
         given = self.prepared
         more = {"test": True} if self.test else {}

@@ -53,6 +53,8 @@ class RunRecord(_Record):
 
     `done` and `best` are what `trainer list` shows without reading more: epochs done (train) or trials ended (tune),
     and the best value of `metric` so far. None means that nobody said; the reader then looks at the metrics.
+    `submission` is the one whose driver wrote this, None for one started by hand. `final`: the failure would come
+    again, so the same submission replays it, with `exit_code`. `attempt` 0: it failed before it was created.
     """
 
     untyped = frozenset({"versions", "resolved"})
@@ -76,6 +78,9 @@ class RunRecord(_Record):
     folders: list[str] = []
     done: int | None = None
     best: float | None = None
+    submission: str | None = None
+    final: bool = False
+    exit_code: int | None = None
 
 
 class TrialRecord(_Record):
