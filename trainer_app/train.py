@@ -79,9 +79,9 @@ def opened(
         settled, chosen = prepare.settle(config)
         check(settled)
         return prepare.create(store, settled, chosen, name=name, task=task), settled
-    with lease.held(store.child(name), attempt.submission()):
-        folder, config = prepare.reopen(store, config, name=name, task=task)
-        check(config)
+    folder, config = prepare.reopen(store, config, name=name, task=task)
+    check(config)
+    lease.hold(folder.store, attempt.submission())
     if attempt.submission() is None:
         stop.withdraw(folder.store)  # a person goes on with it; the launcher does this itself
     folder.update(

@@ -57,8 +57,7 @@ def fit(
 ) -> bool:
     """Train `config` to its end, from the newest intact commit of `unit` if there is one.
 
-    Returns:
-        whether it stopped before its end, at a commit, because `policy.stop` asked for it.
+    Returns whether it stopped before its end, at a commit, because `policy.stop` asked for it.
 
     Args:
         report: see EpochReporter.
@@ -82,10 +81,9 @@ def fit(
         parts.trainer.callbacks.insert(0, reporter)  # first: what other callbacks count is not yet counted twice
         if prepare:
             prepare(parts.trainer)
+        weights_only = True if found else None
         with safe(policy.allow):
-            parts.trainer.fit(
-                parts.model, datamodule=parts.datamodule, ckpt_path=start, weights_only=True if found else None
-            )
+            parts.trainer.fit(parts.model, datamodule=parts.datamodule, ckpt_path=start, weights_only=weights_only)
     return reporter.stopped
 
 

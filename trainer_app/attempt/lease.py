@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Final
 
 from trainer_app.attempt import documents
@@ -144,15 +143,11 @@ def hold(store: Store, submission: str | None, *, wait: bool = False, say: Say =
     return lease
 
 
-@contextmanager
-def held(store: Store, submission: str | None) -> Iterator[None]:
-    """As `hold`; the lease stays this process's, unless the block raises."""
-    hold(store, submission)
-    try:
-        yield
-    except BaseException:
-        release(store)
-        raise
+def refuse_held(store: Store) -> None:
+    """Raises Held if another driver is at work on the run in `store`; writes nothing."""
+    found = documents.read(store, KEY)
+    if found is not None and not _free(found) and not _mine(found, this_process()):
+        raise Held(_words(store, found))
 
 
 def release(store: Store) -> None:

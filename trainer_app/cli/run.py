@@ -23,7 +23,6 @@ from trainer_app.cli.text import command, error_text, one_line
 from trainer_app.cli.view import View
 from trainer_app.cluster import prepare_environment
 from trainer_app.errors import Interrupted, TrainerError
-from trainer_app.records import RunFolder
 from trainer_app.storage import Store, open_store
 
 _log = logging.getLogger(__name__)
@@ -83,13 +82,10 @@ def start(asked: arguments.Asked, *, as_json: bool, log: str | None, test: bool)
     if submission:
         return _submitted(asked.task, prepared, submission, path, as_json=as_json, test=test)
     if prepared.resume:
-        _need_free_run(prepared)
+        lease.refuse_held(_store(prepared))
     else:
         _need_free_name(asked.task, prepared)
-    try:
-        return _session(asked.task, prepared, path, as_json=as_json, test=test)[0]
-    finally:
-        lease.release(_store(prepared))
+    return _session(asked.task, prepared, path, as_json=as_json, test=test)[0]
 
 
 def _session(
@@ -130,12 +126,6 @@ def _submitted(
 def _store(prepared: arguments.Prepared) -> Store:
     """The run's."""
     return open_store(prepared.config.storage.uri).child(prepared.name)
-
-
-def _need_free_run(prepared: arguments.Prepared) -> None:
-    """A run that another driver is at work on is told before torch and Ray are imported."""
-    RunFolder.open(open_store(prepared.config.storage.uri), prepared.name)
-    lease.hold(_store(prepared), None)
 
 
 def _need_free_name(task: str, prepared: arguments.Prepared) -> None:
