@@ -15,7 +15,7 @@ from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, prepare
 
 from trainer_app import checkpoint as ckpt
 from trainer_app import components
-from trainer_app.attempt import stop
+from trainer_app.attempt import logs, stop
 from trainer_app.callbacks.epoch import EpochReporter, Policy, safe
 from trainer_app.components.importing import load as load_object
 from trainer_app.config import RunConfig
@@ -82,8 +82,11 @@ def fit(
         if prepare:
             prepare(parts.trainer)
         weights_only = True if found else None
-        with safe(policy.allow):
-            parts.trainer.fit(parts.model, datamodule=parts.datamodule, ckpt_path=start, weights_only=weights_only)
+        try:
+            with safe(policy.allow):
+                parts.trainer.fit(parts.model, datamodule=parts.datamodule, ckpt_path=start, weights_only=weights_only)
+        finally:
+            logs.flush()
     return reporter.stopped
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import sys
 import threading
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.local.runs import Ran, run_file
-from trainer_app.attempt import documents, lease, stop
+from trainer_app.attempt import code, documents, lease, stop
 from trainer_app.config import override
 from trainer_app.records import RunFolder
 from trainer_app.storage import open_store
@@ -94,6 +98,23 @@ def test_a_trial_of_several_workers_stops_at_a_commit(tmp_path: Path) -> None:
     assert trial.record is not None and (trial.record.state, trial.record.reason) == ("stopped", "stop was asked for")
     assert 1 <= trial.epochs < 6 and hit.answer["trials"]["t00000"]["epoch"] == trial.epochs
     assert trial.checkpoints[-1].epochs == trial.epochs
+
+
+def test_workers_import_the_users_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that is nowhere but in the run's storage."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("only_submitted.py", "from tests.local.toy import Toy\n\nclass Mine(Toy):\n    pass\n")
+    digest = hashlib.sha256(archive.getvalue()).hexdigest()
+    store = open_store(str(tmp_path / "runs")).child("mine")
+    store.put(f"code/{digest}.zip", archive.getvalue())
+    monkeypatch.setenv(code.CODE, digest)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("PYTHONPATH", "")
+    code.install(store, digest)  # the driver's part
+    config = run_file(tmp_path / "runs", model={"class_path": "only_submitted.Mine", "init_args": {}})
+    ran = Ran("train", override(config, {"trainer.max_epochs": 1}), "mine")
+    assert ran.code == 0 and len(ran.history()) == 1
 
 
 def test_a_run_that_is_driven_elsewhere_is_not_touched(tmp_path: Path) -> None:

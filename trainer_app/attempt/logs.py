@@ -114,6 +114,12 @@ def keep_output(store: Store) -> None:
     atexit.register(kept.close)
 
 
+def flush() -> None:
+    """Send what this process has printed, if it is kept: Ray may end the process without a word."""
+    for kept in _kept.values():
+        kept.send()
+
+
 def output() -> list[Path]:
     """The files that this process's stdout and stderr go to, each once; pipes and terminals are none."""
     found = []
