@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 
 from tests.local.runs import Ran, run_file
-from trainer_app.attempt import code, documents, lease, stop
-from trainer_app.config import override
+from trainer_app.attempt import Deadline, code, documents, lease, stop
+from trainer_app.config import RunConfig, override
 from trainer_app.records import RunFolder
-from trainer_app.storage import open_store
+from trainer_app.storage import Store, open_store
 
 pytestmark = [pytest.mark.local, pytest.mark.usefixtures("ray_session")]
 
-SPACE = {"model.init_args.lr": {"grid": [0.05, 0.1, 0.2]}}
+SPACE = {"model.init_args.lr": {"grid_search": [0.05, 0.1, 0.2, 0.3]}}
+HYPERBAND = {"max_t": 4, "reduction_factor": 2}
 
 
 class Stopped(Ran):
@@ -46,10 +47,32 @@ class Stopped(Ran):
         return documents.read(self.folder, stop.ANSWERED) or {}
 
 
-def test_a_train_run_stops_at_a_commit_and_goes_on_exactly(tmp_path: Path) -> None:
-    slow = {"model.init_args.sleep": 1.1, "trainer.max_epochs": 5, "checkpoint.every_n_epochs": 3}
-    two = {"num_workers": 2, "use_gpu": False}
-    hit = Stopped("train", run_file(tmp_path, scaling=two, changes=slow), "hit")
+@pytest.fixture
+def submitted_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A class path in a module that is nowhere but in the storage of run `hit`; installed as the driver does."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("only_submitted.py", "from tests.local.toy import Toy\n\nclass Mine(Toy):\n    pass\n")
+    digest = hashlib.sha256(archive.getvalue()).hexdigest()
+    store = open_store(str(tmp_path)).child("hit")
+    store.put(f"code/{digest}.zip", archive.getvalue())
+    monkeypatch.setenv(code.CODE, digest)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("PYTHONPATH", "")
+    code.install(store, digest)
+    return "only_submitted.Mine"
+
+
+def test_a_train_run_stops_at_a_commit_and_goes_on_exactly(tmp_path: Path, submitted_code: str) -> None:
+    """Two workers, with the user's code."""
+    config = run_file(
+        tmp_path,
+        model={"class_path": submitted_code, "init_args": {"sleep": 0.7}},
+        scaling={"num_workers": 2, "use_gpu": False},
+        trainer={"max_epochs": 5},
+        checkpoint={"every_n_epochs": 3},
+    )
+    hit = Stopped("train", config, "hit")
     record = hit.results.record
     assert (hit.code, record.state, record.final, record.error) == (130, "interrupted", False, None)
     done = len(hit.history())
@@ -59,39 +82,44 @@ def test_a_train_run_stops_at_a_commit_and_goes_on_exactly(tmp_path: Path) -> No
     assert (hit.answer["epoch"], hit.answer["step"], hit.answer["commit"]) == (done, newest.step, newest.name)
     found = documents.read(hit.folder, lease.KEY)
     assert found is not None and found["expires"] == 0 and found["spent"] > 0
-    more = Ran("train", run_file(tmp_path, scaling=two, changes=slow), "hit", resume=True)
+    refused_beside_another_driver(config, hit.folder)
+    more = Ran("train", config, "hit", resume=True)
     assert (more.code, more.results.record.state) == (0, "succeeded")
     assert [e["epoch"] for e in more.of("epoch")] == list(range(done, 5))
     assert stop.asked(hit.folder) is None  # a person went on with it
 
 
-@pytest.mark.parametrize("scheduler", ["fifo", "hyperband"])
-def test_a_sweep_stops_and_no_trial_is_lost(tmp_path: Path, scheduler: str) -> None:
-    tune = {
-        "metric": "val_acc",
-        "mode": "max",
-        "space": SPACE,
-        "scheduler": {scheduler: {"max_t": 4, "reduction_factor": 2} if scheduler == "hyperband" else {}},
-    }
-    config = override(run_file(tmp_path, tune=tune), {"model.init_args.sleep": 1.1, "trainer.max_epochs": 4})
-    config = override(config, {"tune.max_concurrent_trials": 2} if scheduler == "fifo" else {})
+def refused_beside_another_driver(config: RunConfig, folder: Store) -> None:
+    mine = documents.read(folder, lease.KEY) or {}
+    documents.write(folder, lease.KEY, {**mine, "holder": "head-2:7", "host": "head-2", "expires": time.time() + 30})
+    before = {entry.key: folder.get(entry.key) for entry in folder.list("")}
+    with pytest.raises(lease.Held, match=r"run hit is held by the driver head-2:7, until .* UTC"):
+        Ran("train", config, "hit", resume=True)
+    assert {entry.key: folder.get(entry.key) for entry in folder.list("")} == before
+    documents.write(folder, lease.KEY, mine)
+
+
+def test_a_sweep_stops_and_no_trial_is_lost(tmp_path: Path) -> None:
+    """HyperBand has paused trials by then, which would wait for those that have stopped for ever."""
+    tune = {"metric": "val_acc", "mode": "max", "space": SPACE, "scheduler": {"hyperband": HYPERBAND}}
+    config = run_file(tmp_path, tune=tune, trainer={"max_epochs": 4}, changes={"model.init_args.sleep": 0.7})
     hit = Stopped("tune", config, "hit")
     assert (hit.code, hit.results.record.state) == (130, "interrupted")
-    open_ = {t.trial: t for t in hit.results.trials if t.record and t.record.state != "finished"}
-    assert open_ and {t.record.reason for t in open_.values() if t.record} <= {"stop was asked for"}
-    assert hit.answer["trials"].keys() == open_.keys()
+    cut = {t.trial: t for t in hit.results.trials if t.record and t.record.reason == "stop was asked for"}
+    assert cut and all(t.record and t.record.state == "stopped" for t in cut.values())
+    assert hit.answer["trials"].keys() == cut.keys()
     assert hit.answer["step"] == max(t["step"] for t in hit.answer["trials"].values()) > 0
     more = Ran("tune", config, "hit", resume=True)
     assert (more.code, more.results.record.state) == (0, "succeeded")
-    assert len(more.results.trials) == 3
-    again = [(e["trial"], e["epoch"]) for e in hit.of("epoch") + more.of("epoch")]
-    assert len(again) == len(set(again))  # no epoch was trained twice
+    assert len(more.results.trials) == 4
+    trained = [(e["trial"], e["epoch"]) for e in hit.of("epoch") + more.of("epoch")]
+    assert len(trained) == len(set(trained))  # no epoch twice
 
 
 def test_a_trial_of_several_workers_stops_at_a_commit(tmp_path: Path) -> None:
-    tune = {"metric": "val_acc", "mode": "max", "space": {"model.init_args.lr": {"grid": [0.1]}}}
+    tune = {"metric": "val_acc", "mode": "max", "space": {"model.init_args.lr": {"grid_search": [0.1]}}}
     config = run_file(tmp_path, tune=tune, scaling={"num_workers": 2, "use_gpu": False})
-    config = override(config, {"model.init_args.sleep": 1.1, "trainer.max_epochs": 6})
+    config = override(config, {"model.init_args.sleep": 0.7, "trainer.max_epochs": 6})
     hit = Stopped("tune", config, "hit")
     assert (hit.code, hit.results.record.state) == (130, "interrupted")
     (trial,) = hit.results.trials
@@ -100,29 +128,15 @@ def test_a_trial_of_several_workers_stops_at_a_commit(tmp_path: Path) -> None:
     assert trial.checkpoints[-1].epochs == trial.epochs
 
 
-def test_workers_import_the_users_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module that is nowhere but in the run's storage."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as packed:
-        packed.writestr("only_submitted.py", "from tests.local.toy import Toy\n\nclass Mine(Toy):\n    pass\n")
-    digest = hashlib.sha256(archive.getvalue()).hexdigest()
-    store = open_store(str(tmp_path / "runs")).child("mine")
-    store.put(f"code/{digest}.zip", archive.getvalue())
-    monkeypatch.setenv(code.CODE, digest)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setenv("PYTHONPATH", "")
-    code.install(store, digest)  # the driver's part
-    config = run_file(tmp_path / "runs", model={"class_path": "only_submitted.Mine", "init_args": {}})
-    ran = Ran("train", override(config, {"trainer.max_epochs": 1}), "mine")
-    assert ran.code == 0 and len(ran.history()) == 1
-
-
-def test_a_run_that_is_driven_elsewhere_is_not_touched(tmp_path: Path) -> None:
-    folder = RunFolder.open(open_store(Ran("train", run_file(tmp_path), "one").uri), "one")
-    other = {"holder": "head-2:7", "host": "head-2", "pid": 7, "expires": time.time() + 30}
-    documents.write(folder.store, lease.KEY, other)
-    before = {entry.key: folder.store.get(entry.key) for entry in folder.store.list("")}
-    more = override(run_file(tmp_path), {"trainer.max_epochs": 4})
-    with pytest.raises(lease.Held, match=r"run one is held by the driver head-2:7, until .* UTC"):
-        Ran("train", more, "one", resume=True)
-    assert {entry.key: folder.store.get(entry.key) for entry in folder.store.list("")} == before
+def test_workers_that_find_no_place_end_the_run_in_the_seconds_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chart promises 9 CPUs; their pods are never scheduled."""
+    monkeypatch.setenv("TRAINER_CLUSTER_RESOURCES", '{"CPU": 9}')
+    monkeypatch.setenv("TRAINER_FIRST_STEP_DEADLINE_S", "2")
+    began = time.monotonic()
+    with pytest.raises(Deadline, match="the workers need 9 CPU at once and this Ray has 4 now"):
+        Ran("train", run_file(tmp_path, scaling={"num_workers": 9, "use_gpu": False}), "late")
+    assert 2 <= time.monotonic() - began < 30
+    record = RunFolder.open(open_store(str(tmp_path)), "late").record
+    assert (record.state, record.final, record.exit_code) == ("failed", True, 1)

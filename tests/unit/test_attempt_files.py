@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -110,7 +111,7 @@ def packed(store: Store, files: dict[str, str]) -> str:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The machine's temporary files, and a path that is this test's."""
     (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(code.tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     return tmp_path / "tmp" / "trainer-code"

@@ -127,7 +127,7 @@ def test_of_two_that_take_an_expired_lease_one_has_it(store: Store, monkeypatch:
     results: dict[str, bool] = {}
     before = documents.read(store, lease.KEY)
     threads = [
-        threading.Thread(target=lambda who=who: results.__setitem__(who.me.host, who._written(before)))  # type: ignore[misc]
+        threading.Thread(target=lambda who=who: results.__setitem__(who.me.host, who._written(before)))
         for who in (one, other)
     ]
     for thread in threads:

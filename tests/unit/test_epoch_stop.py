@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def test_storage_is_asked_at_most_once_a_second(tmp_path: Path, monkeypatch: pyt
         return exists(self, key)
 
     monkeypatch.setattr(type(store), "exists", counted)
-    monkeypatch.setattr(stop.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     look = stop.Look(store)
     assert not look()
     store.put(stop.ASKED, b"{}")
