@@ -18,6 +18,7 @@ class Job:
         uri: of the storage, absolute.
         config: the resolved run file, as YAML.
         code: SHA-256 of the archive of the user's code; "" where it is installed, or on PYTHONPATH.
+        driver: token of the run's lease; "" for no lease.
     """
 
     run: str
@@ -26,6 +27,7 @@ class Job:
     use_gpu: bool
     versions: dict[str, str] = field(default_factory=dict)
     code: str = ""
+    driver: str = ""
 
     def unit(self, trial: str | None = None) -> Unit:
         """This run's metrics and checkpoints, or those of one of its trials."""

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 from trainer_app import attempt, cluster
+from trainer_app.attempt import lease
 from trainer_app.attempt.code import CODE
 from trainer_app.config import RunConfig, dump, loads, override
 from trainer_app.errors import AlreadyExists, InputError
@@ -184,4 +185,5 @@ def job(folder: RunFolder, store: Store, config: RunConfig) -> Job:
         use_gpu=bool(config.scaling.use_gpu),
         versions=folder.record.versions,
         code=os.environ.get(CODE, ""),
+        driver=lease.token(folder.store),
     )

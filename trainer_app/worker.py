@@ -40,7 +40,7 @@ def policy(config: RunConfig, job: Job, *, every_epoch: bool = False, keep_at_le
         mode=mode,
         allow=tuple(c.allow),
         versions=job.versions,
-        stop=stop.Look(job.store()),
+        stop=stop.Look(job.store(), job.driver),
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.test_epoch_reporter import Case, Fitted, fit
 from trainer_app import worker
-from trainer_app.attempt import stop
+from trainer_app.attempt import lease, stop
 from trainer_app.callbacks.epoch import Policy
 from trainer_app.checkpoint import commits
 from trainer_app.records import Unit
@@ -61,8 +61,29 @@ def test_before_the_first_epoch_nothing_is_trained(tmp_path: Path) -> None:
 
 
 def test_after_the_last_epoch_it_has_finished(tmp_path: Path) -> None:
-    fitted, ended = stopped_fit(Case(), tmp_path, lambda look: look >= 4)  # looks are made before epochs: 3 of them
+    fitted, ended = stopped_fit(Case(), tmp_path, lambda look: look >= 4)  # once before each, and at the end
     assert not ended and len(fitted.reports) == 3
+
+
+@pytest.mark.parametrize("when", [2, 4])
+def test_a_worker_of_a_former_driver_keeps_nothing(tmp_path: Path, when: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its node was cut off; the next driver has begun: between two epochs, or in the last one."""
+    monkeypatch.setattr(stop, "EVERY_S", 0.0)
+    store = open_store(str(tmp_path)).child("run")
+    former = lease.hold(store, "s")
+    look = stop.Look(store, lease.token(store))
+    lease.check(store, former.token)
+    former.release()
+
+    def asked(number: int) -> bool:
+        if number == when:
+            lease.hold(store, "s")
+        return look()
+
+    with pytest.raises(lease.Replaced, match="this worker is a former one's"):
+        stopped_fit(Case(), tmp_path / "unit", asked)
+    assert len(Unit(open_store(str(tmp_path / "unit"))).metrics()) == when - 2
+    lease.release(store)
 
 
 def test_storage_is_asked_at_most_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,10 @@ class Held(TrainerError):
     exit_code = 2
 
 
+class Replaced(TrainerError):
+    """Another driver has the run's lease: nothing may be written any more by this one, or for it."""
+
+
 class Lease:
     """This process's lease of a run. `lost` is set, with the other holder's name, when somebody else took it.
 
@@ -52,6 +56,11 @@ class Lease:
     def name(self) -> str:
         """The run's."""
         return self.store.uri.split("?")[0].rpartition("/")[2]
+
+    @property
+    def token(self) -> str:
+        """What tells this taking of the lease from every other."""
+        return _token(self._document(0.0))
 
     @property
     def spent(self) -> float:
@@ -143,6 +152,25 @@ def hold(store: Store, submission: str | None, *, wait: bool = False, say: Say =
     return lease
 
 
+def token(store: Store) -> str:
+    """That of the lease that this process holds on the run in `store`; "" if it holds none."""
+    lease = _held.get(store.uri)
+    return lease.token if lease else ""
+
+
+def check(store: Store, token: str) -> None:
+    """For workers, which may outlive their driver: what they make once another one has begun must not count.
+
+    A lease that has merely ended is no reason: a commit made before the next driver looks is one that it goes on with.
+
+    Raises:
+        Replaced: the lease is another driver's than the one with this token.
+    """
+    found = documents.read(store, KEY)
+    if found is not None and token not in ("", _token(found)):
+        raise Replaced(f"the driver {found.get('holder')} has taken over the run: this worker is a former one's")
+
+
 def refuse_held(store: Store) -> None:
     """Raises Held if another driver is at work on the run in `store`; writes nothing."""
     found = documents.read(store, KEY)
@@ -172,6 +200,10 @@ def _process(found: dict[str, Any]) -> Process:
         str(found.get("machine", "")),
         int(found.get("began") or 0),
     )
+
+
+def _token(found: dict[str, Any]) -> str:
+    return f"{found.get('holder')} {found.get('began')} {found.get('attempt')}"
 
 
 def _words(store: Store, found: dict[str, Any], *, what: str = "; wait for it, or end it first") -> str:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from trainer_app.attempt import documents
+from trainer_app.attempt import documents, lease
 from trainer_app.errors import StorageError
 from trainer_app.storage import Store
 
@@ -45,17 +45,23 @@ class Look:
     """Asks storage whether the run is to stop, at most once a second: epochs may be shorter.
 
     Called where a fit could stop. A storage that does not answer has not asked for anything.
+
+    Args:
+        driver: token of the lease under which the fit was started; "" for none.
     """
 
     store: Store
+    driver: str = ""
     _next: float = field(default=0.0, init=False)
     _found: bool = field(default=False, init=False)
 
     def __call__(self) -> bool:
+        """Raises Replaced if another driver has taken over the run."""
         now = time.monotonic()
         if not self._found and now >= self._next:
             self._next = now + EVERY_S
             try:
+                lease.check(self.store, self.driver)
                 self._found = self.store.exists(ASKED)
             except StorageError as error:
                 _log.warning("can't see whether a stop was asked for: %s", error)

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 from trainer_app.attempt import stop
 from trainer_app.attempt.deadlines import Deadlines
-from trainer_app.attempt.lease import Lease
+from trainer_app.attempt.lease import Lease, Replaced
 from trainer_app.errors import StorageError, TrainerError
 from trainer_app.storage import Store
 
@@ -26,10 +26,6 @@ Event = dict[str, Any]
 
 class Deadline(TrainerError):
     """A deadline over all attempts has passed: the run has failed for good."""
-
-
-class Replaced(TrainerError):
-    """Another driver has the run's lease: nothing may be written here any more."""
 
 
 class Ended(KeyboardInterrupt):

@@ -31,7 +31,8 @@ STATE_KEY = "trainer_app"
 class Policy:
     """When to commit, and what to keep. `every_n_epochs` >= 1; `keep` None keeps all.
 
-    `stop` says whether somebody asked for an end; rank 0 asks it when an epoch is about to start.
+    `stop` says whether somebody asked for an end; rank 0 asks it before an epoch's results are kept and the next one
+    starts. It may raise, and nothing is kept then.
     """
 
     every_n_epochs: int = 1
@@ -104,6 +105,7 @@ class EpochReporter(Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._epoch_ended:
+            self._asked_to_stop(trainer)  # too late for a stop; but nothing of a former driver's worker may count
             self._finish_epoch(trainer, final=True)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
