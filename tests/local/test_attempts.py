@@ -101,7 +101,7 @@ def refused_beside_another_driver(config: RunConfig, folder: Store) -> None:
 
 def test_a_sweep_stops_and_no_trial_is_lost(tmp_path: Path) -> None:
     """HyperBand has paused trials by then, which would wait for those that have stopped for ever."""
-    tune = {"metric": "val_acc", "mode": "max", "space": SPACE, "scheduler": {"hyperband": HYPERBAND}}
+    tune = {"metric": "val_acc", "mode": "max", "num_samples": 1, "space": SPACE, "scheduler": {"hyperband": HYPERBAND}}
     config = run_file(tmp_path, tune=tune, trainer={"max_epochs": 4}, changes={"model.init_args.sleep": 0.7})
     hit = Stopped("tune", config, "hit")
     assert (hit.code, hit.results.record.state) == (130, "interrupted")
@@ -117,7 +117,12 @@ def test_a_sweep_stops_and_no_trial_is_lost(tmp_path: Path) -> None:
 
 
 def test_a_trial_of_several_workers_stops_at_a_commit(tmp_path: Path) -> None:
-    tune = {"metric": "val_acc", "mode": "max", "space": {"model.init_args.lr": {"grid_search": [0.1]}}}
+    tune = {
+        "metric": "val_acc",
+        "mode": "max",
+        "num_samples": 1,
+        "space": {"model.init_args.lr": {"grid_search": [0.1]}},
+    }
     config = run_file(tmp_path, tune=tune, scaling={"num_workers": 2, "use_gpu": False})
     config = override(config, {"model.init_args.sleep": 0.7, "trainer.max_epochs": 6})
     hit = Stopped("tune", config, "hit")

@@ -44,7 +44,7 @@ def decide(storage: Store, name: str, mine: str) -> Decision:
         return Decision("replay", record)
     if stop.asked(store) is not None:
         return Decision("stopped", record)
-    if record is None or record.attempt == NEVER_BEGAN or not store.exists("run.yaml"):
+    if record is None or not store.exists("run.yaml"):  # it never began, or its start was cut short
         return Decision("create")
     return Decision("resume", record)
 
