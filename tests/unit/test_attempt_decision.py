@@ -86,6 +86,26 @@ def test_another_submissions_run_is_refused(storage: Store, owner: str | None, c
     assert sorted(entry.key for entry in storage.list()) == before
 
 
+@pytest.mark.parametrize(
+    "now, words",
+    [
+        ("toy-1-aaaaa", ["run toy-1 goes on, in place, on toy-1-aaaaa"]),
+        ("toy-1-bbbbb", ["run toy-1 goes on, on a new cluster, toy-1-bbbbb (it was on toy-1-aaaaa)"]),
+        ("", []),
+    ],
+)
+def test_it_says_whether_the_cluster_is_a_new_one(
+    storage: Store, monkeypatch: pytest.MonkeyPatch, now: str, words: list[str]
+) -> None:
+    written(storage, state="running")
+    for cluster, expected in (("toy-1-aaaaa", []), (now, words)):
+        monkeypatch.setenv("RAY_CLUSTER_NAME", cluster)
+        said: list[str] = []
+        attempt.begin(storage, "toy-1", "s-1", task="tune", say=said.append)
+        lease.release(storage.child("toy-1"))
+        assert said == expected
+
+
 def test_a_start_that_was_cut_short_begins_again(storage: Store) -> None:
     storage.child("toy-1").put("run.json", RunRecord(name="toy-1", task="tune", submission="s-1").to_json())
     assert what(storage) == "create"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from trainer_app.attempt import documents, lease, stop
+from trainer_app.attempt.identity import cluster
 from trainer_app.errors import AccessDenied, AlreadyExists, InputError, NotFound, StorageError, TrainerError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.storage import Store
@@ -58,6 +59,7 @@ def begin(storage: Store, name: str, mine: str, *, task: str, say: Callable[[str
     if decision.what == "replay":
         return decision
     store = storage.child(name)
+    former = documents.read(store, lease.KEY)
     lease.hold(store, mine, wait=True, say=say)
     try:
         decision = decide(storage, name, mine)
@@ -69,6 +71,12 @@ def begin(storage: Store, name: str, mine: str, *, task: str, say: Callable[[str
         raise
     if decision.what == "replay":
         lease.release(store)
+    if decision.what == "resume" and former and cluster():
+        was = former.get("cluster")
+        where = (
+            f"in place, on {was}" if was == cluster() else f"on a new cluster, {cluster()} (it was on {was or 'none'})"
+        )
+        say(f"run {name} goes on, {where}")
     return decision
 
 

@@ -44,6 +44,11 @@ def run_of_cluster(env: Mapping[str, str]) -> str | None:
     return name
 
 
+def cluster() -> str:
+    """The RayCluster that this process is in, as KubeRay tells it; "" elsewhere."""
+    return os.environ.get("RAY_CLUSTER_NAME", "")
+
+
 @dataclass(frozen=True)
 class Process:
     """One process, so that another one can tell whether it still lives.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from trainer_app.attempt import documents
-from trainer_app.attempt.identity import Process, this_process
+from trainer_app.attempt.identity import Process, cluster, this_process
 from trainer_app.errors import AlreadyExists, StorageError, TrainerError
 from trainer_app.storage import Store
 
@@ -108,7 +108,13 @@ class Lease:
 
     def _document(self, expires: float) -> dict[str, Any]:
         holder = {"submission": self.submission, "holder": self.me.name, "expires": round(expires, 3)}
-        return {**holder, "attempt": self._attempt, **self.me.as_dict(), "spent": round(self.spent, 1)}
+        return {
+            **holder,
+            "attempt": self._attempt,
+            **self.me.as_dict(),
+            "spent": round(self.spent, 1),
+            "cluster": cluster(),
+        }
 
     def _renew(self) -> None:
         while not self._over.wait(RENEW_S):
