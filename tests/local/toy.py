@@ -132,6 +132,7 @@ class Toy(L.LightningModule):
         group = self.trainer.optimizers[0].param_groups[0]
         self.log("lr", group["lr"])
         self.log("weight_decay", group["weight_decay"])
+        self.log("threads", float(torch.get_num_threads()))
 
     def configure_optimizers(self) -> Any:
         h = self.hparams

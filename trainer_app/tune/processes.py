@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from trainer_app.config import RunConfig, require_tune
 
 TRIAL = "trainer_app.tune.trial"  # torch, Lightning and Ray Tune: 4 s of imports
-_KEPT_ALIVE_MS = "600000"  # a process that waits for its first trial is not taken for one that nobody needs
 
 
 def ahead(config: RunConfig) -> dict[str, str]:

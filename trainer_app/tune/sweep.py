@@ -20,7 +20,7 @@ from trainer_app.records import RunFolder, TrialRecord, trial_name
 from trainer_app.relay import Emit
 from trainer_app.storage import open_store
 from trainer_app.train import opened, recorded, start_event, tested
-from trainer_app.tune import groups, schedulers, space
+from trainer_app.tune import groups, processes, schedulers, space
 from trainer_app.tune.book import BUDGET, Book
 from trainer_app.tune.nested import run_nested
 from trainer_app.tune.planned import PlannedTrials
@@ -43,6 +43,7 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
     components.check(config)
     check_mutations(config)
     store = open_store(config.storage.uri)
+    processes.tell_nothing()
     with cluster.connected():
         folder, config = opened(store, config, name=name, resume=resume, task="tune", check=concurrency)
         tuning = require_tune(config)
