@@ -81,12 +81,10 @@ def fit(
         parts.trainer.callbacks.insert(0, reporter)  # first: what other callbacks count is not yet counted twice
         if prepare:
             prepare(parts.trainer)
-        weights_only = True if found else None
-        try:
-            with safe(policy.allow):
-                parts.trainer.fit(parts.model, datamodule=parts.datamodule, ckpt_path=start, weights_only=weights_only)
-        finally:
-            logs.flush()
+        with safe(policy.allow), logs.sent_at_the_end():
+            parts.trainer.fit(
+                parts.model, datamodule=parts.datamodule, ckpt_path=start, weights_only=True if found else None
+            )
     return reporter.stopped
 
 

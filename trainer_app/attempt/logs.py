@@ -9,7 +9,8 @@ import re
 import socket
 import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
@@ -114,10 +115,14 @@ def keep_output(store: Store) -> None:
     atexit.register(kept.close)
 
 
-def flush() -> None:
-    """Send what this process has printed, if it is kept: Ray may end the process without a word."""
-    for kept in _kept.values():
-        kept.send()
+@contextmanager
+def sent_at_the_end() -> Iterator[None]:
+    """Sends what this process has printed, if it is kept: Ray may end the process without a word."""
+    try:
+        yield
+    finally:
+        for kept in _kept.values():
+            kept.send()
 
 
 def output() -> list[Path]:
