@@ -81,10 +81,9 @@ def fit(
         parts.trainer.callbacks.insert(0, reporter)  # first: what other callbacks count is not yet counted twice
         if prepare:
             prepare(parts.trainer)
+        given: dict[str, Any] = {"ckpt_path": start, "weights_only": True if found else None}
         with safe(policy.allow), logs.sent_at_the_end():
-            parts.trainer.fit(
-                parts.model, datamodule=parts.datamodule, ckpt_path=start, weights_only=True if found else None
-            )
+            parts.trainer.fit(parts.model, datamodule=parts.datamodule, **given)
     return reporter.stopped
 
 
