@@ -75,9 +75,8 @@ def fit(
     with tempfile.TemporaryDirectory(prefix="trainer-") as tmp:
         found = origin(Path(tmp, "from")) if origin else resume_point(unit, Path(tmp, "from"))
         start = str(found[1]) if found else starting_point(config, Path(tmp))
-        parts = components.build(
-            config, trainer_kwargs={**defaults(config, tmp), **trainer_kwargs}, callbacks=callbacks
-        )
+        kwargs = {**defaults(config, tmp), **trainer_kwargs}
+        parts = components.build(config, trainer_kwargs=kwargs, callbacks=callbacks)
         parts.trainer.callbacks.insert(0, reporter)  # first: what other callbacks count is not yet counted twice
         if prepare:
             prepare(parts.trainer)
