@@ -156,7 +156,8 @@ def test_a_failure_is_said_again_without_torch_and_ray(storage: Store, code: int
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert time.monotonic() - began < 10
     assert done.returncode == code, done.stderr
-    assert "Traceback: here" in done.stderr and done.stderr.splitlines()[-1].endswith("ValueError: no")
+    assert ("Traceback: here" in done.stderr) is (code == 1)
+    assert done.stderr.splitlines()[-1].endswith("ValueError: no")
     assert "failed already, in attempt 1: nothing was started" in done.stderr
 
 

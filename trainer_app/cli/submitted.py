@@ -34,7 +34,7 @@ def begin(task: str, prepared: Prepared, submission: str) -> attempt.Decision:
 
 
 def replay(prepared: Prepared, view: View, record: RunRecord, *, as_json: bool) -> int:
-    """Say again how the run ended: its last words, its traceback, its exit code."""
+    """Say again how the run ended: its last words, its exit code, and the traceback of what is no mistake of input."""
     storage = open_store(prepared.config.storage.uri)
     folder = RunFolder.open(storage, record.name)
     found = results.read_run(storage, record.name)
@@ -42,7 +42,7 @@ def replay(prepared: Prepared, view: View, record: RunRecord, *, as_json: bool) 
     screen.emit(results.start_event(folder, prepared.config, log=None, resumed=True))
     screen.emit(results.end_event(folder, found, record.updated - record.created))
     screen.close()
-    if record.traceback and record.state == "failed":
+    if record.traceback and record.state == "failed" and record.exit_code != InputError.exit_code:
         sys.stderr.write(f"{record.traceback.rstrip()}\n")
     _say(f"run {record.name} had {record.state} already, in attempt {record.attempt}: nothing was started")
     if record.state == "succeeded":
