@@ -100,20 +100,32 @@ def refused_beside_another_driver(config: RunConfig, folder: Store) -> None:
 
 
 def test_a_sweep_stops_and_no_trial_is_lost(tmp_path: Path) -> None:
-    """HyperBand has paused trials by then, which would wait for those that have stopped for ever."""
-    tune = {"metric": "val_acc", "mode": "max", "num_samples": 1, "space": SPACE, "scheduler": {"hyperband": HYPERBAND}}
+    """Two of four trials have not begun by then."""
+    tune = {"metric": "val_acc", "mode": "max", "num_samples": 1, "space": SPACE, "max_concurrent_trials": 2}
     config = run_file(tmp_path, tune=tune, trainer={"max_epochs": 4}, changes={"model.init_args.sleep": 0.7})
     hit = Stopped("tune", config, "hit")
+    check_cut(hit)
+    more = Ran("tune", config, "hit", resume=True)
+    assert (more.code, more.results.record.state) == (0, "succeeded")
+    assert [t.epochs for t in more.results.trials] == [4, 4, 4, 4]
+    trained = [(e["trial"], e["epoch"]) for e in hit.of("epoch") + more.of("epoch")]
+    assert len(trained) == len(set(trained)) == 16  # no epoch twice
+
+
+def test_a_sweep_with_paused_trials_stops(tmp_path: Path) -> None:
+    """HyperBand's wait for others, which have stopped."""
+    tune = {"metric": "val_acc", "mode": "max", "num_samples": 1, "space": SPACE, "scheduler": {"hyperband": HYPERBAND}}
+    check_cut(Stopped("tune", run_file(tmp_path, tune=tune, changes={"model.init_args.sleep": 0.7}), "hit"))
+
+
+def check_cut(hit: Stopped) -> None:
+    """What was running has stopped at a commit, and the answer names it."""
     assert (hit.code, hit.results.record.state) == (130, "interrupted")
     cut = {t.trial: t for t in hit.results.trials if t.record and t.record.reason == "stop was asked for"}
     assert cut and all(t.record and t.record.state == "stopped" for t in cut.values())
     assert hit.answer["trials"].keys() == cut.keys()
+    assert all(hit.answer["trials"][name]["epoch"] == trial.epochs for name, trial in cut.items())
     assert hit.answer["step"] == max(t["step"] for t in hit.answer["trials"].values()) > 0
-    more = Ran("tune", config, "hit", resume=True)
-    assert (more.code, more.results.record.state) == (0, "succeeded")
-    assert len(more.results.trials) == 4
-    trained = [(e["trial"], e["epoch"]) for e in hit.of("epoch") + more.of("epoch")]
-    assert len(trained) == len(set(trained))  # no epoch twice
 
 
 def test_a_trial_of_several_workers_stops_at_a_commit(tmp_path: Path) -> None:
