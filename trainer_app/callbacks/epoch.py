@@ -152,8 +152,9 @@ class EpochReporter(Callback):
         """
         monitor, every = self.policy.monitor, trainer.check_val_every_n_epoch
         self._monitored = self._monitored or monitor is None or monitor in metrics
-        # None: validation counts batches, across epochs
-        due = final if every is None else done % every == 0
+        # max_steps ends an epoch before its validation; without a cadence in epochs, batches are counted across them
+        whole = not final or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        due = whole and every is not None and done % every == 0
         if due and not self._monitored:
             logged = ", ".join(sorted(metrics)) or "nothing"
             raise TrainerError(f"checkpoint.monitor: {monitor!r} is not logged by the module; it logs {logged}")

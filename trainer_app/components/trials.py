@@ -121,8 +121,9 @@ def _judged(config: RunConfig, at: str, key: str, values: Mapping[str, list[Any]
         problem = _worst(key, found[0])
         if not values[key] and "unknown" not in problem.message:
             continue  # of a function only the key is judged
-        if "unknown" in problem.message and problem.key == key:
-            value = MISSING
+        elsewhere = problem.key != key and not key.endswith("class_path")
+        if elsewhere or "unknown" in problem.message:
+            value = MISSING  # with any value it would be wrong
         message = problem.message if problem.key == key else f"{problem.key}: {problem.message}"
         told_so = Problem(f"{at}.{key}", message, value, problem.allowed)
         if str(told_so) not in told:
