@@ -11,10 +11,12 @@ from trainer_app import cluster, components, results
 from trainer_app.callbacks.epoch import check_loadable, mean_over_ranks, safe
 from trainer_app.config import RunConfig, loads, override
 from trainer_app.errors import InputError, NotFound
+from trainer_app.failures import root_cause
+from trainer_app.job import Job
 from trainer_app.records import RunFolder
 from trainer_app.results import Checkpoint, RunResults
 from trainer_app.storage import Store, open_store
-from trainer_app.worker import defaults
+from trainer_app.worker import check_device, defaults
 
 
 def test(store: Store, run: str) -> dict[str, Any]:
@@ -35,26 +37,25 @@ def test(store: Store, run: str) -> dict[str, Any]:
         if not cluster.has_gpus(1):  # a run of a cluster, tested on a laptop
             return test_here(store, run, accelerator="cpu")
         kind = loads(folder.config_text(), file=f"{run}/run.yaml").scaling.accelerator_type
-        return test_on_gpu(store, run, kind)
+        more = {"accelerator_type": kind} if kind else {}
+        return test_in_task(store, run, accelerator="gpu", num_cpus=1, num_gpus=1, **more)
 
 
-def test_on_gpu(store: Store, run: str, kind: str | None) -> dict[str, Any]:
-    """`test_here` in a Ray task with a GPU, of the accelerator type `kind` if one is given. Raises what it raised."""
+def test_in_task(store: Store, run: str, *, accelerator: str, **options: Any) -> dict[str, Any]:
+    """`test_here` in a Ray task with these options, on the Ray that is connected. Raises what it raised."""
     import ray
 
-    from trainer_app.failures import root_cause
-
-    options = {"num_cpus": 1, "num_gpus": 1, "max_retries": 0, **({"accelerator_type": kind} if kind else {})}
-    task = ray.remote(**options)(_in_task)
+    task = ray.remote(max_retries=0, **options)(_task)
     try:
-        event: dict[str, Any] = ray.get(task.remote(store.uri, run))
+        event: dict[str, Any] = ray.get(task.remote(store.uri, run, accelerator))
     except ray.exceptions.RayTaskError as error:
         raise root_cause(error) from error
     return event
 
 
-def _in_task(uri: str, run: str) -> dict[str, Any]:
-    return test_here(open_store(uri), run, accelerator="gpu")
+def _task(uri: str, run: str, accelerator: str) -> dict[str, Any]:
+    check_device(Job(run=run, uri=uri, config="", use_gpu=accelerator == "gpu"))
+    return test_here(open_store(uri), run, accelerator=accelerator)
 
 
 def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:

@@ -102,7 +102,10 @@ TABLE = [
     ("model.init_args.lr: {sample_from: 'tests.unit.test_components_trials:drew'}", "has no 'drew'"),
     ("trainer.precision: {choice: [32, 8]}", "(found 8)"),
     ("trainer.max_epochs: {choice: [1, many]}", "(found 'many')"),
-    ("optimizer.init_args.lr: {uniform: [0.1, 0.2]}", "optimizer.class_path: is missing; class_path: package.module.Class"),
+    (
+        "optimizer.init_args.lr: {uniform: [0.1, 0.2]}",
+        "optimizer.class_path: is missing; class_path: package.module.Class",
+    ),
 ]
 
 

@@ -174,7 +174,7 @@ def test_a_class_that_is_not_allowed_is_refused_by_name(store: Store) -> None:
         evaluate.test(store, "r")
 
 
-@pytest.mark.parametrize("use_gpu, gpus, where", [(False, 4, "cpu"), (True, 0, "cpu"), (True, 1, "task of A100")])
+@pytest.mark.parametrize("use_gpu, gpus, where", [(False, 4, "cpu"), (True, 0, "cpu"), (True, 1, "a task")])
 def test_what_trained_on_gpus_is_scored_on_one(
     store: Store, monkeypatch: pytest.MonkeyPatch, use_gpu: bool, gpus: int, where: str
 ) -> None:
@@ -184,8 +184,9 @@ def test_what_trained_on_gpus_is_scored_on_one(
     monkeypatch.setattr(cluster, "connected", contextlib.nullcontext)
     monkeypatch.setattr(cluster, "has_gpus", lambda needed: gpus >= needed)
     monkeypatch.setattr(evaluate, "test_here", lambda store, run, accelerator: {"on": accelerator})
-    monkeypatch.setattr(evaluate, "test_on_gpu", lambda store, run, kind: {"on": f"task of {kind}"})
-    assert evaluate.test(store, "r") == {"on": where}
+    monkeypatch.setattr(evaluate, "test_in_task", lambda store, run, **options: {"on": "a task", **options})
+    asked = {"accelerator": "gpu", "num_cpus": 1, "num_gpus": 1, "accelerator_type": "A100"}
+    assert evaluate.test(store, "r") == {"on": where, **(asked if where == "a task" else {})}
 
 
 def test_the_device_is_told_to_lightning(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
