@@ -49,6 +49,7 @@ def test_json_is_all_that_a_machine_reads(digits: tuple[Path, Command]) -> None:
     assert events[-2]["metrics"]["test_accuracy"] > 0.8 and events[-1]["best"]["value"] > 0.8
     log = Path(events[0]["log"])
     assert log.is_file() and "Lightning" in log.read_text()
+    assert "Seed set to" not in log.read_text()  # a line for each trial, and the record has it
     assert results.load(str(folder / "runs"), "digits").record.state == "succeeded"
 
 

@@ -233,7 +233,7 @@ def test_a_runs_seed_is_the_clis_own_unless_the_run_file_has_one(monkeypatch: py
     assert silent.seed_everything == chosen["seed_everything"] == 7
     given, chosen = prepare.settle(linked_config(seed_everything=5))
     assert given.seed_everything == 5 and "seed_everything" not in chosen
-    monkeypatch.setattr(linked.LightningCLI.__init__, "__defaults__", _with_seed(linked.LightningCLI, default=False))
+    monkeypatch.setattr(LightningCLI.__init__, "__defaults__", _with_seed(LightningCLI, default=False))
     unseeded, chosen = prepare.settle(run_config(read("factory.yaml") | {"seed_everything": None}, cli=FACTORY))
     assert unseeded.seed_everything is False and chosen["seed_everything"] is False
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from trainer_app import cluster, evaluate, results, worker
+from trainer_app import cluster, components, evaluate, results, worker
 from trainer_app.callbacks.epoch import Policy
 from trainer_app.checkpoint import Rejected, commits
 from trainer_app.config import RunConfig, dump, loads, override
@@ -192,13 +192,13 @@ def test_what_trained_on_gpus_is_scored_on_one(
 def test_the_device_is_told_to_lightning(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     trained(store, run_file())
     told = []
-    build = evaluate.components.build
+    build = components.build
 
     def noted(config: RunConfig, *, trainer_kwargs: dict[str, Any]) -> Any:
         told.append(trainer_kwargs["accelerator"])
         return build(config, trainer_kwargs={**trainer_kwargs, "accelerator": "cpu"})
 
-    monkeypatch.setattr(evaluate.components, "build", noted)
+    monkeypatch.setattr(components, "build", noted)
     for accelerator in ("cpu", "gpu"):
         evaluate.test_here(store, "r", accelerator=accelerator)
     assert told == ["cpu", "gpu"]
