@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def book(folder: RunFolder) -> Book:
     scheduler = SimpleNamespace(reasons={})
-    return Book(folder, lambda e: None, mode="max", scheduler=scheduler, records={}, release=lambda t: None)
+    return Book(folder, lambda e: None, mode="max", scheduler=scheduler, records={}, holds=None)
 
 
 def trial(error: str | None = None) -> Any:

@@ -115,4 +115,5 @@ spec:
 - {name: JSONARGPARSE_DEPRECATION_WARNINGS, value: "off"}
 - {name: RAY_DEDUP_LOGS, value: "0"}
 - {name: RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO, value: "0"}
+- {name: PL_DISABLE_FORK, value: "1"}
 {{- end -}}
