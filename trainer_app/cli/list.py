@@ -11,25 +11,29 @@ import typer
 from trainer_app.cli.results import of, state_text, when
 from trainer_app.cli.tables import show_table
 from trainer_app.cli.text import number, one_line
+from trainer_app.errors import InputError
 
 if TYPE_CHECKING:
     from trainer_app.results import RunSummary
 
-Storage = Annotated[
+Place = Annotated[
     str | None,
     typer.Argument(metavar="[STORAGE]", help="A folder or s3://bucket/prefix [TRAINER_STORAGE_URI, or runs]."),
 ]
+Storage = Annotated[str | None, typer.Option(metavar="URI", help="The same, as the other verbs have it.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document, and nothing else, on stdout.")]
 
 
-def list_runs(storage: Storage = None, json: Json = False) -> None:
+def list_runs(place: Place = None, storage: Storage = None, json: Json = False) -> None:
     """List the runs in a storage, newest first. Needs neither Ray nor torch."""
     from trainer_app.records import to_json
     from trainer_app.results import find, list_document
     from trainer_app.results import list_runs as read_runs
     from trainer_app.storage import open_store
 
-    asked, _ = find(None, storage)
+    if place and storage and place != storage:
+        raise InputError(f"two storages, {place} and --storage {storage}: name one")
+    asked, _ = find(None, place or storage)
     uri = open_store(asked).uri
     runs = read_runs(asked)
     if json:

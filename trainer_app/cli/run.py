@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -17,7 +16,7 @@ import typer
 
 from trainer_app import attempt
 from trainer_app.attempt import code, lease, logs
-from trainer_app.cli import arguments, interrupt, noise
+from trainer_app.cli import arguments, complete, extra, interrupt, noise
 from trainer_app.cli.screen import Screen, open_screen, write_now
 from trainer_app.cli.text import command, error_text, one_line
 from trainer_app.cli.view import View
@@ -33,7 +32,10 @@ Items = Annotated[
     typer.Argument(metavar="FILE... [KEY=VALUE...]", help="Run files, merged in order, and overrides."),
 ]
 Name = Annotated[str | None, typer.Option(metavar="RUN", help="The run's name [default: <name>-<UTC time>].")]
-Resume = Annotated[str | None, typer.Option(metavar="RUN", help="Go on with this run; FILE may be left out.")]
+Resume = Annotated[
+    str | None,
+    typer.Option(metavar="RUN", help="Go on with this run, by its name, path or URI; FILE may be left out."),
+]
 Storage = Annotated[str | None, typer.Option(metavar="URI", help="Short for storage.uri=URI.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, and nothing else, on stdout.")]
 Log = Annotated[str | None, typer.Option(metavar="FILE", help="Where Ray's and Lightning's output goes; - for stderr.")]
@@ -76,9 +78,11 @@ def start(asked: arguments.Asked, *, as_json: bool, log: str | None, test: bool)
         InputError: bad input, nothing was started. TrainerError: the `[train]` extra is missing.
     """
     prepared = arguments.prepare(asked)
-    _need_extra()
-    path = None if log == "-" else Path(log).absolute() if log else noise.default_log(prepared.name)
     submission = None if asked.resume else attempt.submission()
+    if prepared.resume and not test and complete.told(asked.task, prepared, as_json=as_json):
+        return 0
+    extra.need("torch", "lightning", "ray", what=f"trainer {asked.task}")
+    path = noise.log_path(log, prepared.name, prepared.config.storage.uri)
     if submission:
         return _submitted(asked.task, prepared, submission, path, as_json=as_json, test=test)
     if prepared.resume:
@@ -133,13 +137,6 @@ def _need_free_name(task: str, prepared: arguments.Prepared) -> None:
     from trainer_app.prepare import absent
 
     absent(open_store(prepared.config.storage.uri), prepared.name, task=task)
-
-
-def _need_extra() -> None:
-    missing = [name for name in ("torch", "lightning", "ray") if find_spec(name) is None]
-    if missing:
-        what = ", ".join(missing)
-        raise TrainerError(f"{what} not installed; runs need the train extra: pip install 'trainer-app[train]'")
 
 
 def _view(task: str, prepared: arguments.Prepared, log: str | None) -> View:
@@ -216,7 +213,7 @@ class Session:
     def _tell(self, words: str, code: int) -> None:
         lines = [words] if words else []
         if code in (1, interrupt.INTERRUPTED) and self.view.begun:
-            storage = self.prepared.config.storage.uri
+            storage = open_store(self.prepared.config.storage.uri).uri  # absolute: it works from any folder
             resume = command("trainer", self.task, "--resume", self.view.run, "--storage", storage)
             lines.append(f"{'interrupted; ' if code == interrupt.INTERRUPTED else ''}go on with: {resume}")
         elif code == interrupt.INTERRUPTED:

@@ -33,21 +33,7 @@ def end_event(folder: RunFolder, found: RunResults, seconds: float) -> dict[str,
         "run": record.name,
         "state": record.state,
         "seconds": round(seconds, 1),
-        "best": best(found),
+        "best": found.summary,
         "error": record.error,
         "uri": folder.uri,
-    }
-
-
-def best(found: RunResults) -> dict[str, Any] | None:
-    """The best of a run; `checkpoint` is the best one committed. `epoch` counts from 0."""
-    if found.best is None:
-        return None
-    return {
-        "trial": found.best.trial,
-        "metric": found.record.metric,
-        "value": found.best.value,
-        "epoch": found.best.epoch,
-        "params": found.best.params,
-        "checkpoint": found.checkpoint.uri if found.checkpoint else None,
     }
