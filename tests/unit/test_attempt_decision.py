@@ -37,7 +37,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def written(storage: Store, **fields: Any) -> RunFolder:
     record = RunRecord(**{"name": "toy-1", "task": "tune", "submission": "s-1", **fields})
-    return RunFolder.create(storage, record, "name: toy\n")
+    return RunFolder.create(storage, record, RUN_FILE)
 
 
 def what(storage: Store, mine: str = "s-1") -> str:
@@ -142,8 +142,6 @@ import sys
 for name in ("torch", "ray", "lightning"):
     sys.modules[name] = None
 from trainer_app.__main__ import main
-from trainer_app.cli import run
-run._need_extra = lambda: None
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -81,10 +81,10 @@ def start(asked: arguments.Asked, *, as_json: bool, log: str | None, test: bool)
     submission = None if asked.resume else attempt.submission()
     if prepared.resume and not test and complete.told(asked.task, prepared, as_json=as_json):
         return 0
-    extra.need("torch", "lightning", "ray", what=f"trainer {asked.task}")
     path = noise.log_path(log, prepared.name, prepared.config.storage.uri)
     if submission:
         return _submitted(asked.task, prepared, submission, path, as_json=as_json, test=test)
+    _need_extra(asked.task)
     if prepared.resume:
         lease.refuse_held(_store(prepared))
     else:
@@ -116,6 +116,7 @@ def _submitted(
         return submitted.stopped(prepared, record)
     prepared, store = replace(prepared, resume=decision.what == "resume"), _store(prepared)
     try:
+        _need_extra(task)
         with logs.of_driver(store, record.attempt + 1 if record else 1, path):
             code, error = _session(task, prepared, path, as_json=as_json, test=test)
         if error is not None:
@@ -125,6 +126,10 @@ def _submitted(
     if code == interrupt.INTERRUPTED:
         submitted.linger(store)
     return code
+
+
+def _need_extra(task: str) -> None:
+    extra.need("torch", "lightning", "ray", what=f"trainer {task}")
 
 
 def _store(prepared: arguments.Prepared) -> Store:

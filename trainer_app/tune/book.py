@@ -12,6 +12,8 @@ from trainer_app.errors import StorageError
 from trainer_app.records import BUDGET, STOP, TRACEBACK, RunFolder, TrialRecord
 from trainer_app.relay import Emit, report_events
 
+LOST = "its process ended"
+
 
 class WhenQuiet(Stopper):
     """Ends a sweep that was asked to stop once no trial runs: paused ones would wait for others for ever."""
@@ -120,7 +122,7 @@ class Book(Callback):
         said = str(trial.get_error() or "")
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         record.traceback = said[-TRACEBACK:]
-        record.error = lines[-1] if lines else "its process ended"
+        record.error = lines[-1] if lines else LOST
         record.state, record.reason = "failed", record.error
         self._close(record)
 

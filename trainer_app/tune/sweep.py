@@ -24,7 +24,7 @@ from trainer_app.relay import Emit
 from trainer_app.storage import open_store
 from trainer_app.train import EXIT_CODES, NOWHERE, opened, recorded, stopped_at, tested
 from trainer_app.tune import groups, processes, schedulers, space
-from trainer_app.tune.book import Book, WhenQuiet
+from trainer_app.tune.book import LOST, Book, WhenQuiet
 from trainer_app.tune.nested import run_nested
 from trainer_app.tune.planned import PlannedTrials
 from trainer_app.tune.shapes import check_mutations
@@ -77,7 +77,9 @@ def close(folder: RunFolder, records: Mapping[str, TrialRecord], *, stopped: boo
     failed = [r for r in records.values() if r.state == "failed"]
     bad = bool(failed) and len(failed) == len(records)
     error = f"all {len(failed)} trials failed; the first: {failed[0].error}" if bad else None
-    folder.update(state="failed" if bad else "succeeded", error=error, final=bad)
+    folder.update(
+        state="failed" if bad else "succeeded", error=error, final=bad and any(r.error != LOST for r in failed)
+    )
 
 
 def lacking(config: RunConfig) -> str:
