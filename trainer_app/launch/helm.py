@@ -52,6 +52,7 @@ def template(release: Release) -> str:
             str(folder_of("trainer")),
             "--namespace",
             release.namespace,
+            "--skip-tests",
             *(word for values in release.values for word in ("--values", str(values_file(values)))),
             "--set-file",
             f"run.file={file}",
