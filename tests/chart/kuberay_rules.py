@@ -59,8 +59,14 @@ LONG = "n" * 48  # KubeRay takes 47 for a RayJob
 LONGER = "n" * 54
 
 RULES = [
-    Rule("RayJob names of 47", "RayJob", (), "48 characters; at most 44", "metadata/name", LONG, "no more than 47", run=LONG),
-    Rule("RayJob names are DNS-1035", "RayJob", (), "begins with a letter", "metadata/name", "1st", "DNS1035", run="1st"),
+    Rule(
+        "RayJob names of 47", "RayJob", (), "48 characters; at most 44", "metadata/name", LONG, "no more than 47",
+        run=LONG,
+    ),
+    Rule(
+        "RayJob names are DNS-1035", "RayJob", (), "begins with a letter", "metadata/name", "1st", "DNS1035",
+        run="1st",
+    ),
     Rule(
         "RayCluster names of 53", "RayCluster", ("kind=RayCluster",), "at most 44|release name",  # Helm itself takes 53
         "metadata/name", LONGER, "no more than 53", ("kind=RayCluster",), LONGER,

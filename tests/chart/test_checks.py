@@ -47,10 +47,14 @@ def refused(text: Text, words: str, *sets: str, **more: Any) -> None:
             "scaling: {num_workers: 4, use_gpu: true, resources_per_worker: {CPU: 0.5, GPU: 1}}",
             r"asks for 4 workers .* at most 2",
         ),
-        ((), "scaling: {resources_per_worker: {memory: 4294967296}}", r'asks for 1 workers of .* at most 0'),
+        ((), "scaling: {resources_per_worker: {memory: 4294967296}}", r"asks for 1 workers of .* at most 0"),
         # Ray rounds a pod's CPUs up
         (("pools.cpu.resources.limits.cpu=1500m",), "scaling: {num_workers: 4}", None),
-        (("pools.cpu.resources.limits.cpu=1500m",), "scaling: {num_workers: 5}", "asks for 5 CPUs at once .* at most 4"),
+        (
+            ("pools.cpu.resources.limits.cpu=1500m",),
+            "scaling: {num_workers: 5}",
+            "asks for 5 CPUs at once .* at most 4",
+        ),
         # pools count with what they can grow to
         ((GROW, "pools.cpu.minReplicas=0", "pools.cpu.maxReplicas=5"), "scaling: {num_workers: 5}", None),
         ((GROW, "pools.cpu.maxReplicas=3"), "scaling: {num_workers: 4}", "asks for 4 CPUs at once .* at most 3"),
@@ -103,7 +107,11 @@ def test_trials_against_the_pools(text: Text, sets: tuple[str, ...], run_file: s
         ("no effect on a RayCronJob", (*CRON, "queue.name=q"), {}),
         ("queue.name needs a run that can be suspended", ("queue.name=q", "lifetime.stoppable=false"), {}),
         ("queue.name and autoscaling.enabled exclude", ("queue.name=q", GROW), {}),
-        ("queue.name with 7 pools; Kueue takes at most 6", ("queue.name=q", *(f"pools.p{n}.replicas=1" for n in range(6))), {}),
+        (
+            "queue.name with 7 pools; Kueue takes at most 6",
+            ("queue.name=q", *(f"pools.p{n}.replicas=1" for n in range(6))),
+            {},
+        ),
         (
             "firstStepDeadlineSeconds of 9 s is over lifetime.totalDeadlineSeconds of 8 s",
             ("lifetime.firstStepDeadlineSeconds=9", "lifetime.totalDeadlineSeconds=8"),

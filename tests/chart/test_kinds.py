@@ -42,7 +42,9 @@ def test_its_pods_are_a_runs(render: Render) -> None:
         spec["headGroupSpec"]["template"]["spec"]["volumes"][:] = []
         for group in [spec["headGroupSpec"], *spec["workerGroupSpecs"]]:
             container = group["template"]["spec"]["containers"][0]
-            container["env"] = [one for one in container["env"] if one["name"] not in ("TRAINER_RUN", "TRAINER_SUBMISSION")]
+            container["env"] = [
+                one for one in container["env"] if one["name"] not in ("TRAINER_RUN", "TRAINER_SUBMISSION")
+            ]
             container["volumeMounts"] = [one for one in container["volumeMounts"] if one["name"] != "run"]
     assert own == run
 
@@ -75,7 +77,9 @@ def test_that_cluster_lets_the_run_in_and_the_run_goes_there_only(render: Render
     made = render("clusterSelector=big")
     labels = pod_templates(made["RayJob/demo"])["submitter"]["metadata"]["labels"]
     assert labels["trainer/cluster"] == "big"
-    assert {"podSelector": {"matchLabels": {"trainer/run": "big"}}} in made["NetworkPolicy/demo"]["spec"]["egress"][0]["to"]
+    assert {"podSelector": {"matchLabels": {"trainer/run": "big"}}} in made["NetworkPolicy/demo"]["spec"]["egress"][0][
+        "to"
+    ]
     assert not [rule for rule in render()["NetworkPolicy/demo"]["spec"]["ingress"] if selector in rule["from"]]
 
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from tests.chart.conftest import Rendered, pod_templates
+from tests.chart.conftest import Rendered, pod_templates, ray_cluster
 
 pytestmark = pytest.mark.chart
 Render = Callable[..., Rendered]
 RUN = {"podSelector": {"matchLabels": {"trainer/run": "demo"}}}
+SUBMITTER = {"podSelector": {"matchLabels": {"batch.kubernetes.io/job-name": "demo"}}}
 OPERATOR = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kuberay-system"}}}
 DNS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}
 MINIO = {
@@ -29,7 +30,7 @@ def test_closed_but_for_what_a_run_needs(render: Render) -> None:
     assert made["NetworkPolicy/demo"]["spec"] == {
         **RUN,
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [RUN]}, {"from": [OPERATOR], "ports": tcp(8265)}],
+        "ingress": [{"from": [RUN, SUBMITTER]}, {"from": [OPERATOR], "ports": tcp(8265)}],
         "egress": [
             {"to": [RUN]},
             {"to": [DNS], "ports": [{"port": 53, "protocol": "UDP"}, *tcp(53)]},
@@ -38,6 +39,15 @@ def test_closed_but_for_what_a_run_needs(render: Render) -> None:
     }
     for role, pod in pod_templates(made["RayJob/demo"]).items():
         assert pod["metadata"]["labels"]["trainer/run"] == "demo", role
+
+
+@pytest.mark.parametrize("kind", ["RayJob", "RayCluster"])
+def test_groups_have_their_pods_labels(render: Render, kind: str) -> None:
+    """KubeRay puts them on the pods too; some builds of its CRDs drop those of the template."""
+    made = render(f"kind={kind}")[f"{kind}/demo"]
+    cluster = ray_cluster(made)
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        assert group["labels"] == group["template"]["metadata"]["labels"]
 
 
 def test_prometheus_and_an_ingress_controller_by_value(render: Render) -> None:

@@ -62,9 +62,11 @@ def test_volumes_and_shared_memory(render: Render) -> None:
     pod = groups(
         render(
             "pools.cpu.shmSize=1Gi",
-            "pools.cpu.volumes[0].name=data", "pools.cpu.volumes[0].persistentVolumeClaim.claimName=sets",
-            "pools.cpu.volumeMounts[0].name=data", "pools.cpu.volumeMounts[0].mountPath=/data",
-        )  # fmt: skip
+            "pools.cpu.volumes[0].name=data",
+            "pools.cpu.volumes[0].persistentVolumeClaim.claimName=sets",
+            "pools.cpu.volumeMounts[0].name=data",
+            "pools.cpu.volumeMounts[0].mountPath=/data",
+        )
     )["cpu"]["template"]["spec"]
     volumes = {one["name"]: one for one in pod["volumes"]}
     assert volumes["data"] == {"name": "data", "persistentVolumeClaim": {"claimName": "sets"}}

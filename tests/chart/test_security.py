@@ -17,7 +17,12 @@ Render = Callable[..., Rendered]
 ALLOWED = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 VARIANTS = {
     "RayJob": (),
-    "grown": ("autoscaling.enabled=true", "pools.gpu.gpu.count=1", "pools.gpu.spot.enabled=true", "pools.gpu.shmSize=1Gi"),
+    "grown": (
+        "autoscaling.enabled=true",
+        "pools.gpu.gpu.count=1",
+        "pools.gpu.spot.enabled=true",
+        "pools.gpu.shmSize=1Gi",
+    ),
     "claim": ("storage.bucket=", "storage.claim.size=1Gi", "storage.caBundle.configMap=ca"),
     "RayCluster": ("kind=RayCluster",),
     "RayCronJob": ("kind=RayCronJob", "cron.schedule=@daily"),

@@ -37,7 +37,9 @@ def test_keys_for_development(render: Render) -> None:
     for name, thing in made.items():
         assert name.startswith("Secret/") or "canary" not in yaml.safe_dump(thing), name
     pods = pod_templates(made["RayJob/demo"])
-    assert [pods[role]["spec"]["containers"][0]["envFrom"] for role in RAY] == [[{"secretRef": {"name": "demo-s3"}}]] * 2
+    assert [pods[role]["spec"]["containers"][0]["envFrom"] for role in RAY] == [
+        [{"secretRef": {"name": "demo-s3"}}]
+    ] * 2
 
 
 def test_workload_identity(render: Render) -> None:
@@ -70,7 +72,9 @@ def test_a_claim(render: Render, claim: str, name: str) -> None:
     made_here = made.get("PersistentVolumeClaim/demo-storage")
     assert bool(made_here) == claim.startswith("size")
     if made_here:
-        assert made_here["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}, "results outlive the release"
+        assert made_here["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}, (
+            "results outlive the release"
+        )
         assert made_here["spec"] == {
             "accessModes": ["ReadWriteMany"],
             "storageClassName": "nfs",

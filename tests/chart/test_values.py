@@ -90,7 +90,11 @@ BESIDE = {
     "networkPolicy.apiServer": ("autoscaling.enabled=true",),
     "podMonitor": ("podMonitor.enabled=true", "networkPolicy.prometheus[0].podSelector.matchLabels.k=v"),
     "podMonitor.enabled": ("networkPolicy.prometheus[0].podSelector.matchLabels.k=v",),
-    "ingress": ("ingress.enabled=true", "ingress.host=h", "networkPolicy.ingressController[0].podSelector.matchLabels.k=v"),
+    "ingress": (
+        "ingress.enabled=true",
+        "ingress.host=h",
+        "networkPolicy.ingressController[0].podSelector.matchLabels.k=v",
+    ),
     "ingress.enabled": ("ingress.host=h", "networkPolicy.ingressController[0].podSelector.matchLabels.k=v"),
 }
 
@@ -136,7 +140,10 @@ def paths(values: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
 
 def wrong(schema_error: str, path: tuple[str, ...]) -> bool:
     """Whether the schema's complaint names the place: `at '/a/b'` in newer Helms, `- a.b: ` in older ones."""
-    return f"at '{''.join(f'/{key}' for key in path)}'" in schema_error or f"- {'.'.join(path) or '(root)'}: " in schema_error
+    return (
+        f"at '{''.join(f'/{key}' for key in path)}'" in schema_error
+        or f"- {'.'.join(path) or '(root)'}: " in schema_error
+    )
 
 
 def complaint(tmp_path: Path, values: Any) -> str:
