@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from ruamel.yaml import YAML
 
-from trainer_app.errors import InputError, NotFound, TrainerError
+from trainer_app.errors import AlreadyExists, InputError, NotFound, TrainerError
+from trainer_app.launch import control, helm, place
 from trainer_app.launch.kube import Kube, Object
+from trainer_app.launch.pack import Packed
+from trainer_app.launch.secret_words import without_secrets
+from trainer_app.launch.stored import Launch, Stored
 
-OWNER: Final = "RayJob"  # when it goes, the cluster's garbage collection takes the rest
+OWNERS: Final = ("RayJob", "RayCronJob", "RayCluster")  # when it goes, the cluster's garbage collection takes the rest
+KEPT: Final = "PersistentVolumeClaim"  # holds results: never owned by the run, never removed
 KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+FREE_S: Final = 60.0
+Say = Callable[[str], None]
 
 
 def new_submission(run: str) -> str:
@@ -24,11 +36,78 @@ def new_submission(run: str) -> str:
 def objects(text: str) -> list[Object]:
     """Of rendered YAML, in the order of creation: the RayJob last, since the operator acts on it at once."""
     found = [thing for thing in YAML(typ="safe", pure=True).load_all(text) if thing]
-    return sorted(found, key=lambda thing: thing["kind"] == OWNER)
+    return sorted(found, key=lambda thing: thing["kind"] in OWNERS)
+
+
+def submit(kube: Kube, release: helm.Release, packed: Packed | None, *, say: Say, endpoint: str | None = None) -> None:
+    """Create a new run: its objects on the cluster, and in its storage what `resume` needs and the user's code.
+
+    Raises:
+        TrainerError: the first refusal, of the chart, the cluster or the storage; nothing was created.
+    """
+    things = objects(helm.template(release))
+    check_secret(kube, things[-1])
+    _accepted(kube, things, say)
+    if things[-1]["kind"] != "RayJob" or not _opens(things[-1], packed, say):
+        create(kube, things)
+        return
+    values = without_secrets(helm.merged_values(release.values, release.sets))
+    found = place.of(things[-1])
+    with place.reachable(kube, found, endpoint):
+        stored = Stored.open(found.uri, release.name)
+        stored.claim(launch_of(release), release.run_file, values)
+        try:
+            if packed:
+                stored.put_code(packed.digest, packed.data)
+            create(kube, things)
+        except (TrainerError, KeyboardInterrupt):
+            stored.forget()
+            raise
+
+
+def resubmit(kube: Kube, run: str, found: place.Place, *, say: Say, endpoint: str | None = None) -> None:
+    """Create a run again from its storage, under the same name and another submission; it goes on where it was.
+
+    Raises:
+        NotFound: nothing is stored to create it from.
+    """
+    with place.reachable(kube, found, endpoint):
+        stored = Stored.open(found.uri, run)
+        launch, text, values = stored.launched()
+        record = stored.record()
+        if record and record.state == "succeeded":
+            say(f"run {run} has finished: nothing to resume")
+            return
+        new = new_submission(run)
+        with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
+            file = Path(folder, "values.yaml")
+            file.write_text(json.dumps(values))
+            release = helm.Release(
+                *(run, kube.namespace, launch.task, text, new, (str(file),)), (), launch.image, launch.code, kube.user()
+            )
+            things = objects(helm.template(release))
+        check_secret(kube, things[-1])
+        control.remove(kube, run, say=say)
+        control.until_no_pods(kube, run, say=say)
+        _until_free(kube, things)
+        _accepted(kube, things, say)
+        stored.clear_stop()
+        stored.again(replace(launch_of(release), former=(*launch.former, launch.submission)))
+        create(kube, things)
+    say(f"resumed run {run}: created again from {found.uri}, it goes on from its newest commit")
+
+
+def launch_of(release: helm.Release) -> Launch:
+    chart, app = helm.chart_versions()
+    about = release.own_values()["run"]
+    return Launch(
+        release.name, release.task, release.namespace, release.submission, chart, app, release.code, release.image,
+        about.get("user", ""),
+    )  # fmt: skip
 
 
 def create(kube: Kube, things: Sequence[Object]) -> Object:
-    """Create all objects, after the API server accepted all of them in a dry run.
+    """Create all objects, which the API server accepted in a dry run.
 
     Returns:
         the RayJob.
@@ -36,13 +115,14 @@ def create(kube: Kube, things: Sequence[Object]) -> Object:
     Raises:
         TrainerError: the first refusal; what was created before it is gone again.
     """
-    check_secret(kube, things[-1])
-    for thing in things:
-        kube.create(thing, dry_run=True)
     made: list[Object] = []
     try:
         for thing in things:
-            made.append({**kube.create(thing), "kind": thing["kind"]})  # noqa: PERF401 - what was made before an error counts
+            try:
+                made.append({**kube.create(thing), "kind": thing["kind"]})
+            except AlreadyExists:
+                if thing["kind"] != KEPT:
+                    raise
         own(kube, made[-1], made[:-1])
     except (TrainerError, KeyboardInterrupt):
         for thing in reversed(made):
@@ -53,11 +133,12 @@ def create(kube: Kube, things: Sequence[Object]) -> Object:
 
 
 def own(kube: Kube, owner: Object, things: Sequence[Object]) -> None:
-    """What goes when the RayJob goes."""
+    """What goes when the RayJob goes. A Secret of the chart's own goes too; a volume's claim stays, with its data."""
     meta = owner["metadata"]
-    reference = {"apiVersion": "ray.io/v1", "kind": OWNER, "name": meta["name"], "uid": meta["uid"]}
+    reference = {"apiVersion": "ray.io/v1", "kind": owner["kind"], "name": meta["name"], "uid": meta["uid"]}
     for thing in things:
-        kube.patch(thing["kind"], thing["metadata"]["name"], {"metadata": {"ownerReferences": [reference]}})
+        if thing["kind"] != KEPT:
+            kube.patch(thing["kind"], thing["metadata"]["name"], {"metadata": {"ownerReferences": [reference]}})
 
 
 def check_secret(kube: Kube, rayjob: Object) -> None:
@@ -81,3 +162,55 @@ def check_secret(kube: Kube, rayjob: Object) -> None:
     missing = [key for key in KEYS if key not in found]
     if missing:
         raise InputError(f"Secret {name} in {kube.namespace} has no {' and no '.join(missing)}; make it anew: {make}")
+
+
+def _accepted(kube: Kube, things: Sequence[Object], say: Say) -> None:
+    """A dry run of all objects; says so if the cluster would not keep what a NetworkPolicy selects pods by."""
+    for thing in things:
+        try:
+            back = kube.create(thing, dry_run=True)
+        except AlreadyExists:
+            if thing["kind"] != KEPT:
+                raise
+            continue
+        if thing["kind"] == "RayJob" and drops_labels(back):
+            say(
+                "warning: this cluster's KubeRay CRDs drop the labels of pods, so the run's NetworkPolicy selects "
+                "none; see: trainer doctor"
+            )
+
+
+def drops_labels(rayjob: Object) -> bool:
+    """Whether the run's label reaches neither way to its pods: in the template, or in the group's own labels."""
+    head = rayjob["spec"].get("rayClusterSpec", {}).get("headGroupSpec")
+    if not head:
+        return False
+    kept = {**head["template"].get("metadata", {}).get("labels", {}), **head.get("labels", {})}
+    return place.RUN not in kept
+
+
+def _opens(rayjob: Object, packed: Packed | None, say: Say) -> bool:
+    """Whether this machine can write to the run's storage: a volume it can't."""
+    uri = place.of(rayjob).uri
+    if "://" in uri:
+        return True
+    if packed:
+        raise InputError(f"--code needs an object storage, and this run's is a volume ({uri}); build it into an --image")
+    say(f"the storage is a volume ({uri}): trainer resume will work while the RayJob is there, not after")
+    return False
+
+
+def _until_free(kube: Kube, things: Sequence[Object]) -> None:
+    """Until the garbage collection took the former objects. One that has no owner is deleted here."""
+    deadline = time.monotonic() + FREE_S
+    for thing in things:
+        kind, name = thing["kind"], thing["metadata"]["name"]
+        while kind != KEPT:
+            try:
+                if not kube.get(kind, name)["metadata"].get("ownerReferences"):
+                    kube.delete(kind, name)
+            except NotFound:
+                break
+            if time.monotonic() > deadline:
+                raise TrainerError(f"{kind} {name} of the former run is still there after {FREE_S:.0f} s; delete it")
+            time.sleep(0.5)
