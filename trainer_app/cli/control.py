@@ -58,7 +58,7 @@ def resume(
         if control.resume(kube, job, say=say, endpoint=endpoint):
             return
         where = place.of(job)
-    resubmit(kube, where.run, where, say=say, endpoint=endpoint)
+    resubmit(kube, where, say=say, values=values or (), sets=sets or (), endpoint=endpoint)
 
 
 def delete(

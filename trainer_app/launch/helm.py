@@ -72,6 +72,7 @@ def template(release: Release) -> str:
             str(folder_of("trainer")),
             "--namespace",
             release.namespace,
+            "--skip-tests",
             *_given(release.values, ()),
             "--values",
             str(own),

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -35,6 +35,7 @@ class Place:
     endpoint: str
     region: str
     secret: str
+    keys: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # of a Secret that is about to be created
 
 
 def of(rayjob: Object) -> Place:
@@ -42,6 +43,13 @@ def of(rayjob: Object) -> Place:
     notes = meta.get("annotations", {})
     given = (notes.get(f"trainer/storage-{key}", "") for key in ("uri", "endpoint", "region", "secret"))
     return Place(meta["labels"].get(RUN, meta["name"]), *given)
+
+
+def of_rendered(things: Sequence[Object]) -> Place:
+    """Of a run that is about to be created, with the keys of the chart's own Secret, if it makes one."""
+    found = of(things[-1])
+    own = next((thing for thing in things if thing["kind"] == "Secret"), {})
+    return replace(found, keys=tuple(own.get("stringData", {}).items()))
 
 
 def find(kube: Kube, run: str | None) -> Place:
@@ -129,7 +137,7 @@ def reachable(kube: Kube, place: Place, endpoint: str | None = None) -> Iterator
             f"run {place.run} is stored in a volume ({place.uri}), which this machine does not reach; "
             f"look at it from a pod: kubectl exec -n {kube.namespace} ... -- trainer results {place.run}"
         )
-    wanted = {"AWS_REGION": place.region, **keys(kube, place.secret)}
+    wanted = {"AWS_REGION": place.region, **(dict(place.keys) or keys(kube, place.secret))}
     service = None if endpoint else service_of(place.endpoint)
     if service is None:
         answers(endpoint or place.endpoint)

@@ -65,6 +65,9 @@ class Stored:
         except AlreadyExists as error:
             raise taken from error
         self.store.put(RUN_FILE, run_file.encode())
+        self.keep_values(values)
+
+    def keep_values(self, values: dict[str, Any]) -> None:
         self.store.put(VALUES, json.dumps(values, indent=1).encode())  # JSON is YAML
 
     def forget(self) -> None:

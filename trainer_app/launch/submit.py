@@ -46,13 +46,13 @@ def submit(kube: Kube, release: helm.Release, packed: Packed | None, *, say: Say
         TrainerError: the first refusal, of the chart, the cluster or the storage; nothing was created.
     """
     things = objects(helm.template(release))
-    check_secret(kube, things[-1])
+    check_secret(kube, things)
     _accepted(kube, things, say)
     if things[-1]["kind"] != "RayJob" or not _opens(things[-1], packed, say):
         create(kube, things)
         return
     values = without_secrets(helm.merged_values(release.values, release.sets))
-    found = place.of(things[-1])
+    found = place.of_rendered(things)
     with place.reachable(kube, found, endpoint):
         stored = Stored.open(found.uri, release.name)
         stored.claim(launch_of(release), release.run_file, values)
@@ -65,15 +65,27 @@ def submit(kube: Kube, release: helm.Release, packed: Packed | None, *, say: Say
             raise
 
 
-def resubmit(kube: Kube, run: str, found: place.Place, *, say: Say, endpoint: str | None = None) -> None:
+def resubmit(
+    kube: Kube,
+    found: place.Place,
+    *,
+    say: Say,
+    values: Sequence[str] = (),
+    sets: Sequence[str] = (),
+    endpoint: str | None = None,
+) -> None:
     """Create a run again from its storage, under the same name and another submission; it goes on where it was.
+
+    Args:
+        values, sets: over the values that are stored, which hold no secrets.
 
     Raises:
         NotFound: nothing is stored to create it from.
     """
+    run = found.run
     with place.reachable(kube, found, endpoint):
         stored = Stored.open(found.uri, run)
-        launch, text, values = stored.launched()
+        launch, text, kept = stored.launched()
         record = stored.record()
         if record and record.state == "succeeded":
             say(f"run {run} has finished: nothing to resume")
@@ -81,17 +93,18 @@ def resubmit(kube: Kube, run: str, found: place.Place, *, say: Say, endpoint: st
         new = new_submission(run)
         with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
             file = Path(folder, "values.yaml")
-            file.write_text(json.dumps(values))
-            release = helm.Release(
-                *(run, kube.namespace, launch.task, text, new, (str(file),)), (), launch.image, launch.code, kube.user()
-            )
+            file.write_text(json.dumps(kept))
+            again = helm.Release(run, kube.namespace, launch.task, text, new, (str(file), *values), tuple(sets))
+            release = replace(again, image=launch.image, code=launch.code, user=kube.user())
             things = objects(helm.template(release))
-        check_secret(kube, things[-1])
+            kept = without_secrets(helm.merged_values(release.values, release.sets))
+        check_secret(kube, things)
         control.remove(kube, run, say=say)
         control.until_no_pods(kube, run, say=say)
         _until_free(kube, things)
         _accepted(kube, things, say)
         stored.clear_stop()
+        stored.keep_values(kept)
         stored.again(replace(launch_of(release), former=(*launch.former, launch.submission)))
         create(kube, things)
     say(f"resumed run {run}: created again from {found.uri}, it goes on from its newest commit")
@@ -141,14 +154,14 @@ def own(kube: Kube, owner: Object, things: Sequence[Object]) -> None:
             kube.patch(thing["kind"], thing["metadata"]["name"], {"metadata": {"ownerReferences": [reference]}})
 
 
-def check_secret(kube: Kube, rayjob: Object) -> None:
+def check_secret(kube: Kube, things: Sequence[Object]) -> None:
     """The storage's Secret and its keys. A user who may not read it finds out from the pods.
 
     Raises:
         InputError: with the command that makes it.
     """
-    name = rayjob["metadata"].get("annotations", {}).get("trainer/storage-secret")
-    if not name:
+    name = things[-1]["metadata"].get("annotations", {}).get("trainer/storage-secret")
+    if not name or any(thing["kind"] == "Secret" and thing["metadata"]["name"] == name for thing in things):
         return
     make = f"kubectl create secret generic {name} -n {kube.namespace} " + " ".join(
         f"--from-literal={k}=..." for k in KEYS
