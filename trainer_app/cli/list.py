@@ -23,7 +23,9 @@ Storage = Annotated[
 ]
 Namespace = Annotated[
     str | None,
-    typer.Option("--namespace", "-n", metavar="NS", help="The runs on Kubernetes in this namespace, in place of a storage's."),
+    typer.Option(
+        "--namespace", "-n", metavar="NS", help="The runs on Kubernetes in this namespace, in place of a storage's."
+    ),
 ]
 Context = Annotated[str | None, typer.Option(metavar="NAME", help="Of the kubeconfig, with -n.")]
 Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="The S3 server as this machine reaches it, with -n.")]

@@ -47,9 +47,7 @@ def stop(kube: Kube, job: Object, *, grace: float, say: Say, endpoint: str | Non
     say(f"stopped run {run} at {at}; go on with: trainer resume {run} -n {kube.namespace}")
 
 
-def commit(
-    kube: Kube, job: Object, stored: Stored, *, grace: float, say: Say
-) -> tuple[Object, dict[str, Any] | None]:
+def commit(kube: Kube, job: Object, stored: Stored, *, grace: float, say: Say) -> tuple[Object, dict[str, Any] | None]:
     """(the RayJob, where the run stopped), once the run has committed, or has ended, or the grace is over.
 
     A run whose job has not begun has nothing to commit; one that KubeRay is about to retry has no driver to ask.

@@ -61,7 +61,7 @@ def template(release: Release) -> str:
     Raises:
         InputError: the chart refuses these values, in the chart's words. TrainerError: there is no helm.
     """
-    _check_image(release.image)
+    check_image(release.image)
     with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
         file, own = Path(folder, "run.yaml"), Path(folder, "own.json")
         file.write_bytes(release.run_file.encode())
@@ -107,7 +107,7 @@ def _given(values: Sequence[str], sets: Sequence[str]) -> list[str]:
     return files + [word for one in sets for word in ("--set", one)]
 
 
-def _check_image(image: str) -> None:
+def check_image(image: str) -> None:
     """Raises InputError for an image without a tag: `latest` would be another one tomorrow."""
     if image and not re.fullmatch(r"[^\s:@]+(:\d+/[^\s:@]+)?(@sha256)?:[\w.-]+", image):
         raise InputError(f"image {image!r} has no tag; give repository:tag, or repository@sha256:digest")

@@ -99,7 +99,9 @@ class Kube:
         group, plural = KINDS[kind]
         namespace = namespace or self.namespace
         with explained(f"{verb.lower()} {kind} {name}".strip(), kind=kind, name=name, namespace=namespace):
-            return self._send(verb, f"{group}/namespaces/{namespace}/{plural}{path}", body=body, query=query, merge=merge)
+            return self._send(
+                verb, f"{group}/namespaces/{namespace}/{plural}{path}", body=body, query=query, merge=merge
+            )
 
     def _send(self, verb: str, path: str, *, body: Any = None, query: Any = (), merge: bool = False) -> Object:
         sent = "application/merge-patch+json" if merge else "application/json"

@@ -105,7 +105,7 @@ def _starting(found: Sequence[Object]) -> str:
 def progress(record: RunRecord) -> str:
     """`running, 3/5 epochs, best val_accuracy=0.93, attempt 2`"""
     target, what = (record.num_samples, "trials") if record.task == "tune" else (record.epochs, "epochs")
-    parts = [record.state]
+    parts: list[str] = [record.state]
     if record.done is not None:
         parts.append(f"{record.done}{f'/{target}' if target and target > 0 else ''} {what}")
     if record.best is not None and record.metric:

@@ -47,7 +47,9 @@ def pack(folder: str | Path) -> Packed:
     names = sorted(name for name in _listed(root) if not set(PurePosixPath(name).parts) & set(NEVER))
     files = {name: root / name for name in names if (root / name).is_file()}
     if not any(name.endswith(".py") for name in files):
-        raise InputError(f"--code {folder}: no .py file in it that git would not ignore; give the folder of your modules")
+        raise InputError(
+            f"--code {folder}: no .py file in it that git would not ignore; give the folder of your modules"
+        )
     _check(root, files)
     data = _archive(files)
     size = sum(path.stat().st_size for path in files.values())
@@ -99,8 +101,8 @@ def _check(root: Path, files: dict[str, Path]) -> None:
         largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
         shown = ", ".join(f"{name} ({sizes[name] / 2**20:.1f} MB)" for name in largest)
         raise InputError(
-            f"--code {root} has {total / 2**20:.1f} MB in {len(files)} files, and at most {LIMIT_MB} MB go; the largest: "
-            f"{shown}; list what is not code in .gitignore, or build it into an image (--image)"
+            f"--code {root} has {total / 2**20:.1f} MB in {len(files)} files, at most {LIMIT_MB} go; the largest: {shown}; "
+            f"list what is not code in .gitignore, or build it into an image (--image)"
         )
 
 

@@ -208,7 +208,9 @@ def _opens(rayjob: Object, packed: Packed | None, say: Say) -> bool:
     if "://" in uri:
         return True
     if packed:
-        raise InputError(f"--code needs an object storage, and this run's is a volume ({uri}); build it into an --image")
+        raise InputError(
+            f"--code needs an object storage, and this run's is a volume ({uri}); build it into an --image"
+        )
     say(f"the storage is a volume ({uri}): trainer resume will work while the RayJob is there, not after")
     return False
 
