@@ -45,7 +45,7 @@ def resume(
     from trainer_app.errors import NotFound
     from trainer_app.launch import control, place
     from trainer_app.launch.kube import connect
-    from trainer_app.launch.submit import resubmit
+    from trainer_app.launch.resubmit import resubmit
 
     kube = connect(namespace, context)
     try:

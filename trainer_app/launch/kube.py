@@ -18,6 +18,7 @@ from urllib3.exceptions import HTTPError, InsecureRequestWarning
 from trainer_app.errors import AccessDenied, AlreadyExists, InputError, NotFound, TrainerError
 
 CONNECT_S, TIMEOUT_S = 5, 10  # of a call; one that does not connect is tried twice
+WORDS: Final = {"GET": "read", "POST": "create", "PATCH": "change", "DELETE": "delete"}
 Object = dict[str, Any]
 
 # Every kind that the chart renders, and those that are read: (path of its group and version, plural).
@@ -98,7 +99,7 @@ class Kube:
     ) -> Object:
         group, plural = KINDS[kind]
         namespace = namespace or self.namespace
-        with explained(f"{verb.lower()} {kind} {name}".strip(), kind=kind, name=name, namespace=namespace):
+        with explained(f"{WORDS[verb]} {kind} {name}".strip(), kind=kind, name=name, namespace=namespace):
             return self._send(
                 verb, f"{group}/namespaces/{namespace}/{plural}{path}", body=body, query=query, merge=merge
             )
@@ -160,7 +161,7 @@ def explained(what: str, *, kind: str = "", name: str = "", namespace: str = "")
     except ApiException as error:
         raise _known(error, what, kind, name, namespace) from error
     except (HTTPError, OSError) as error:
-        words = " ".join(str(error).split())[:300]
+        words = " ".join(str(getattr(error, "reason", None) or error).split())[:300]
         raise TrainerError(
             f"can't {what}: the cluster does not answer ({words}); is it up, and the right context?"
         ) from error
@@ -176,6 +177,10 @@ def _known(error: ApiException, what: str, kind: str, name: str, namespace: str)
         return TrainerError(f"can't {what}: the cluster knows no {kind}; install the KubeRay operator: make operator")
     if error.status == 404:
         return NotFound(f"can't {what} in {namespace}: {said}")
+    if error.status == 409 and kind == "RayJob":
+        return AlreadyExists(
+            f"run {name} exists in {namespace}; go on with it: trainer resume {name}; or give another --name"
+        )
     if error.status == 409:
         return AlreadyExists(f"{kind} {name} exists in {namespace}; give another --name")
     if error.status in (400, 422):

@@ -101,8 +101,8 @@ def _check(root: Path, files: dict[str, Path]) -> None:
         largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
         shown = ", ".join(f"{name} ({sizes[name] / 2**20:.1f} MB)" for name in largest)
         raise InputError(
-            f"--code {root} has {total / 2**20:.1f} MB in {len(files)} files, at most {LIMIT_MB} go; the largest: {shown}; "
-            f"list what is not code in .gitignore, or build it into an image (--image)"
+            f"--code {root} has {total / 2**20:.1f} MB in {len(files)} files, at most {LIMIT_MB} go; the largest: "
+            f"{shown}; list what is not code in .gitignore, or build it into an image (--image)"
         )
 
 

@@ -6,7 +6,7 @@ import base64
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from ruamel.yaml import YAML
 
-from trainer_app.errors import InputError, NotFound, StorageError, TrainerError
+from trainer_app.errors import AccessDenied, InputError, NotFound, StorageError, TrainerError
 from trainer_app.launch import helm
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.tunnel import forwarded, service_of
@@ -137,18 +137,40 @@ def reachable(kube: Kube, place: Place, endpoint: str | None = None) -> Iterator
             f"run {place.run} is stored in a volume ({place.uri}), which this machine does not reach; "
             f"look at it from a pod: kubectl exec -n {kube.namespace} ... -- trainer results {place.run}"
         )
-    wanted = {"AWS_REGION": place.region, **(dict(place.keys) or keys(kube, place.secret))}
+    given = dict(place.keys) or keys(kube, place.secret)
+    wanted = {"AWS_REGION": place.region, **given}
     service = None if endpoint else service_of(place.endpoint)
-    if service is None:
-        answers(endpoint or place.endpoint)
-        with _environment({**wanted, "AWS_ENDPOINT_URL": endpoint or place.endpoint}):
-            yield
-        return
-    with (
-        forwarded(kube, *service) as port,
-        _environment({**wanted, "AWS_ENDPOINT_URL": f"{place.endpoint.partition('://')[0]}://127.0.0.1:{port}"}),
-    ):
+    with ExitStack() as stack:
+        url = endpoint or place.endpoint
+        if service:
+            port = stack.enter_context(forwarded(kube, *service))
+            url = f"{place.endpoint.partition('://')[0]}://127.0.0.1:{port}"
+        else:
+            answers(url)
+        stack.enter_context(_environment({**wanted, "AWS_ENDPOINT_URL": url}))
+        stack.enter_context(_in_values_words(kube, place, from_secret=bool(given)))
         yield
+
+
+@contextmanager
+def _in_values_words(kube: Kube, place: Place, *, from_secret: bool) -> Iterator[None]:
+    """The storage's errors speak of the environment and of run files; here a Secret and values are what is wrong."""
+    try:
+        yield
+    except AccessDenied as error:
+        if not from_secret:
+            words = f"this user may not read Secret {place.secret} in {kube.namespace}, so the environment's keys count"
+            raise AccessDenied(f"{error}; {words}" if place.secret else str(error)) from error
+        said = str(error).partition(";")[0]
+        raise AccessDenied(
+            f"{said}; the keys are those of Secret {place.secret} in {kube.namespace}: correct them there, or name "
+            "another in storage.existingSecret"
+        ) from error
+    except NotFound as error:
+        if "there is no bucket" not in str(error):
+            raise
+        said = str(error).partition(";")[0]
+        raise NotFound(f"{said}; create it, or correct storage.bucket in the values") from error
 
 
 def answers(endpoint: str) -> None:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from ruamel.yaml import YAML
 
 from trainer_app.errors import AlreadyExists, InputError, NotFound, TrainerError
-from trainer_app.launch import control, helm, place
+from trainer_app.launch import helm, place
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pack import Packed
 from trainer_app.launch.secret_words import without_secrets
@@ -24,7 +19,6 @@ from trainer_app.launch.stored import Launch, Stored
 OWNERS: Final = ("RayJob", "RayCronJob", "RayCluster")  # when it goes, the cluster's garbage collection takes the rest
 KEPT: Final = "PersistentVolumeClaim"  # holds results: never owned by the run, never removed
 KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-FREE_S: Final = 60.0
 Say = Callable[[str], None]
 
 
@@ -47,7 +41,7 @@ def submit(kube: Kube, release: helm.Release, packed: Packed | None, *, say: Say
     """
     things = objects(helm.template(release))
     check_secret(kube, things)
-    _accepted(kube, things, say)
+    accepted(kube, things, say)
     if things[-1]["kind"] != "RayJob" or not _opens(things[-1], packed, say):
         create(kube, things)
         return
@@ -63,51 +57,6 @@ def submit(kube: Kube, release: helm.Release, packed: Packed | None, *, say: Say
         except (TrainerError, KeyboardInterrupt):
             stored.forget()
             raise
-
-
-def resubmit(
-    kube: Kube,
-    found: place.Place,
-    *,
-    say: Say,
-    values: Sequence[str] = (),
-    sets: Sequence[str] = (),
-    endpoint: str | None = None,
-) -> None:
-    """Create a run again from its storage, under the same name and another submission; it goes on where it was.
-
-    Args:
-        values, sets: over the values that are stored, which hold no secrets.
-
-    Raises:
-        NotFound: nothing is stored to create it from.
-    """
-    run = found.run
-    with place.reachable(kube, found, endpoint):
-        stored = Stored.open(found.uri, run)
-        launch, text, kept = stored.launched()
-        record = stored.record()
-        if record and record.state == "succeeded":
-            say(f"run {run} has finished: nothing to resume")
-            return
-        new = new_submission(run)
-        with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
-            file = Path(folder, "values.yaml")
-            file.write_text(json.dumps(kept))
-            again = helm.Release(run, kube.namespace, launch.task, text, new, (str(file), *values), tuple(sets))
-            release = replace(again, image=launch.image, code=launch.code, user=kube.user())
-            things = objects(helm.template(release))
-            kept = without_secrets(helm.merged_values(release.values, release.sets))
-        check_secret(kube, things)
-        control.remove(kube, run, say=say)
-        control.until_no_pods(kube, run, say=say)
-        _until_free(kube, things)
-        _accepted(kube, things, say)
-        stored.clear_stop()
-        stored.keep_values(kept)
-        stored.again(replace(launch_of(release), former=(*launch.former, launch.submission)))
-        create(kube, things)
-    say(f"resumed run {run}: created again from {found.uri}, it goes on from its newest commit")
 
 
 def launch_of(release: helm.Release) -> Launch:
@@ -177,9 +126,9 @@ def check_secret(kube: Kube, things: Sequence[Object]) -> None:
         raise InputError(f"Secret {name} in {kube.namespace} has no {' and no '.join(missing)}; make it anew: {make}")
 
 
-def _accepted(kube: Kube, things: Sequence[Object], say: Say) -> None:
-    """A dry run of all objects; says so if the cluster would not keep what a NetworkPolicy selects pods by."""
-    for thing in things:
+def accepted(kube: Kube, things: Sequence[Object], say: Say) -> None:
+    """A dry run of all objects, the run first; says so if the cluster would not keep what policies select pods by."""
+    for thing in reversed(things):
         try:
             back = kube.create(thing, dry_run=True)
         except AlreadyExists:
@@ -213,19 +162,3 @@ def _opens(rayjob: Object, packed: Packed | None, say: Say) -> bool:
         )
     say(f"the storage is a volume ({uri}): trainer resume will work while the RayJob is there, not after")
     return False
-
-
-def _until_free(kube: Kube, things: Sequence[Object]) -> None:
-    """Until the garbage collection took the former objects. One that has no owner is deleted here."""
-    deadline = time.monotonic() + FREE_S
-    for thing in things:
-        kind, name = thing["kind"], thing["metadata"]["name"]
-        while kind != KEPT:
-            try:
-                if not kube.get(kind, name)["metadata"].get("ownerReferences"):
-                    kube.delete(kind, name)
-            except NotFound:
-                break
-            if time.monotonic() > deadline:
-                raise TrainerError(f"{kind} {name} of the former run is still there after {FREE_S:.0f} s; delete it")
-            time.sleep(0.5)
