@@ -11,6 +11,7 @@ import typer
 from trainer_app.cli import arguments
 from trainer_app.cli.remote import say
 from trainer_app.cli.text import command
+from trainer_app.errors import NotFound
 
 if TYPE_CHECKING:
     from trainer_app.launch.helm import Release
@@ -134,5 +135,8 @@ def _follow(kube: Kube, run: str, endpoint: str | None) -> int:
         say(f"the run goes on without this command; {command('trainer', 'results', run, '-n', kube.namespace)}")
         raise
     print()
-    show_submitted(kube, run, endpoint=endpoint)
+    try:
+        show_submitted(kube, run, endpoint=endpoint)
+    except NotFound as error:  # it ended before it wrote anything: how it ended is what counts
+        say(str(error))
     return code
