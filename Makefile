@@ -171,6 +171,9 @@ test-chart: setup ## the Helm chart, through the real helm (skipped, with the re
 test-local: setup ## a real Ray and a real S3 server on this machine: minutes
 	@$(PYTEST) tests/local $(ARGS)
 
+test-e2e: setup ## end to end, on a kind cluster of its own: 30 minutes (TRAINER_E2E=required: nothing may be skipped)
+	@KIND_IMAGE=$(KIND_IMAGE) $(PYTEST) tests/e2e $(ARGS)
+
 .PHONY: lint
 lint: setup ## ruff, mypy and the import rules
 	@$(BIN)/ruff check .

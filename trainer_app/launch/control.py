@@ -43,7 +43,8 @@ def stop(kube: Kube, job: Object, *, grace: float, say: Say, endpoint: str | Non
             return
         suspend(kube, job, on=True)
         _until_suspended(kube, run)
-    at = place_words(stopped) if stopped else "its newest commit"
+        began = stored.record() is not None
+    at = place_words(stopped) if stopped else "its newest commit" if began else "its beginning: it had not begun"
     say(f"stopped run {run} at {at}; go on with: trainer resume {run} -n {kube.namespace}")
 
 

@@ -115,10 +115,10 @@ def permissions(kube: Kube, things: Sequence[Object]) -> list[Finding]:
     """Of this user, per verb."""
     verbs = {**rights.VERBS, "submit": [*rights.VERBS["submit"], *rights.of_kinds({t["kind"] for t in things})]}
     lacking = rights.missing(kube, verbs)
+    fine = ", ".join(verb for verb in verbs if verb not in lacking) or "nothing"
     findings = []
     if lacking:
         short = rights.listed(right for found in lacking.values() for right in found)
-        fine = ", ".join(verb for verb in verbs if verb not in lacking) or "nothing"
         words = f"in {kube.namespace} this user can do: {fine}; not: {', '.join(lacking)}, for want of: {short}"
         findings.append(Finding("rights", "fail", f"{words}; ask for the Role of k8s/rbac/submitter.yaml"))
     if service := service_of(place.of(things[-1]).endpoint):
@@ -126,7 +126,7 @@ def permissions(kube: Kube, things: Sequence[Object]) -> list[Finding]:
         if short:
             words = f"the storage is a Service, and this user may not in {service[1]}: {short}"
             findings.append(Finding("rights", "warn", f"{words}; ask for that Role, or give --endpoint URL"))
-    return findings or [Finding("rights", "ok", f"for all verbs: {', '.join(fine)}")]
+    return findings or [Finding("rights", "ok", f"for all verbs: {fine}")]
 
 
 def admission(kube: Kube, things: Sequence[Object]) -> list[Finding]:

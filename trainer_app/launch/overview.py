@@ -46,6 +46,16 @@ class Overview:
         failed = self.phase in ("failed", "retrying")
         return ": ".join(known[key] for key in ("reason", "message") if known.get(key)) if failed else ""
 
+    @property
+    def recovered(self) -> str:
+        """How a run that goes on after a loss, or has finished, came over it; "" where nothing was lost."""
+        failed = int(self.job.get("status", {}).get("failed") or 0)
+        if self.phase not in ("running", "succeeded"):
+            return ""
+        if failed:
+            return f"on a new cluster, {failed} time{'s' if failed > 1 else ''}"
+        return f"in place, attempt {self.record.attempt}" if self.record and self.record.attempt > 1 else ""
+
     def lines(self) -> list[tuple[str, str]]:
         """Label and text, for people."""
         facts = [("run", f"{self.job['metadata']['name']}: {self.phase}"), ("task", self._task())]
@@ -56,6 +66,8 @@ class Overview:
         facts += [("held up", line) for line in self.held]
         if self.record:
             facts.append(("progress", progress(self.record)))
+        if self.recovered:
+            facts.append(("recovered", self.recovered))
         if self.problem:
             facts.append(("storage", self.problem))
         return facts + [("pod", pod_line(pod)) for pod in self.found]
