@@ -157,7 +157,7 @@ manifests: setup ## write k8s/rendered anew: what kubectl can apply as it is
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-unit test-chart chart-test test-local
+.PHONY: test test-unit test-chart chart-test test-local test-e2e
 test: setup ## all tests that need no cluster: unit, chart, local (ARGS="-k name" for some)
 	@$(PYTEST) $(wildcard tests/unit tests/chart tests/local) $(ARGS)
 

@@ -9,13 +9,14 @@ TRAINER_E2E=required (CI): a missing tool, or any skipped test, is a failure. El
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
 
-from tests.e2e.kind import NAMESPACE, Cluster, make_cluster, missing
+from tests.e2e.kind import NAMESPACE, ROOT, Cluster, make_cluster, missing
 
 REQUIRED = os.environ.get("TRAINER_E2E") == "required"
 # A run of 2 workers takes 60 to 90 s on the 2 cores that 4 nodes share.
@@ -37,12 +38,19 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     option = request.config.getoption
     name = option("cluster_name")
     name = "trainer-e2e" if name == "pytest-kind" else name  # that is the plugin's default, which may be another's
-    made, ours = make_cluster(name, option("kind_image") or os.environ.get("KIND_IMAGE"))
+    made, ours = make_cluster(name, option("kind_image") or os.environ.get("KIND_IMAGE") or _image())
     for step, seconds in made.seconds.items():
         print(f"[e2e] {step}: {seconds:.0f} s")
     yield made
     if ours and not option("keep_cluster"):
         made.kind.delete()
+
+
+def _image() -> str:
+    """The node image that `make kind-up` takes."""
+    found = re.search(r"^KIND_IMAGE \?= (\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert found
+    return found[1]
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from trainer_app.errors import InputError, NotFound, StorageError, TrainerError
@@ -30,12 +31,10 @@ def stop(kube: Kube, job: Object, *, grace: float, say: Say, endpoint: str | Non
         return
     if why := rayjob.suspendable(job):
         raise InputError(f"run {run} can't be suspended: {why}; end it with trainer delete {run}")
-    found = place.of(job)
-    with place.reachable(kube, found, endpoint):
-        stored = Stored.open(found.uri, run)
+    with opened(kube, job, endpoint, say) as stored:
         if rayjob.status(job) == "Suspended" or job["spec"].get("suspend"):
             _until_suspended(kube, run)
-            say(f"run {run} is stopped already, at {place_words(stored.stopped())}")
+            say(f"run {run} is stopped already, at {place_words(stored.stopped() if stored else None)}")
             return
         job, stopped = commit(kube, job, stored, grace=grace, say=say)
         if rayjob.ended(job):
@@ -43,9 +42,21 @@ def stop(kube: Kube, job: Object, *, grace: float, say: Say, endpoint: str | Non
             return
         suspend(kube, job, on=True)
         _until_suspended(kube, run)
-        began = stored.record() is not None
+        began = stored is None or stored.record() is not None
     at = place_words(stopped) if stopped else "its newest commit" if began else "its beginning: it had not begun"
     say(f"stopped run {run} at {at}; go on with: trainer resume {run} -n {kube.namespace}")
+
+
+@contextmanager
+def opened(kube: Kube, job: Object, endpoint: str | None, say: Say) -> Iterator[Stored | None]:
+    """The run's storage; None, and words, for a volume, which only pods reach."""
+    found = place.of(job)
+    if "://" not in found.uri:
+        say(f"run {found.run} is stored in a volume: it can't be asked to commit, and goes on from its newest commit")
+        yield None
+        return
+    with place.reachable(kube, found, endpoint):
+        yield Stored.open(found.uri, found.run)
 
 
 def commit(kube: Kube, job: Object, stored: Stored, *, grace: float, say: Say) -> tuple[Object, dict[str, Any] | None]:
@@ -54,7 +65,7 @@ def commit(kube: Kube, job: Object, stored: Stored, *, grace: float, say: Say) -
     A run whose job has not begun has nothing to commit; one that KubeRay is about to retry has no driver to ask.
     """
     run = job["metadata"]["name"]
-    if rayjob.status(job) != "Running" or stored.record() is None:
+    if stored is None or rayjob.status(job) != "Running" or stored.record() is None:
         return job, None
     request = secrets.token_hex(8)
     stored.ask_to_stop(request, kube.user())
@@ -108,11 +119,12 @@ def resume(kube: Kube, job: Object, *, say: Say, endpoint: str | None = None) ->
         return True
     _until_suspended(kube, run)
     until_no_pods(kube, run, say=say)
-    found = place.of(job)
-    with place.reachable(kube, found, endpoint):
-        stored = Stored.open(found.uri, run)
-        at = place_words(stopped) if (stopped := stored.stopped()) else "its newest commit"
-        stored.clear_stop()
+    at = "its newest commit"
+    with opened(kube, job, endpoint, say) as stored:
+        if stored:
+            stopped = stored.stopped()
+            at = place_words(stopped) if stopped else at
+            stored.clear_stop()
     suspend(kube, job, on=False)
     say(f"resumed run {run}: it goes on from {at}")
     return True
@@ -125,10 +137,9 @@ def delete(kube: Kube, job: Object, *, grace: float, say: Say, endpoint: str | N
     """
     run = job["metadata"]["name"]
     if grace > 0 and not rayjob.ended(job) and not job["spec"].get("suspend"):
-        found = place.of(job)
         try:
-            with place.reachable(kube, found, endpoint):
-                commit(kube, job, Stored.open(found.uri, run), grace=grace, say=say)
+            with opened(kube, job, endpoint, say) as stored:
+                commit(kube, job, stored, grace=grace, say=say)
         except (StorageError, InputError) as error:
             say(f"could not ask run {run} to commit: {error}")
     remove(kube, run, say=say)
