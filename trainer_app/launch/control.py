@@ -59,7 +59,9 @@ def opened(kube: Kube, job: Object, endpoint: str | None, say: Say) -> Iterator[
         yield Stored.open(found.uri, found.run)
 
 
-def commit(kube: Kube, job: Object, stored: Stored, *, grace: float, say: Say) -> tuple[Object, dict[str, Any] | None]:
+def commit(
+    kube: Kube, job: Object, stored: Stored | None, *, grace: float, say: Say
+) -> tuple[Object, dict[str, Any] | None]:
     """(the RayJob, where the run stopped), once the run has committed, or has ended, or the grace is over.
 
     A run whose job has not begun has nothing to commit; one that KubeRay is about to retry has no driver to ask.
