@@ -118,10 +118,14 @@ def permissions(kube: Kube, things: Sequence[Object]) -> list[Finding]:
     fine = ", ".join(verb for verb in verbs if verb not in lacking) or "nothing"
     findings = []
     if lacking:
-        short = rights.listed(right for found in lacking.values() for right in found)
+        short = rights.listed(right for rights_ in lacking.values() for right in rights_)
         words = f"in {kube.namespace} this user can do: {fine}; not: {', '.join(lacking)}, for want of: {short}"
         findings.append(Finding("rights", "fail", f"{words}; ask for the Role of k8s/rbac/submitter.yaml"))
-    if service := service_of(place.of(things[-1]).endpoint):
+    found = place.of(things[-1])
+    if found.secret and not rights.allowed(kube, rights.SECRET, kube.namespace, found.secret):
+        words = f"this user may not read Secret {found.secret}: AWS_ACCESS_KEY_ID and the like of the environment count"
+        findings.append(Finding("rights", "warn", words))
+    if service := service_of(found.endpoint):
         short = rights.listed(rights.missing(kube, {"": rights.STORAGE}, service[1]).get("", []))
         if short:
             words = f"the storage is a Service, and this user may not in {service[1]}: {short}"

@@ -35,17 +35,19 @@ _MADE: Final = [
     *_of("poddisruptionbudgets", "create", "patch", "delete", group="policy"),
 ]
 VERBS: Final[Mapping[str, list[Right]]] = {
-    "submit": [*_MADE, *_rayjobs("delete"), *_of("secrets", "get")],
-    "status": [*_LOOK, *_of("secrets", "get")],
+    "submit": [*_MADE, *_rayjobs("delete")],
+    "status": _LOOK,
     "logs": [*_LOOK, *_of("pods/log", "get")],
     "list": _rayjobs("list"),
     "wait": _LOOK,
-    "results": [*_rayjobs("get", "list"), *_of("secrets", "get")],
+    "results": _rayjobs("get", "list"),
     "stop": [*_LOOK, *_rayjobs("patch")],
     "resume": [*_LOOK, *_MADE, *_rayjobs("patch", "delete"), *_of("configmaps", "get")],
     "delete": [*_LOOK, *_rayjobs("delete")],
     "doctor --in-cluster": [*_of("pods", "create", "get", "delete"), *_of("pods/log", "get")],
 }
+# The storage's own Secret; without it the keys of the person's environment count.
+SECRET: Final = Right("get", "secrets")
 # In the namespace of a storage that is a Service of the cluster.
 STORAGE: Final = [*_of("services", "get"), *_of("pods", "list"), *_of("pods/portforward", "get")]
 
@@ -68,10 +70,11 @@ def listed(rights: Iterable[Right]) -> str:
     return "; ".join(f"{', '.join(verbs)} {resource}" for resource, verbs in by.items())
 
 
-def allowed(kube: Kube, right: Right, namespace: str) -> bool:
-    """The API server's own answer. An empty namespace asks about all of them."""
+def allowed(kube: Kube, right: Right, namespace: str, name: str = "") -> bool:
+    """The API server's own answer; without a name for all objects of the kind."""
     resource, _, sub = right.resource.partition("/")
     about = {"namespace": namespace, "verb": right.verb, "group": right.group, "resource": resource, "subresource": sub}
+    about |= {"name": name} if name else {}
     path, group = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "authorization.k8s.io/v1"
     body = {"apiVersion": group, "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": about}}
     return bool(kube.raw("POST", path, body, what="ask for this user's rights")["status"].get("allowed"))
