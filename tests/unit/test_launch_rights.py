@@ -7,6 +7,7 @@ import yaml
 
 from tests.unit.tree import ROOT
 from trainer_app.launch import rights
+from trainer_app.launch.kube import KINDS
 from trainer_app.launch.rights import Right
 
 pytestmark = pytest.mark.unit
@@ -36,7 +37,7 @@ def test_each_verb_is_allowed(verb: str) -> None:
 def test_what_the_chart_makes_can_be_created() -> None:
     kinds = [path.stem for path in (ROOT / "helm/trainer/templates").glob("*.yaml")]
     assert "networkpolicy" in kinds and "rayjob" in kinds
-    made = [kind for kind in rights.KINDS if kind.lower() in {name.partition("-")[0] for name in kinds}]
+    made = [kind for kind in KINDS if kind.lower() in {name.partition("-")[0] for name in kinds}]
     wanted = set(rights.of_kinds(made)) - {Right("create", "secrets")}  # of the chart, for development: an admin's
     assert wanted - granted(roles()["trainer-submitter"]) == set()
 
