@@ -19,7 +19,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- set-up ----------------------------------------------------------------------------------------------------------
 
@@ -168,7 +168,7 @@ manifests: setup ## write k8s/rendered and the chart's README anew; tests see wh
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-unit test-chart chart-test test-local
+.PHONY: test test-unit test-chart chart-test test-local test-e2e
 test: setup ## all tests that need no cluster: unit, chart, local (ARGS="-k name" for some)
 	@$(PYTEST) $(wildcard tests/unit tests/chart tests/local) $(ARGS)
 
@@ -181,6 +181,9 @@ test-chart: setup ## the Helm chart, through the real helm (skipped, with the re
 
 test-local: setup ## a real Ray and a real S3 server on this machine: minutes
 	@$(PYTEST) tests/local $(ARGS)
+
+test-e2e: setup ## end to end, on a kind cluster of its own: 30 minutes (TRAINER_E2E=required: nothing may be skipped)
+	@KIND_IMAGE=$(KIND_IMAGE) $(PYTEST) tests/e2e $(ARGS)
 
 .PHONY: lint
 lint: setup ## ruff, mypy and the import rules

@@ -25,7 +25,7 @@ class Dashboard(BaseHTTPRequestHandler):
         self.send_response(200 if good and self.path == "/api/version" else 401)
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:  # type: ignore[override]
         """Silent."""
 
 
@@ -67,7 +67,7 @@ def test_a_dashboard_open_to_all(dashboard: str, monkeypatch: pytest.MonkeyPatch
 
 def test_no_dashboard_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(helm_test, "PAUSE_S", 0.01)
-    with pytest.raises(TrainerError, match="gave no answer within 0.1 s"):
+    with pytest.raises(TrainerError, match=r"gave no answer within 0\.1 s"):
         helm_test.check_dashboard("127.0.0.1:1", "", wait_s=0.1)
 
 

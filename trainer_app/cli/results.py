@@ -61,9 +61,12 @@ def show_submitted(
 ) -> None:
     """The results of a run on Kubernetes, from its storage."""
     from trainer_app.launch import place
+    from trainer_app.launch.stored import Stored
 
     found = place.find(kube, run)
     with place.reachable(kube, found, endpoint):
+        if Stored.open(found.uri, found.run).record() is None:
+            raise NotFound(f"run {found.run} has written nothing yet; see: trainer status {found.run}")
         show(found.uri, found.run, json=json, trial=trial)
 
 

@@ -27,6 +27,9 @@ annotations:
   {{- if ne .Values.kind "RayCluster" }}
   trainer/task: {{ .Values.run.task }}
   {{- end }}
+  {{- with .Values.run.user }}
+  trainer/user: {{ . | quote }}
+  {{- end }}
   trainer/storage-uri: {{ include "trainer.storageUri" . | default (include "trainer.runFileUri" .) | quote }}
   trainer/storage-endpoint: {{ .Values.storage.endpoint | quote }}
   trainer/storage-region: {{ .Values.storage.region | quote }}
