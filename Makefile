@@ -114,11 +114,11 @@ kind-down: ## delete the kind cluster
 	kind delete cluster --name $(CLUSTER)
 
 .PHONY: operator minio
-operator: ## install the KubeRay operator (OPERATOR_MANIFEST=file: from that file)
+operator: setup ## install the KubeRay operator (OPERATOR_MANIFEST=file: from that file)
 	$(call need,kubectl)
 ifneq ($(OPERATOR_MANIFEST),)
 	@if docker image inspect $(OPERATOR_IMAGE) >/dev/null 2>&1; then kind load docker-image --name $(CLUSTER) $(OPERATOR_IMAGE); fi
-	$(KUBE) apply --server-side -f $(OPERATOR_MANIFEST) >/dev/null
+	$(BIN)/python k8s/crds.py $(OPERATOR_MANIFEST) | $(KUBE) apply --server-side --force-conflicts -f - >/dev/null
 	$(KUBE) rollout status deployment/kuberay-operator -n kuberay-system --timeout 180s
 else
 	$(call need,helm)
