@@ -94,6 +94,13 @@ def test_a_run_at_each_firing(render: Render) -> None:
         given = environment(pod_templates(made["RayCronJob/demo"])[role])
         assert given["TRAINER_RUN_FROM_CLUSTER"] == "1", role
         assert not {"TRAINER_RUN", "TRAINER_SUBMISSION"} & set(given), role
-    assert made["ConfigMap/demo-run"]["data"]["run.yaml"] == RUN_FILE
+    mounted = next(
+        one for one in job["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["volumes"] if one["name"] == "run"
+    )
+    config = made[f"ConfigMap/{mounted['configMap']['name']}"]
+    assert config["data"]["run.yaml"] == RUN_FILE and config["immutable"] is True
+    assert config["metadata"]["name"] not in str(render(*CRON, run_file="a: 2")), (
+        "an upgrade can't write into an immutable one"
+    )
     one = dict(render()["RayJob/demo"]["spec"])
     assert set(one) - set(job) == {"jobId"} and set(job) <= set(one)
