@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from trainer_app.errors import AccessDenied, NotFound, TrainerError
-from trainer_app.launch import helm, place, rights
+from trainer_app.launch import helm, place, rayjob, rights
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.submit import check_secret, drops_labels
 from trainer_app.launch.tunnel import service_of
@@ -35,7 +35,7 @@ def examine(kube: Kube, values: Sequence[str], sets: Sequence[str], endpoint: st
     """All findings, in the order of what depends on what. Takes a few seconds, 15 where nothing answers."""
     things = place.sample(kube, values, sets, name=probe_name())
     version, app = helm.chart_versions()
-    yield Finding("chart", "ok", f"{version} for Ray {app}")
+    yield Finding("chart", "ok", f"{version} for Ray {app}; helm {helm.version()}")
     yield cluster(kube)
     checks: list[Callable[[], list[Finding]]] = [
         lambda: crds(kube),
@@ -145,8 +145,8 @@ def admission(kube: Kube, things: Sequence[Object]) -> list[Finding]:
         except TrainerError as error:
             findings.append(Finding("admission", "fail", str(error)))
             continue
-        if thing["kind"] == "RayJob":
-            template = back["spec"].get("rayClusterSpec", {}).get("headGroupSpec", {}).get("template", {})
+        if head := rayjob.cluster_spec(back).get("headGroupSpec") if "spec" in back else None:
+            template = head["template"]
             if not template.get("metadata", {}).get("labels"):
                 known = "fail" if drops_labels(back) else "warn"
                 words = (
@@ -177,13 +177,13 @@ def gpus(kube: Kube, things: Sequence[Object]) -> list[Finding]:
     return findings
 
 
-def _groups(rayjob: Object) -> list[Object]:
-    return rayjob["spec"].get("rayClusterSpec", {}).get("workerGroupSpecs", [])
+def _groups(owner: Object) -> list[Object]:
+    return rayjob.cluster_spec(owner).get("workerGroupSpecs", [])
 
 
-def _asked(rayjob: Object) -> Iterator[tuple[tuple[str, str], int]]:
+def _asked(owner: Object) -> Iterator[tuple[tuple[str, str], int]]:
     """((pool, resource), count at most)."""
-    for group in _groups(rayjob):
+    for group in _groups(owner):
         limits = group["template"]["spec"]["containers"][0].get("resources", {}).get("limits", {})
         for kind, count in limits.items():
             if "/" in kind and int(count):

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from trainer_app.errors import TrainerError
+from trainer_app.errors import StorageError, TrainerError
 from trainer_app.launch import pods, rayjob
 from trainer_app.launch.kube import Kube, Object, explained
 
 POLL_S: Final = 1.0
+PATIENCE_S: Final = 120.0
 Say = Callable[[str], None]
 
 
@@ -27,8 +28,8 @@ def until_end(kube: Kube, run: str, *, say: Say, show: Say | None) -> int:
     log = DriverLog(kube, run, show) if show else None
     told: set[str] = set()
     while True:
-        job = kube.get("RayJob", run)
-        for line in [rayjob.state(job), *held_up(kube, job)]:
+        job = _patiently(lambda: kube.get("RayJob", run), say)
+        for line in [rayjob.state(job), *_held(kube, job)]:
             if line not in told:
                 told.add(line)
                 say(line)
@@ -39,6 +40,28 @@ def until_end(kube: Kube, run: str, *, say: Say, show: Say | None) -> int:
         time.sleep(POLL_S)
 
 
+def _patiently(ask: Callable[[], Object], say: Say) -> Object:
+    """The answer, also of an API server that is away for a moment: a run goes on without it.
+
+    Raises:
+        TrainerError: what is no accident (no such run, no right), at once; no answer, after PATIENCE_S.
+    """
+    end = time.monotonic() + PATIENCE_S
+    told = False
+    while True:
+        try:
+            return ask()
+        except StorageError:  # NotFound and AccessDenied are such
+            raise
+        except TrainerError as error:
+            if time.monotonic() > end:
+                raise
+            if not told:
+                say(f"{error}; asking again for {PATIENCE_S:.0f} s")
+            told = True
+            time.sleep(POLL_S)
+
+
 def held_up(kube: Kube, job: Object) -> list[str]:
     """Why the run does not run, from its pods and from events; nothing for one that runs or has ended."""
     if rayjob.queued(job):
@@ -47,6 +70,14 @@ def held_up(kube: Kube, job: Object) -> list[str]:
         return []
     found = pods.of_run(kube, job["metadata"]["name"])
     return [*pods.stuck(found), *pods.warnings(kube, job, found)]
+
+
+def _held(kube: Kube, job: Object) -> list[str]:
+    """As `held_up`; in a loop, what can't be asked now is asked at the next turn."""
+    try:
+        return held_up(kube, job)
+    except TrainerError as error:
+        return [str(error)]
 
 
 class DriverLog:

@@ -20,6 +20,7 @@ from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.tunnel import forwarded, service_of
 from trainer_app.records.names import hint
 
+OWNERS: Final = ("RayJob", "RayCronJob", "RayCluster")
 RUN: Final = "trainer/run"
 USER: Final = "trainer/user"
 CONNECT_S: Final = 3.0
@@ -112,14 +113,14 @@ def of_run_or_values(kube: Kube, run: str, values: Sequence[str], sets: Sequence
 
 def of_values(kube: Kube, values: Sequence[str], sets: Sequence[str]) -> Place:
     """Where the chart would have a run stored with these values."""
-    return of(next(thing for thing in sample(kube, values, sets) if "annotations" in thing["metadata"]))
+    return of(sample(kube, values, sets)[-1])
 
 
 def sample(kube: Kube, values: Sequence[str], sets: Sequence[str], name: str = "sample") -> list[Object]:
-    """The objects of a run that asks for nothing, the RayJob last."""
+    """The objects of a run that asks for nothing; last the RayJob, or what these values make in its place."""
     release = helm.Release(name, kube.namespace, "train", "name: sample\n", name, values, sets)
     found = [thing for thing in YAML(typ="safe", pure=True).load_all(helm.template(release)) if thing]
-    return sorted(found, key=lambda thing: thing["kind"] == "RayJob")
+    return sorted(found, key=lambda thing: thing["kind"] in OWNERS)
 
 
 @contextmanager

@@ -57,3 +57,12 @@ def suspendable(job: Object) -> str:
     if not spec.get("shutdownAfterJobFinishes"):
         return "it was submitted as not stoppable (lifetime.stoppable: false)"
     return ""
+
+
+def cluster_spec(owner: Object) -> Object:
+    """The RayClusterSpec in a RayJob, a RayCronJob or a RayCluster; empty where it runs on another's cluster."""
+    spec = owner["spec"]
+    if "headGroupSpec" in spec:
+        return spec
+    job = spec.get("jobTemplate", spec)
+    return job.get("spec", job).get("rayClusterSpec") or {}
