@@ -118,7 +118,8 @@ def of_values(kube: Kube, values: Sequence[str], sets: Sequence[str]) -> Place:
 
 def sample(kube: Kube, values: Sequence[str], sets: Sequence[str], name: str = "sample") -> list[Object]:
     """The objects of a run that asks for nothing; last the RayJob, or what these values make in its place."""
-    release = helm.Release(name, kube.namespace, "train", "name: sample\n", name, values, sets)
+    stays = helm.merged_values(values, sets).get("kind") == "RayCluster"
+    release = helm.Release(name, kube.namespace, "train", "" if stays else "name: sample\n", name, values, sets)
     found = [thing for thing in YAML(typ="safe", pure=True).load_all(helm.template(release)) if thing]
     return sorted(found, key=lambda thing: thing["kind"] in OWNERS)
 

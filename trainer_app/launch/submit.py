@@ -39,9 +39,14 @@ def submit(kube: Kube, release: helm.Release, packed: Packed | None, *, say: Say
         TrainerError: the first refusal, of the chart, the cluster or the storage; nothing was created.
     """
     things = objects(helm.template(release))
+    if (kind := things[-1]["kind"]) != "RayJob":
+        raise InputError(
+            f"submit makes runs, and these values make a {kind}; install that with helm, or with: "
+            "trainer render ... | kubectl apply -f -"
+        )
     check_secret(kube, things)
     accepted(kube, things, say)
-    if things[-1]["kind"] != "RayJob" or not _opens(things[-1], packed, say):
+    if not _opens(things[-1], packed, say):
         create(kube, things)
         return
     values = without_secrets(helm.merged_values(release.values, release.sets))
