@@ -66,7 +66,7 @@ def held_up(kube: Kube, job: Object) -> list[str]:
     """Why the run does not run, from its pods and from events; nothing for one that runs or has ended."""
     if rayjob.queued(job):
         return [f"run {job['metadata']['name']} waits in queue {job['metadata']['labels'][rayjob.QUEUE]}"]
-    if rayjob.ended(job) and rayjob.status(job) != "ValidationFailed":
+    if rayjob.ended(job):
         return []
     found = pods.of_run(kube, job["metadata"]["name"])
     return [*pods.stuck(found), *pods.warnings(kube, job, found)]

@@ -173,6 +173,8 @@ def _known(error: ApiException, what: str, kind: str, name: str, namespace: str)
         return AccessDenied(f"can't {what}: the cluster does not know this user; renew the kubeconfig's credentials")
     if error.status == 403:
         return AccessDenied(f"can't {what}: {said}; ask for the Role of k8s/rbac/submitter.yaml in {namespace}")
+    if error.status == 404 and kind == "Workload" and "not found" in said:
+        return TrainerError(f"can't {what}: the cluster has no Kueue, which the run's queue belongs to (queue.name)")
     if error.status == 404 and kind.startswith("Ray") and "not found" in said and (not name or name not in said):
         return TrainerError(f"can't {what}: the cluster knows no {kind}; install the KubeRay operator: make operator")
     if error.status == 404:

@@ -28,7 +28,8 @@ def state(job: Object) -> str:
     """`run x: Failed (FAILED): AppFailed: ...`"""
     known = job.get("status", {})
     result = f" ({known['jobStatus']})" if known.get("jobStatus") else ""
-    why = ": ".join(known[key] for key in ("reason", "message") if known.get(key)) if ended(job) else ""
+    told = [known[key] for key in ("reason", "message") if known.get(key)] if ended(job) else []
+    why = ": ".join(words for words in told if words != status(job))
     return f"run {job['metadata']['name']}: {status(job)}{result}{f': {why}' if why else ''}"
 
 
