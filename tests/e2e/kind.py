@@ -19,6 +19,7 @@ import yaml
 from pytest_kind import KindCluster
 
 ROOT = Path(__file__).parents[2]
+TRAINER = str(ROOT / ".venv" / "bin" / "trainer")
 NAMESPACE = "trainer"
 USER = "alice"
 BUCKET, PREFIX = "trainer", "runs"
@@ -60,20 +61,16 @@ class Cluster:
         found = self.get("pods", "-l", wanted)
         return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
 
-    def trainer(self, *words: str, cwd: Path | None = None, timeout: float = 60, admin: bool = False) -> Done:
+    def trainer(
+        self, *words: str, cwd: Path | None = None, timeout: float = 60, admin: bool = False, program: str = TRAINER
+    ) -> Done:
         """`trainer WORDS` with the submitter's rights."""
-        command = [str(ROOT / ".venv" / "bin" / "trainer"), *words]
+        command = [program, *words]
         began = time.monotonic()
         done = subprocess.run(
             command, cwd=cwd or ROOT, env=self.env(admin=admin), capture_output=True, text=True, timeout=timeout
         )
         return Done(words, done.returncode, done.stdout, done.stderr, time.monotonic() - began)
-
-    def start(self, *words: str, cwd: Path | None = None) -> subprocess.Popen[str]:
-        """`trainer WORDS`, beside the test."""
-        command = [str(ROOT / ".venv" / "bin" / "trainer"), *words]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=cwd or ROOT, env=self.env(), stdout=pipe, stderr=pipe, text=True)
 
     def make(self, *words: str, timeout: float, admin: bool = True) -> str:
         """`make WORDS` against this cluster; what it printed."""
