@@ -174,9 +174,10 @@ def make_cluster(name: str, image: str | None) -> tuple[Cluster, bool]:
     seconds["kind create"] = time.monotonic() - began
     admin = cluster.kubeconfig_path.absolute()
     made = Cluster(name, cluster, admin, admin.with_name("submitter"), seconds)
+    nodes = ",".join(f"{name}-worker{number}" for number in ("", 2, 3))  # the third has the GPUs
     for target in ("image", "kind-up"):
         began = time.monotonic()
-        made.make(target, timeout=1500)
+        made.make(target, f"KIND_NODES={nodes}", timeout=1500)
         seconds[f"make {target}"] = time.monotonic() - began
     made.kubectl("wait", "nodes", "--all", "--for=condition=Ready", "--timeout=120s")
     _make_submitter(made)

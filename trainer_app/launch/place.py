@@ -90,7 +90,10 @@ def _named(kube: Kube, run: str) -> Object:
         return kube.get("RayJob", run)
     except NotFound as error:
         near = hint(run, [one["metadata"]["name"] for one in jobs(kube)], what="runs")
-        raise NotFound(f"there is no run {run} in namespace {kube.namespace}; {near}") from error
+        raise NotFound(
+            f"there is no run {run} in namespace {kube.namespace}; {near}; where its storage is, "
+            "results, logs and resume learn from --values FILE"
+        ) from error
 
 
 def of_run_or_values(kube: Kube, run: str, values: Sequence[str], sets: Sequence[str]) -> Place:
