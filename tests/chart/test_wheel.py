@@ -1,4 +1,4 @@
-"""The wheel carries the chart and the ready values: its launcher renders away from the checkout, without torch and Ray."""
+"""The wheel carries chart and values: its launcher renders away from the checkout, without torch and Ray."""
 
 import os
 import subprocess
