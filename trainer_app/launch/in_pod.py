@@ -53,8 +53,8 @@ class Job:
     def submit(self, entrypoint: str) -> None:
         """Raises Refused, or OSError to try again: another submitter of this id may have been first."""
         try:
-            body = {"entrypoint": entrypoint, "submission_id": self.submission, "runtime_env": self.runtime_env}
-            self._ask("POST", "/api/jobs/", body)
+            own = {"runtime_env": self.runtime_env} if self.runtime_env else {}
+            self._ask("POST", "/api/jobs/", {"entrypoint": entrypoint, "submission_id": self.submission, **own})
         except HTTPError as error:
             if error.code in (400, 401, 403):
                 raise Refused(f"Ray refused the job: HTTP {error.code} {error.read().decode()[:500]}") from error

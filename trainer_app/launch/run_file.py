@@ -30,7 +30,7 @@ def main() -> int:
         print(f"error: this needs the run file in {VARIABLE}, and train or tune as its first word", file=sys.stderr)
         return 2
     words = command(sys.argv[1:], text)
-    os.execvp(words[0], words)
+    return os.execvp(words[0], words)  # the process is another one from here
 
 
 if __name__ == "__main__":

@@ -40,12 +40,26 @@
 {{- if and (ne $kind "RayCronJob") .Values.cron.schedule -}}
 {{- fail (printf "cron.schedule goes with kind RayCronJob, not with %s" $kind) -}}
 {{- end -}}
+{{- if and .Values.cron.schedule (not (regexMatch (include "trainer.cronPattern" .) .Values.cron.schedule)) -}}
+{{- fail (printf "cron.schedule is %q; give minute (0-59) hour (0-23) day (1-31) month (1-12, jan) weekday (0-6, sun), @daily and the like, or @every 6h" .Values.cron.schedule) -}}
+{{- end -}}
 {{- range regexFindAll "[0-9]+-[0-9]+" .Values.cron.schedule -1 -}}
 {{- $ends := splitList "-" . -}}
 {{- if gt (first $ends | int) (last $ends | int) -}}
 {{- fail (printf "cron.schedule has the range %s, which ends at %s before it begins at %s" . (last $ends) (first $ends)) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{- /* What cron.ParseStandard takes, by which KubeRay reads it; but for time zones, which it doesn't support. */ -}}
+{{- define "trainer.cronPattern" -}}
+{{- $months := "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec" -}}
+{{- $all := list -}}
+{{- range list "[0-5]?[0-9]" "([01]?[0-9]|2[0-3])" "(0?[1-9]|[12][0-9]|3[01])" (printf "(0?[1-9]|1[0-2]|%s)" $months) "([0-6]|sun|mon|tue|wed|thu|fri|sat)" -}}
+{{- $one := printf "(\\*|\\?|%s(-%s)?)(/[1-9][0-9]*)?" . . -}}
+{{- $all = append $all (printf "%s(,%s)*" $one $one) -}}
+{{- end -}}
+(?i)^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|@every ([0-9]+[hms])+|{{ join " +" $all }})$
 {{- end -}}
 
 {{- define "trainer.checkLifetime" -}}
@@ -79,12 +93,10 @@
 {{- fail (printf "queue.name with %d pools; Kueue takes at most 6 beside the head and the submitter" (len $.Values.pools)) -}}
 {{- end -}}
 {{- end -}}
-{{- range $short, $long := dict "firstStepDeadlineSeconds" "totalDeadlineSeconds" "preRunningDeadlineSeconds" "activeDeadlineSeconds" -}}
-{{- if and (get $life $short) (get $life $long) -}}
-{{- if gt (int (get $life $short)) (int (get $life $long)) -}}
-{{- fail (printf "lifetime.%s of %d s is over lifetime.%s of %d s" $short (int (get $life $short)) $long (int (get $life $long))) -}}
-{{- end -}}
-{{- end -}}
+{{- $first := $life.firstStepDeadlineSeconds | default 0 | int -}}
+{{- $total := $life.totalDeadlineSeconds | default $first | int -}}
+{{- if gt $first $total -}}
+{{- fail (printf "lifetime.firstStepDeadlineSeconds of %d s is over lifetime.totalDeadlineSeconds of %d s" $first $total) -}}
 {{- end -}}
 {{- end -}}
 

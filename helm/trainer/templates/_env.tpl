@@ -8,6 +8,8 @@
 {{- end }}
 {{- include "trainer.storageEnv" . }}
 - {name: TRAINER_CLUSTER_RESOURCES, value: {{ include "trainer.clusterResources" . | quote }}}
+# Ray's 3 s between SIGTERM and SIGKILL of a driver are too few to write down how a run ended.
+- {name: RAY_JOB_STOP_WAIT_TIME_S, value: "30"}
 - {name: RAY_TRAIN_HEALTH_CHECK_INTERVAL_S, value: "0.2"}
 - {name: RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S, value: "1"}
 - {name: RAY_CHDIR_TO_TRIAL_DIR, value: "0"}

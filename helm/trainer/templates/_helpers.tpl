@@ -49,6 +49,12 @@ annotations:
 {{ .Values.run.submission | default (printf "%s-%s" .Release.Name (sha256sum .Values.run.file | trunc 8)) }}
 {{- end -}}
 
+{{- /* The ConfigMap with the run file. A run's never changes; a timetable's may, for the firings that follow: it gets a
+       new one then, since what is immutable can't be upgraded. */ -}}
+{{- define "trainer.runConfigMap" -}}
+{{ .Release.Name }}-run{{ if eq .Values.kind "RayCronJob" }}-{{ sha256sum .Values.run.file | trunc 8 }}{{ end }}
+{{- end -}}
+
 {{- /* The driver's command: plain words, since a shell of KubeRay's and one of Ray's read it. */ -}}
 {{- define "trainer.entrypoint" -}}
 {{- if .Values.clusterSelector -}}

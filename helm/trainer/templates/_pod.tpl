@@ -126,7 +126,7 @@ securityContext:
 {{- define "trainer.rayVolumes" -}}
 {{- if and (eq .role "head") (eq (include "trainer.hasRun" .root) "true") }}
 - name: run
-  configMap: {name: {{ .root.Release.Name }}-run}
+  configMap: {name: {{ include "trainer.runConfigMap" .root }}}
 {{- end }}
 {{- include "trainer.storageVolumes" .root }}
 {{- if .group.shmSize }}

@@ -8,6 +8,9 @@ autoscalerOptions:
   {{- include "trainer.autoscalerOptions" . | nindent 2 }}
 {{- end }}
 headGroupSpec:
+  # Again, beside the template's: they are Ray's labels of the node too, and some builds of KubeRay's CRDs drop the
+  # template's, without which the NetworkPolicy and the budget would select nothing.
+  labels: { {{- include "trainer.podLabels" . }}, trainer/role: head}
   # No CPU and a resource of ours: trials and workers stay off the head, drivers of nested trials go there.
   resources: {CPU: "0", trial_driver: {{ .Values.head.trialDrivers | quote }}}
   rayStartParams: {dashboard-host: 0.0.0.0}
@@ -23,6 +26,7 @@ workerGroupSpecs:
     {{- if not (kindIs "invalid" $pool.idleTimeoutSeconds) }}
     idleTimeoutSeconds: {{ int $pool.idleTimeoutSeconds }}
     {{- end }}
+    labels: { {{- include "trainer.podLabels" $ }}, trainer/role: worker}
     rayStartParams: {}
     template:
       {{- include "trainer.podTemplate" (dict "root" $ "role" "worker" "group" $pool) | nindent 6 }}
