@@ -25,7 +25,7 @@ class Dashboard(BaseHTTPRequestHandler):
         self.send_response(200 if good and self.path == "/api/version" else 401)
         self.end_headers()
 
-    def log_message(self, *args: object) -> None:  # type: ignore[override]
+    def log_message(self, *args: object) -> None:
         """Silent."""
 
 

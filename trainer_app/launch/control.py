@@ -187,7 +187,7 @@ def until_no_pods(kube: Kube, run: str, *, say: Say) -> None:
         if time.monotonic() > deadline:
             raise TrainerError(f"pods of run {run} are still there after {GONE_S:.0f} s: {names}; see why, then repeat")
         if not told:
-            say(f"waiting for the pods of the former cluster to end: {names}")
+            say(f"waiting for pods to end: {names}")
         told = True
         time.sleep(POLL_S)
 
