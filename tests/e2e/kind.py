@@ -43,9 +43,10 @@ class Cluster:
     submitter: Path
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def kubectl(self, *words: str, check: bool = True, given: str | None = None) -> str:
-        """As admin, in the namespace of the runs; what it printed."""
-        command = [KUBECTL, "--kubeconfig", str(self.admin), "-n", NAMESPACE, *words]
+    def kubectl(self, *words: str, check: bool = True, given: str | None = None, namespace: str = NAMESPACE) -> str:
+        """As admin; what it printed."""
+        where = ["-n", namespace] if namespace else []
+        command = [KUBECTL, "--kubeconfig", str(self.admin), *where, *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=180, input=given)
         assert not check or done.returncode == 0, f"kubectl {' '.join(words)}: {done.stderr}"
         return done.stdout
@@ -187,7 +188,7 @@ def make_cluster(name: str, image: str | None) -> tuple[Cluster, bool]:
 def _make_submitter(cluster: Cluster) -> None:
     """A user with the rights of k8s/rbac/submitter.yaml and no others: a ServiceAccount's token in a kubeconfig."""
     cluster.kubectl("create", "serviceaccount", USER, check=False)
-    cluster.kubectl("apply", "-f", str(ROOT / "k8s" / "rbac" / "submitter.yaml"))
+    cluster.kubectl("apply", "-f", str(ROOT / "k8s" / "rbac" / "submitter.yaml"), namespace="")  # it names its own
     # The file has one Role for each namespace it grants something in, and ClusterRoles for looks at the whole cluster.
     for document in yaml.safe_load_all((ROOT / "k8s" / "rbac" / "submitter.yaml").read_text()):
         if document and document["kind"] in ("Role", "ClusterRole"):
@@ -213,8 +214,7 @@ def _bind(cluster: Cluster, role: Any) -> None:
     }
     if role["kind"] == "Role":
         binding["metadata"]["namespace"] = meta.get("namespace", NAMESPACE)
-    words = ["-n", binding["metadata"]["namespace"]] if role["kind"] == "Role" else []
-    cluster.kubectl("apply", *words, "-f", "-", given=json.dumps(binding))
+    cluster.kubectl("apply", "-f", "-", given=json.dumps(binding), namespace="")
 
 
 def decoded(secret: Any, key: str) -> str:
