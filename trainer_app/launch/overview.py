@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from trainer_app.errors import TrainerError
@@ -48,13 +49,15 @@ class Overview:
 
     @property
     def recovered(self) -> str:
-        """How a run that goes on after a loss, or has finished, came over it; "" where nothing was lost."""
-        failed = int(self.job.get("status", {}).get("failed") or 0)
-        if self.phase not in ("running", "succeeded"):
+        """Where a run that lost something, or was stopped, went on; "" where it is at its first attempt."""
+        known = self.job.get("status", {})
+        attempt = self.record.attempt if self.record else 1 + int(known.get("failed") or 0)
+        if attempt < 2 or self.phase not in ("running", "succeeded"):
             return ""
-        if failed:
-            return f"on a new cluster, {failed} time{'s' if failed > 1 else ''}"
-        return f"in place, attempt {self.record.attempt}" if self.record and self.record.attempt > 1 else ""
+        # KubeRay sets startTime anew for each cluster: one that is younger than the run is not its first.
+        began = datetime.fromisoformat(known["startTime"]).timestamp() if known.get("startTime") else 0.0
+        younger = self.record is None or began > self.record.created
+        return f"{'on a new cluster' if younger else 'in place'}, attempt {attempt}"
 
     def lines(self) -> list[tuple[str, str]]:
         """Label and text, for people."""
@@ -67,7 +70,7 @@ class Overview:
         if self.record:
             facts.append(("progress", progress(self.record)))
         if self.recovered:
-            facts.append(("recovered", self.recovered))
+            facts.append(("went on", self.recovered))
         if self.problem:
             facts.append(("storage", self.problem))
         return facts + [("pod", pod_line(pod)) for pod in self.found]
