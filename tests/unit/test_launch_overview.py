@@ -94,6 +94,12 @@ def test_where_it_went_on(start: str, attempt: int, words: str) -> None:
     assert Overview(job("Running", startTime=start), "running", record=record).recovered == words
 
 
+def test_a_lost_worker_is_a_recovery_of_the_same_driver() -> None:
+    record = RunRecord(name="demo", task="train", created=datetime(2026, 1, 1, 0, 1, tzinfo=UTC).timestamp())
+    seen = Overview(job("Running", startTime="2026-01-01T00:00:00Z"), "running", record=record, attempts=2)
+    assert seen.recovered == "in place, attempt 2"
+
+
 def test_progress_of_a_sweep() -> None:
     record = RunRecord(name="d", task="tune", num_samples=4, done=2, metric="acc", best=0.91234, attempt=2)
     assert progress(record) == "running, 2/4 trials, best acc=0.9123, attempt 2"

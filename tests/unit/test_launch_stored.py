@@ -71,6 +71,13 @@ def test_a_damaged_answer_is_told(stored: Stored) -> None:
         stored.stopped("one")
 
 
+def test_attempts_are_those_that_wrote_metrics(stored: Stored) -> None:
+    assert stored.attempts() == 0
+    for key in ("a0001-0000.jsonl", "a0001-0001.jsonl", "a0003-0000.jsonl", "other.txt"):
+        stored.store.put(f"metrics/{key}", b"")
+    assert stored.attempts() == 3
+
+
 def test_logs_are_joined_before_they_are_decoded(stored: Stored, tmp_path: Path) -> None:
     text = "one\nträgt\n".encode()
     cut = text.index(b"\xc3") + 1  # within a character
