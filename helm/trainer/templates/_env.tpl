@@ -23,6 +23,7 @@
 - {name: JSONARGPARSE_DEPRECATION_WARNINGS, value: "off"}
 - {name: RAY_DEDUP_LOGS, value: "0"}
 - {name: RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO, value: "0"}
+- {name: PL_DISABLE_FORK, value: "1"}
 {{- end -}}
 
 {{- /* What belongs to the run rather than to the cluster, as JSON. The children of a RayCronJob are named by KubeRay:
