@@ -93,6 +93,17 @@ def test_logs_are_joined_before_they_are_decoded(stored: Stored, tmp_path: Path)
     assert lines == ["==> worker-x/out <==", "two"]
 
 
+def test_a_tail_shows_each_line_once(stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_logs, "POLL_S", 0.0)
+    lines: list[str] = []
+    tail = stored_logs.Tail(Place("demo", str(tmp_path), "", "", ""), lines.append, workers=False)
+    for text in (b"one\n", b"one\ntwo\n"):
+        stored.store.put("logs/driver/a0001.000.log", text)
+        tail.read()
+    tail.read()
+    assert lines == ["one", "two"]
+
+
 def test_no_log_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no log of the driver of run demo"):
         stored_logs.show(Place("demo", str(tmp_path), "", "", ""), workers=False, out=print)

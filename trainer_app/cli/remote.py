@@ -82,7 +82,7 @@ def logs(
     if job and not workers:
         name = job["metadata"]["name"]
         if follow and not rayjob.ended(job):
-            until_end(kube, name, say=say, show=_show)
+            until_end(kube, name, say=say, show=_show, endpoint=endpoint)
             return
         if DriverLog(kube, name, _show).read(follow=False):
             return

@@ -4,40 +4,49 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Final
 
 from trainer_app.errors import StorageError, TrainerError
-from trainer_app.launch import pods, rayjob
+from trainer_app.launch import place, pods, rayjob
 from trainer_app.launch.kube import Kube, Object, explained
+from trainer_app.launch.stored_logs import Tail
 
 POLL_S: Final = 1.0
 PATIENCE_S: Final = 120.0
 Say = Callable[[str], None]
 
 
-def until_end(kube: Kube, run: str, *, say: Say, show: Say | None) -> int:
+def until_end(kube: Kube, run: str, *, say: Say, show: Say | None, endpoint: str | None = None) -> int:
     """Follow a run.
 
     Args:
         say: takes what a person should know: the state, and what holds it up, once each.
         show: takes the driver's log, line by line; None: no log.
+        endpoint: of the storage, which has the log of a run that has no submitter (HTTPMode).
 
     Returns:
         0 SUCCEEDED, 1 FAILED, 130 STOPPED or suspended.
     """
-    log = DriverLog(kube, run, show) if show else None
-    told: set[str] = set()
-    while True:
-        job = _patiently(lambda: kube.get("RayJob", run), say)
-        for line in [rayjob.state(job), *_held(kube, job)]:
-            if line not in told:
-                told.add(line)
-                say(line)
-        if log:
-            log.read()
-        if rayjob.ended(job) and not rayjob.queued(job):
-            return rayjob.exit_code(job)
-        time.sleep(POLL_S)
+    with ExitStack() as stack:
+        log: DriverLog | Tail | None = DriverLog(kube, run, show) if show else None
+        job = kube.get("RayJob", run)
+        if show and job["spec"].get("submissionMode") == "HTTPMode":
+            where = place.of(job)
+            stack.enter_context(place.reachable(kube, where, endpoint))
+            log = Tail(where, show, workers=False)
+        told: set[str] = set()
+        while True:
+            job = _patiently(lambda: kube.get("RayJob", run), say)
+            for line in [rayjob.state(job), *_held(kube, job)]:
+                if line not in told:
+                    told.add(line)
+                    say(line)
+            if log:
+                log.read()
+            if rayjob.ended(job) and not rayjob.queued(job):
+                return rayjob.exit_code(job)
+            time.sleep(POLL_S)
 
 
 def _patiently(ask: Callable[[], Object], say: Say) -> Object:
