@@ -32,6 +32,12 @@ def probe(
     Args:
         deadline: seconds until it is given up.
     """
+    if any(thing["kind"] == "PersistentVolumeClaim" for thing in things):
+        words = (
+            "storage.claim.size makes a volume with each run: there is none to look at before; or give claim.existing"
+        )
+        yield Finding("in-cluster", "warn", words)
+        return
     pod = pod_of(things[-1], image)
     name = pod["metadata"]["name"]
     say(f"probing with pod {name}, for at most {deadline:.0f} s")
