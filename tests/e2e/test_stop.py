@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.kind import NAMESPACE, Cluster
+from tests.e2e.kind import NAMESPACE, Cluster, until
 from tests.e2e.runs import check_whole, submit_long, until_epochs, wait
 
 pytestmark = pytest.mark.timeout(420)

@@ -33,9 +33,7 @@ def probe(
         deadline: seconds until it is given up.
     """
     if any(thing["kind"] == "PersistentVolumeClaim" for thing in things):
-        words = (
-            "storage.claim.size makes a volume with each run: there is none to look at before; or give claim.existing"
-        )
+        words = "storage.claim.size makes a volume with each run: none is there before; give claim.existing"
         yield Finding("in-cluster", "warn", words)
         return
     pod = pod_of(things[-1], image)
