@@ -6,8 +6,10 @@ import json
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +33,23 @@ ENVIRONMENT = {
     "JSONARGPARSE_DEPRECATION_WARNINGS": "off",  # Lightning 2.6.6 uses what jsonargparse 4.49 deprecated
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "PL_DISABLE_FORK": "1",  # as Tune sets it: Lightning must not fork a process of Ray's (ray issue 28197)
 }
 
 
 @contextmanager
-def connected() -> Iterator[None]:
-    """A Ray to run on. One that was started here is stopped at the end; one that was there is left alone."""
+def connected(local: Mapping[str, str] | None = None, meanwhile: Sequence[str] = ()) -> Iterator[None]:
+    """A Ray to run on. One that was started here is stopped at the end; one that was there is left alone.
+
+    Args:
+        local: environment that the processes of a Ray that is started here get besides this process's own.
+        meanwhile: modules to import while Ray starts; none of them may import Ray.
+    """
     prepare_environment()
     import ray
+
+    if meanwhile:
+        threading.Thread(target=_import, args=(meanwhile,), daemon=True).start()
 
     if ray.is_initialized():
         yield
@@ -47,11 +58,33 @@ def connected() -> Iterator[None]:
     if arguments["address"] == "local":
         # no node of a laptop is drained: one process less to start for each Train run
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    ray.init(**arguments, namespace="trainer", log_to_driver=True)
+        with _environment(local or {}):
+            ray.init(**arguments, namespace="trainer", log_to_driver=True)
+    else:
+        ray.init(**arguments, namespace="trainer", log_to_driver=True)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _import(modules: Sequence[str]) -> None:
+    with suppress(Exception):  # what is wrong with a module is said where it is needed
+        for module in modules:
+            import_module(module)
+
+
+@contextmanager
+def _environment(more: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in more}
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def prepare_environment(folders: Sequence[str] = ()) -> None:

@@ -19,6 +19,7 @@ import yaml
 from pytest_kind import KindCluster
 
 ROOT = Path(__file__).parents[2]
+TRAINER = str(ROOT / ".venv" / "bin" / "trainer")
 NAMESPACE = "trainer"
 USER = "alice"
 BUCKET, PREFIX = "trainer", "runs"
@@ -42,9 +43,10 @@ class Cluster:
     submitter: Path
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def kubectl(self, *words: str, check: bool = True, given: str | None = None) -> str:
-        """As admin, in the namespace of the runs; what it printed."""
-        command = [KUBECTL, "--kubeconfig", str(self.admin), "-n", NAMESPACE, *words]
+    def kubectl(self, *words: str, check: bool = True, given: str | None = None, namespace: str = NAMESPACE) -> str:
+        """As admin; what it printed."""
+        where = ["-n", namespace] if namespace else []
+        command = [KUBECTL, "--kubeconfig", str(self.admin), *where, *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=180, input=given)
         assert not check or done.returncode == 0, f"kubectl {' '.join(words)}: {done.stderr}"
         return done.stdout
@@ -60,20 +62,16 @@ class Cluster:
         found = self.get("pods", "-l", wanted)
         return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
 
-    def trainer(self, *words: str, cwd: Path | None = None, timeout: float = 60, admin: bool = False) -> Done:
+    def trainer(
+        self, *words: str, cwd: Path | None = None, timeout: float = 60, admin: bool = False, program: str = TRAINER
+    ) -> Done:
         """`trainer WORDS` with the submitter's rights."""
-        command = [str(ROOT / ".venv" / "bin" / "trainer"), *words]
+        command = [program, *words]
         began = time.monotonic()
         done = subprocess.run(
             command, cwd=cwd or ROOT, env=self.env(admin=admin), capture_output=True, text=True, timeout=timeout
         )
         return Done(words, done.returncode, done.stdout, done.stderr, time.monotonic() - began)
-
-    def start(self, *words: str, cwd: Path | None = None) -> subprocess.Popen[str]:
-        """`trainer WORDS`, beside the test."""
-        command = [str(ROOT / ".venv" / "bin" / "trainer"), *words]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=cwd or ROOT, env=self.env(), stdout=pipe, stderr=pipe, text=True)
 
     def make(self, *words: str, timeout: float, admin: bool = True) -> str:
         """`make WORDS` against this cluster; what it printed."""
@@ -177,9 +175,10 @@ def make_cluster(name: str, image: str | None) -> tuple[Cluster, bool]:
     seconds["kind create"] = time.monotonic() - began
     admin = cluster.kubeconfig_path.absolute()
     made = Cluster(name, cluster, admin, admin.with_name("submitter"), seconds)
+    nodes = ",".join(f"{name}-worker{number}" for number in ("", 2, 3))  # the third has the GPUs
     for target in ("image", "kind-up"):
         began = time.monotonic()
-        made.make(target, timeout=1500)
+        made.make(target, f"KIND_NODES={nodes}", timeout=1500)
         seconds[f"make {target}"] = time.monotonic() - began
     made.kubectl("wait", "nodes", "--all", "--for=condition=Ready", "--timeout=120s")
     _make_submitter(made)
@@ -189,7 +188,7 @@ def make_cluster(name: str, image: str | None) -> tuple[Cluster, bool]:
 def _make_submitter(cluster: Cluster) -> None:
     """A user with the rights of k8s/rbac/submitter.yaml and no others: a ServiceAccount's token in a kubeconfig."""
     cluster.kubectl("create", "serviceaccount", USER, check=False)
-    cluster.kubectl("apply", "-f", str(ROOT / "k8s" / "rbac" / "submitter.yaml"))
+    cluster.kubectl("apply", "-f", str(ROOT / "k8s" / "rbac" / "submitter.yaml"), namespace="")  # it names its own
     # The file has one Role for each namespace it grants something in, and ClusterRoles for looks at the whole cluster.
     for document in yaml.safe_load_all((ROOT / "k8s" / "rbac" / "submitter.yaml").read_text()):
         if document and document["kind"] in ("Role", "ClusterRole"):
@@ -215,8 +214,7 @@ def _bind(cluster: Cluster, role: Any) -> None:
     }
     if role["kind"] == "Role":
         binding["metadata"]["namespace"] = meta.get("namespace", NAMESPACE)
-    words = ["-n", binding["metadata"]["namespace"]] if role["kind"] == "Role" else []
-    cluster.kubectl("apply", *words, "-f", "-", given=json.dumps(binding))
+    cluster.kubectl("apply", "-f", "-", given=json.dumps(binding), namespace="")
 
 
 def decoded(secret: Any, key: str) -> str:

@@ -90,9 +90,8 @@ def test_a_user_without_rights(cluster: Cluster, tmp_path: Path) -> None:
 def test_no_operator(cluster: Cluster) -> None:
     operator = ("deployment/kuberay-operator", "-n", "kuberay-system")
     cluster.kubectl("scale", *operator, "--replicas=0")
-    cluster.kubectl("wait", *operator, "--for=jsonpath={.spec.replicas}=0", "--timeout=30s")
     try:
-        cluster.kubectl("wait", "pods", "-n", "kuberay-system", "--all", "--for=delete", "--timeout=60s")
+        cluster.kubectl("wait", "pods", "-n", "kuberay-system", "--all", "--for=delete", "--timeout=60s", check=False)
         refused(cluster.trainer("doctor", "-f", "kind", "-n", NAMESPACE, admin=True), "operator", "is not ready")
     finally:
         cluster.kubectl("scale", *operator, "--replicas=1")

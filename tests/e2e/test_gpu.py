@@ -18,9 +18,8 @@ TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedu
 
 @pytest.fixture(scope="module")
 def node(cluster: Cluster) -> Iterator[str]:
-    """The tainted node with two made-up GPUs and the image."""
+    """The tainted node, with two made-up GPUs."""
     name = cluster.get("nodes", "-l", "trainer/pool=gpu")[0]["metadata"]["name"]
-    cluster.make("kind-load", f"KIND_NODES={name}", timeout=600)
     gpus = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": "2"}]
     cluster.kubectl("patch", "node", name, "--subresource=status", "--type=json", "-p", json.dumps(gpus))
     yield name

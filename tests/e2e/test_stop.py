@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.kind import NAMESPACE, Cluster
+from tests.e2e.kind import NAMESPACE, Cluster, until
 from tests.e2e.runs import check_whole, submit_long, until_epochs, wait
 
 pytestmark = pytest.mark.timeout(420)
@@ -66,7 +66,8 @@ def test_a_deleted_run_is_resumed_from_its_storage(cluster: Cluster, name: Name)
     until_epochs(cluster, run, 2)
     before = cluster.names()
     cluster.trainer("delete", run, "-n", NAMESPACE, "--grace", "60", timeout=240).ok()
-    assert not any(run in one for one in cluster.names()) and any(run in one for one in before)
+    assert any(run in one for one in before)
+    until("end of its objects", lambda: not any(run in one for one in cluster.names()), seconds=30)
     cluster.trainer("delete", run, "-n", NAMESPACE).ok()
     cluster.trainer("resume", run, "-n", NAMESPACE, "-f", "kind", timeout=120).ok()
     assert wait(cluster, run).code == 0

@@ -60,20 +60,28 @@ class Scene:
         config = run_file(uri, trainer={"max_epochs": 2}, tune=tune)
         (folder / "run.yaml").write_text(dump(config))
         with scan.Arguments(server.secret_key) as self.arguments:
-            self.command: Command = place.run("tune", "run.yaml", "--name", "canary", "--test", cwd=folder)
+            self.command: Command = place.run("tune", "run.yaml", "--name", "canary", "--test", "--json", cwd=folder)
 
 
 @pytest.fixture(scope="module")
 def scene(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     env = {k: v for k, v in s3_server.env.items() if k != "AWS_ENDPOINT_URL"}  # the storage's URI has it
     with Place(env) as place:
+        place.env.pop("OMP_NUM_THREADS", None)  # as on a person's machine
         yield Scene(place, s3_server, tmp_path_factory.mktemp("secrets"))
 
 
 def test_the_sweep_used_the_canary(scene: Scene) -> None:
     assert scene.command.code == 0, scene.command.err
-    assert "t00000 finished" in scene.command.out and "t00001 failed" in scene.command.out
+    states = {e["trial"]: e["state"] for e in scene.command.of("trial")}
+    assert states == {"t00000": "finished", "t00001": "failed"}
     assert len(scene.server.secret_key) >= 40 and scene.place.env["AWS_SECRET_ACCESS_KEY"] == scene.server.secret_key
+
+
+def test_a_trial_has_one_thread_for_its_cpu(scene: Scene) -> None:
+    """Its process imported torch before Ray gave it work, and with it OMP_NUM_THREADS."""
+    lines = [e["metrics"]["threads"] for e in scene.command.of("epoch")]
+    assert lines and set(lines) == {1.0}
 
 
 def test_no_object_holds_it(scene: Scene) -> None:

@@ -125,10 +125,12 @@ def test_median_stopping_ends_what_is_below_the_others(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def pbt(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Ran:
+    folder = tmp_path_factory.mktemp("pbt")
     config = sweep_file(
-        tmp_path_factory.mktemp("pbt"),
+        folder,
         epochs=6,
         num_samples=1,
+        changes={"model.init_args.meet": str(folder / "meet"), "model.init_args.sleep": 0.1},
         scheduler={
             "pbt": {
                 "perturbation_interval": 2,

@@ -55,6 +55,7 @@ class Toy(L.LightningModule):
         fail_at: the epoch in which training raises; `once` names a file that is made first, and prevents a second time.
         kill_at: the same, with SIGKILL to the worker's own process.
         sleep: seconds an epoch takes more.
+        meet: a folder in which trials wait for each other, at their first epoch, until `meet_count` are there.
         plateau: log a metric in the module's own on_train_epoch_end, and step a plateau scheduler on it.
     """
 
@@ -70,6 +71,8 @@ class Toy(L.LightningModule):
         sleep: float = 0.0,
         plateau: bool = False,
         step_lr: float | None = None,
+        meet: str | None = None,
+        meet_count: int = 2,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -86,6 +89,8 @@ class Toy(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         h = self.hparams
+        if h.meet and self.current_epoch == 0:
+            self._meet(Path(h.meet), h.meet_count)
         if h.sleep:
             time.sleep(h.sleep)
         if self.current_epoch == h.fail_at and self._first_time():
@@ -102,6 +107,16 @@ class Toy(L.LightningModule):
             return False
         return True
 
+    def _meet(self, folder: Path, count: int) -> None:
+        """Without it a trial may be over before the process of the next one has started."""
+        folder.mkdir(exist_ok=True)
+        (folder / str(os.getpid())).touch()
+        deadline = time.monotonic() + 60
+        while len(list(folder.iterdir())) < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"only {len(list(folder.iterdir()))} of {count} trials came")
+            time.sleep(0.01)
+
     def validation_step(self, batch: Any, index: int) -> None:
         _, x, y = batch
         logits = self.net(x)
@@ -117,6 +132,7 @@ class Toy(L.LightningModule):
         group = self.trainer.optimizers[0].param_groups[0]
         self.log("lr", group["lr"])
         self.log("weight_decay", group["weight_decay"])
+        self.log("threads", float(torch.get_num_threads()))
 
     def configure_optimizers(self) -> Any:
         h = self.hparams

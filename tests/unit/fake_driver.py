@@ -124,18 +124,16 @@ def counting(emit: Emit) -> int:
 
 
 def install(scenario: Callable[[Emit], int], calls: list[dict[str, Any]] | None = None) -> dict[str, ModuleType]:
-    """Modules `trainer_app.train` and `trainer_app.tune` whose `run` is the scenario, for sys.modules."""
+    """A module `trainer_app.driver` whose `run` is the scenario, for sys.modules."""
 
-    def run(config: Any, *, emit: Emit, **given: Any) -> int:
+    def run(task: str, config: Any, *, emit: Emit, **given: Any) -> int:
         if calls is not None:
-            calls.append({"config": config, **given})
+            calls.append({"task": task, "config": config, **given})
         return scenario(emit)
 
-    modules = {}
-    for name in ("trainer_app.train", "trainer_app.tune"):
-        modules[name] = ModuleType(name)
-        modules[name].run = run  # type: ignore[attr-defined]
-    return modules
+    module = ModuleType("trainer_app.driver")
+    module.run = run  # type: ignore[attr-defined]
+    return {module.__name__: module}
 
 
 if __name__ == "__main__":

@@ -162,9 +162,9 @@ def test_the_driver_is_called_as_agreed(folder: Path, monkeypatch: pytest.Monkey
         assert call.pop("config").name == "mnist"
     log = str(folder / "x.log")
     assert calls == [
-        {"name": "a", "resume": False, "log": log},
-        {"name": "b", "resume": True, "log": log, "test": True},
-        {"name": "c", "resume": False, "log": None},
+        {"task": "tune", "name": "a", "resume": False, "log": log},
+        {"task": "train", "name": "b", "resume": True, "log": log, "test": True},
+        {"task": "train", "name": "c", "resume": False, "log": None},
     ]
 
 

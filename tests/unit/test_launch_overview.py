@@ -1,6 +1,7 @@
 """Phases, reasons and recoveries out of what the API server says: pure functions on parsed objects."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -80,17 +81,23 @@ def test_a_run_that_never_began_shows_the_operators_words() -> None:
 
 
 @pytest.mark.parametrize(
-    "failed, attempt, words",
+    "start, attempt, words",
     [
-        (0, 1, ""),
-        (0, 2, "in place, attempt 2"),
-        (1, 2, "on a new cluster, 1 time"),
-        (2, 3, "on a new cluster, 2 times"),
+        ("2026-01-01T00:00:00Z", 1, ""),
+        ("2026-01-01T00:00:00Z", 2, "in place, attempt 2"),
+        ("2026-01-01T00:05:00Z", 2, "on a new cluster, attempt 2"),
     ],
 )
-def test_how_it_recovered(failed: int, attempt: int, words: str) -> None:
-    record = RunRecord(name="demo", task="train", attempt=attempt)
-    assert Overview(job("Running", failed=failed), "running", record=record).recovered == words
+def test_where_it_went_on(start: str, attempt: int, words: str) -> None:
+    created = datetime(2026, 1, 1, 0, 1, tzinfo=UTC).timestamp()
+    record = RunRecord(name="demo", task="train", attempt=attempt, created=created)
+    assert Overview(job("Running", startTime=start), "running", record=record).recovered == words
+
+
+def test_a_lost_worker_is_a_recovery_of_the_same_driver() -> None:
+    record = RunRecord(name="demo", task="train", created=datetime(2026, 1, 1, 0, 1, tzinfo=UTC).timestamp())
+    seen = Overview(job("Running", startTime="2026-01-01T00:00:00Z"), "running", record=record, attempts=2)
+    assert seen.recovered == "in place, attempt 2"
 
 
 def test_progress_of_a_sweep() -> None:

@@ -71,6 +71,13 @@ def test_a_damaged_answer_is_told(stored: Stored) -> None:
         stored.stopped("one")
 
 
+def test_attempts_are_those_that_wrote_metrics(stored: Stored) -> None:
+    assert stored.attempts() == 0
+    for key in ("a0001-0000.jsonl", "a0001-0001.jsonl", "a0003-0000.jsonl", "other.txt"):
+        stored.store.put(f"metrics/{key}", b"")
+    assert stored.attempts() == 3
+
+
 def test_logs_are_joined_before_they_are_decoded(stored: Stored, tmp_path: Path) -> None:
     text = "one\nträgt\n".encode()
     cut = text.index(b"\xc3") + 1  # within a character
@@ -84,6 +91,17 @@ def test_logs_are_joined_before_they_are_decoded(stored: Stored, tmp_path: Path)
     lines.clear()
     stored_logs.show(where, workers=True, out=lines.append)
     assert lines == ["==> worker-x/out <==", "two"]
+
+
+def test_a_tail_shows_each_line_once(stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_logs, "POLL_S", 0.0)
+    lines: list[str] = []
+    tail = stored_logs.Tail(Place("demo", str(tmp_path), "", "", ""), lines.append, workers=False)
+    for text in (b"one\n", b"one\ntwo\n"):
+        stored.store.put("logs/driver/a0001.000.log", text)
+        tail.read()
+    tail.read()
+    assert lines == ["one", "two"]
 
 
 def test_no_log_is_told(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def logs(
 ) -> None:
     """Print the driver's log: from its pod, or from the storage once that is gone (there within 10 s)."""
     from trainer_app.errors import InputError, NotFound
-    from trainer_app.launch import place, stored_logs
+    from trainer_app.launch import place, rayjob, stored_logs
     from trainer_app.launch.follow import DriverLog, until_end
     from trainer_app.launch.kube import connect
 
@@ -81,8 +81,8 @@ def logs(
         job = None
     if job and not workers:
         name = job["metadata"]["name"]
-        if follow:
-            until_end(kube, name, say=say, show=_show)
+        if follow and not rayjob.ended(job):
+            until_end(kube, name, say=say, show=_show, endpoint=endpoint)
             return
         if DriverLog(kube, name, _show).read(follow=False):
             return

@@ -152,11 +152,11 @@ class Session:
     def _driver(self) -> Callable[[Callable[[dict[str, Any]], None]], int]:
         """Torch, Lightning and Ray are imported here: 5 to 10 s when the disk is cold."""
         prepare_environment(self.prepared.folders)  # Ray reads it when it is imported
-        run = import_module(f"trainer_app.{self.task}").run
+        run = import_module("trainer_app.driver").run
         given = self.prepared
         more = {"test": True} if self.test else {}
         name, log = given.name, self.view.log
-        return lambda emit: run(given.config, name=name, resume=given.resume, emit=emit, log=log, **more)
+        return lambda emit: run(self.task, given.config, name=name, resume=given.resume, emit=emit, log=log, **more)
 
     def _last_event(self, screen: Screen, elapsed: float, *, interrupted: bool) -> None:
         """Readers of events can rely on an `end`, if anything was begun."""

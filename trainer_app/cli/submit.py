@@ -130,7 +130,7 @@ def _follow(kube: Kube, run: str, endpoint: str | None) -> int:
     from trainer_app.launch.follow import until_end
 
     try:
-        code = until_end(kube, run, say=say, show=lambda line: print(line, flush=True))
+        code = until_end(kube, run, say=say, show=lambda line: print(line, flush=True), endpoint=endpoint)
     except KeyboardInterrupt:
         say(f"the run goes on without this command; {command('trainer', 'results', run, '-n', kube.namespace)}")
         raise

@@ -31,6 +31,10 @@ def stop(kube: Kube, job: Object, *, grace: float, say: Say, endpoint: str | Non
         return
     if why := rayjob.suspendable(job):
         raise InputError(f"run {run} can't be suspended: {why}; end it with trainer delete {run}")
+    if rayjob.queued(job):
+        suspend(kube, job, on=True)
+        say(f"run {run} waits in no queue any more; let it wait again with: trainer resume {run} -n {kube.namespace}")
+        return
     with opened(kube, job, endpoint, say) as stored:
         if rayjob.status(job) == "Suspended" or job["spec"].get("suspend"):
             _until_suspended(kube, run)
@@ -90,15 +94,21 @@ def suspend(kube: Kube, job: Object, *, on: bool) -> None:
     if rayjob.QUEUE not in job["metadata"].get("labels", {}):
         kube.patch("RayJob", run, {"spec": {"suspend": on}})
         return
+    for work in _workloads(kube, job):
+        kube.patch("Workload", work["metadata"]["name"], {"spec": {"active": not on}})
+
+
+def _workloads(kube: Kube, job: Object) -> list[Object]:
+    """Kueue's, of a run that has a queue."""
+    uid = job["metadata"]["uid"]
     owned = [
-        work["metadata"]["name"]
+        work
         for work in kube.list("Workload")
-        if any(owner["uid"] == job["metadata"]["uid"] for owner in work["metadata"].get("ownerReferences", []))
+        if any(owner["uid"] == uid for owner in work["metadata"].get("ownerReferences", []))
     ]
     if not owned:
-        raise NotFound(f"run {run} is queued by Kueue, which has no Workload for it yet; try again in a few seconds")
-    for name in owned:
-        kube.patch("Workload", name, {"spec": {"active": not on}})
+        raise NotFound(f"Kueue has no Workload of run {job['metadata']['name']} yet; try again in a few seconds")
+    return owned
 
 
 def resume(kube: Kube, job: Object, *, say: Say, endpoint: str | None = None) -> bool:
@@ -108,15 +118,15 @@ def resume(kube: Kube, job: Object, *, say: Say, endpoint: str | None = None) ->
         False for a run that must be created again: it failed or was stopped for good.
     """
     run = job["metadata"]["name"]
-    if not (rayjob.status(job) in ("Suspended", "Suspending") or job["spec"].get("suspend")):
-        over = rayjob.status(job) in ("Failed", "ValidationFailed") or (
-            rayjob.status(job) == "Complete" and rayjob.exit_code(job) != 0
-        )
-        if not over:
-            words = "has finished" if rayjob.status(job) == "Complete" else "is running"
-            say(f"run {run} {words}: nothing to resume ({rayjob.state(job)})")
-        return not over
-    if rayjob.queued(job) and rayjob.status(job) == "New":
+    status = rayjob.status(job)
+    over = status in ("Failed", "ValidationFailed") or (status == "Complete" and rayjob.exit_code(job) != 0)
+    if over:
+        return False
+    if status == "Complete" or not (status in ("Suspended", "Suspending") or job["spec"].get("suspend")):
+        words = "has finished" if status == "Complete" else "is running"
+        say(f"run {run} {words}: nothing to resume ({rayjob.state(job)})")
+        return True
+    if rayjob.queued(job) and all(work["spec"].get("active", True) for work in _workloads(kube, job)):
         say(f"run {run} waits in its queue: nothing to resume")
         return True
     _until_suspended(kube, run)
@@ -177,7 +187,7 @@ def until_no_pods(kube: Kube, run: str, *, say: Say) -> None:
         if time.monotonic() > deadline:
             raise TrainerError(f"pods of run {run} are still there after {GONE_S:.0f} s: {names}; see why, then repeat")
         if not told:
-            say(f"waiting for the pods of the former cluster to end: {names}")
+            say(f"waiting for pods to end: {names}")
         told = True
         time.sleep(POLL_S)
 

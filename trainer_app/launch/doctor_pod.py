@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from trainer_app.errors import TrainerError
-from trainer_app.launch import pods
+from trainer_app.launch import pods, rayjob
 from trainer_app.launch.doctor import Finding
 from trainer_app.launch.kube import Kube, Object, explained
 
@@ -32,6 +32,10 @@ def probe(
     Args:
         deadline: seconds until it is given up.
     """
+    if any(thing["kind"] == "PersistentVolumeClaim" for thing in things):
+        words = "storage.claim.size makes a volume with each run: none is there before; give claim.existing"
+        yield Finding("in-cluster", "warn", words)
+        return
     pod = pod_of(things[-1], image)
     name = pod["metadata"]["name"]
     say(f"probing with pod {name}, for at most {deadline:.0f} s")
@@ -49,11 +53,11 @@ def probe(
                 kube.delete(kind, one)
 
 
-def pod_of(rayjob: Object, image: str = "") -> Object:
+def pod_of(owner: Object, image: str = "") -> Object:
     """A worker of the run, which asks the storage in place of starting Ray, and needs no GPU for that."""
-    group = rayjob["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
+    group = rayjob.cluster_spec(owner)["workerGroupSpecs"][0]
     template = copy.deepcopy(group["template"])
-    spec, run = template["spec"], rayjob["metadata"]["name"]
+    spec, run = template["spec"], owner["metadata"]["name"]
     container = spec["containers"][0]
     container["command"], container["args"] = ["python", "-m", "trainer_app.launch.probe"], []
     container["resources"] = SMALL

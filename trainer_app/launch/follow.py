@@ -4,49 +4,89 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Final
 
-from trainer_app.errors import TrainerError
-from trainer_app.launch import pods, rayjob
+from trainer_app.errors import StorageError, TrainerError
+from trainer_app.launch import place, pods, rayjob
 from trainer_app.launch.kube import Kube, Object, explained
+from trainer_app.launch.stored_logs import Tail
 
 POLL_S: Final = 1.0
+PATIENCE_S: Final = 120.0
 Say = Callable[[str], None]
 
 
-def until_end(kube: Kube, run: str, *, say: Say, show: Say | None) -> int:
+def until_end(kube: Kube, run: str, *, say: Say, show: Say | None, endpoint: str | None = None) -> int:
     """Follow a run.
 
     Args:
         say: takes what a person should know: the state, and what holds it up, once each.
         show: takes the driver's log, line by line; None: no log.
+        endpoint: of the storage, which has the log of a run that has no submitter (HTTPMode).
 
     Returns:
         0 SUCCEEDED, 1 FAILED, 130 STOPPED or suspended.
     """
-    log = DriverLog(kube, run, show) if show else None
-    told: set[str] = set()
-    while True:
+    with ExitStack() as stack:
+        log: DriverLog | Tail | None = DriverLog(kube, run, show) if show else None
         job = kube.get("RayJob", run)
-        for line in [rayjob.state(job), *held_up(kube, job)]:
-            if line not in told:
-                told.add(line)
-                say(line)
-        if log:
-            log.read()
-        if rayjob.ended(job) and not rayjob.queued(job):
-            return rayjob.exit_code(job)
-        time.sleep(POLL_S)
+        if show and job["spec"].get("submissionMode") == "HTTPMode":
+            where = place.of(job)
+            stack.enter_context(place.reachable(kube, where, endpoint))
+            log = Tail(where, show, workers=False)
+        told: set[str] = set()
+        while True:
+            job = _patiently(lambda: kube.get("RayJob", run), say)
+            for line in [rayjob.state(job), *_held(kube, job)]:
+                if line not in told:
+                    told.add(line)
+                    say(line)
+            if log:
+                log.read()
+            if rayjob.ended(job) and not rayjob.queued(job):
+                return rayjob.exit_code(job)
+            time.sleep(POLL_S)
+
+
+def _patiently(ask: Callable[[], Object], say: Say) -> Object:
+    """The answer, also of an API server that is away for a moment: a run goes on without it.
+
+    Raises:
+        TrainerError: what is no accident (no such run, no right), at once; no answer, after PATIENCE_S.
+    """
+    end = time.monotonic() + PATIENCE_S
+    told = False
+    while True:
+        try:
+            return ask()
+        except StorageError:  # NotFound and AccessDenied are such
+            raise
+        except TrainerError as error:
+            if time.monotonic() > end:
+                raise
+            if not told:
+                say(f"{error}; asking again for {PATIENCE_S:.0f} s")
+            told = True
+            time.sleep(POLL_S)
 
 
 def held_up(kube: Kube, job: Object) -> list[str]:
     """Why the run does not run, from its pods and from events; nothing for one that runs or has ended."""
     if rayjob.queued(job):
         return [f"run {job['metadata']['name']} waits in queue {job['metadata']['labels'][rayjob.QUEUE]}"]
-    if rayjob.ended(job) and rayjob.status(job) != "ValidationFailed":
+    if rayjob.ended(job):
         return []
     found = pods.of_run(kube, job["metadata"]["name"])
     return [*pods.stuck(found), *pods.warnings(kube, job, found)]
+
+
+def _held(kube: Kube, job: Object) -> list[str]:
+    """As `held_up`; in a loop, what can't be asked now is asked at the next turn."""
+    try:
+        return held_up(kube, job)
+    except TrainerError as error:
+        return [str(error)]
 
 
 class DriverLog:

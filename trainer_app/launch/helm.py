@@ -15,6 +15,7 @@ from typing import Any
 from trainer_app.errors import InputError, TrainerError
 
 TIMEOUT_S = 60
+OLDEST = (3, 14)
 _LINE = re.compile(r'^(\w+): *"?([^"\n]*)"?$', re.MULTILINE)
 _WHERE = re.compile(r"^execution error at \([^)]*\): ")
 
@@ -100,6 +101,21 @@ def chart_versions() -> tuple[str, str]:
     """(the chart's version, its appVersion)."""
     found = dict(_LINE.findall(Path(folder_of("trainer"), "Chart.yaml").read_text()))
     return found["version"], found["appVersion"]
+
+
+def version() -> str:
+    """Of the helm on PATH.
+
+    Raises:
+        TrainerError: there is none, or it is older than the chart needs.
+    """
+    found = _helm("version", "--template", "{{.Version}}").strip()
+    number = re.match(r"v?(\d+)\.(\d+)", found)
+    if number and (int(number[1]), int(number[2])) < OLDEST:
+        raise TrainerError(
+            f"helm {found} is older than {OLDEST[0]}.{OLDEST[1]}, which the chart needs; install a newer one"
+        )
+    return found
 
 
 def _given(values: Sequence[str], sets: Sequence[str]) -> list[str]:

@@ -173,7 +173,9 @@ def _known(error: ApiException, what: str, kind: str, name: str, namespace: str)
         return AccessDenied(f"can't {what}: the cluster does not know this user; renew the kubeconfig's credentials")
     if error.status == 403:
         return AccessDenied(f"can't {what}: {said}; ask for the Role of k8s/rbac/submitter.yaml in {namespace}")
-    if error.status == 404 and kind.startswith("Ray") and "not found" in said and name not in said:
+    if error.status == 404 and kind == "Workload" and "not found" in said:
+        return TrainerError(f"can't {what}: the cluster has no Kueue, which the run's queue belongs to (queue.name)")
+    if error.status == 404 and kind.startswith("Ray") and "not found" in said and (not name or name not in said):
         return TrainerError(f"can't {what}: the cluster knows no {kind}; install the KubeRay operator: make operator")
     if error.status == 404:
         return NotFound(f"can't {what} in {namespace}: {said}")
@@ -193,5 +195,6 @@ def _message(error: ApiException) -> str:
     try:
         said = json.loads(error.body)["message"]
     except (ValueError, TypeError, KeyError):
-        said = f"HTTP {error.status} {error.reason}: {str(error.body)[:200]}"
+        body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else str(error.body)
+        said = f"HTTP {error.status} {error.reason}: {body[:200]}"
     return " ".join(str(said).split())

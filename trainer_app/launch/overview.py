@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from trainer_app.errors import TrainerError
@@ -28,6 +29,7 @@ class Overview:
         record: what the run wrote about itself; None before it began, or where its storage can't be read.
         held: what holds it up, a line each.
         problem: why the storage could not be read.
+        attempts: of a train run's workers.
     """
 
     job: Object
@@ -36,6 +38,7 @@ class Overview:
     record: RunRecord | None = None
     held: list[str] = field(default_factory=list)
     problem: str = ""
+    attempts: int = 0
 
     @property
     def error(self) -> str:
@@ -48,13 +51,15 @@ class Overview:
 
     @property
     def recovered(self) -> str:
-        """How a run that goes on after a loss, or has finished, came over it; "" where nothing was lost."""
-        failed = int(self.job.get("status", {}).get("failed") or 0)
-        if self.phase not in ("running", "succeeded"):
+        """Where a run that lost something, or was stopped, went on; "" where it is at its first attempt."""
+        known = self.job.get("status", {})
+        attempt = max(self.record.attempt if self.record else 1 + int(known.get("failed") or 0), self.attempts)
+        if attempt < 2 or self.phase not in ("running", "succeeded"):
             return ""
-        if failed:
-            return f"on a new cluster, {failed} time{'s' if failed > 1 else ''}"
-        return f"in place, attempt {self.record.attempt}" if self.record and self.record.attempt > 1 else ""
+        # KubeRay sets startTime anew for each cluster: one that is younger than the run is not its first.
+        began = datetime.fromisoformat(known["startTime"]).timestamp() if known.get("startTime") else 0.0
+        younger = self.record is None or began > self.record.created
+        return f"{'on a new cluster' if younger else 'in place'}, attempt {attempt}"
 
     def lines(self) -> list[tuple[str, str]]:
         """Label and text, for people."""
@@ -67,7 +72,7 @@ class Overview:
         if self.record:
             facts.append(("progress", progress(self.record)))
         if self.recovered:
-            facts.append(("recovered", self.recovered))
+            facts.append(("went on", self.recovered))
         if self.problem:
             facts.append(("storage", self.problem))
         return facts + [("pod", pod_line(pod)) for pod in self.found]
@@ -84,8 +89,9 @@ def look(kube: Kube, job: Object, *, endpoint: str | None = None) -> Overview:
         found = pool.submit(pods.of_run, kube, job["metadata"]["name"])
         held = pool.submit(held_up, kube, job)
         stored = pool.submit(_record, kube, job, endpoint)
-        record, problem = stored.result()
-        return Overview(job, phase(job, found.result(), record), found.result(), record, held.result(), problem)
+        record, problem, attempts = stored.result()
+        words = phase(job, found.result(), record)
+        return Overview(job, words, found.result(), record, held.result(), problem, attempts)
 
 
 def phase(job: Object, found: Sequence[Object], record: RunRecord | None = None) -> str:
@@ -161,12 +167,14 @@ def _records(
     return dict.fromkeys(names, (None, problem[0]))
 
 
-def _record(kube: Kube, job: Object, endpoint: str | None) -> tuple[RunRecord | None, str]:
+def _record(kube: Kube, job: Object, endpoint: str | None) -> tuple[RunRecord | None, str, int]:
+    """(what the run wrote about itself, why that can't be read, its attempts)."""
     where = place.of(job)
-    name = job["metadata"]["name"]
     with _told() as problem, place.reachable(kube, where, endpoint):
-        return Stored.open(where.uri, name).record(), ""
-    return None, problem[0]
+        stored = Stored.open(where.uri, job["metadata"]["name"])
+        record = stored.record()
+        return record, "", stored.attempts() if record and record.task == "train" else 0
+    return None, problem[0], 0
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.tunnel import forwarded, service_of
 from trainer_app.records.names import hint
 
+OWNERS: Final = ("RayJob", "RayCronJob", "RayCluster")
 RUN: Final = "trainer/run"
 USER: Final = "trainer/user"
 CONNECT_S: Final = 3.0
@@ -89,7 +90,10 @@ def _named(kube: Kube, run: str) -> Object:
         return kube.get("RayJob", run)
     except NotFound as error:
         near = hint(run, [one["metadata"]["name"] for one in jobs(kube)], what="runs")
-        raise NotFound(f"there is no run {run} in namespace {kube.namespace}; {near}") from error
+        raise NotFound(
+            f"there is no run {run} in namespace {kube.namespace}; {near}; where its storage is, "
+            "results, logs and resume learn from --values FILE"
+        ) from error
 
 
 def of_run_or_values(kube: Kube, run: str, values: Sequence[str], sets: Sequence[str]) -> Place:
@@ -112,14 +116,15 @@ def of_run_or_values(kube: Kube, run: str, values: Sequence[str], sets: Sequence
 
 def of_values(kube: Kube, values: Sequence[str], sets: Sequence[str]) -> Place:
     """Where the chart would have a run stored with these values."""
-    return of(next(thing for thing in sample(kube, values, sets) if "annotations" in thing["metadata"]))
+    return of(sample(kube, values, sets)[-1])
 
 
 def sample(kube: Kube, values: Sequence[str], sets: Sequence[str], name: str = "sample") -> list[Object]:
-    """The objects of a run that asks for nothing, the RayJob last."""
-    release = helm.Release(name, kube.namespace, "train", "name: sample\n", name, values, sets)
+    """The objects of a run that asks for nothing; last the RayJob, or what these values make in its place."""
+    stays = helm.merged_values(values, sets).get("kind") == "RayCluster"
+    release = helm.Release(name, kube.namespace, "train", "" if stays else "name: sample\n", name, values, sets)
     found = [thing for thing in YAML(typ="safe", pure=True).load_all(helm.template(release)) if thing]
-    return sorted(found, key=lambda thing: thing["kind"] == "RayJob")
+    return sorted(found, key=lambda thing: thing["kind"] in OWNERS)
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def warnings(kube: Kube, job: Object, found: Iterable[Object]) -> list[str]:
     An event outlives its cause: those of pods that run by now, and of a run that has ended, say nothing any more.
     """
     held = {pod["metadata"]["name"] for pod in found if phase(pod) in ("pending", "pulling")}
-    starting = rayjob.status(job) in ("New", "Initializing", "Waiting", "Retrying", "ValidationFailed")
+    starting = rayjob.status(job) in ("New", "Initializing", "Waiting", "Retrying")
     cluster = job.get("status", {}).get("rayClusterName")
     own = {job["metadata"]["name"], cluster} if starting else set()
     if not held and not own:

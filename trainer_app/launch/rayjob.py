@@ -28,7 +28,8 @@ def state(job: Object) -> str:
     """`run x: Failed (FAILED): AppFailed: ...`"""
     known = job.get("status", {})
     result = f" ({known['jobStatus']})" if known.get("jobStatus") else ""
-    why = ": ".join(known[key] for key in ("reason", "message") if known.get(key)) if ended(job) else ""
+    told = [known[key] for key in ("reason", "message") if known.get(key)] if ended(job) else []
+    why = ": ".join(words for words in told if words != status(job))
     return f"run {job['metadata']['name']}: {status(job)}{result}{f': {why}' if why else ''}"
 
 
@@ -57,3 +58,12 @@ def suspendable(job: Object) -> str:
     if not spec.get("shutdownAfterJobFinishes"):
         return "it was submitted as not stoppable (lifetime.stoppable: false)"
     return ""
+
+
+def cluster_spec(owner: Object) -> Object:
+    """The RayClusterSpec in a RayJob, a RayCronJob or a RayCluster; empty where it runs on another's cluster."""
+    spec = owner["spec"]
+    if "headGroupSpec" in spec:
+        return spec
+    job = spec.get("jobTemplate", spec)
+    return job.get("spec", job).get("rayClusterSpec") or {}

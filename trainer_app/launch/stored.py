@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from trainer_app.errors import AlreadyExists, NotFound, StorageError
-from trainer_app.records import RunRecord
+from trainer_app.records import RunRecord, part_order
 from trainer_app.storage import Store, open_store
 
 STOP, STOPPED = "control/stop.json", "control/stopped.json"
@@ -123,6 +123,11 @@ class Stored:
             return RunRecord.from_json(self.store.get("run.json"), f"{self.store.uri}: run.json")
         except NotFound:
             return None
+
+    def attempts(self) -> int:
+        """Of a train run's workers, that wrote metrics: a lost worker costs one, and so does a lost driver."""
+        orders = [part_order(entry.key) for entry in self.store.list("metrics")]
+        return max((order[0] for order in orders if order), default=0)
 
     def logs(self, role: str) -> Iterator[tuple[str, bytes]]:
         """(name, content) of the log objects of a role: `driver`, or all others for `workers`."""

@@ -46,16 +46,32 @@ def read(where: Place, *, workers: bool) -> dict[str, str]:
     return {name: b"".join(d for _, d in sorted(found)).decode(errors="replace") for name, found in parts.items()}
 
 
+class Tail:
+    """What is new in a run's stored logs at each `read`: of the driver as it is, of workers after the file's name."""
+
+    def __init__(self, where: Place, show: Out, *, workers: bool) -> None:
+        self.where, self.show, self.workers = where, show, workers
+        self.seen: dict[str, int] = {}
+        self.last = -POLL_S
+
+    def read(self) -> None:
+        """Asks the storage every POLL_S at most, and sends nothing that was shown before."""
+        if time.monotonic() - self.last < POLL_S:
+            return
+        self.last = time.monotonic()
+        for name, text in read(self.where, workers=self.workers).items():
+            lines = text.splitlines()
+            for line in lines[self.seen.get(name, 0) :]:
+                self.show(f"{name}: {line}" if self.workers else line)
+            self.seen[name] = len(lines)
+
+
 def follow_workers(kube: Kube, where: Place, *, show: Out) -> None:
-    """What is new in the workers' files, each line after its file's name, until the run has ended."""
-    seen: dict[str, int] = {}
+    """Until the run has ended."""
+    tail = Tail(where, show, workers=True)
     while True:
         ended = rayjob.ended(kube.get("RayJob", where.run))
-        for name, text in read(where, workers=True).items():
-            lines = text.splitlines()
-            for line in lines[seen.get(name, 0) :]:
-                show(f"{name}: {line}")
-            seen[name] = len(lines)
+        tail.read()
         if ended:
             return
         time.sleep(POLL_S)

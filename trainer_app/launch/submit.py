@@ -10,13 +10,12 @@ from typing import Final
 from ruamel.yaml import YAML
 
 from trainer_app.errors import AlreadyExists, InputError, NotFound, TrainerError
-from trainer_app.launch import helm, place
+from trainer_app.launch import helm, place, rayjob
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pack import Packed
 from trainer_app.launch.secret_words import without_secrets
 from trainer_app.launch.stored import Launch, Stored
 
-OWNERS: Final = ("RayJob", "RayCronJob", "RayCluster")  # when it goes, the cluster's garbage collection takes the rest
 KEPT: Final = "PersistentVolumeClaim"  # holds results: never owned by the run, never removed
 KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 Say = Callable[[str], None]
@@ -30,7 +29,7 @@ def new_submission(run: str) -> str:
 def objects(text: str) -> list[Object]:
     """Of rendered YAML, in the order of creation: the RayJob last, since the operator acts on it at once."""
     found = [thing for thing in YAML(typ="safe", pure=True).load_all(text) if thing]
-    return sorted(found, key=lambda thing: thing["kind"] in OWNERS)
+    return sorted(found, key=lambda thing: thing["kind"] in place.OWNERS)
 
 
 def submit(kube: Kube, release: helm.Release, packed: Packed | None, *, say: Say, endpoint: str | None = None) -> None:
@@ -40,9 +39,14 @@ def submit(kube: Kube, release: helm.Release, packed: Packed | None, *, say: Say
         TrainerError: the first refusal, of the chart, the cluster or the storage; nothing was created.
     """
     things = objects(helm.template(release))
+    if (kind := things[-1]["kind"]) != "RayJob":
+        raise InputError(
+            f"submit makes runs, and these values make a {kind}; install that with helm, or with: "
+            "trainer render ... | kubectl apply -f -"
+        )
     check_secret(kube, things)
     accepted(kube, things, say)
-    if things[-1]["kind"] != "RayJob" or not _opens(things[-1], packed, say):
+    if not _opens(things[-1], packed, say):
         create(kube, things)
         return
     values = without_secrets(helm.merged_values(release.values, release.sets))
@@ -135,25 +139,25 @@ def accepted(kube: Kube, things: Sequence[Object], say: Say) -> None:
             if thing["kind"] != KEPT:
                 raise
             continue
-        if thing["kind"] == "RayJob" and drops_labels(back):
+        if thing["kind"] in place.OWNERS and drops_labels(back):
             say(
                 "warning: this cluster's KubeRay CRDs drop the labels of pods, so the run's NetworkPolicy selects "
                 "none; see: trainer doctor"
             )
 
 
-def drops_labels(rayjob: Object) -> bool:
+def drops_labels(owner: Object) -> bool:
     """Whether the run's label reaches neither way to its pods: in the template, or in the group's own labels."""
-    head = rayjob["spec"].get("rayClusterSpec", {}).get("headGroupSpec")
+    head = rayjob.cluster_spec(owner).get("headGroupSpec")
     if not head:
         return False
     kept = {**head["template"].get("metadata", {}).get("labels", {}), **head.get("labels", {})}
     return place.RUN not in kept
 
 
-def _opens(rayjob: Object, packed: Packed | None, say: Say) -> bool:
+def _opens(job: Object, packed: Packed | None, say: Say) -> bool:
     """Whether this machine can write to the run's storage: a volume it can't."""
-    uri = place.of(rayjob).uri
+    uri = place.of(job).uri
     if "://" in uri:
         return True
     if packed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from ray.tune import Callback
@@ -21,7 +20,7 @@ class Book(Callback):
     Args:
         records: of earlier attempts, by trial.
         scheduler: one of `schedulers`, which knows why it stopped a trial.
-        release: called with each trial that has ended.
+        holds: what nested trials hold (`groups.Holds`), or None.
     """
 
     def __init__(
@@ -32,14 +31,14 @@ class Book(Callback):
         mode: str,
         scheduler: Any,
         records: dict[str, TrialRecord],
-        release: Callable[[str], None],
+        holds: Any = None,
     ) -> None:
         self.folder = folder
         self.emit = emit
         self.mode = mode
         self.scheduler = scheduler
         self.records = records
-        self.release = release
+        self.holds = holds
         self.unwritten: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -75,7 +74,8 @@ class Book(Callback):
         self._emit(record, value)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.release(trial.trial_id)  # a lost driver leaves the group of its workers behind
+        if self.holds:
+            self.holds.again(trial.trial_id)  # a lost driver leaves the group of its workers behind
         self.emit({"event": "retry", "trial": trial.trial_id, "reason": "its process ended; starting it again"})
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -119,7 +119,8 @@ class Book(Callback):
             record.epochs, record.metrics = lines[-1]["epoch"] + 1, lines[-1]["metrics"]
         record.ended = time.time()
         self._write(record)
-        self.release(record.trial)
+        if self.holds:
+            self.holds.release(record.trial)
 
     def settle(self) -> None:
         """Write what could not be written while the sweep went on.

@@ -13,18 +13,18 @@ from trainer_app import ray_trainer
 from trainer_app.config import override
 from trainer_app.failures import one_line, root_cause
 from trainer_app.job import Job
-from trainer_app.tune.groups import NoteGroup
+from trainer_app.tune.groups import Named
 from trainer_app.tune.objective import objective
 
 
-def run_nested(params: dict[str, Any], job: Job, holds: Any) -> None:
-    """What Tune runs; `holds` is told of its placement groups.
+def run_nested(params: dict[str, Any], job: Job, controllers: Any, prefix: str) -> None:
+    """What Tune runs; `controllers` and `prefix` are those of `groups.Holds`.
 
     A failure is the trial's result: raised, it would count as a lost process and be retried.
     """
     trial = tune.get_context().get_trial_id()
     config = override(job.load(), params)
-    callbacks = [TuneReportCallback(), NoteGroup(holds, trial)]
+    callbacks = [TuneReportCallback(), Named(controllers, prefix, trial)]
     nested = ray_trainer.RunTrainer(
         nested_worker,
         job=job,

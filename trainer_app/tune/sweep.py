@@ -20,7 +20,7 @@ from trainer_app.records import RunFolder, TrialRecord, trial_name
 from trainer_app.relay import Emit
 from trainer_app.storage import open_store
 from trainer_app.train import opened, recorded, start_event, tested
-from trainer_app.tune import groups, schedulers, space
+from trainer_app.tune import groups, processes, schedulers, space
 from trainer_app.tune.book import BUDGET, Book
 from trainer_app.tune.nested import run_nested
 from trainer_app.tune.planned import PlannedTrials
@@ -43,6 +43,7 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
     components.check(config)
     check_mutations(config)
     store = open_store(config.storage.uri)
+    processes.tell_nothing()
     with cluster.connected():
         folder, config = opened(store, config, name=name, resume=resume, task="tune", check=concurrency)
         tuning = require_tune(config)
@@ -79,14 +80,15 @@ def sweep(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> dict[st
             emit(past(record))
     if planned.is_finished():
         return records
-    holds = groups.start() if nested(config) else None
-    release = partial(groups.release, holds) if holds else lambda trial: None
-    book = Book(folder, emit, mode=tuning.mode, scheduler=scheduler, records=records, release=release)
+    holds = groups.Holds() if nested(config) else None
+    book = Book(folder, emit, mode=tuning.mode, scheduler=scheduler, records=records, holds=holds)
     # Tune starts the trials of a search algorithm that is not its own one after the other, unless told
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency(config))
     tuner(config, job, planned, scheduler, book, holds).fit()
     book.cut_off()
     book.settle()
+    if holds:
+        holds.sweep()
     return records
 
 
@@ -226,7 +228,8 @@ def trainable_of(config: RunConfig, job: Job, holds: Any) -> tuple[Any, bool]:
         return tune.with_resources(partial(run_trial, job=job), demand(config)), True
     held = {cluster.TRIAL_DRIVER: 1.0} if cluster.resources().get(cluster.TRIAL_DRIVER) else {"CPU": 0.001}
     driver = tune.PlacementGroupFactory([{"CPU": 0.0, **held}])
-    return tune.with_resources(partial(run_nested, job=job, holds=holds), driver), False
+    function = partial(run_nested, job=job, controllers=holds.controllers, prefix=holds.prefix)
+    return tune.with_resources(function, driver), False
 
 
 def storage_path(config: RunConfig, job: Job) -> str:

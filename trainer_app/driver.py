@@ -1,0 +1,23 @@
+"""The driver of a run, started: Ray and the imports of torch and Lightning beside each other.
+
+On 2 cores ray.init takes 4 s, in which it waits for processes of its own, and the imports take 3.5 s.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from trainer_app import cluster
+from trainer_app.config import RunConfig
+from trainer_app.tune import processes
+
+HEAVY = ("torch", "lightning.pytorch")
+
+
+def run(task: str, config: RunConfig, **more: Any) -> int:
+    """`trainer_app.train.run` or `trainer_app.tune.run`, which say what `more` may hold, on a Ray."""
+    local = processes.ahead(config) if task == "tune" else {}
+    with cluster.connected(local, meanwhile=HEAVY):
+        code: int = import_module(f"trainer_app.{task}").run(config, **more)
+        return code
