@@ -124,8 +124,9 @@ def test_stop_without_an_answer_suspends_after_the_grace(stored: Stored) -> None
     assert table.changes == [{"spec": {"suspend": True}}]
 
 
-def test_a_run_that_has_not_begun_is_not_asked(stored: Stored) -> None:
-    table = Table(job(stored, "Initializing"))
+@pytest.mark.parametrize("status", ["Initializing", "Running"])
+def test_a_run_that_has_not_begun_is_not_asked(stored: Stored, status: str) -> None:
+    table = Table(job(stored, status))
     assert "it had not begun" in stop(table, grace=10.0)[-1]
     assert not stored.store.exists("control/stop.json")
 
