@@ -16,6 +16,7 @@ from typing import Any
 from trainer_app.errors import InputError
 
 TRIAL_DRIVER = "trial_driver"
+ACCELERATOR = "accelerator_type:"  # Ray's prefix of the resource that says which kind of GPU a node has
 FOLDERS = "TRAINER_FOLDERS"  # of the run files, for this process and what it records
 
 # Read by Ray when it is imported, and by every process that it starts on this machine.
@@ -164,7 +165,10 @@ def check_feasible(wanted: Mapping[str, float], count: int, what: str) -> None:
         InputError: naming the resource.
     """
     have = resources()
+    stated = bool(os.environ.get("TRAINER_CLUSTER_RESOURCES"))  # amounts of CPU and GPU, not the kinds of the latter
     for name, each in wanted.items():
+        if stated and name.startswith(ACCELERATOR):
+            continue
         if each * count > have.get(name, 0.0) + 1e-9 and name != TRIAL_DRIVER:
             raise InputError(
                 f"{what} {each * count:g} {name} at once but this Ray has {have.get(name, 0.0):g}; "

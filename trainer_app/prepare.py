@@ -44,8 +44,11 @@ def settle(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
     from trainer_app import components
 
     chosen: dict[str, Any] = {}
-    if config.seed_everything is None or config.seed_everything is True:
-        chosen["seed_everything"] = random.SystemRandom().randrange(2**31)
+    seed = components.default_seed(config) if config.seed_everything is None else config.seed_everything
+    if seed is True:
+        seed = random.SystemRandom().randrange(2**31)
+    if seed != config.seed_everything or isinstance(config.seed_everything, bool) != isinstance(seed, bool):
+        chosen["seed_everything"] = seed
     if config.scaling.use_gpu == "auto":
         chosen["scaling.use_gpu"] = cluster.has_gpus(
             config.scaling.num_workers * ((config.scaling.resources_per_worker or {}).get("GPU") or 1)
@@ -112,7 +115,7 @@ def create(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, name: 
         resolved=dict(chosen),
         folders=cluster.run_folders(),
         epochs=target_epochs(config),
-        num_samples=tune.num_samples if tune else None,
+        num_samples=tune.num_trials if tune else None,
     )
     return RunFolder.create(store, record, dump(config))
 

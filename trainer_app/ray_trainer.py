@@ -71,6 +71,12 @@ def worker_resources(config: RunConfig) -> dict[str, float]:
     return wanted
 
 
+def accelerator(config: RunConfig) -> dict[str, float]:
+    """`scaling.accelerator_type` as the resource that Ray gives a node of that kind, for what has no ScalingConfig."""
+    kind = config.scaling.accelerator_type
+    return {f"{cluster.ACCELERATOR}{kind}": 0.001} if kind else {}
+
+
 def checkpoint_config(config: RunConfig) -> ray.train.CheckpointConfig:
     """`checkpoint` as Ray's CheckpointConfig; the run's own commits follow the same policy."""
     c = config.checkpoint

@@ -17,7 +17,7 @@ from trainer_app.config import RunConfig, dump
 from trainer_app.errors import TrainerError
 from trainer_app.failures import one_line, root_cause
 from trainer_app.job import Job
-from trainer_app.ray_trainer import RunTrainer, run_config, scaling_config, torch_config, worker_resources
+from trainer_app.ray_trainer import RunTrainer, accelerator, run_config, scaling_config, torch_config, worker_resources
 from trainer_app.records import RunFolder
 from trainer_app.relay import Emit, Mailbox, Relay, relayed
 from trainer_app.storage import Store, open_store
@@ -80,14 +80,15 @@ def opened(
         error=None,
         traceback=None,
         epochs=prepare.target_epochs(config),
-        num_samples=config.tune.num_samples if config.tune and task == "tune" else None,
+        num_samples=config.tune.num_trials if config.tune and task == "tune" else None,
     )
     folder.rewrite_config(dump(config))  # the next resume goes on with what this one changed
     return folder, config
 
 
 def check_scaling(config: RunConfig) -> None:
-    cluster.check_feasible(worker_resources(config), config.scaling.num_workers, "the workers need")
+    wanted = {**worker_resources(config), **accelerator(config)}
+    cluster.check_feasible(wanted, config.scaling.num_workers, "the workers need")
 
 
 @contextmanager
@@ -192,21 +193,7 @@ def end_event(folder: RunFolder, found: results.RunResults, seconds: float) -> d
         "run": record.name,
         "state": record.state,
         "seconds": round(seconds, 1),
-        "best": best(found),
+        "best": found.summary,
         "error": record.error,
         "uri": folder.uri,
-    }
-
-
-def best(found: results.RunResults) -> dict[str, Any] | None:
-    """The best of a run; `checkpoint` is the best one committed. `epoch` counts from 0."""
-    if found.best is None:
-        return None
-    return {
-        "trial": found.best.trial,
-        "metric": found.record.metric,
-        "value": found.best.value,
-        "epoch": found.best.epoch,
-        "params": found.best.params,
-        "checkpoint": found.checkpoint.uri if found.checkpoint else None,
     }

@@ -49,6 +49,7 @@ def test_json_is_all_that_a_machine_reads(digits: tuple[Path, Command]) -> None:
     assert events[-2]["metrics"]["test_accuracy"] > 0.8 and events[-1]["best"]["value"] > 0.8
     log = Path(events[0]["log"])
     assert log.is_file() and "Lightning" in log.read_text()
+    assert "Seed set to" not in log.read_text()  # a line for each trial, and the record has it
     assert results.load(str(folder / "runs"), "digits").record.state == "succeeded"
 
 
@@ -62,14 +63,17 @@ def test_a_name_that_is_taken_is_refused_before_anything_starts(digits: tuple[Pa
     assert not place.began_ray
 
 
-def test_a_finished_run_resumes_to_its_end_at_once(digits: tuple[Path, Command], place: Place) -> None:
+def test_a_finished_run_is_told_to_be_complete_without_ray(digits: tuple[Path, Command], place: Place) -> None:
     folder, first = digits
-    again = place.run("train", "--resume", "digits", "--json", cwd=folder)
+    before = {f: f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+    again = place.run("train", "--resume", str(folder / "runs/digits"), "--json", cwd=place.tmp)
     assert (again.code, again.err) == (0, "")
-    assert again.of("epoch") == [] and again.of("run")[0]["attempt"] == 2
-    (end,) = again.of("end")
-    assert end["state"] == "succeeded" and end["best"] == first.of("end")[0]["best"]
-    assert again.seconds < max(60, 2 * first.seconds)  # 12 s and 15 s where nothing else runs
+    (end,) = again.events
+    assert (end["event"], end["state"], end["best"]) == ("end", "succeeded", first.of("end")[0]["best"])
+    text = place.run("train", "--resume", "digits", cwd=folder).out
+    assert text == "run digits is complete: 2 of 2 epochs; to go further: trainer.max_epochs=M\n"
+    assert not place.began_ray and again.seconds < 10  # 0.4 s where nothing else runs
+    assert {f: f.read_bytes() for f in folder.rglob("*") if f.is_file()} == before
 
 
 def toy(folder: Path, **blocks: object) -> str:
@@ -195,7 +199,7 @@ def test_ctrl_c_ends_cleanly_and_the_printed_command_goes_on(project: Path, plac
 
     words = shlex.split(printed)
     assert words[:2] == ["trainer", "train"]
-    more = place.run(*words[1:], cwd=project)
+    more = place.run(*words[1:], cwd=place.tmp)  # from any folder
     assert more.code == 0, more.err
     record, run = last_run(project)
     assert (record.state, record.attempt) == ("succeeded", 2)

@@ -10,9 +10,9 @@ import torch
 
 from tests.local.runs import Ran, ledger, run_file
 from tests.local.toy import Toy
-from trainer_app import train
+from trainer_app import evaluate, train
 from trainer_app.config import RunConfig, loads, override
-from trainer_app.errors import AlreadyExists, InputError
+from trainer_app.errors import AlreadyExists, InputError, NotFound, TrainerError
 from trainer_app.records import RunFolder
 from trainer_app.storage import open_store
 
@@ -68,6 +68,17 @@ def test_the_best_checkpoint_is_a_plain_lightning_one(two_workers: tuple[Ran, Pa
     assert isinstance(Toy.load_from_checkpoint(path, weights_only=True), Toy)
     test = ran.of("test")[0]
     assert test["checkpoint"] == chosen.uri and 0.5 < test["metrics"]["test_acc"] <= 1.0
+
+
+def test_a_task_scores_what_this_process_does(two_workers: tuple[Ran, Path]) -> None:
+    """As for a run on GPUs, here on a CPU; on a node without a GPU that is said in one line."""
+    ran, _ = two_workers
+    store = open_store(ran.uri)
+    assert evaluate.test_in_task(store, "two", accelerator="cpu", num_cpus=1) == ran.of("test")[0]
+    with pytest.raises(TrainerError, match="has no CUDA device"):
+        evaluate.test_in_task(store, "two", accelerator="gpu", num_cpus=1)
+    with pytest.raises(NotFound, match="there is no run 'three'"):
+        evaluate.test_in_task(store, "three", accelerator="cpu", num_cpus=1)
 
 
 def test_an_existing_run_is_refused_and_stays_as_it_is(two_workers: tuple[Ran, Path]) -> None:
@@ -158,3 +169,14 @@ def test_the_schedule_of_a_plateau_survives_a_lost_worker(tmp_path: Path) -> Non
     hits = {**base, "model.init_args.kill_at": 3, "model.init_args.once": str(tmp_path / "killed")}
     hit = Ran("train", run_file(tmp_path / "runs", trainer={"max_epochs": 5}, changes=hits), "hit")
     assert hit.metrics() == calm.metrics()
+
+
+def test_a_monitor_that_is_not_logged_ends_the_run_without_a_retry(tmp_path: Path) -> None:
+    config = run_file(tmp_path, checkpoint={"monitor": "val_accuracy", "mode": "max"})
+    ran = Ran("train", config, "typo")
+    assert ran.code == 1 and ran.of("retry") == []
+    assert ran.results.record.error == (
+        "checkpoint.monitor: 'val_accuracy' is not logged by the module; "
+        "it logs lr, rank, train/loss, val/loss, val_acc, weight_decay"
+    )
+    assert [line["epoch"] for line in ran.history()] == [0]

@@ -73,6 +73,9 @@ def test_a_process_that_is_used_again_gives_the_metrics_of_a_fresh_one(tmp_path:
     shared = Ran("tune", sweep_file(tmp_path, space=failing, num_samples=1, max_concurrent_trials=1), "shared")
     assert shared.code == 0
     assert states(shared) == {"t00000": "failed", "t00001": "finished", "t00002": "finished"}
+    failed = shared.results.trials[0].record
+    assert failed and failed.traceback and "planned failure" in failed.traceback and "toy.py" in failed.traceback
+    assert shared.results.record.num_samples == 3  # one sample of a grid of three
     alone = {"model.init_args.fail_at": {"choice": [99]}, "model.init_args.hidden": {"choice": [8]}}
     fresh = Ran("tune", sweep_file(tmp_path, space=alone, num_samples=1), "fresh")
     assert shared.metrics("t00001") == shared.metrics("t00002") == fresh.metrics("t00000")
@@ -182,6 +185,13 @@ def test_a_scheduled_rate_keeps_its_place_after_an_exploit() -> None:
     assert old.param_groups[0]["lr"] == pytest.approx(0.2) and old.param_groups[0]["weight_decay"] == 0.1
     old.step(), scheduler.step()
     assert old.param_groups[0]["lr"] == pytest.approx(0.1)
+
+
+def test_a_space_that_does_not_fit_the_code_makes_no_run(tmp_path: Path) -> None:
+    config = sweep_file(tmp_path / "r", space={"model.init_args.hidden": {"choice": [8, "wide"]}})
+    with pytest.raises(ConfigError, match=r"tune\.space\.model\.init_args\.hidden: .*found 'wide'"):
+        Ran("tune", config, "bad")
+    assert not (tmp_path / "r").exists()
 
 
 def test_a_mutation_that_changes_shapes_is_refused_by_key(tmp_path: Path) -> None:

@@ -104,3 +104,23 @@ def test_resume_without_files_takes_the_stored_run_file_and_the_storage_it_was_f
     assert prepare(Asked("tune", [], resume="mnist-1"), env={}).config.storage.uri == "runs"
     with pytest.raises(NotFound, match="mnist-1"):
         prepare(Asked("tune", [], resume="mnist-2", storage="moved"), env={})
+
+
+@pytest.mark.parametrize("how", ["elsewhere/mnist-1", "./elsewhere/mnist-1/", "absolute", "file"])
+def test_a_run_is_resumed_by_its_path_or_uri(run_file: str, tmp_path: Path, how: str) -> None:
+    stored = config.load([run_file], ["trainer.max_epochs=7"])
+    record = RunRecord(name="mnist-1", task="tune", state="interrupted", created=0.0, updated=0.0)
+    RunFolder.create(storage.open_store("elsewhere"), record, config.dump(stored))
+    where = {"absolute": f"{tmp_path}/elsewhere/mnist-1", "file": f"file://{tmp_path}/elsewhere/mnist-1"}.get(how, how)
+    for items in ([], [run_file, "trainer.max_epochs=7"]):
+        prepared = prepare(Asked("tune", items, resume=where), env={"TRAINER_STORAGE_URI": "another"})
+        assert (prepared.name, prepared.resume) == ("mnist-1", True)
+        assert storage.open_store(prepared.config.storage.uri).uri == f"{tmp_path}/elsewhere"
+        assert prepared.config.trainer["max_epochs"] == 7
+    for asked in (Asked("tune", [], resume=where, storage="x"), Asked("tune", ["storage.uri=x"], resume=where)):
+        with pytest.raises(InputError, match="says where the run is: leave out the storage"):
+            prepare(asked, env={})
+    with pytest.raises(NotFound, match="no run 'mnist-2'"):
+        prepare(Asked("tune", [], resume="elsewhere/mnist-2"), env={})
+    with pytest.raises(InputError, match=r"--resume mnist-1 and --name other differ"):
+        prepare(Asked("tune", [], resume=where, name="other"), env={})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -115,10 +116,23 @@ def test_a_log_that_cannot_be_written_is_bad_input(tmp_path: Path) -> None:
 
 def test_the_default_log_is_in_a_folder_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    log = noise.default_log("mnist-1")
-    assert log == tmp_path / f"trainer-{os.getuid()}" / "mnist-1.log"
+    log = noise.default_log("mnist-1", "s3://bucket/a")
+    assert log.parent == tmp_path / f"trainer-{os.getuid()}"
+    assert re.fullmatch(r"mnist-1-[0-9a-f]{8}\.log", log.name)
     assert stat.S_IMODE(log.parent.stat().st_mode) == 0o700
-    assert noise.default_log("mnist-1") == log
+    assert noise.default_log("mnist-1", "s3://bucket/a") == log
+
+
+def test_runs_of_one_name_in_two_projects_have_two_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs = []
+    for project in ("one", "two"):
+        (tmp_path / project).mkdir()
+        monkeypatch.chdir(tmp_path / project)
+        logs.append(noise.log_path(None, "mnist-1", "runs"))
+    assert logs[0] != logs[1]
+    assert noise.log_path(None, "mnist-1", str(tmp_path / "two/runs")) == logs[1]  # from wherever it is resumed
+    assert noise.log_path("-", "mnist-1", "runs") is None
+    assert noise.log_path("x.log", "mnist-1", "runs") == tmp_path / "two/x.log"
 
 
 @pytest.mark.parametrize("trap", ["link", "file", "open"])
@@ -133,6 +147,6 @@ def test_a_folder_that_others_prepared_is_not_used(trap: str, tmp_path: Path, mo
     else:
         folder.mkdir()
         folder.chmod(0o777)
-    log = noise.default_log("mnist-1")
+    log = noise.default_log("mnist-1", "runs")
     assert log.parent.parent == tmp_path
     assert log.parent not in (folder, tmp_path / "elsewhere")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import threading
 from typing import Any
@@ -14,7 +15,8 @@ from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 from tests.unit.cli_projects import linked, pieces
 from tests.unit.components_config import FOLDER, PROJECTS, QUIET, read, run_config
-from trainer_app.components import build, check, resolve
+from trainer_app import prepare
+from trainer_app.components import build, check, default_seed, resolve
 from trainer_app.errors import ConfigError
 
 pytestmark = pytest.mark.unit
@@ -214,3 +216,33 @@ def test_resolve_uses_the_clis_classes() -> None:
 
 def choosy() -> LightningCLI:
     return LightningCLI(pieces.Choosy, pieces.Data)
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "seed"), [("linked", "LinkedCLI", 7), ("factory", "make_cli", True), ("partly", "cli", True)]
+)
+def test_the_seed_that_a_cli_has_by_default(name: str, target: str, seed: Any) -> None:
+    blocks = {key: value for key, value in read(f"{name}.yaml").items() if key != "seed_everything"}
+    found = default_seed(run_config(blocks, cli=f"{PROJECTS}.{name}:{target}"))
+    assert found == seed and isinstance(found, bool) == isinstance(seed, bool)
+
+
+def test_a_runs_seed_is_the_clis_own_unless_the_run_file_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINER_CLUSTER_RESOURCES", '{"CPU": 1}')
+    silent, chosen = prepare.settle(linked_config(seed_everything=None))
+    assert silent.seed_everything == chosen["seed_everything"] == 7
+    given, chosen = prepare.settle(linked_config(seed_everything=5))
+    assert given.seed_everything == 5 and "seed_everything" not in chosen
+    monkeypatch.setattr(LightningCLI.__init__, "__defaults__", _with_seed(LightningCLI, default=False))
+    unseeded, chosen = prepare.settle(run_config(read("factory.yaml") | {"seed_everything": None}, cli=FACTORY))
+    assert unseeded.seed_everything is False and chosen["seed_everything"] is False
+
+
+FACTORY = f"{PROJECTS}.factory:make_cli"
+
+
+def _with_seed(cli: type[LightningCLI], *, default: bool) -> tuple[Any, ...]:
+    """The defaults of its constructor, with another one for seed_everything_default."""
+    names = [p.name for p in inspect.signature(cli.__init__).parameters.values() if p.default is not p.empty]
+    values = cli.__init__.__defaults__ or ()
+    return tuple(default if n == "seed_everything_default" else v for n, v in zip(names, values, strict=True))

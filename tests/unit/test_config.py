@@ -269,3 +269,14 @@ def test_shipped_run_files(file: Path) -> None:
     config = load([file])
     assert config.notes == ()
     assert loads(dump(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "noted"),
+    [("hyperband", True), ("asha", False), ("{median: {hard_stop: false}}", True), ("median", False)],
+)
+def test_a_bound_on_concurrency_that_is_not_kept_is_remarked(scheduler: str, noted: bool) -> None:
+    text = FULL.replace("scheduler: asha", f"scheduler: {scheduler}").replace("num_workers: 2", "num_workers: 1")
+    notes = [note for note in loads(text).notes if "tune.max_concurrent_trials" in note]
+    assert len(notes) == noted
+    assert all("as many run at once as the resources allow" in note for note in notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +158,7 @@ class Case:
     every: int = 1
     keep: int | None = 2
     allow: tuple[str, ...] = ()
+    monitor: str | None = None
 
     @property
     def config(self) -> RunConfig:
@@ -182,7 +183,7 @@ def fit(case: Case, folder: Path, *, stop_after: int | None = None) -> Fitted:
         worker.fit(
             case.config,
             fitted.unit,
-            policy=Policy(every_n_epochs=case.every, keep=case.keep, allow=case.allow),
+            policy=Policy(case.every, case.keep, case.monitor, "min", case.allow),
             report=report,
             trainer_kwargs={"devices": 1, "accelerator": "cpu"},
             callbacks=[fitted.counts],
@@ -400,3 +401,32 @@ def test_a_report_says_where_its_commit_lies(calm: Callable[[str], tuple[Fitted,
     assert newest.manifest.metrics == last["metrics"]
     elapsed = [r["elapsed"] for r in whole.reports]
     assert 0 < elapsed[0] < elapsed[1] < elapsed[2]
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_monitor_that_is_never_logged_ends_the_fit_where_it_should_be_there(tmp_path: Path, every: int) -> None:
+    case = Case(trainer={"max_epochs": 4, "check_val_every_n_epoch": every}, monitor="val_loss")
+    with pytest.raises(TrainerError, match=r"^checkpoint\.monitor: 'val_loss' is not logged") as refused:
+        fit(case, tmp_path / "unit")
+    assert str(refused.value).endswith("; it logs loss, lr, val/loss, weight/norm")
+    unit = Unit(open_store(str(tmp_path / "unit")))
+    assert [line["epoch"] for line in unit.metrics()] == list(range(every))
+    assert [c.manifest.epoch for c in commits(unit.checkpoints)][-1] == every  # a resume with another name goes on
+    again = fit(replace(case, monitor="val/loss"), tmp_path / "unit")
+    assert again.reports[0]["epochs"] == every + 1
+
+
+@pytest.mark.parametrize(
+    "trainer",
+    [
+        {"max_epochs": 2},
+        {"max_epochs": 3, "check_val_every_n_epoch": 2},
+        {"max_epochs": 1, "check_val_every_n_epoch": 2},
+        {"max_steps": 2},
+        {"max_epochs": 2, "check_val_every_n_epoch": None, "val_check_interval": 100},
+    ],
+    ids=str,
+)
+def test_a_monitor_that_is_not_due_yet_is_not_missed(tmp_path: Path, trainer: dict[str, Any]) -> None:
+    """`max_steps: 2` ends the first epoch before its validation."""
+    assert fit(Case(trainer=trainer, monitor="val/loss"), tmp_path / "unit").reports

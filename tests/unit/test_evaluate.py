@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from trainer_app import evaluate, results, worker
+from trainer_app import cluster, components, evaluate, results, worker
 from trainer_app.callbacks.epoch import Policy
 from trainer_app.checkpoint import Rejected, commits
-from trainer_app.config import RunConfig, dump, loads
+from trainer_app.config import RunConfig, dump, loads, override
 from trainer_app.errors import InputError, NotFound, TrainerError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord
 from trainer_app.storage import Store, open_store
@@ -171,3 +172,33 @@ def test_a_class_that_is_not_allowed_is_refused_by_name(store: Store) -> None:
     folder.store.put("run.yaml", text.encode())
     with pytest.raises(TrainerError, match="Thing"):
         evaluate.test(store, "r")
+
+
+@pytest.mark.parametrize("use_gpu, gpus, where", [(False, 4, "cpu"), (True, 0, "cpu"), (True, 1, "a task")])
+def test_what_trained_on_gpus_is_scored_on_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch, use_gpu: bool, gpus: int, where: str
+) -> None:
+    """By what was settled and what the cluster has: the driver's own devices are not asked."""
+    config = override(run_file(), {"scaling.use_gpu": "auto", "scaling.accelerator_type": "A100"})
+    RunFolder.create(store, RunRecord(name="r", task="train", use_gpu=use_gpu), dump(config))
+    monkeypatch.setattr(cluster, "connected", contextlib.nullcontext)
+    monkeypatch.setattr(cluster, "has_gpus", lambda needed: gpus >= needed)
+    monkeypatch.setattr(evaluate, "test_here", lambda store, run, accelerator: {"on": accelerator})
+    monkeypatch.setattr(evaluate, "test_in_task", lambda store, run, **options: {"on": "a task", **options})
+    asked = {"accelerator": "gpu", "num_cpus": 1, "num_gpus": 1, "accelerator_type": "A100"}
+    assert evaluate.test(store, "r") == {"on": where, **(asked if where == "a task" else {})}
+
+
+def test_the_device_is_told_to_lightning(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained(store, run_file())
+    told = []
+    build = components.build
+
+    def noted(config: RunConfig, *, trainer_kwargs: dict[str, Any]) -> Any:
+        told.append(trainer_kwargs["accelerator"])
+        return build(config, trainer_kwargs={**trainer_kwargs, "accelerator": "cpu"})
+
+    monkeypatch.setattr(components, "build", noted)
+    for accelerator in ("cpu", "gpu"):
+        evaluate.test_here(store, "r", accelerator=accelerator)
+    assert told == ["cpu", "gpu"]

@@ -173,6 +173,16 @@ def test_a_sweep_goes_by_its_own_metric(store: Store) -> None:
     assert (record.task, record.metric, record.mode, record.num_samples) == ("tune", "val_acc", "max", 4)
 
 
+def test_the_record_of_a_sweep_counts_the_points_of_its_grid(store: Store) -> None:
+    grid = {"tune.space": {"model.init_args.lr": {"grid_search": [0.1, 0.2, 0.3]}}}
+    config = run_file(grid, sweep=True)
+    assert created(store, config, task="tune").num_samples == 12
+    reopened(store, override(config, {"tune.num_samples": 5}), task="tune")
+    assert RunFolder.open(store, "toy-1").record.num_samples == 15
+    endless = run_file({"tune.num_samples": -1, "tune.time_budget_s": 9.0}, sweep=True)
+    assert created(store, endless, name="toy-2", task="tune").num_samples is None
+
+
 def test_a_train_run_of_a_file_with_a_sweep(store: Store) -> None:
     record = created(store, run_file(sweep=True))
     assert (record.metric, record.mode, record.num_samples) == (None, None, None)

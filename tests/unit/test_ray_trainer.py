@@ -17,10 +17,12 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from tests.unit.tree import ROOT
-from trainer_app import ray_trainer
+from trainer_app import cluster, ray_trainer
 from trainer_app.config import RunConfig, loads
+from trainer_app.errors import InputError
 from trainer_app.failures import NotTwice
 from trainer_app.job import Job
+from trainer_app.tune import sweep
 
 pytestmark = pytest.mark.unit
 
@@ -215,3 +217,24 @@ def test_the_controllers_modules_import_no_lightning() -> None:
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == ["imported", str(len(CONTROLLER_SIDE))]
+
+
+def test_a_trial_of_one_worker_asks_for_its_kind_of_gpu_as_rays_workers_do() -> None:
+    space = "tune: {metric: m, mode: max, space: {model.init_args.a: {choice: [1]}}}"
+    config = run_file(f"scaling: {{use_gpu: true, accelerator_type: A100}}\n{space}")
+    asked = ray_trainer.scaling_config(config)._resources_per_worker_not_none
+    assert {**ray_trainer.worker_resources(config), **ray_trainer.accelerator(config)} == asked
+    trainable, _ = sweep.trainable_of(config, JOB, None)
+    assert trainable._resources.bundles == [{"CPU": 1.0, "GPU": 1.0, "accelerator_type:A100": 0.001}]
+    plain, _ = sweep.trainable_of(run_file(f"scaling: {{use_gpu: true}}\n{space}"), JOB, None)
+    assert plain._resources.bundles == [{"CPU": 1.0, "GPU": 1.0}]
+
+
+def test_a_kind_of_gpu_that_this_ray_has_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = run_file("scaling: {accelerator_type: A100}")
+    wanted = {**ray_trainer.worker_resources(config), **ray_trainer.accelerator(config)}
+    monkeypatch.setattr(cluster, "resources", lambda: {"CPU": 4.0})
+    with pytest.raises(InputError, match="accelerator_type:A100 at once but this Ray has 0"):
+        cluster.check_feasible(wanted, 1, "a trial needs")
+    monkeypatch.setenv("TRAINER_CLUSTER_RESOURCES", '{"CPU": 4}')  # of pools, which are not up yet
+    cluster.check_feasible(wanted, 1, "a trial needs")

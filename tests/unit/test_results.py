@@ -211,6 +211,31 @@ def test_epochs_as_text(storage: Store, shown: Callable[..., str]) -> None:
     assert "t00000" not in text and "2/3" in text and text.count("/checkpoints/") == 3
 
 
+@pytest.mark.parametrize("state", ["interrupted", "failed", "running"])
+def test_a_trial_that_ran_when_the_run_ended_was_interrupted(
+    storage: Store, shown: Callable[..., str], state: str
+) -> None:
+    folder = tune_run(storage, state=state)
+    folder.write_trial(TrialRecord(trial="t00004", index=4, state="running"))
+    epoch(folder.unit("t00005"), 0, {"val/acc": 0.5})  # its record was not written
+    wanted = "running" if state == "running" else "interrupted"
+    rows = {line.split()[0]: line.split()[1] for line in shown("results", "mnist-1").splitlines() if line[:2] == "t0"}
+    assert (rows["t00004"], rows["t00005"], rows["t00003"]) == (wanted, wanted, "pending")
+    trials = json.loads(shown("results", "mnist-1", "--json"))["trials"]
+    assert {t["trial"]: t["state"] for t in trials}["t00004"] == wanted
+
+
+def test_a_failed_trial_shows_its_traceback(storage: Store, shown: Callable[..., str]) -> None:
+    folder = tune_run(storage)
+    said = 'Traceback (most recent call last):\n  File "model.py", line 3, in f\n\x1b[31mValueError: no\x1b[0m\n'
+    folder.write_trial(TrialRecord(trial="t00002", index=2, state="failed", error="ValueError: no", traceback=said))
+    text = shown("results", "mnist-1", "--trial", "t00002")
+    assert '  File "model.py", line 3, in f\n' in text and "ValueError: no" in text and "\x1b" not in text
+    assert "model.py" not in shown("results", "mnist-1") + shown("results", "mnist-1", "--trial", "t00001")
+    (trial,) = json.loads(shown("results", "mnist-1", "--json", "--trial", "t00002"))["trials"]
+    assert trial["traceback"] == said
+
+
 def test_an_unknown_trial_or_run(storage: Store, capsys: pytest.CaptureFixture[str]) -> None:
     tune_run(storage)
     with pytest.raises(NotFound):
@@ -271,6 +296,16 @@ def test_list(storage: Store, shown: Callable[..., str]) -> None:
         ("a-1", 3, 0.95),
         ("b-1", 3, 0.9),
     ]
+
+
+def test_list_takes_its_storage_as_the_other_verbs_do(
+    storage: Store, shown: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_run(open_store("elsewhere"), "b-1")
+    assert shown("list", "--storage", "elsewhere") == shown("list", "elsewhere") != shown("list")
+    assert "b-1" in shown("list", "elsewhere", "--storage", "elsewhere")
+    assert main(["list", "elsewhere", "--storage", "runs"]) == 2
+    assert "two storages, elsewhere and --storage runs" in capsys.readouterr().err
 
 
 def test_list_of_nothing(storage: Store, shown: Callable[..., str]) -> None:

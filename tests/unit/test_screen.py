@@ -40,7 +40,11 @@ def drawn(*renderables: Any, width: int) -> list[str]:
     return out.getvalue().splitlines()
 
 
-def test_plain_has_one_line_per_event_and_the_last_words() -> None:
+def rows(lines: list[str]) -> int:
+    return sum(line.startswith("t0") for line in lines)
+
+
+def test_plain_has_one_line_per_change_and_the_last_words() -> None:
     events = fake_driver.sweep()
     lines = plain_lines(events)
     begun = lines.index("t00000 running lr=0.001 batch_size=32")
@@ -52,7 +56,7 @@ def test_plain_has_one_line_per_event_and_the_last_words() -> None:
     words = lines.index(next(line for line in lines if line.startswith("end ")))
     assert words - begun == len(events) - 2  # all but run and end
     assert "t00002 epoch 5/5 step 225 val_accuracy=0.975 train_loss=nan 5.0s" in lines
-    assert f"t00000 stopped at epoch 1: {fake_driver.REASON} val_accuracy=0.5 1.0s lr=0.001 batch_size=32" in lines
+    assert f"t00000 stopped at epoch 1: {fake_driver.REASON} best val_accuracy=0.5 1.0s lr=0.001 batch_size=32" in lines
     assert [re.split(r" {2,}", line, maxsplit=1)[0].split()[0] for line in lines[words:]] == [
         "end",
         "best",
@@ -165,7 +169,7 @@ def test_many_running_trials_leave_room_for_the_best() -> None:
     view = view_of([fake_driver.begin(100), *fake_driver.trial(99, 5, 0.9, ""), *events])
     lines = drawn(live.live_trials(view, 80, 24), width=80)
     assert len(lines) <= 20
-    assert lines[-1].startswith("t00099  finished")
+    assert lines[-2].startswith("t00099  finished") and lines[-1] == f"… {51 - rows(lines)} more"
 
 
 def test_best_follows_the_mode_and_puts_nan_last() -> None:
@@ -199,7 +203,7 @@ def test_a_long_train_run_shows_its_last_epochs() -> None:
     view = view_of(fake_driver.training(500), "train")
     lines = drawn(live.live_epochs(view, 80, 24), width=80)
     assert len(lines) <= 20
-    assert lines[-1].startswith("500/500")
+    assert lines[-2].startswith("500/500") and lines[-1] == f"… {500 - (len(lines) - 2)} more"
     assert "the last 15 of 500 epochs" in "\n".join(drawn(*live.closing(view, 80), width=80))
 
 
@@ -231,3 +235,57 @@ def test_a_runs_uri_keeps_the_query_of_its_storage() -> None:
     assert text.run_uri("s3://b/p/?region=eu", "mnist-1") == "s3://b/p/mnist-1?region=eu"
     view = view_of([{**fake_driver.sweep()[-1], "uri": "s3://b/p?region=eu"}])
     assert dict(view.closing())["results"] == "trainer results 's3://b/p/mnist-1?region=eu'"
+
+
+def test_an_epoch_of_a_trial_is_one_line_and_so_is_a_change_of_its_state() -> None:
+    """The driver sends a trial's event and its checkpoint's with each of its epochs."""
+    about = {"trial": "t00000", "params": {"lr": 0.1}, "elapsed": 1.0}
+    running = {"event": "trial", **about, "state": "running", "metric": None}
+    events: list[dict[str, Any]] = [fake_driver.begin(1), running]
+    for epoch, value in enumerate([0.5, 0.7, 0.6]):
+        metrics = {"val_accuracy": value}
+        events.append({"event": "epoch", **about, "epoch": epoch, "step": epoch, "metrics": metrics})
+        events.append({"event": "checkpoint", "trial": "t00000", "epoch": epoch, "uri": f"runs/c{epoch}"})
+        events.append({**running, "epoch": epoch + 1, "metric": value})
+    events.append({**running, "params": {"lr": 0.2}})  # an exploit
+    end = {"event": "trial", **about, "state": "finished", "epoch": 3, "metric": 0.7, "reason": "trained to its end"}
+    lines = [line for line in plain_lines([*events, end, end]) if line.startswith("t0")]
+    assert [re.sub(r" [\d.]+s\b.*", "", line) for line in lines] == [
+        "t00000 running",
+        "t00000 epoch 1/5 step 0 val_accuracy=0.5",
+        "t00000 epoch 2/5 step 1 val_accuracy=0.7",
+        "t00000 epoch 3/5 step 2 val_accuracy=0.6",
+        "t00000 running at epoch 3 best val_accuracy=0.7",
+        "t00000 finished at epoch 3: trained to its end best val_accuracy=0.7",
+    ]
+
+
+@pytest.mark.parametrize("mode, best", [("max", "0.8"), ("min", "0.2")])
+def test_the_live_table_has_the_best_and_the_latest_value(mode: str, best: str) -> None:
+    view = View(task="tune", run="r", metric="acc", mode=mode)
+    view.apply({"event": "trial", "trial": "t0", "state": "running", "params": {"lr": 0.1}})
+    for epoch, value in enumerate([0.5, 0.8, 0.2, 0.5]):
+        view.apply({"event": "epoch", "trial": "t0", "epoch": epoch, "metrics": {"acc": value}})
+        view.apply({"event": "trial", "trial": "t0", "state": "running", "epoch": epoch + 1, "metric": value})
+    view.apply({"event": "epoch", "trial": "t0", "epoch": 4, "metrics": {"acc": float("nan")}})
+    heading, row = drawn(live.live_trials(view, 100, 24), width=100)
+    assert "best acc" in heading and "latest" in heading
+    assert row.split()[2:5] == ["0.1", best, "nan"]
+    (closing, *_) = [line for line in drawn(*live.closing(view, 100), width=100) if line.startswith("t0")]
+    assert best in closing.split()
+
+
+def test_hidden_trials_are_counted() -> None:
+    view = view_of(fake_driver.sweep(1000)[:-2])
+    lines = drawn(live.live_trials(view, 120, 24), width=120)
+    assert lines[-1] == f"… {1000 - rows(lines)} more"
+    assert not any("more" in line for line in drawn(live.live_trials(view_of(fake_driver.sweep()), 120, 24), width=120))
+
+
+def test_trials_that_ran_when_the_run_ended_were_interrupted() -> None:
+    events = [fake_driver.begin(9), *fake_driver.trial(0, 5, 0.9, "done")]
+    events += [{"event": "trial", "trial": "t00001", "state": "running", "params": {}}]
+    view = view_of([*events, {"event": "end", "run": "mnist-1", "state": "interrupted"}])
+    assert view.counts_text() == "1 finished, 1 interrupted, 7 to come"
+    (row,) = [line for line in drawn(*live.closing(view, 120), width=120) if line.startswith("t00001")]
+    assert row.split()[-1] == "interrupted"

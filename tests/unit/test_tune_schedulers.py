@@ -256,6 +256,32 @@ def test_asha_says_that_max_t_was_reached() -> None:
     assert made.reasons == {"t00000": "reached max_t 4"}
 
 
+@pytest.mark.parametrize("mode", ["max", "min"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_asha_stops_what_is_no_number_at_its_first_rung_and_forgets_it(mode: str, value: float) -> None:
+    """Ray's own lets NaN pass every rung; with an infinity among them it interpolates its cut-off to NaN."""
+    worst = -value if mode == "max" else value
+    tune = Controller(build({"asha": {"grace_period": 2, "reduction_factor": 2}}, mode=mode))
+    lost = [tune.add(f"t{i}") for i in range(3)]
+    assert [tune.report(trial, 1, worst) for trial in lost] == [CONTINUE] * 3
+    assert [tune.report(trial, 2, worst) for trial in lost] == [STOP] * 3  # also the first, with none to compare
+    said = {tune.scheduler.reasons[trial.trial_id] for trial in lost}
+    assert said == {f"asha: {worst} at epoch 2 is worse than any value"}
+    good, bad = (0.9, 0.1) if mode == "max" else (0.1, 0.9)
+    for i, value in enumerate([good, good, bad]):
+        trial = tune.add(f"u{i}")
+        tune.report(trial, 1, value)
+        assert tune.report(trial, 2, value) == (STOP if value == bad else CONTINUE)
+
+
+def test_asha_is_told_of_the_past_without_what_is_no_number() -> None:
+    scheduler = build({"asha": {"grace_period": 1, "reduction_factor": 2}})
+    schedulers.replay(scheduler, "t0", [said(1, 0.9), said(2, math.nan)], ended=True)
+    schedulers.replay(scheduler, "t1", [said(1, -math.inf)], ended=True)
+    ((_, recorded),) = [rung for rung in scheduler._brackets[0]._rungs if rung[0] == 1]
+    assert recorded == {"t0": 0.9} and scheduler.reasons == {} and scheduler._trial_info == {}
+
+
 def test_asha_leaves_a_result_without_objective_alone() -> None:
     made = build("asha")
     tune = Controller(made)

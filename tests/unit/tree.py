@@ -14,7 +14,7 @@ def files(*suffixes: str) -> Iterator[tuple[str, str]]:
     """(path from the root, text) of every text file of the project, or of those that end in one of the suffixes."""
     for folder, names, leaves in os.walk(ROOT):
         names[:] = sorted(n for n in names if n not in LEFT_OUT and not n.endswith((CACHES, ".egg-info")))
-        for leaf in sorted(leaves):
+        for leaf in sorted(set(leaves) - LEFT_OUT):  # .git is a file in a worktree
             path = Path(folder, leaf)
             if leaf.endswith(suffixes or "") and path.stat().st_size < 1_000_000:
                 try:

@@ -68,6 +68,7 @@ class EpochReporter(Callback):
         self._boundary = False
         self._restore: dict[str, Any] | None = None
         self._checked = False
+        self._monitored = False
         self._before: dict[str, torch.Tensor] = {}
 
     # --- Lightning's hooks, in the order in which they fire
@@ -141,6 +142,22 @@ class EpochReporter(Callback):
                 "uri": commit.uri if commit else None,
             }
         )
+        self._check_monitor(trainer, done, metrics, final=final)
+
+    def _check_monitor(self, trainer: L.Trainer, done: int, metrics: Mapping[str, float], *, final: bool) -> None:
+        """After the first epoch that validates; the same on every rank. The commit is made: `--resume` goes on from it.
+
+        Raises:
+            TrainerError: the module does not log `checkpoint.monitor`; what it logs is named.
+        """
+        monitor, every = self.policy.monitor, trainer.check_val_every_n_epoch
+        self._monitored = self._monitored or monitor is None or monitor in metrics
+        # max_steps ends an epoch before its validation; without a cadence in epochs, batches are counted across them
+        whole = not final or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        due = whole and every is not None and done % every == 0
+        if due and not self._monitored:
+            logged = ", ".join(sorted(metrics)) or "nothing"
+            raise TrainerError(f"checkpoint.monitor: {monitor!r} is not logged by the module; it logs {logged}")
 
     def _commit(
         self, trainer: L.Trainer, done: int, metrics: dict[str, float], *, boundary: bool

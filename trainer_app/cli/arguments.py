@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -58,6 +58,7 @@ def prepare(asked: Asked, env: Mapping[str, str] | None = None) -> Prepared:
     from trainer_app.records import new_name
 
     files, overrides = split(asked.items)
+    asked = _located(asked, overrides)
     storage = asked.storage or _given(overrides) or env.get("TRAINER_STORAGE_URI")
     if storage:
         overrides.append(f"storage.uri={json.dumps(storage)}")
@@ -67,6 +68,18 @@ def prepare(asked: Asked, env: Mapping[str, str] | None = None) -> Prepared:
         wanted = "write a block with metric, mode and space, or use `trainer train`"
         raise ConfigError([Problem("tune", "is missing", allowed=wanted)])
     return Prepared(config, name or new_name(config.name or asked.task), bool(resume), folders)
+
+
+def _located(asked: Asked, overrides: Sequence[str]) -> Asked:
+    """`--resume PATH` or `--resume URI` as a name and a storage."""
+    if asked.resume is None or "/" not in asked.resume:
+        return asked
+    from trainer_app.results import find
+
+    uri, name = find(asked.resume)
+    if asked.storage or _given(overrides):
+        raise InputError(f"--resume {asked.resume} says where the run is: leave out the storage, or give its name only")
+    return replace(asked, resume=name, storage=uri)
 
 
 def _given(overrides: Sequence[str]) -> str | None:

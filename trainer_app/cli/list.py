@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from trainer_app.launch.overview import Overview
     from trainer_app.results import RunSummary
 
-Storage = Annotated[
+Place = Annotated[
     str | None,
     typer.Argument(metavar="[STORAGE]", help="A folder or s3://bucket/prefix [TRAINER_STORAGE_URI, or runs]."),
 ]
+Storage = Annotated[str | None, typer.Option(metavar="URI", help="The same, as the other verbs have it.")]
 Namespace = Annotated[
     str | None,
     typer.Option(
@@ -33,6 +34,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document, and nothi
 
 
 def list_runs(
+    place: Place = None,
     storage: Storage = None,
     namespace: Namespace = None,
     context: Context = None,
@@ -41,8 +43,8 @@ def list_runs(
 ) -> None:
     """List the runs in a storage, or with -n those of a namespace, newest first. Needs neither Ray nor torch."""
     if namespace or context:
-        if storage:
-            raise InputError(f"list takes a STORAGE ({storage}) or a namespace (-n), not both")
+        if given := place or storage:
+            raise InputError(f"list takes a STORAGE ({given}) or a namespace (-n), not both")
         _list_submitted(namespace, context, endpoint, as_json=json)
         return
     from trainer_app.records import to_json
@@ -50,7 +52,9 @@ def list_runs(
     from trainer_app.results import list_runs as read_runs
     from trainer_app.storage import open_store
 
-    asked, _ = find(None, storage)
+    if place and storage and place != storage:
+        raise InputError(f"two storages, {place} and --storage {storage}: name one")
+    asked, _ = find(None, place or storage)
     uri = open_store(asked).uri
     runs = read_runs(asked)
     if json:

@@ -24,7 +24,7 @@ REFRESHES_PER_S: Final = 4
 ALL_TRIALS: Final = 100
 CLOSING_EPOCHS: Final = 15
 NARROW: Final = 60  # characters; below it there is no room for parameters beside the results
-_STYLE: Final = {"running": "cyan", "finished": "green", "stopped": "yellow", "failed": "red"}
+_STYLE: Final = {"running": "cyan", "finished": "green", "stopped": "yellow", "interrupted": "yellow", "failed": "red"}
 
 
 class LiveScreen:
@@ -116,16 +116,16 @@ def _foot(view: View) -> Text:
     return Text("  ".join(parts) + log, style="dim", overflow="fold")
 
 
-def live_trials(view: View, width: int, height: int) -> Table:
-    """The running trials and the best of the others: as many rows as the terminal holds.
+def live_trials(view: View, width: int, height: int) -> Group:
+    """The running trials and the best of the others: as many rows as the terminal holds, and how many more there are.
 
     Args:
         width, height: of the terminal, in characters.
     """
     running = view.running()
-    columns = _param_columns(view, running, width, fixed=6 + 8 + 12 + 7 + 7 + 10)
+    columns = _param_columns(view, running, width, fixed=6 + 8 + 16 + 9 + 7 + 7 + 12)
     lines_each = 1 if columns is not None or width < NARROW else 2
-    room = max(3, (height - 8) // lines_each)
+    room = max(3, (height - 9) // lines_each)
     shown = running[: max(1, room - 3)] if len(running) >= room else running
     shown = shown + view.best(max(0, room - len(shown)), ended=True)
     table = _table()
@@ -136,21 +136,26 @@ def live_trials(view: View, width: int, height: int) -> Table:
             table.add_column(escape(name), no_wrap=True)
     elif width >= NARROW:
         table.add_column("parameters", ratio=1)
-    _add_result_columns(table, view)
+    _add_result_columns(table, view, latest=width >= NARROW)
     table.add_column("elapsed", justify="right", no_wrap=True)
     for row in shown:
-        table.add_row(*_live_cells(view, row, columns, with_params=width >= NARROW))
-    return table
+        table.add_row(*_live_cells(view, row, columns, wide=width >= NARROW))
+    return Group(table, *_more(len(view.rows) - len(shown)))
 
 
-def _live_cells(view: View, row: Row, columns: dict[str, str] | None, *, with_params: bool) -> list[Text]:
+def _more(hidden: int) -> list[Text]:
+    return [Text(f"… {hidden} more", style="dim")] if hidden > 0 else []
+
+
+def _live_cells(view: View, row: Row, columns: dict[str, str] | None, *, wide: bool) -> list[Text]:
     cells = [Text(row.trial), Text(row.state, style=_STYLE.get(row.state, ""))]
     if columns is not None:
         cells += [Text(number(row.params.get(key), 3)) for key in columns]
-    elif with_params:
+    elif wide:
         cells.append(Text(pairs(row.params, digits=3)))
     elapsed = seconds(view.now_elapsed(row))
-    return [*cells, Text(number(row.value)), Text(_of(row.epochs, view.target)), Text(elapsed)]
+    latest = [Text(number(row.latest))] if wide else []
+    return [*cells, Text(number(row.value)), *latest, Text(_of(row.epochs, view.target)), Text(elapsed)]
 
 
 def _param_columns(view: View, rows: Sequence[Row], width: int, *, fixed: int) -> dict[str, str] | None:
@@ -165,8 +170,12 @@ def _table(**options: Any) -> Table:
     return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", **options)
 
 
-def _add_result_columns(table: Table, view: View) -> None:
-    table.add_column(escape(view.metric or "metric"), justify="right", overflow="fold", min_width=7, max_width=14)
+def _add_result_columns(table: Table, view: View, *, latest: bool = False) -> None:
+    """The best value of a trial and, where it is still moving, its latest."""
+    best = f"best {escape(view.metric or 'metric')}"
+    table.add_column(best, justify="right", overflow="fold", min_width=7, max_width=14)
+    if latest:
+        table.add_column("latest", justify="right", no_wrap=True)
     table.add_column("epoch", justify="right", no_wrap=True)
 
 
@@ -174,9 +183,10 @@ def _of(epochs: int, target: int | None) -> str:
     return f"{epochs}/{target}" if target and target > 0 else str(epochs)
 
 
-def live_epochs(view: View, width: int, height: int) -> Table:
+def live_epochs(view: View, width: int, height: int) -> Group:
     """The last epochs of a train run with as many metrics as fit, the one that decides first."""
-    return epochs_table(view, width, sorted(view.epochs)[-max(3, height - 7) :])
+    shown = sorted(view.epochs)[-max(3, height - 8) :]
+    return Group(epochs_table(view, width, shown), *_more(len(view.epochs) - len(shown)))
 
 
 def epochs_table(view: View, width: int, epochs: Sequence[int]) -> Table:
@@ -233,7 +243,7 @@ def _closing_trials(view: View, width: int) -> list[RenderableType]:
         best = view.best(20, ended=False)
         failed = [row for row in rows if row.state == "failed" and row not in best][:20]
         hidden, rows = len(rows) - len(best) - len(failed), best + failed
-    more = [Text(f"and {hidden} more trials: see results", style="dim")] if hidden else []
+    more = [Text(f"… {hidden} more trials: see results", style="dim")] if hidden else []
     if width < NARROW:
         return [*map(partial(_narrow, view), rows), *more]
     return [_wide(view, rows, width), *more]

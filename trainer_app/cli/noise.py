@@ -5,6 +5,7 @@ Redirected are the file descriptors 1 and 2 themselves, for C++ code and child p
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TextIO
 
 from trainer_app.errors import InputError
+from trainer_app.storage import open_store
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,13 @@ class Real:
     err: TextIO
 
 
-def default_log(run: str) -> Path:
-    """`<tmp>/trainer-<uid>/<run>.log`.
+def log_path(given: str | None, run: str, storage: str) -> Path | None:
+    """What `--log` names; None, for stderr, where it is `-`."""
+    return None if given == "-" else Path(given).absolute() if given else default_log(run, storage)
+
+
+def default_log(run: str, storage: str) -> Path:
+    """`<tmp>/trainer-<uid>/<run>-<hash of the storage>.log`: runs of one name in two storages have two logs.
 
     Not in the run's folder: that must not exist before the run is created there, and a storage may be S3.
     The folder is the user's own with mode 0700, for logs may show what a program prints of its data.
@@ -43,7 +50,8 @@ def default_log(run: str) -> Path:
         ours = False
     if not ours:  # somebody else made it, maybe as a link to elsewhere
         folder = Path(tempfile.mkdtemp(prefix=f"trainer-{os.getuid()}-"))
-    return folder / f"{run}.log"
+    place = hashlib.sha256(open_store(storage).uri.encode()).hexdigest()[:8]
+    return folder / f"{run}-{place}.log"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainer_app.cli.tables import show_facts, show_table, width
-from trainer_app.cli.text import number, one_line, ordered_metrics, pairs, seconds, short_names
+from trainer_app.cli.text import block, number, one_line, ordered_metrics, pairs, seconds, short_names
 from trainer_app.errors import NotFound
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ def show(uri: str, name: str | None, *, json: bool, trial: str | None) -> None:
         print()
         rows = [[str(c.epochs), str(c.step), _metric(found, c.metrics), c.uri] for c in unit.checkpoints]
         show_table(["epoch", "step", found.record.metric or "metric", "checkpoint"], rows, right=("epoch", "step"))
+    if trial is not None and unit and unit.record and unit.record.traceback:
+        print(f"\nhow {trial} failed:\n{block(unit.record.traceback)}")
     for problem in found.problems:
         print(f"warning: {one_line(problem)}", file=sys.stderr)
 
@@ -171,7 +173,7 @@ def _trials(found: RunResults) -> tuple[list[str], list[list[str]]]:
     headers = ["trial", "state", "epochs", found.record.metric or "metric", *names.values(), "reason"]
     rows = []
     for unit in found.trials:
-        state, why = (unit.record.state, unit.record.reason) if unit.record else ("running", "")
+        state, why = found.state_of(unit), unit.record.reason if unit.record else ""
         if unit.record and unit.record.error and unit.record.error not in why:
             why = f"{why}: {unit.record.error}" if why else unit.record.error
         value = number(unit.best.value) if unit.best else ""

@@ -9,18 +9,17 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from trainer_app.cli import arguments, interrupt, noise
+from trainer_app.cli import arguments, complete, extra, interrupt, noise
 from trainer_app.cli.screen import Screen, open_screen, write_now
 from trainer_app.cli.text import command, error_text, one_line
 from trainer_app.cli.view import View
 from trainer_app.cluster import prepare_environment
 from trainer_app.errors import Interrupted, TrainerError
+from trainer_app.storage import open_store
 
 _log = logging.getLogger(__name__)
 _SHOW_CURSOR: Final = "\x1b[?25h"
@@ -30,7 +29,10 @@ Items = Annotated[
     typer.Argument(metavar="FILE... [KEY=VALUE...]", help="Run files, merged in order, and overrides."),
 ]
 Name = Annotated[str | None, typer.Option(metavar="RUN", help="The run's name [default: <name>-<UTC time>].")]
-Resume = Annotated[str | None, typer.Option(metavar="RUN", help="Go on with this run; FILE may be left out.")]
+Resume = Annotated[
+    str | None,
+    typer.Option(metavar="RUN", help="Go on with this run, by its name, path or URI; FILE may be left out."),
+]
 Storage = Annotated[str | None, typer.Option(metavar="URI", help="Short for storage.uri=URI.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, and nothing else, on stdout.")]
 Log = Annotated[str | None, typer.Option(metavar="FILE", help="Where Ray's and Lightning's output goes; - for stderr.")]
@@ -73,10 +75,12 @@ def start(asked: arguments.Asked, *, as_json: bool, log: str | None, test: bool)
         InputError: bad input, nothing was started. TrainerError: the `[train]` extra is missing.
     """
     prepared = arguments.prepare(asked)
-    _need_extra()
+    if prepared.resume and not test and complete.told(asked.task, prepared, as_json=as_json):
+        return 0
+    extra.need("torch", "lightning", "ray", what=f"trainer {asked.task}")
     if not prepared.resume:
         _need_free_name(asked.task, prepared)
-    path = None if log == "-" else Path(log).absolute() if log else noise.default_log(prepared.name)
+    path = noise.log_path(log, prepared.name, prepared.config.storage.uri)
     with noise.to_log(path) as real:
         view = _view(asked.task, prepared, str(path) if path else None)
         return Session(asked.task, prepared, view, real, as_json=as_json, test=test).run()
@@ -85,16 +89,8 @@ def start(asked: arguments.Asked, *, as_json: bool, log: str | None, test: bool)
 def _need_free_name(task: str, prepared: arguments.Prepared) -> None:
     """A name that is taken, or a storage that refuses us, is told before torch and Ray are imported."""
     from trainer_app.prepare import absent
-    from trainer_app.storage import open_store
 
     absent(open_store(prepared.config.storage.uri), prepared.name, task=task)
-
-
-def _need_extra() -> None:
-    missing = [name for name in ("torch", "lightning", "ray") if find_spec(name) is None]
-    if missing:
-        what = ", ".join(missing)
-        raise TrainerError(f"{what} not installed; runs need the train extra: pip install 'trainer-app[train]'")
 
 
 def _view(task: str, prepared: arguments.Prepared, log: str | None) -> View:
@@ -168,7 +164,7 @@ class Session:
     def _tell(self, words: str, code: int) -> None:
         lines = [words] if words else []
         if code in (1, interrupt.INTERRUPTED) and self.view.begun:
-            storage = self.prepared.config.storage.uri
+            storage = open_store(self.prepared.config.storage.uri).uri  # absolute: it works from any folder
             resume = command("trainer", self.task, "--resume", self.view.run, "--storage", storage)
             lines.append(f"{'interrupted; ' if code == interrupt.INTERRUPTED else ''}go on with: {resume}")
         elif code == interrupt.INTERRUPTED:

@@ -98,12 +98,29 @@ def plain(value: Any) -> Any:
 
 
 class PlainScreen(_Lines):
-    """One event, one line, without colours or cursor movements; the last words at the end."""
+    """A line for each change, without colours or cursor movements; the last words at the end."""
+
+    def __init__(self, view: View, out: TextIO, err: TextIO) -> None:
+        super().__init__(view, out, err)
+        self._told: dict[Any, Any] = {}
 
     def emit(self, event: Event) -> None:
         with self._lock:
             self.view.apply(event)
+            if self._is_old(event):
+                return
             self._write(*(one_line(line) for line in event_lines(event, self.view)))
+
+    def _is_old(self, event: Event) -> bool:
+        """Whether its line stands there already: an event of the trial comes with each of its epochs too."""
+        trial = event.get("trial")
+        if event.get("event") == "checkpoint":
+            return trial is not None  # in a sweep the best one matters, and the last words name it
+        if event.get("event") != "trial":
+            return False
+        row = self.view.row(event["trial"])
+        told, self._told[trial] = self._told.get(trial), (row.state, row.reason, dict(row.params))
+        return bool(told == self._told[trial])
 
     def close(self) -> None:
         with self._lock:
@@ -155,7 +172,7 @@ def _run_lines(event: Event, view: View) -> list[str]:
 def _trial_line(event: Event, view: View) -> str:
     row = view.row(event["trial"])
     at = f" at epoch {row.epochs}" if row.epochs else ""
-    value = f" {view.metric or 'metric'}={number(row.value)}" if row.value is not None else ""
+    value = f" best {view.metric or 'metric'}={number(row.value)}" if row.value is not None else ""
     reason = f": {row.reason}" if row.reason else ""
     elapsed = f" {seconds(row.elapsed)}" if row.elapsed else ""
     return f"{row.trial} {row.state}{at}{reason}{value}{elapsed} {pairs(row.params)}".rstrip()

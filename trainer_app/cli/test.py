@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsonlib
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,19 +20,19 @@ def test(
 ) -> int:
     """Score a run's best checkpoint on the test split, loading it afresh from storage."""
     from trainer_app import results
-    from trainer_app.cli import noise
+    from trainer_app.cli import extra, noise
     from trainer_app.cli.screen import write_now
+    from trainer_app.cluster import prepare_environment
+    from trainer_app.records import RunFolder
     from trainer_app.storage import open_store
 
     uri, name = results.find(run, storage)
     name = name or results.newest(uri)
-    path = None if log == "-" else Path(log).absolute() if log else noise.default_log(name)
-    with noise.to_log(path) as real:
+    folders = RunFolder.open(open_store(uri), name).record.folders
+    extra.need("torch", "lightning", "ray", what="trainer test")
+    with noise.to_log(noise.log_path(log, name, uri)) as real:
+        prepare_environment(folders)  # Ray reads it when it is imported
         from trainer_app import evaluate
-        from trainer_app.components import importable
-        from trainer_app.records import RunFolder
-
-        importable(*RunFolder.open(open_store(uri), name).record.folders)
 
         event = evaluate.test(open_store(uri), name)
         if json:

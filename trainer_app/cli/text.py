@@ -10,12 +10,18 @@ from typing import Any
 
 from trainer_app.errors import TrainerError
 
+_CONTROL_IN_LINE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _CONTROL = re.compile(r"\s+|[\x00-\x1f\x7f-\x9f]+")
 
 
 def one_line(value: Any) -> str:
     """A text without line breaks and control characters: whatever an error says can't move the cursor."""
     return _CONTROL.sub(" ", str(value)).strip()
+
+
+def block(value: str) -> str:
+    """Lines as they are, without control characters."""
+    return "\n".join(_CONTROL_IN_LINE.sub(" ", line).rstrip() for line in value.rstrip().split("\n"))
 
 
 def number(value: Any, digits: int = 4) -> str:

@@ -44,21 +44,20 @@ def report(files: Sequence[str], overrides: Sequence[str] = (), *, deep: bool = 
 
 
 def _check_code(config: RunConfig, files: Sequence[str]) -> None:
-    from importlib.util import find_spec
-
+    from trainer_app.cli import extra
     from trainer_app.cli.arguments import parents
-    from trainer_app.errors import TrainerError
 
-    if find_spec("lightning") is None:
-        raise TrainerError("--deep imports Lightning, which is not installed; pip install 'trainer-app[train]'")
-    from trainer_app.components import check, importable
+    extra.need("lightning", what="--deep")
+    from trainer_app.components import check, check_space, importable
 
     importable(*parents(files))
     check(config)
+    check_space(config)
     if config.tune is not None and config.tune.scheduler.kind == "pbt":
         from trainer_app.tune.shapes import check_mutations
 
-        check_mutations(config)
+        with config.placing():
+            check_mutations(config)
 
 
 def _summary(config: RunConfig) -> Iterator[str]:

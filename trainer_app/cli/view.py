@@ -13,17 +13,21 @@ from typing import Any
 from trainer_app.cli.text import command, number, one_line, ordered_metrics, pairs, run_uri, seconds
 
 Event = Mapping[str, Any]
-ENDED = ("finished", "stopped", "failed")
+ENDED = ("finished", "stopped", "failed", "interrupted")
 
 
 @dataclass
 class Row:
-    """One trial. `epochs` counts finished epochs; `seen` is when `elapsed` was true, on the view's clock."""
+    """One trial. `value` is the best so far of what decides, `latest` that of the last epoch, None if none was told.
+
+    `epochs` counts finished epochs; `seen` is when `elapsed` was true, on the view's clock.
+    """
 
     trial: str
     state: str = "pending"
     params: dict[str, Any] = field(default_factory=dict)
     value: Any = None
+    latest: Any = None
     epochs: int = 0
     elapsed: float | None = None
     seen: float = 0.0
@@ -100,7 +104,8 @@ class View:
         row = self.row(event["trial"])
         row.state = row.state if row.state in ENDED else "running"  # a report may come after the end
         row.epochs = event.get("epoch", row.epochs) + 1
-        row.value = metrics.get(self.metric, row.value)
+        row.latest = metrics.get(self.metric, row.latest)
+        row.value = self.better(row.value, metrics.get(self.metric))
         row.elapsed, row.seen = event.get("elapsed", row.elapsed), self.clock()
 
     def _on_trial(self, event: Event) -> None:
@@ -109,8 +114,7 @@ class View:
         row.params = event.get("params") or row.params
         row.epochs = max(row.epochs, event.get("epoch") or 0)
         row.reason = one_line(event.get("reason") or "")
-        if event.get("metric") is not None:
-            row.value = event["metric"]
+        row.value = self.better(row.value, event.get("metric"))
         if event.get("elapsed") is not None:
             row.elapsed = event["elapsed"]
         row.seen = self.clock()
@@ -127,6 +131,17 @@ class View:
 
     def _on_end(self, event: Event) -> None:
         self.end = dict(event)
+        for row in self.rows.values():
+            if row.state == "running":
+                row.state = "interrupted"  # its record says otherwise: nobody was left to write it
+
+    def better(self, old: Any, new: Any) -> Any:
+        """The better of two values of what decides; the other one where one is missing or NaN."""
+        if new is None or (old is not None and _is_nan(new)):
+            return old
+        if old is None or _is_nan(old):
+            return new
+        return min(old, new) if self.mode == "min" else max(old, new)
 
     def counts(self) -> Counter[str]:
         """Trials by state; `to come` are those of `num_samples` not yet heard of."""
@@ -158,7 +173,7 @@ class View:
     def counts_text(self) -> str:
         """2 running, 30 stopped, 1 failed, 58 to come"""
         counts = self.counts()
-        states = ("running", "pending", "finished", "stopped", "failed", "to come")
+        states = ("running", "pending", "finished", "stopped", "interrupted", "failed", "to come")
         known = [f"{counts[state]} {state}" for state in states if counts[state]]
         return ", ".join(known + [f"{n} {state}" for state, n in counts.items() if state not in states])
 
@@ -197,3 +212,7 @@ class View:
         epoch = f" at epoch {best['epoch'] + 1}" if best.get("epoch") is not None else ""
         params = f": {pairs(best['params'])}" if best.get("params") else ""
         return f"{trial}{metric}{epoch}{params}"
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)

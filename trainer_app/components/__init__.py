@@ -7,7 +7,8 @@ Where user code is found: the working directory comes first on `sys.path`, as wi
 names; `importable(folder)` adds the folder of a run file.
 """
 
-from trainer_app.components.build import Parts, build, check, resolve
+from trainer_app.components.build import Parts, build, check, default_seed, resolve
 from trainer_app.components.importing import importable
+from trainer_app.components.trials import check_space
 
-__all__ = ["Parts", "build", "check", "importable", "resolve"]
+__all__ = ["Parts", "build", "check", "check_space", "default_seed", "importable", "resolve"]

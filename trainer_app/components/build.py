@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from trainer_app.errors import ConfigError, Problem, TrainerError
 
 if TYPE_CHECKING:
     from trainer_app.config import RunConfig
+
+# Once a trial otherwise: "Seed set to 7". The run's record has the seed.
+logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
 
 
 @dataclass
@@ -37,9 +41,9 @@ def check(config: RunConfig) -> None:
     What user code prints goes to stderr: stdout is the command's own.
 
     Raises:
-        ConfigError: one problem for each key that is wrong.
+        ConfigError: one problem for each key that is wrong, with its file and line where the run file has it.
     """
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), config.placing():
         _parsed(config)
 
 
@@ -75,12 +79,27 @@ def resolve(config: RunConfig) -> RunConfig:
     """
     importable()
     update: dict[str, Any] = {}
-    cli = _parsed(config) if config.cli else None
-    for key in ("model", "data"):
-        block = _resolved(key, getattr(config, key), cli)
-        if block is not None:
-            update[key] = block
+    with config.placing():
+        cli = _parsed(config) if config.cli else None
+        for key in ("model", "data"):
+            block = _resolved(key, getattr(config, key), cli)
+            if block is not None:
+                update[key] = block
     return config.model_copy(update=update) if update else config
+
+
+def default_seed(config: RunConfig) -> int | bool:
+    """What `seed_everything` is where the run file is silent: a `cli`'s own default, else True, for any seed.
+
+    Raises:
+        ConfigError: as `check`.
+    """
+    if config.cli is None:
+        return True
+    with contextlib.redirect_stdout(sys.stderr), config.placing():
+        parsed = _parsed(config).config
+    found = parsed.get("fit", parsed).get("seed_everything")
+    return True if found is None else found
 
 
 def _resolved(key: str, block: dict[str, Any] | None, cli: LightningCLI | None) -> dict[str, Any] | None:

@@ -64,6 +64,7 @@ def override(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
         put(draft, key, value)
     changed = _finish(draft, (), files=[])
     known = [note for note in changed.notes if not any(old.endswith(note) for old in config.notes)]
+    changed._lines = config._lines
     return changed.with_notes([*config.notes, *known])
 
 
@@ -132,7 +133,7 @@ def _finish(draft: Draft, overrides: Sequence[str], *, files: list[str]) -> RunC
         order = {file: i for i, file in enumerate(files)}
         once = {str(problem): problem for problem in draft.problems}.values()
         raise ConfigError(sorted(once, key=lambda p: (order.get(p.file or p.key, len(order)), p.line or 0)))
-    return config.with_notes(draft.notes)
+    return config.with_notes(draft.notes).with_lines(draft.lines)
 
 
 def _settle_arguments(draft: Draft) -> None:

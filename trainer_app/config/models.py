@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from trainer_app.config.fields import Block, Name, Resources, Seed, UseGpu, check_uri, refuse
 from trainer_app.config.tuning import Tune
+from trainer_app.errors import ConfigError, Problem
 
 LIGHTNING_BLOCKS = ("seed_everything", "model", "data", "trainer", "optimizer", "lr_scheduler")
 # What Lightning 2.6 does when neither max_epochs nor max_steps is given.
@@ -70,7 +73,7 @@ class Storage(Block):
 class RunConfig(Block):
     """A run file. LightningCLI's blocks unchanged, ours beside them.
 
-    `notes` are remarks of the loading; they are in neither `dump` nor equality.
+    `notes` are remarks of the loading; they are in neither `dump` nor equality, and nor is where the keys stand.
     """
 
     name: Name | None = Field(None, description="Name of the runs; the time is appended.")
@@ -90,6 +93,7 @@ class RunConfig(Block):
     tune: Tune | None = Field(None, description="A sweep.")
 
     _notes: tuple[str, ...] = PrivateAttr(default=())
+    _lines: dict[str, tuple[str, int | None]] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _cli(self) -> RunConfig:
@@ -124,6 +128,28 @@ class RunConfig(Block):
     def max_epochs(self) -> int:
         """Epochs that a run aims at: -1 for no end, 1 in a fast_dev_run."""
         return epochs_of(self.trainer)
+
+    @contextmanager
+    def placing(self) -> Iterator[None]:
+        """Problems found inside, in the code that the file names, get the file and line of their key."""
+        try:
+            yield
+        except ConfigError as e:
+            raise ConfigError([self._placed(problem) for problem in e.problems]) from e
+
+    def _placed(self, problem: Problem) -> Problem:
+        parts = [] if problem.file else problem.key.split(".")
+        for size in range(len(parts), 0, -1):
+            file, line = self._lines.get(".".join(parts[:size]), ("", None))
+            if file:
+                return replace(problem, file=file, line=line)
+        return problem
+
+    def with_lines(self, lines: Mapping[tuple[str, ...], tuple[str, int | None]]) -> RunConfig:
+        """The same config, knowing the file and 1-based line of each of its keys."""
+        copy = self.model_copy()
+        copy._lines = {".".join(path): at for path, at in lines.items()}
+        return copy
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RunConfig) and self.model_dump() == other.model_dump()

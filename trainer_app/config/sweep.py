@@ -53,6 +53,7 @@ def check_sweep(draft: Draft, config: RunConfig, tune: Tune) -> None:
         _check_pbt(draft, config, tune, tune.scheduler.args)
     _note_epochs(draft, config, tune)
     _note_samples(draft, tune)
+    _note_concurrency(draft, tune)
 
 
 def _check_key(draft: Draft, config: RunConfig, at: Path, key: str) -> None:
@@ -115,8 +116,7 @@ def _check_workers(draft: Draft, config: RunConfig, tune: Tune) -> None:
     if workers == 1:
         return
     scheduler = tune.scheduler
-    pauses = scheduler.kind == "median" and (not scheduler.args.hard_stop or scheduler.args.min_time_slice)
-    if scheduler.kind in ("pbt", "hyperband") or pauses:
+    if scheduler.pauses:
         at = ("tune", "scheduler", scheduler.kind)
         reason = f"it pauses trials, and one of {workers} workers (scaling.num_workers) can't be paused"
         draft.problem(at, reason, allowed="asha, median with hard_stop, fifo; or scaling.num_workers: 1")
@@ -171,10 +171,14 @@ def _check_no_max_t(draft: Draft, config: RunConfig, tune: Tune) -> None:
         draft.problem(at, f"is more than trainer.max_epochs ({config.max_epochs})", grace)
 
 
+def _note_concurrency(draft: Draft, tune: Tune) -> None:
+    if tune.max_concurrent_trials is not None and tune.scheduler.pauses:
+        text = f"{tune.scheduler.kind} pauses trials in favour of others: as many run at once as the resources allow"
+        draft.note(("tune", "max_concurrent_trials"), f"not kept, {text}; a larger tune.resources_per_trial lowers it")
+
+
 def _note_samples(draft: Draft, tune: Tune) -> None:
-    points = 1
-    for primitive in tune.space.values():
-        points *= len(primitive.args["values"]) if primitive.kind == "grid_search" else 1
-    if points > 1 and tune.num_samples > 1:
-        total = points * tune.num_samples
+    total = tune.num_trials
+    if total is not None and total > tune.num_samples > 1:
+        points = total // tune.num_samples
         draft.note(("tune", "num_samples"), f"{tune.num_samples} times a grid of {points} points: {total} trials")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_serializer, model_validator
@@ -100,6 +101,12 @@ class Scheduler(Block):
         """The parameters' model: Fifo, Asha, Hyperband, Median or Pbt."""
         return getattr(self, self.kind)
 
+    @property
+    def pauses(self) -> bool:
+        """Whether it pauses trials in favour of others: it then has to see all of them at once."""
+        median = self.median is not None and bool(not self.median.hard_stop or self.median.min_time_slice)
+        return median or self.kind in ("pbt", "hyperband")
+
     @model_serializer
     def _dump(self) -> dict[str, Any]:
         return {self.kind: self.args.model_dump()}
@@ -161,6 +168,12 @@ class Tune(Block):
     space: dict[str, Primitive] = Field(
         default_factory=dict, description="Dotted keys of this file, each with the primitive it is drawn from."
     )
+
+    @property
+    def num_trials(self) -> int | None:
+        """Each sample is tried with every combination of the grids; None if only time ends the sweep."""
+        grids = (len(p.args["values"]) for p in self.space.values() if p.kind == "grid_search")
+        return None if self.num_samples < 0 else self.num_samples * math.prod(grids)
 
     @model_validator(mode="after")
     def _check(self) -> Tune:

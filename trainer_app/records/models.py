@@ -11,6 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from trainer_app.errors import StorageError
 from trainer_app.records.plain_json import encoded, from_json, plain, to_json
 
+TRACEBACK = 20_000
+BUDGET = "time budget"  # the reason of a trial that it cut off
+
 RunState = Literal["running", "succeeded", "failed", "interrupted"]
 TrialState = Literal["pending", "running", "finished", "stopped", "failed"]
 
@@ -79,7 +82,10 @@ class RunRecord(_Record):
 
 
 class TrialRecord(_Record):
-    """`trial.json`: one sample of a sweep. `epochs` is how many are done, `metrics` those of the last one."""
+    """`trial.json`: one sample of a sweep. `epochs` is how many are done, `metrics` those of the last one.
+
+    `traceback` of a failed trial: at most the last TRACEBACK characters of it.
+    """
 
     untyped = frozenset({"params"})
 
@@ -95,7 +101,13 @@ class TrialRecord(_Record):
     started: float | None = None
     ended: float | None = None
     error: str | None = None
+    traceback: str | None = None
     attempts: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether the trial is over for good; one that a spent time budget cut off goes on in the next attempt."""
+        return self.state in ("finished", "stopped", "failed") and self.reason != BUDGET
 
 
 class EpochLine(_Record):

@@ -25,7 +25,8 @@ def document(results: RunResults, *, trial: str | None = None) -> dict[str, Any]
     - `best`: {trial, epoch, value, params, metrics} of all epochs, or null
     - `checkpoint`: the best committed one, {trial, name, uri, epochs, step, size, time, metrics}, or null
     - `history`, `checkpoints`: of a train run: [{epoch, step, time, elapsed, metrics}], [as above]
-    - `trials`: of a sweep: [{all fields of trial.json, best, history, checkpoints}]
+    - `trials`: of a sweep: [{all fields of trial.json, best, history, checkpoints}]; the state `interrupted` is that
+      of a trial that was running when the run ended
     - `problems`: what could not be read, one line each
 
     Args:
@@ -45,7 +46,7 @@ def document(results: RunResults, *, trial: str | None = None) -> dict[str, Any]
         "checkpoint": asdict(results.checkpoint) if results.checkpoint else None,
         "history": own.history if own else [],
         "checkpoints": [asdict(checkpoint) for checkpoint in own.checkpoints] if own else [],
-        "trials": [_trial(unit) for unit in trials],
+        "trials": [_trial(unit, results.state_of(unit)) for unit in trials],
         "problems": results.problems,
     }
     return encoded(found, tagged=False)
@@ -73,10 +74,11 @@ def list_document(uri: str, runs: Sequence[RunSummary]) -> dict[str, Any]:
     return encoded({"format": FORMAT, "uri": uri, "runs": rows}, tagged=False)
 
 
-def _trial(unit: UnitResults) -> dict[str, Any]:
-    record = unit.record.model_dump() if unit.record else {"trial": unit.trial, "state": "running", "params": {}}
+def _trial(unit: UnitResults, state: str) -> dict[str, Any]:
+    record = unit.record.model_dump() if unit.record else {"trial": unit.trial, "params": {}}
     return {
         **record,
+        "state": state,
         "epochs": unit.epochs,
         "best": asdict(unit.best) if unit.best else None,
         "history": unit.history,

@@ -100,6 +100,25 @@ class RunResults:
             return sum(unit.ended for unit in self.trials)
         return max((unit.epochs for unit in self.units), default=0)
 
+    def state_of(self, unit: UnitResults) -> str:
+        """A trial's state; one that was running when the run ended is `interrupted`, whatever its record says."""
+        state = unit.record.state if unit.record else "running"
+        return "interrupted" if state == "running" and self.record.state != "running" else state
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """The best, as the event `end` has it; `checkpoint` is the best one committed. `epoch` counts from 0."""
+        if self.best is None:
+            return None
+        return {
+            "trial": self.best.trial,
+            "metric": self.record.metric,
+            "value": self.best.value,
+            "epoch": self.best.epoch,
+            "params": self.best.params,
+            "checkpoint": self.checkpoint.uri if self.checkpoint else None,
+        }
+
     def last_sign(self) -> float:
         """When the run last wrote something, unix seconds."""
         return max([self.record.updated, *(unit.last_sign() for unit in self.units)])

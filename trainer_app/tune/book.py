@@ -8,10 +8,8 @@ from typing import Any
 from ray.tune import Callback
 
 from trainer_app.errors import StorageError
-from trainer_app.records import RunFolder, TrialRecord
+from trainer_app.records import BUDGET, TRACEBACK, RunFolder, TrialRecord
 from trainer_app.relay import Emit, report_events
-
-BUDGET = "time budget"
 
 
 class Book(Callback):
@@ -61,7 +59,7 @@ class Book(Callback):
     ) -> None:
         record = self._record(trial)
         if "error" in result:
-            record.error = result["error"]
+            record.error, record.traceback = result["error"], result.get("traceback", "")[-TRACEBACK:]
             return
         record.epochs = result["epochs"]
         record.metrics = result["metrics"]
@@ -91,9 +89,9 @@ class Book(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         record = self._record(trial)
-        lines = [
-            line.strip() for line in ((trial.get_error() and str(trial.get_error())) or "").splitlines() if line.strip()
-        ]
+        said = str(trial.get_error() or "")
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        record.traceback = said[-TRACEBACK:]
         record.error = lines[-1] if lines else "its process ended"
         record.state, record.reason = "failed", record.error
         self._close(record)

@@ -45,7 +45,32 @@ class _Noting:
 
 
 class Asha(_Noting, AsyncHyperBandScheduler):
-    """Asynchronous successive halving."""
+    """Asynchronous successive halving. NaN, and infinity on the wrong side, end a trial at its first rung.
+
+    Ray 2.60 compares with `<`, which is false of NaN: such a trial passed every rung and took its epochs to max_t. An
+    infinity among the recorded values made the cut-off, an interpolation, NaN: then nobody was stopped.
+    """
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if not self._worst(result):
+            return super().on_trial_result(tune_controller, trial, result)
+        epoch, rungs = result[TIME], self._trial_info[trial.trial_id]._rungs
+        first = min((milestone for milestone, _ in rungs), default=self._max_t)
+        decision: str = TrialScheduler.CONTINUE if epoch < first else TrialScheduler.STOP
+        if decision == TrialScheduler.STOP:
+            self._num_stopped += 1
+            self.reasons[trial.trial_id] = f"asha: {result[METRIC]} at epoch {epoch} is worse than any value"
+        return decision
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        if self._worst(result):
+            self._trial_info.pop(trial.trial_id, None)  # without a place among the recorded values
+        else:
+            super().on_trial_complete(tune_controller, trial, result)
+
+    def _worst(self, result: dict[str, Any]) -> bool:
+        value = result.get(METRIC, 0.0) * self._metric_op
+        return math.isnan(value) or value == -math.inf
 
     def explainer(self, trial: Any, result: dict[str, Any]) -> Callable[[], str]:
         epoch = result.get(TIME, 0)
@@ -145,13 +170,6 @@ def build(config: RunConfig, *, epochs: int | None) -> Any:
     if kind == "pbt":
         scheduler.last_epoch = epochs
     return scheduler
-
-
-def pauses(config: RunConfig) -> bool:
-    """Whether the scheduler pauses trials in favour of others: it then needs to see all of them at once."""
-    assert config.tune is not None
-    kind, args = config.tune.scheduler.kind, config.tune.scheduler.args
-    return kind in ("pbt", "hyperband") or (kind == "median" and bool(not args.hard_stop or args.min_time_slice))
 
 
 @dataclass(frozen=True)

@@ -53,15 +53,6 @@ def draws(space: Mapping[str, Primitive], *, num_samples: int, seed: int | None)
             yield {key: plain(value) for key, value in resolved["config"].items()}
 
 
-def count(space: Mapping[str, Primitive], num_samples: int) -> int | None:
-    """How many trials `draws` gives; None if only time ends them."""
-    grid = 1
-    for primitive in space.values():
-        if primitive.kind == "grid_search":
-            grid *= len(primitive.args["values"])
-    return None if num_samples < 0 else num_samples * grid
-
-
 def plain(value: Any) -> Any:
     """NumPy's numbers as Python's: a run file holds no others."""
     return value.item() if isinstance(value, np.generic) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import os
 from collections.abc import Mapping
@@ -15,18 +16,16 @@ from ray import tune
 from trainer_app import cluster, components, prepare
 from trainer_app.config import RunConfig, require_tune
 from trainer_app.job import Job
-from trainer_app.ray_trainer import worker_resources
+from trainer_app.ray_trainer import accelerator, worker_resources
 from trainer_app.records import RunFolder, TrialRecord, trial_name
 from trainer_app.relay import Emit
 from trainer_app.storage import open_store
 from trainer_app.train import opened, recorded, start_event, tested
 from trainer_app.tune import groups, processes, schedulers, space
-from trainer_app.tune.book import BUDGET, Book
+from trainer_app.tune.book import Book
 from trainer_app.tune.nested import run_nested
 from trainer_app.tune.planned import PlannedTrials
 from trainer_app.tune.shapes import check_mutations
-
-ENDED = ("finished", "stopped", "failed")
 
 
 def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool = False) -> int:
@@ -41,14 +40,15 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
     """
     require_tune(config)
     components.check(config)
-    check_mutations(config)
+    components.check_space(config)
+    with config.placing():
+        check_mutations(config)
     store = open_store(config.storage.uri)
     processes.tell_nothing()
     with cluster.connected():
         folder, config = opened(store, config, name=name, resume=resume, task="tune", check=concurrency)
         tuning = require_tune(config)
-        total = space.count(tuning.space, tuning.num_samples)
-        emit({**start_event(folder, config, log=log, resumed=resume), "num_samples": total})
+        emit({**start_event(folder, config, log=log, resumed=resume), "num_samples": tuning.num_trials})
         with recorded(folder, store, emit):
             code = close(folder, sweep(config, folder, prepare.job(folder, store, config), emit))
             untested = tested(store, name, emit) if test and code == 0 else None
@@ -76,7 +76,7 @@ def sweep(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> dict[st
     scheduler = schedulers.build(config, epochs=prepare.target_epochs(config))
     planned = plan(config, folder, records, scheduler)
     for record in records.values():
-        if ended(record):
+        if record.over:
             emit(past(record))
     if planned.is_finished():
         return records
@@ -84,6 +84,8 @@ def sweep(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> dict[st
     book = Book(folder, emit, mode=tuning.mode, scheduler=scheduler, records=records, holds=holds)
     # Tune starts the trials of a search algorithm that is not its own one after the other, unless told
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency(config))
+    # It misses the files of Tune's own loggers, in whose place are the run's records: a warning with all trials' names
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     tuner(config, job, planned, scheduler, book, holds).fit()
     book.cut_off()
     book.settle()
@@ -122,7 +124,7 @@ def plan(config: RunConfig, folder: RunFolder, records: Mapping[str, TrialRecord
     start = max((r.index for r in records.values()), default=-1) + 1
     skipped = list(itertools.islice(draws, start))
     searcher = optuna(config, seed, start) if tuning.searcher.kind == "optuna" else None
-    left = [(r.index, dict(r.params)) for r in records.values() if not ended(r)]
+    left = [(r.index, dict(r.params)) for r in records.values() if not r.over]
     if searcher is None:  # drawn, but killed before they had a record
         left += [(i, params) for i, params in enumerate(skipped) if trial_name(i) not in records]
     for record in records.values():
@@ -132,22 +134,17 @@ def plan(config: RunConfig, folder: RunFolder, records: Mapping[str, TrialRecord
             for line in lines
             if tuning.metric in line["metrics"]
         ]
-        schedulers.replay(scheduler, record.trial, results, ended=ended(record))
-        if searcher is not None and ended(record) and results and math.isfinite(results[-1]["objective"]):
+        schedulers.replay(scheduler, record.trial, results, ended=record.over)
+        if searcher is not None and record.over and results and math.isfinite(results[-1]["objective"]):
             searcher.add_evaluated_point(record.params, results[-1]["objective"])
     return PlannedTrials(
         first=sorted(left, key=lambda planned: planned[0]),
         new=draws,
         start=start,
-        total=space.count(tuning.space, tuning.num_samples),
-        max_concurrent=space.UNBOUNDED if schedulers.pauses(config) else concurrency(config),
+        total=tuning.num_trials,
+        max_concurrent=space.UNBOUNDED if tuning.scheduler.pauses else concurrency(config),
         searcher=searcher,
     )
-
-
-def ended(record: TrialRecord) -> bool:
-    """Whether a trial is over for good; one that a spent time budget cut off goes on in the next attempt."""
-    return record.state in ENDED and record.reason != BUDGET
 
 
 def past(record: TrialRecord) -> dict[str, Any]:
@@ -206,7 +203,8 @@ def concurrency(config: RunConfig) -> int:
         InputError: not even one trial fits; both numbers are named.
     """
     wanted, have = demand(config), cluster.resources()
-    cluster.check_feasible(wanted, 1, "one trial's workers need" if nested(config) else "a trial needs")
+    what = "one trial's workers need" if nested(config) else "a trial needs"
+    cluster.check_feasible({**wanted, **accelerator(config)}, 1, what)
     fits = min((int(have[name] / each + 1e-9) for name, each in wanted.items() if each > 0), default=1)
     asked = require_tune(config).max_concurrent_trials
     return fits if asked is None else min(asked, fits)
@@ -225,7 +223,7 @@ def trainable_of(config: RunConfig, job: Job, holds: Any) -> tuple[Any, bool]:
     A nested trial's process waits in its Train run and would not come back from it: it is ended with the trial.
     """
     if not nested(config):
-        return tune.with_resources(partial(run_trial, job=job), demand(config)), True
+        return tune.with_resources(partial(run_trial, job=job), {**demand(config), **accelerator(config)}), True
     held = {cluster.TRIAL_DRIVER: 1.0} if cluster.resources().get(cluster.TRIAL_DRIVER) else {"CPU": 0.001}
     driver = tune.PlacementGroupFactory([{"CPU": 0.0, **held}])
     function = partial(run_nested, job=job, controllers=holds.controllers, prefix=holds.prefix)
