@@ -81,10 +81,10 @@ def start(asked: arguments.Asked, *, as_json: bool, log: str | None, test: bool)
     submission = None if asked.resume else attempt.submission()
     if prepared.resume and not submission and not test and complete.told(asked.task, prepared, as_json=as_json):
         return 0
-    extra.need("torch", "lightning", "ray", what=f"trainer {asked.task}")
     path = noise.log_path(log, prepared.name, prepared.config.storage.uri)
     if submission:
         return _submitted(asked.task, prepared, submission, path, as_json=as_json, test=test)
+    extra.need("torch", "lightning", "ray", what=f"trainer {asked.task}")
     if prepared.resume:
         lease.refuse_held(_store(prepared))
     else:
@@ -114,6 +114,7 @@ def _submitted(
         return submitted.replay(prepared, _view(task, prepared, None), record, as_json=as_json)
     if decision.what == "stopped":
         return submitted.stopped(prepared, record)
+    extra.need("torch", "lightning", "ray", what=f"trainer {task}")
     prepared, store = replace(prepared, resume=decision.what == "resume"), _store(prepared)
     try:
         with logs.of_driver(store, record.attempt + 1 if record else 1, path):
