@@ -19,7 +19,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- set-up ----------------------------------------------------------------------------------------------------------
 
@@ -114,11 +114,11 @@ kind-down: ## delete the kind cluster
 	kind delete cluster --name $(CLUSTER)
 
 .PHONY: operator minio
-operator: ## install the KubeRay operator (OPERATOR_MANIFEST=file: from that file)
+operator: setup ## install the KubeRay operator (OPERATOR_MANIFEST=file: from that file)
 	$(call need,kubectl)
 ifneq ($(OPERATOR_MANIFEST),)
 	@if docker image inspect $(OPERATOR_IMAGE) >/dev/null 2>&1; then kind load docker-image --name $(CLUSTER) $(OPERATOR_IMAGE); fi
-	$(KUBE) apply --server-side -f $(OPERATOR_MANIFEST) >/dev/null
+	$(BIN)/python k8s/crds.py $(OPERATOR_MANIFEST) | $(KUBE) apply --server-side --force-conflicts -f - >/dev/null
 	$(KUBE) rollout status deployment/kuberay-operator -n kuberay-system --timeout 180s
 else
 	$(call need,helm)
@@ -145,19 +145,30 @@ submit-tune: setup ## tune the MNIST example on the cluster: 4 trials over 2 wor
 	$(SUBMIT) tune trainer_app/examples/mnist/tune.yaml data.init_args.source=digits tune.num_samples=4 \
 	    --values $(VALUES) --namespace $(NAMESPACE) --context kind-$(CLUSTER) --follow $(ARGS)
 
+# What kubectl can apply as it is: one manifest of each kind, in the namespace `trainer` of the kind cluster.
+RENDERED ?= k8s/rendered
+VALUES_README ?= helm/trainer/README.md
+RENDER = $(BIN)/trainer render
+MNIST := trainer_app/examples/mnist
+
 .PHONY: manifests
-manifests: setup ## write k8s/rendered anew: what kubectl can apply as it is
+manifests: setup ## write k8s/rendered and the chart's README anew; tests see when they drift
 	$(call need,helm)
-	@mkdir -p k8s/rendered
+	@mkdir -p $(RENDERED)
 	@for task in train tune; do \
-	    $(BIN)/trainer render $$task trainer_app/examples/mnist/$$task.yaml data.init_args.source=digits --values kind \
-	        --namespace trainer --name rendered-$$task --set run.submission=rendered-$$task \
-	        > k8s/rendered/rayjob-$$task.yaml || exit 1; \
+	    $(RENDER) $$task $(MNIST)/$$task.yaml data.init_args.source=digits --values kind --namespace trainer \
+	        --name rendered-$$task --set run.submission=rendered-$$task > $(RENDERED)/rayjob-$$task.yaml || exit 1; \
 	done
+	@$(RENDER) tune $(MNIST)/tune.yaml data.init_args.source=digits --values kind --namespace trainer \
+	    --name rendered-nightly --set kind=RayCronJob --set "cron.schedule=0 3 * * *" --set run.submission= \
+	    > $(RENDERED)/raycronjob.yaml
+	@helm template rendered-cluster helm/trainer --values helm/values/kind.yaml --set kind=RayCluster \
+	    --namespace trainer --skip-tests > $(RENDERED)/raycluster.yaml
+	@$(BIN)/python k8s/values_readme.py > $(VALUES_README)
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-unit test-chart chart-test test-local
+.PHONY: test test-unit test-chart chart-test test-local test-e2e
 test: setup ## all tests that need no cluster: unit, chart, local (ARGS="-k name" for some)
 	@$(PYTEST) $(wildcard tests/unit tests/chart tests/local) $(ARGS)
 
@@ -170,6 +181,9 @@ test-chart: setup ## the Helm chart, through the real helm (skipped, with the re
 
 test-local: setup ## a real Ray and a real S3 server on this machine: minutes
 	@$(PYTEST) tests/local $(ARGS)
+
+test-e2e: setup ## end to end, on a kind cluster of its own: 30 minutes (TRAINER_E2E=required: nothing may be skipped)
+	@KIND_IMAGE=$(KIND_IMAGE) $(PYTEST) tests/e2e $(ARGS)
 
 .PHONY: lint
 lint: setup ## ruff, mypy and the import rules

@@ -27,6 +27,11 @@ NEEDED = (
     "trainer_app.train",
     "trainer_app.tune",
     "trainer_app.examples.mnist",
+    # what the chart's pods run
+    "trainer_app.launch.in_pod",
+    "trainer_app.launch.run_file",
+    "trainer_app.launch.helm_test",
+    "trainer_app.launch.probe",
 )
 SHOWN = ("trainer-app", "ray", "torch", "lightning", "torchvision", "torchmetrics")
 

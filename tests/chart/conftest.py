@@ -25,8 +25,10 @@ def _helm() -> None:
 def text() -> Callable[..., str]:
     """`text("pools.cpu.replicas=2", run_file=..., values=("kind",), task="train", name="demo")`"""
 
-    def render(*sets: str, run_file: str = RUN_FILE, task: str = "train", name: str = "demo", **more: Any) -> str:
+    def render(*sets: str, run_file: str | None = None, task: str = "train", name: str = "demo", **more: Any) -> str:
         values = more.get("values", ("kind",))
+        if run_file is None:  # a RayCluster takes none
+            run_file = "" if "kind=RayCluster" in sets else RUN_FILE
         return helm.template(helm.Release(name, "trainer", task, run_file, f"{name}-1", values, sets))
 
     return render
@@ -42,11 +44,23 @@ def render(text: Callable[..., str]) -> Callable[..., Rendered]:
     return parsed
 
 
-def pod_templates(rayjob: Any) -> dict[str, Any]:
-    """The pods of a RayJob by role: head, submitter, and each pool by its name."""
-    cluster = rayjob["spec"]["rayClusterSpec"]
-    return {
-        "head": cluster["headGroupSpec"]["template"],
-        "submitter": rayjob["spec"]["submitterPodTemplate"],
-        **{group["groupName"]: group["template"] for group in cluster["workerGroupSpecs"]},
-    }
+def ray_cluster(thing: Any) -> Any:
+    """The RayCluster's spec in an object of any of the three kinds; None: its job runs on another release's."""
+    spec = thing["spec"].get("jobTemplate", thing["spec"])
+    return spec if thing["kind"] == "RayCluster" else spec.get("rayClusterSpec")
+
+
+def pod_templates(thing: Any) -> dict[str, Any]:
+    """The pods of a RayJob, RayCluster or RayCronJob by role: head, submitter, and each pool by its name."""
+    job = thing["spec"].get("jobTemplate", thing["spec"])
+    submitter = {"submitter": job["submitterPodTemplate"]} if "submitterPodTemplate" in job else {}
+    cluster = ray_cluster(thing)
+    if cluster is None:
+        return submitter
+    pools = {group["groupName"]: group["template"] for group in cluster["workerGroupSpecs"]}
+    return {"head": cluster["headGroupSpec"]["template"], **submitter, **pools}
+
+
+def environment(pod: Any) -> dict[str, str]:
+    """Of a pod's first container: {name: value}."""
+    return {one["name"]: one.get("value", "") for one in pod["spec"]["containers"][0].get("env", [])}

@@ -4,14 +4,11 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from tests.chart.conftest import RUN_FILE, Rendered, pod_templates
+from tests.chart.conftest import RUN_FILE, Rendered, environment, pod_templates
 from trainer_app import cluster
-from trainer_app.errors import InputError
 
 pytestmark = pytest.mark.chart
 Render = Callable[..., Rendered]
@@ -25,6 +22,7 @@ def test_a_run_is_these_objects(render: Render) -> None:
         "ServiceAccount/demo-worker",
         "NetworkPolicy/demo",
         "PodDisruptionBudget/demo-head",
+        "Service/demo-head",
         "RayJob/demo",
     }
 
@@ -44,30 +42,8 @@ def test_the_run_file_crosses_byte_for_byte(render: Render, run_file: str) -> No
     assert made["immutable"] is True
 
 
-def test_every_pod_passes_the_restricted_profile(render: Render) -> None:
-    for role, pod in pod_templates(render()["RayJob/demo"]).items():
-        spec = pod["spec"]
-        assert spec["securityContext"]["runAsNonRoot"] is True, role
-        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, role
-        assert spec["automountServiceAccountToken"] is False, role
-        for container in spec["containers"]:
-            safe = container["securityContext"]
-            assert safe["allowPrivilegeEscalation"] is False and safe["readOnlyRootFilesystem"] is True, role
-            assert safe["capabilities"] == {"drop": ["ALL"]}, role
-            assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"], role
-
-
-def test_ray_pods_leave_kuberays_labels_alone(render: Render) -> None:
-    for role, pod in pod_templates(render()["RayJob/demo"]).items():
-        assert not [key for key in pod["metadata"]["labels"] if key.startswith("app.kubernetes.io/")], role
-
-
 def test_no_secret_outside_a_secret(text: Callable[..., str]) -> None:
     assert "AWS_SECRET_ACCESS_KEY" not in text()
-
-
-def environment(pod: Any) -> dict[str, str]:
-    return {one["name"]: one["value"] for one in pod["spec"]["containers"][0]["env"]}
 
 
 def test_pods_have_the_environment_of_a_local_run(render: Render) -> None:
@@ -94,20 +70,6 @@ def test_the_driver_is_told_what_the_pools_give(render: Render, sets: tuple[str]
     assert json.loads(environment(head)["TRAINER_CLUSTER_RESOURCES"]) == expected
 
 
-def test_the_network_is_closed(render: Render) -> None:
-    made = render()
-    spec = made["NetworkPolicy/demo"]["spec"]
-    run = {"podSelector": {"matchLabels": {"trainer/run": "demo"}}}
-    assert spec["podSelector"] == run["podSelector"] and spec["policyTypes"] == ["Ingress", "Egress"]
-    assert all(
-        pod["metadata"]["labels"]["trainer/run"] == "demo" for pod in pod_templates(made["RayJob/demo"]).values()
-    )
-    operator = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kuberay-system"}}}
-    assert spec["ingress"] == [{"from": [run]}, {"from": [operator], "ports": [{"port": 8265, "protocol": "TCP"}]}]
-    assert spec["egress"][0] == {"to": [run]}
-    assert [one.get("ports", [{}])[0].get("port") for one in spec["egress"]] == [None, 53, 9000]
-
-
 def test_the_head_outlives_a_drain(render: Render) -> None:
     made = render()
     spec = made["PodDisruptionBudget/demo-head"]["spec"]
@@ -115,121 +77,50 @@ def test_the_head_outlives_a_drain(render: Render) -> None:
     assert spec == {"minAvailable": 1, "selector": {"matchLabels": head}}
 
 
-def test_a_pool_goes_over_the_defaults(render: Render) -> None:
-    cluster_spec = render("pools.gpu.gpu.count=2", "pools.gpu.nodeSelector.a=b")["RayJob/demo"]["spec"][
-        "rayClusterSpec"
+def test_how_it_ends(render: Render) -> None:
+    spec = render()["RayJob/demo"]["spec"]
+    assert spec["submissionMode"] == "K8sJobMode" and spec["backoffLimit"] == 3 and spec["jobId"] == "demo-1"
+    assert spec["shutdownAfterJobFinishes"] is True and spec["ttlSecondsAfterFinished"] == 60
+    assert "suspend" not in spec and "deletionStrategy" not in spec and "clusterSelector" not in spec
+
+
+def test_a_run_that_is_not_stoppable_gives_its_workers_back_at_once(render: Render) -> None:
+    spec = render("lifetime.stoppable=false")["RayJob/demo"]["spec"]
+    assert "shutdownAfterJobFinishes" not in spec and "ttlSecondsAfterFinished" not in spec
+    rules = spec["deletionStrategy"]["deletionRules"]
+    seen = [(rule["policy"], *[v for k, v in rule["condition"].items() if k.startswith("job")]) for rule in rules]
+    assert seen == [
+        (policy, end) for end in ("SUCCEEDED", "FAILED", "Failed") for policy in ("DeleteWorkers", "DeleteCluster")
     ]
-    groups = {group["groupName"]: group for group in cluster_spec["workerGroupSpecs"]}
-    gpu = groups["gpu"]["template"]["spec"]
-    assert gpu["containers"][0]["resources"]["limits"] == {"cpu": "1", "memory": "3Gi", "nvidia.com/gpu": 2}
-    assert gpu["nodeSelector"] == {"a": "b"}
-    assert groups["cpu"]["template"]["spec"]["nodeSelector"] == {"trainer/pool": "cpu"}
-    assert (groups["cpu"]["minReplicas"], groups["cpu"]["replicas"], groups["cpu"]["maxReplicas"]) == (2, 2, 2)
+    assert [rule["condition"]["ttlSeconds"] for rule in rules] == [0, 60] * 3
+    grown = render("lifetime.stoppable=false", "autoscaling.enabled=true")["RayJob/demo"]["spec"]
+    assert {rule["policy"] for rule in grown["deletionStrategy"]["deletionRules"]} == {"DeleteCluster"}
 
 
-@pytest.mark.parametrize(
-    "sets, more, words",
-    [
-        ((), {"run_file": "scaling: {num_workers: 3}"}, r"asks for 3 CPUs at once .* at most 2"),
-        ((), {"run_file": "scaling: {use_gpu: true}"}, r"asks for 1 GPUs at once .* at most 0"),
-        (
-            ("pools.cpu.gpu.count=1",),
-            {"run_file": "scaling: {num_workers: 2, resources_per_worker: {GPU: 2}}"},
-            r"asks for 4 GPUs at once .* at most 2",
-        ),
-        (("storage.bucket=",), {}, r'keeps its results in "runs".* set storage.bucket'),
-        ((), {"run_file": ""}, "run.file is empty"),
-        ((), {"run_file": "a: [1"}, "run.file is no YAML"),
-        ((), {"run_file": "a: " + "x" * 900_000}, "at most 900000"),
-        ((), {"name": "n" * 45}, "45 characters; at most 44"),
-        ((), {"name": "1st"}, "begins with a letter"),
-    ],
-)
-def test_refused_with_both_numbers(text: Callable[..., str], sets: tuple[str], more: Any, words: str) -> None:
-    with pytest.raises(InputError, match=words) as caught:
-        text(*sets, **more)
-    assert "\n" not in str(caught.value) and "rayjob.yaml" not in str(caught.value)
+def test_deadlines_of_ours_go_to_the_driver(render: Render) -> None:
+    made = render("lifetime.totalDeadlineSeconds=7200", "lifetime.firstStepDeadlineSeconds=600")["RayJob/demo"]
+    given = environment(pod_templates(made)["head"])
+    assert (given["TRAINER_DEADLINE_S"], given["TRAINER_FIRST_STEP_DEADLINE_S"]) == ("7200", "600")
+    assert "TRAINER_DEADLINE_S" not in environment(pod_templates(render()["RayJob/demo"])["head"])
 
 
-def test_a_storage_of_the_run_files_own(render: Render) -> None:
-    made = render("storage.bucket=", run_file="storage: {uri: s3://mine/x}")["RayJob/demo"]
-    assert made["metadata"]["annotations"]["trainer/storage-uri"] == "s3://mine/x"
-    assert "TRAINER_STORAGE_URI" not in environment(pod_templates(made)["head"])
+def test_code_of_the_users_own(render: Render) -> None:
+    made = pod_templates(render(f"run.code={'ab' * 32}")["RayJob/demo"])
+    assert {environment(made[role])["TRAINER_CODE"] for role in ("head", "cpu")} == {"ab" * 32}
 
 
-def leaves(values: Any, prefix: str = "") -> dict[str, Any]:
-    """{dotted key: default} of values.yaml; an empty block counts as one."""
-    if not isinstance(values, dict) or not values:
-        return {prefix: values}
-    inner = (leaves(value, f"{prefix}.{key}" if prefix else key) for key, value in values.items())
-    return {key: value for found in inner for key, value in found.items()}
+def test_http_mode_has_no_submitter(render: Render) -> None:
+    made = render("lifetime.submissionMode=HTTPMode")["RayJob/demo"]
+    assert set(pod_templates(made)) == {"head", "cpu"} and made["spec"]["submissionMode"] == "HTTPMode"
 
 
-DEFAULTS = leaves(yaml.safe_load((ROOT / "helm/trainer/values.yaml").read_text()))
-# Another value of a leaf, by its key or the end of it, where "other" or 7 won't do.
-OTHER = {
-    "image.pullPolicy": "=Always",
-    "image.pullSecrets": "={one}",
-    "storage.endpoint": "=http://elsewhere:1",
-    "gpu.type": "=amd.com/gpu",
-    "nodeSelector": ".k=v",
-    "annotations": ".k=v",
-    "affinity": ".nodeAffinity.k=v",
-    "tolerations": "[0].key=k",
-    "topologySpreadConstraints": "[0].topologyKey=k",
-    "env": "[0].name=K",
-    "head.disruptionBudget": "=false",
-    "networkPolicy.enabled": "=false",
-    "networkPolicy.storage.to": "[0].podSelector.matchLabels.k=v",
-    "cpu": "=7",
-    "memory": "=7Gi",
-}
-
-# Without them other values show nothing.
-BESIDE = ("storage.bucket=mine",)
+def test_kueue_by_its_label(render: Render) -> None:
+    made = render("queue.name=gpus", "lifetime.suspend=true", "managedBy=kueue.x-k8s.io/multikueue")["RayJob/demo"]
+    assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert made["spec"]["suspend"] is True and made["spec"]["managedBy"] == "kueue.x-k8s.io/multikueue"
 
 
-def other(key: str) -> str:
-    """A `--set` that changes the leaf."""
-    end = next((OTHER[name] for name in (key, *OTHER) if name in OTHER and f".{key}".endswith(f".{name}")), None)
-    return key + (end or ("=other" if isinstance(DEFAULTS[key], str) else "=7"))
-
-
-@pytest.mark.parametrize("key", [key for key in DEFAULTS if not key.startswith("run.") and key != "pools.cpu"])
-def test_every_value_is_used(text: Callable[..., str], key: str) -> None:
-    more = [*BESIDE, *(["pools.cpu.gpu.count=1"] if key.endswith("gpu.type") else [])]
-    assert text(*more, other(key), values=()) != text(*more, values=())
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        "x=1",
-        "image.x=1",
-        "run.x=1",
-        "storage.x=1",
-        "head.x=1",
-        "poolDefaults.x=1",
-        "pools.cpu.x=1",
-        "pools.cpu.gpu.x=1",
-        "pools.cpu.resources.x=1",
-        "pools.cpu.tolerations[0].x=1",
-        "pools.cpu.env[0].x=1",
-        "submitter.x=1",
-        "lifetime.x=1",
-        "networkPolicy.x=1",
-        "networkPolicy.storage.x=1",
-        "networkPolicy.storage.to[0].x=1",
-        "pools.CPU.replicas=1",
-        "pools.cpu.replicas=-1",
-        "pools.cpu.replicas=a",
-        "image.pullPolicy=Sometimes",
-        "storage.endpoint=http://key:secret@host",
-        "storage.prefix=/runs",
-        "head.resources.limits.memory=lots",
-        "lifetime.ttlSecondsAfterFinished=-1",
-    ],
-)
-def test_the_schema_refuses(text: Callable[..., str], bad: str) -> None:
-    with pytest.raises(InputError, match="schema"):
-        text(bad)
+def test_without_a_launcher_the_same_file_is_the_same_submission(render: Render) -> None:
+    names = [render("run.submission=", run_file=text)["RayJob/demo"]["spec"]["jobId"] for text in ("a: 1", "a: 1")]
+    other = render("run.submission=", run_file="a: 2")["RayJob/demo"]["spec"]["jobId"]
+    assert names[0] == names[1] != other

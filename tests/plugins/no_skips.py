@@ -16,6 +16,7 @@ import pytest
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
 
 PROBES: dict[str, Callable[[], bool]] = {
+    "git": lambda: shutil.which("git") is not None,
     "helm": lambda: shutil.which("helm") is not None,
     "kind": lambda: shutil.which("kind") is not None,
     "kubectl": lambda: shutil.which("kubectl") is not None,

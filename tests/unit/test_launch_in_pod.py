@@ -65,15 +65,17 @@ class Head:
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(in_pod, "PAUSE_S", 0.01)
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, daemon=True).start()
+    loop, runners = asyncio.new_event_loop(), []
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
 
     async def start(head: Head) -> int:
         app = web.Application()
         app.router.add_get("/api/jobs/{id}", head.state)
         app.router.add_post("/api/jobs/", head.submit)
         app.router.add_get("/api/jobs/{id}/logs/tail", head.tail)
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        runners.append(runner)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         return int(runner.addresses[0][1])
@@ -83,7 +85,11 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         return in_pod.Job(f"127.0.0.1:{port}", "demo-1", "token")
 
     yield serving
+    for runner in runners:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
     loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
 
 
 def test_submits_once_and_shows_each_line_once(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:

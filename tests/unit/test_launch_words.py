@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from trainer_app.errors import InputError
-from trainer_app.launch import follow, helm
+from trainer_app.launch import helm, pods, rayjob
 from trainer_app.launch.submit import objects
 from trainer_app.launch.tunnel import service_of
 
@@ -28,26 +28,26 @@ def job(**status: str) -> dict[str, Any]:
     ],
 )
 def test_exit_codes(status: dict[str, str], code: int) -> None:
-    assert follow.exit_code(job(**status)) == code
+    assert rayjob.exit_code(job(**status)) == code
 
 
 def test_state_says_why_at_the_end_only() -> None:
-    assert follow.state(job()) == "run demo: New"
+    assert rayjob.state(job()) == "run demo: New"
     ended = job(jobDeploymentStatus="Failed", jobStatus="FAILED", reason="AppFailed", message="m")
-    assert follow.state(ended) == "run demo: Failed (FAILED): AppFailed: m"
-    assert follow.state(job(jobDeploymentStatus="Running", message="old")) == "run demo: Running"
+    assert rayjob.state(ended) == "run demo: Failed (FAILED): AppFailed: m"
+    assert rayjob.state(job(jobDeploymentStatus="Running", message="old")) == "run demo: Running"
 
 
 def test_stuck_pods_in_kubernetes_words() -> None:
     unscheduled = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes: 3 Insufficient nvidia.com/gpu."}
     pulling = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
     creating = {"state": {"waiting": {"reason": "ContainerCreating"}}}
-    pods = [
+    found = [
         {"metadata": {"name": "a"}, "status": {"conditions": [unscheduled]}},
         {"metadata": {"name": "b"}, "status": {"containerStatuses": [pulling]}},
         {"metadata": {"name": "c"}, "status": {"containerStatuses": [creating, {"state": {"running": {}}}]}},
     ]
-    assert follow.stuck(pods) == [
+    assert pods.stuck(found) == [
         "pod a is not scheduled: 0/3 nodes: 3 Insufficient nvidia.com/gpu.",
         "pod b waits: ImagePullBackOff: no such image",
     ]

@@ -24,13 +24,16 @@ VERBS: dict[str, Verb] = {
     "validate": Verb("trainer_app.cli.validate", "validate", "Check a run file; start nothing."),
     "schema": Verb("trainer_app.cli.schema", "schema", "Print the run file's JSON Schema, for editors."),
     "results": Verb("trainer_app.cli.results", "results", "Show a run: trials, metrics, the best checkpoint."),
-    "list": Verb("trainer_app.cli.list", "list_runs", "List the runs in a storage."),
+    "list": Verb("trainer_app.cli.list", "list_runs", "List the runs in a storage, or of a namespace."),
     "render": Verb("trainer_app.cli.submit", "render", "Print the Kubernetes objects of a run."),
     "submit": Verb("trainer_app.cli.submit", "submit", "Start a run on a Kubernetes cluster."),
     "status": Verb("trainer_app.cli.remote", "status", "Show how far a run on Kubernetes is."),
-    "logs": Verb("trainer_app.cli.remote", "logs", "Print the log of a run's driver on Kubernetes."),
+    "logs": Verb("trainer_app.cli.remote", "logs", "Print the log of a run on Kubernetes."),
     "wait": Verb("trainer_app.cli.remote", "wait", "Wait until a run on Kubernetes ends."),
-    "delete": Verb("trainer_app.cli.remote", "delete", "Delete a run's objects; its storage stays."),
+    "stop": Verb("trainer_app.cli.control", "stop", "Have a run commit, and give its nodes back."),
+    "resume": Verb("trainer_app.cli.control", "resume", "Go on with a run that was stopped, failed or is gone."),
+    "delete": Verb("trainer_app.cli.control", "delete", "Delete a run's objects; its storage stays."),
+    "doctor": Verb("trainer_app.cli.doctor", "doctor", "Check what a run on Kubernetes needs."),
 }
 
 EPILOG = (

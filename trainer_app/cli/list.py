@@ -1,4 +1,4 @@
-"""`trainer list`: the runs in a storage."""
+"""`trainer list`: the runs in a storage, or of a namespace."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from trainer_app.cli.text import number, one_line
 from trainer_app.errors import InputError
 
 if TYPE_CHECKING:
+    from trainer_app.launch.overview import Overview
     from trainer_app.results import RunSummary
 
 Place = Annotated[
@@ -21,11 +22,31 @@ Place = Annotated[
     typer.Argument(metavar="[STORAGE]", help="A folder or s3://bucket/prefix [TRAINER_STORAGE_URI, or runs]."),
 ]
 Storage = Annotated[str | None, typer.Option(metavar="URI", help="The same, as the other verbs have it.")]
+Namespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace", "-n", metavar="NS", help="The runs on Kubernetes in this namespace, in place of a storage's."
+    ),
+]
+Context = Annotated[str | None, typer.Option(metavar="NAME", help="Of the kubeconfig, with -n.")]
+Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="The S3 server as this machine reaches it, with -n.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document, and nothing else, on stdout.")]
 
 
-def list_runs(place: Place = None, storage: Storage = None, json: Json = False) -> None:
-    """List the runs in a storage, newest first. Needs neither Ray nor torch."""
+def list_runs(
+    place: Place = None,
+    storage: Storage = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    endpoint: Endpoint = None,
+    json: Json = False,
+) -> None:
+    """List the runs in a storage, or with -n those of a namespace, newest first. Needs neither Ray nor torch."""
+    if namespace or context:
+        if given := place or storage:
+            raise InputError(f"list takes a STORAGE ({given}) or a namespace (-n), not both")
+        _list_submitted(namespace, context, endpoint, as_json=json)
+        return
     from trainer_app.records import to_json
     from trainer_app.results import find, list_document
     from trainer_app.results import list_runs as read_runs
@@ -46,6 +67,41 @@ def list_runs(place: Place = None, storage: Storage = None, json: Json = False) 
     for run in runs:
         if run.problem:
             print(f"warning: {one_line(run.problem)}", file=sys.stderr)
+
+
+def _list_submitted(namespace: str | None, context: str | None, endpoint: str | None, *, as_json: bool) -> None:
+    from trainer_app.launch import overview
+    from trainer_app.launch.kube import connect
+    from trainer_app.records import to_json
+
+    kube = connect(namespace, context)
+    runs = overview.all_of(kube, endpoint=endpoint)
+    if as_json:
+        print(to_json({"namespace": kube.namespace, "runs": [_submitted_fields(run) for run in runs]}).decode())
+        return
+    if not runs:
+        print(f"no runs in namespace {kube.namespace}; start one with trainer submit")
+        return
+    rows = [[str(value or "") for value in _submitted_fields(run).values()] for run in runs]
+    show_table(["run", "task", "state", "created", "user", "progress", "error"], rows)
+    for problem in sorted({run.problem for run in runs if run.problem}):
+        print(f"warning: storage: {one_line(problem)}", file=sys.stderr)
+
+
+def _submitted_fields(run: Overview) -> dict[str, str]:
+    from trainer_app.launch.overview import progress
+
+    meta = run.job["metadata"]
+    notes = meta.get("annotations", {})
+    return {
+        "run": meta["name"],
+        "task": notes.get("trainer/task", ""),
+        "state": run.phase,
+        "created": meta["creationTimestamp"],
+        "user": notes.get("trainer/user", ""),
+        "progress": progress(run.record) if run.record else "",
+        "error": run.error,
+    }
 
 
 def _row(run: RunSummary) -> list[str]:

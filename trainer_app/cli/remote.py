@@ -1,83 +1,119 @@
-"""`trainer status | logs | wait | delete`: a run on Kubernetes, while it is there."""
+"""`trainer status | logs | wait`: a run on Kubernetes, as one looks at it."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+import time
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from trainer_app.cli.text import one_line
 
 if TYPE_CHECKING:
-    from trainer_app.launch.kube import Kube
+    from trainer_app.launch.kube import Kube, Object
 
-Run = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's name; the newest if left out.")]
-Named = Annotated[str, typer.Argument(metavar="RUN", help="A run's name.")]
+WATCH_S: Final = 2.0
+
+Run = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's name; your newest if left out.")]
 Namespace = Annotated[
     str | None,
     typer.Option("--namespace", "-n", metavar="NS", envvar="TRAINER_NAMESPACE", help="[default: the context's]."),
 ]
 Context = Annotated[str | None, typer.Option(metavar="NAME", help="Of the kubeconfig [default: the current one].")]
+Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="The S3 server as this machine reaches it.")]
+Values = Annotated[
+    list[str] | None,
+    typer.Option("--values", metavar="FILE", help="Of a run that is gone: what says where it is stored."),
+]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Until the run ends.")]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Until the run ends; each change a line.")]
+Workers = Annotated[bool, typer.Option("--workers", help="Of the workers and trials, from the storage.")]
 
 
-def status(run: Run = None, namespace: Namespace = None, context: Context = None) -> int:
+def status(
+    run: Run = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    endpoint: Endpoint = None,
+    watch: Watch = False,
+) -> int:
     """Show how far a run is, and what holds it up. Exit codes: those of wait, 0 while it runs."""
-    from trainer_app.launch import follow
+    from trainer_app.cli.tables import show_facts
+    from trainer_app.launch import overview, rayjob
 
-    kube, name = _found(run, namespace, context)
-    job = kube.get("RayJob", name)
-    pods = follow.pods(kube, job)
-    print(follow.state(job))
-    for pod in pods:
-        node = pod["spec"].get("nodeName", "no node yet")
-        print(f"  {pod['metadata']['name']}: {pod['status']['phase']} ({node})")
-    for line in follow.stuck(pods):
-        print(one_line(line))
-    return follow.exit_code(job) if follow.status(job) in follow.ENDED else 0
+    kube, job = found(run, namespace, context)
+    shown: set[tuple[str, str]] = set()
+    while True:
+        facts = overview.look(kube, job, endpoint=endpoint).lines()
+        if new := [fact for fact in facts if fact not in shown]:
+            show_facts(new)
+            sys.stdout.flush()
+        shown = set(facts)
+        if not watch or (rayjob.ended(job) and not rayjob.queued(job)):
+            break
+        time.sleep(WATCH_S)
+        job = kube.get("RayJob", job["metadata"]["name"])
+    return rayjob.exit_code(job) if rayjob.ended(job) and not rayjob.queued(job) else 0
 
 
-def logs(run: Run = None, namespace: Namespace = None, context: Context = None, follow: Follow = False) -> None:
-    """Print the driver's log."""
+def logs(
+    run: Run = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    endpoint: Endpoint = None,
+    values: Values = None,
+    follow: Follow = False,
+    workers: Workers = False,
+) -> None:
+    """Print the driver's log: from its pod, or from the storage once that is gone (there within 10 s)."""
+    from trainer_app.errors import InputError, NotFound
+    from trainer_app.launch import place, rayjob, stored_logs
     from trainer_app.launch.follow import DriverLog, until_end
+    from trainer_app.launch.kube import connect
 
-    kube, name = _found(run, namespace, context)
-    if follow:
-        until_end(kube, name, say=_say, show=_show)
-    else:
-        DriverLog(kube, name, _show).read(follow=False)
+    kube = connect(namespace, context)
+    try:
+        job: Object | None = place.job(kube, run)
+    except NotFound:
+        if not run:
+            raise
+        job = None
+    if job and not workers:
+        name = job["metadata"]["name"]
+        if follow and not rayjob.ended(job):
+            until_end(kube, name, say=say, show=_show, endpoint=endpoint)
+            return
+        if DriverLog(kube, name, _show).read(follow=False):
+            return
+    if follow and not job:
+        raise InputError(f"run {run} is gone from namespace {kube.namespace}: leave out --follow")
+    where = place.of(job) if job else place.of_run_or_values(kube, str(run), values or (), ())
+    with place.reachable(kube, where, endpoint):
+        if workers and follow:
+            stored_logs.follow_workers(kube, where, show=_show)
+        else:
+            stored_logs.show(where, workers=workers, out=_show)
 
 
 def wait(run: Run = None, namespace: Namespace = None, context: Context = None) -> int:
     """Wait until a run ends. Exit codes: 0 SUCCEEDED, 1 FAILED, 130 STOPPED."""
     from trainer_app.launch.follow import until_end
 
-    kube, name = _found(run, namespace, context)
-    return until_end(kube, name, say=_say, show=None)
+    kube, job = found(run, namespace, context)
+    return until_end(kube, job["metadata"]["name"], say=say, show=None)
 
 
-def delete(run: Named, namespace: Namespace = None, context: Context = None) -> None:
-    """Delete a run's objects, which stops it; what it stored stays. Nothing there is no error."""
-    from trainer_app.errors import NotFound
-    from trainer_app.launch.kube import connect
-
-    kube = connect(namespace, context)
-    try:
-        kube.delete("RayJob", run)
-    except NotFound:
-        _say(f"there is no run {run} in namespace {kube.namespace}")
-
-
-def _found(run: str | None, namespace: str | None, context: str | None) -> tuple[Kube, str]:
+def found(run: str | None, namespace: str | None, context: str | None) -> tuple[Kube, Object]:
+    """The cluster, and the RayJob of the run, or of this user's newest."""
     from trainer_app.launch import place
     from trainer_app.launch.kube import connect
 
     kube = connect(namespace, context)
-    return kube, place.find(kube, run).run
+    return kube, place.job(kube, run)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     print(one_line(line), file=sys.stderr, flush=True)
 
 

@@ -30,6 +30,10 @@ Namespace = Annotated[
     typer.Option("--namespace", "-n", metavar="NS", help="Of a run on Kubernetes: its storage is read from here."),
 ]
 Context = Annotated[str | None, typer.Option(metavar="NAME", help="Of the kubeconfig, with -n.")]
+Values = Annotated[
+    list[str] | None,
+    typer.Option("--values", metavar="FILE", help="With -n, of a run whose objects are gone: says where it is stored."),
+]
 Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="The S3 server as this machine reaches it.")]
 
 
@@ -41,6 +45,7 @@ def results(
     namespace: Namespace = None,
     context: Context = None,
     endpoint: Endpoint = None,
+    values: Values = None,
 ) -> None:
     """Show a run: trials, metrics, the best checkpoint. Needs neither Ray nor torch."""
     from trainer_app.results import find
@@ -48,7 +53,7 @@ def results(
     if namespace:
         from trainer_app.launch.kube import connect
 
-        show_submitted(connect(namespace, context), run, endpoint=endpoint, json=json, trial=trial)
+        show_submitted(connect(namespace, context), run, endpoint=endpoint, json=json, trial=trial, values=values)
         return
     uri, name = find(run, storage)
     if endpoint:
@@ -57,13 +62,22 @@ def results(
 
 
 def show_submitted(
-    kube: Kube, run: str | None, *, endpoint: str | None = None, json: bool = False, trial: str | None = None
+    kube: Kube,
+    run: str | None,
+    *,
+    endpoint: str | None = None,
+    json: bool = False,
+    trial: str | None = None,
+    values: list[str] | None = None,
 ) -> None:
     """The results of a run on Kubernetes, from its storage."""
     from trainer_app.launch import place
+    from trainer_app.launch.stored import Stored
 
-    found = place.find(kube, run)
+    found = place.of_run_or_values(kube, run, values, ()) if run and values else place.find(kube, run)
     with place.reachable(kube, found, endpoint):
+        if Stored.open(found.uri, found.run).record() is None:
+            raise NotFound(f"run {found.run} has written nothing yet; see: trainer status {found.run}")
         show(found.uri, found.run, json=json, trial=trial)
 
 

@@ -79,7 +79,7 @@ def start(asked: arguments.Asked, *, as_json: bool, log: str | None, test: bool)
     """
     prepared = arguments.prepare(asked)
     submission = None if asked.resume else attempt.submission()
-    if prepared.resume and not test and complete.told(asked.task, prepared, as_json=as_json):
+    if prepared.resume and not submission and not test and complete.told(asked.task, prepared, as_json=as_json):
         return 0
     path = noise.log_path(log, prepared.name, prepared.config.storage.uri)
     if submission:

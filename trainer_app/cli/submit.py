@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from trainer_app.cli import arguments
-from trainer_app.cli.text import command, one_line
+from trainer_app.cli.remote import say
+from trainer_app.cli.text import command
+from trainer_app.errors import NotFound
 
 if TYPE_CHECKING:
     from trainer_app.launch.helm import Release
@@ -30,6 +32,11 @@ Namespace = Annotated[
     str | None, typer.Option("--namespace", "-n", envvar="TRAINER_NAMESPACE", help="[default: the context's].")
 ]
 Context = Annotated[str | None, typer.Option(metavar="NAME", help="Of the kubeconfig [default: the current one].")]
+Code = Annotated[
+    str | None, typer.Option(metavar="DIR", help="Your modules: what git would not ignore goes along, and is imported.")
+]
+Image = Annotated[str | None, typer.Option(metavar="REPOSITORY:TAG", help="In place of the values' image.")]
+Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="The S3 server as this machine reaches it.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be created, and create nothing.")]
 Follow = Annotated[bool, typer.Option("--follow", help="Show the driver's log until the run ends, then its results.")]
 
@@ -41,11 +48,15 @@ def render(
     sets: Sets = None,
     name: Name = None,
     namespace: Namespace = None,
+    code: Code = None,
+    image: Image = None,
 ) -> None:
     """Print the objects of a run; needs helm, and no cluster."""
     from trainer_app.launch import helm
+    from trainer_app.launch.pack import pack
 
-    print(helm.template(_release(task, items, values, sets, name, namespace or "default")), end="")
+    release = _release(task, items, values, sets, name, namespace or "default")
+    print(helm.template(replace(release, image=image or "", code=pack(code).digest if code else "")), end="")
 
 
 def submit(
@@ -56,22 +67,33 @@ def submit(
     name: Name = None,
     namespace: Namespace = None,
     context: Context = None,
+    endpoint: Endpoint = None,
+    code: Code = None,
+    image: Image = None,
     dry_run: DryRun = False,
     follow: Follow = False,
 ) -> int:
     """Create the objects of a new run on a Kubernetes cluster. Exit codes with --follow: those of `trainer wait`."""
-    from trainer_app.launch import helm
+    from trainer_app.launch import submit as launch
     from trainer_app.launch.kube import connect
-    from trainer_app.launch.submit import create, objects
+    from trainer_app.launch.pack import pack
 
     if dry_run:
-        render(task, items, values, sets, name, namespace)
+        render(task, items, values, sets, name, namespace, code, image)
         return 0
     kube = connect(namespace, context)
-    release = _release(task, items, values, sets, name, kube.namespace)
-    create(kube, objects(helm.template(release)))
-    print(f"submitted run {release.name} to namespace {kube.namespace}", file=sys.stderr)
-    return _follow(kube, release.name) if follow else 0
+    packed = pack(code) if code else None
+    release = replace(
+        _release(task, items, values, sets, name, kube.namespace),
+        image=image or "",
+        code=packed.digest if packed else "",
+        user=kube.user(),
+    )
+    launch.submit(kube, release, packed, say=say, endpoint=endpoint)
+    if packed:
+        say(f"code: {len(packed.names)} files, {packed.size / 1024:.0f} kB, sha256 {packed.digest[:12]}")
+    say(f"submitted run {release.name} to namespace {kube.namespace}")
+    return _follow(kube, release.name, endpoint) if follow else 0
 
 
 def _release(
@@ -103,18 +125,18 @@ def _text(prepared: arguments.Prepared, items: list[str]) -> str:
     return dump(prepared.config)
 
 
-def _follow(kube: Kube, run: str) -> int:
+def _follow(kube: Kube, run: str, endpoint: str | None) -> int:
     from trainer_app.cli.results import show_submitted
     from trainer_app.launch.follow import until_end
 
-    def say(line: str) -> None:
-        print(one_line(line), file=sys.stderr, flush=True)
-
     try:
-        code = until_end(kube, run, say=say, show=lambda line: print(line, flush=True))
+        code = until_end(kube, run, say=say, show=lambda line: print(line, flush=True), endpoint=endpoint)
     except KeyboardInterrupt:
         say(f"the run goes on without this command; {command('trainer', 'results', run, '-n', kube.namespace)}")
         raise
     print()
-    show_submitted(kube, run)
+    try:
+        show_submitted(kube, run, endpoint=endpoint)
+    except NotFound as error:  # it ended before it wrote anything: how it ended is what counts
+        say(str(error))
     return code

@@ -4,88 +4,89 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Final
 
-from trainer_app.errors import TrainerError
+from trainer_app.errors import StorageError, TrainerError
+from trainer_app.launch import place, pods, rayjob
 from trainer_app.launch.kube import Kube, Object, explained
+from trainer_app.launch.stored_logs import Tail
 
 POLL_S: Final = 1.0
-ENDED: Final = ("Complete", "Failed", "ValidationFailed", "Suspended")
-# Waiting reasons that mend themselves within seconds
-PASSING: Final = ("ContainerCreating", "PodInitializing")
+PATIENCE_S: Final = 120.0
 Say = Callable[[str], None]
 
 
-def until_end(kube: Kube, run: str, *, say: Say, show: Say | None) -> int:
+def until_end(kube: Kube, run: str, *, say: Say, show: Say | None, endpoint: str | None = None) -> int:
     """Follow a run.
 
     Args:
         say: takes what a person should know: the state, and what holds it up, once each.
         show: takes the driver's log, line by line; None: no log.
+        endpoint: of the storage, which has the log of a run that has no submitter (HTTPMode).
 
     Returns:
         0 SUCCEEDED, 1 FAILED, 130 STOPPED or suspended.
     """
-    log = DriverLog(kube, run, show) if show else None
-    told: set[str] = set()
-    while True:
+    with ExitStack() as stack:
+        log: DriverLog | Tail | None = DriverLog(kube, run, show) if show else None
         job = kube.get("RayJob", run)
-        for line in [state(job), *stuck(pods(kube, job))]:
-            if line not in told:
-                told.add(line)
-                say(line)
-        if log:
-            log.read()
-        if status(job) in ENDED:
-            return exit_code(job)
-        time.sleep(POLL_S)
+        if show and job["spec"].get("submissionMode") == "HTTPMode":
+            where = place.of(job)
+            stack.enter_context(place.reachable(kube, where, endpoint))
+            log = Tail(where, show, workers=False)
+        told: set[str] = set()
+        while True:
+            job = _patiently(lambda: kube.get("RayJob", run), say)
+            for line in [rayjob.state(job), *_held(kube, job)]:
+                if line not in told:
+                    told.add(line)
+                    say(line)
+            if log:
+                log.read()
+            if rayjob.ended(job) and not rayjob.queued(job):
+                return rayjob.exit_code(job)
+            time.sleep(POLL_S)
 
 
-def status(job: Object) -> str:
-    return job.get("status", {}).get("jobDeploymentStatus") or "New"
+def _patiently(ask: Callable[[], Object], say: Say) -> Object:
+    """The answer, also of an API server that is away for a moment: a run goes on without it.
+
+    Raises:
+        TrainerError: what is no accident (no such run, no right), at once; no answer, after PATIENCE_S.
+    """
+    end = time.monotonic() + PATIENCE_S
+    told = False
+    while True:
+        try:
+            return ask()
+        except StorageError:  # NotFound and AccessDenied are such
+            raise
+        except TrainerError as error:
+            if time.monotonic() > end:
+                raise
+            if not told:
+                say(f"{error}; asking again for {PATIENCE_S:.0f} s")
+            told = True
+            time.sleep(POLL_S)
 
 
-def state(job: Object) -> str:
-    """`run x: Failed (FAILED): AppFailed: ...`"""
-    known = job.get("status", {})
-    result = f" ({known['jobStatus']})" if known.get("jobStatus") else ""
-    why = ": ".join(known[key] for key in ("reason", "message") if known.get(key)) if status(job) in ENDED else ""
-    return f"run {job['metadata']['name']}: {status(job)}{result}{f': {why}' if why else ''}"
+def held_up(kube: Kube, job: Object) -> list[str]:
+    """Why the run does not run, from its pods and from events; nothing for one that runs or has ended."""
+    if rayjob.queued(job):
+        return [f"run {job['metadata']['name']} waits in queue {job['metadata']['labels'][rayjob.QUEUE]}"]
+    if rayjob.ended(job):
+        return []
+    found = pods.of_run(kube, job["metadata"]["name"])
+    return [*pods.stuck(found), *pods.warnings(kube, job, found)]
 
 
-def exit_code(job: Object) -> int:
-    result = job.get("status", {}).get("jobStatus")
-    if status(job) == "Suspended" or result == "STOPPED":
-        return 130
-    return 0 if status(job) == "Complete" and result == "SUCCEEDED" else 1
-
-
-def pods(kube: Kube, job: Object) -> list[Object]:
-    """Of the run's current cluster, and its submitter's. By KubeRay's own labels, which also old CRDs keep."""
-    cluster = job.get("status", {}).get("rayClusterName")
-    found = kube.list("Pod", labels={"ray.io/cluster": cluster}) if cluster else []
-    return found + submitters(kube, job["metadata"]["name"])
-
-
-def submitters(kube: Kube, run: str) -> list[Object]:
-    return kube.list("Pod", labels={"job-name": run})
-
-
-def stuck(found: list[Object]) -> list[str]:
-    """Why pods don't run, in Kubernetes' words."""
-    lines = []
-    for pod in found:
-        name, seen = pod["metadata"]["name"], pod["status"]
-        lines += [
-            f"pod {name} is not scheduled: {condition.get('message', condition.get('reason'))}"
-            for condition in seen.get("conditions", [])
-            if condition["type"] == "PodScheduled" and condition["status"] == "False"
-        ]
-        for container in [*seen.get("initContainerStatuses", []), *seen.get("containerStatuses", [])]:
-            waiting = container["state"].get("waiting") or {}
-            if waiting.get("reason", PASSING[0]) not in PASSING:
-                lines.append(f"pod {name} waits: {waiting['reason']}: {waiting.get('message', '')}".rstrip(": "))
-    return lines
+def _held(kube: Kube, job: Object) -> list[str]:
+    """As `held_up`; in a loop, what can't be asked now is asked at the next turn."""
+    try:
+        return held_up(kube, job)
+    except TrainerError as error:
+        return [str(error)]
 
 
 class DriverLog:
@@ -95,11 +96,15 @@ class DriverLog:
         self.kube, self.run, self.show = kube, run, show
         self.pod, self.lines = "", 0
 
-    def read(self, *, follow: bool = True) -> None:
-        """Shows what is new, until the pod ends or only what is there; returns at once where there is no log yet."""
-        started = [pod for pod in submitters(self.kube, self.run) if pod["status"]["phase"] != "Pending"]
+    def read(self, *, follow: bool = True) -> bool:
+        """Shows what is new, until the pod ends or only what is there.
+
+        Returns:
+            False, at once, where no pod has a log.
+        """
+        started = [pod for pod in pods.submitters(self.kube, self.run) if pod["status"]["phase"] != "Pending"]
         if not started:
-            return
+            return False
         pod = max(started, key=lambda pod: pod["metadata"]["creationTimestamp"])["metadata"]["name"]
         if pod != self.pod:
             self.pod, self.lines = pod, 0
@@ -107,6 +112,7 @@ class DriverLog:
             self._stream(follow=follow)
         except TrainerError as error:
             self.show(f"(the log broke off: {error})")
+        return True
 
     def _stream(self, *, follow: bool) -> None:
         what = f"read the log of {self.pod}"
@@ -122,3 +128,5 @@ class DriverLog:
                     if number > self.lines:
                         self.lines = number
                         self.show(line.decode(errors="replace"))
+            if rest and number + 1 > self.lines and not follow:
+                self.show(rest.decode(errors="replace"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -9,10 +10,13 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainer_app.errors import InputError, TrainerError
 
 TIMEOUT_S = 60
+OLDEST = (3, 14)
+_LINE = re.compile(r'^(\w+): *"?([^"\n]*)"?$', re.MULTILINE)
 _WHERE = re.compile(r"^execution error at \([^)]*\): ")
 
 
@@ -26,6 +30,9 @@ class Release:
         submission: what tells a retry of this submission from another one of the same name.
         values: values files, later ones over earlier ones: a path, or the name of one that comes with the chart (kind).
         sets: dotted values (`pools.cpu.replicas=2`), over the files.
+        image: repository:tag in place of the values'; "" for theirs.
+        code: SHA-256 of the user's code in the run's storage, or "".
+        user: who submits, as the cluster knows them, or "".
     """
 
     name: str
@@ -35,6 +42,18 @@ class Release:
     submission: str
     values: Sequence[str] = ()
     sets: Sequence[str] = ()
+    image: str = ""
+    code: str = ""
+    user: str = ""
+
+    def own_values(self) -> dict[str, dict[str, str]]:
+        """What the launcher decides, in the chart's words."""
+        run = {"task": self.task, "submission": self.submission, "code": self.code, "user": self.user}
+        values = {"run": {key: value for key, value in run.items() if value}}
+        if self.image:
+            repository, _, tag = self.image.rpartition(":")
+            values["image"] = {"repository": repository, "tag": tag}
+        return values
 
 
 def template(release: Release) -> str:
@@ -43,22 +62,71 @@ def template(release: Release) -> str:
     Raises:
         InputError: the chart refuses these values, in the chart's words. TrainerError: there is no helm.
     """
+    check_image(release.image)
     with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
-        file = Path(folder, "run.yaml")
+        file, own = Path(folder, "run.yaml"), Path(folder, "own.json")
         file.write_bytes(release.run_file.encode())
+        own.write_text(json.dumps(release.own_values()))
         return _helm(
             "template",
             release.name,
             str(folder_of("trainer")),
             "--namespace",
             release.namespace,
-            *(word for values in release.values for word in ("--values", str(values_file(values)))),
+            "--skip-tests",
+            *_given(release.values, ()),
+            "--values",
+            str(own),
             "--set-file",
             f"run.file={file}",
-            "--set",
-            f"run.task={release.task},run.submission={release.submission}",
-            *(word for one in release.sets for word in ("--set", one)),
+            *_given((), release.sets),
         )
+
+
+def merged_values(values: Sequence[str], sets: Sequence[str]) -> dict[str, Any]:
+    """The user's values files and --set in one mapping, without the chart's defaults.
+
+    Helm itself merges them, in a chart whose only object is its values: so `null` and --set mean what they mean there.
+    """
+    with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
+        chart = Path(folder, "values")
+        (chart / "templates").mkdir(parents=True)
+        (chart / "Chart.yaml").write_text("apiVersion: v2\nname: values\nversion: 0.0.1\n")
+        (chart / "templates" / "values.yaml").write_text("{{ .Values | toJson }}\n")
+        text = _helm("template", "values", str(chart), *_given(values, sets))
+    return json.loads(next(line for line in text.splitlines() if line.startswith("{")))
+
+
+def chart_versions() -> tuple[str, str]:
+    """(the chart's version, its appVersion)."""
+    found = dict(_LINE.findall(Path(folder_of("trainer"), "Chart.yaml").read_text()))
+    return found["version"], found["appVersion"]
+
+
+def version() -> str:
+    """Of the helm on PATH.
+
+    Raises:
+        TrainerError: there is none, or it is older than the chart needs.
+    """
+    found = _helm("version", "--template", "{{.Version}}").strip()
+    number = re.match(r"v?(\d+)\.(\d+)", found)
+    if number and (int(number[1]), int(number[2])) < OLDEST:
+        raise TrainerError(
+            f"helm {found} is older than {OLDEST[0]}.{OLDEST[1]}, which the chart needs; install a newer one"
+        )
+    return found
+
+
+def _given(values: Sequence[str], sets: Sequence[str]) -> list[str]:
+    files = [word for one in values for word in ("--values", str(values_file(one)))]
+    return files + [word for one in sets for word in ("--set", one)]
+
+
+def check_image(image: str) -> None:
+    """Raises InputError for an image without a tag: `latest` would be another one tomorrow."""
+    if image and not re.fullmatch(r"[^\s:@]+(:\d+/[^\s:@]+)?(@sha256)?:[\w.-]+", image):
+        raise InputError(f"image {image!r} has no tag; give repository:tag, or repository@sha256:digest")
 
 
 def values_file(given: str) -> Path:

@@ -16,7 +16,7 @@ import os
 import shlex
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any, Final
 from urllib.error import HTTPError
@@ -41,6 +41,7 @@ class Job:
     address: str
     submission: str
     token: str
+    runtime_env: dict[str, Any] = field(default_factory=dict)  # Ray's; of a run on another release's cluster
     shown: int = 0  # characters of the log
 
     def state(self) -> str | None:
@@ -56,7 +57,8 @@ class Job:
         """Raises Refused, or OSError to try again: another submitter of this id may have been first."""
         self.shown = 0  # a new head has a new log
         try:
-            self._ask("POST", "/api/jobs/", {"entrypoint": entrypoint, "submission_id": self.submission})
+            own = {"runtime_env": self.runtime_env} if self.runtime_env else {}
+            self._ask("POST", "/api/jobs/", {"entrypoint": entrypoint, "submission_id": self.submission, **own})
         except HTTPError as error:
             if error.code in (400, 401, 403):
                 raise Refused(f"Ray refused the job: HTTP {error.code} {error.read().decode()[:500]}") from error
@@ -129,7 +131,8 @@ def main() -> int:
     words = sys.argv[2:] if sys.argv[1:2] == ["--"] else sys.argv[1:]
     env = os.environ
     address = env["RAY_DASHBOARD_ADDRESS"].removeprefix("http://")
-    job = Job(address, env["RAY_JOB_SUBMISSION_ID"], env.get("RAY_AUTH_TOKEN", ""))
+    runtime_env = json.loads(env.get("TRAINER_RUNTIME_ENV") or "{}")
+    job = Job(address, env["RAY_JOB_SUBMISSION_ID"], env.get("RAY_AUTH_TOKEN", ""), runtime_env)
     try:
         state = until_end(job, shlex.join(words))
     except Refused as error:

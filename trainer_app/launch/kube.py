@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
 from trainer_app.errors import AccessDenied, AlreadyExists, InputError, NotFound, TrainerError
 
-TIMEOUT_S: Final = 10
+CONNECT_S, TIMEOUT_S = 5, 10  # of a call; one that does not connect is tried twice
+WORDS: Final = {"GET": "read", "POST": "create", "PATCH": "change", "DELETE": "delete"}
 Object = dict[str, Any]
 
-# Every kind that the chart renders: (path of its group and version, plural).
+# Every kind that the chart renders, and those that are read: (path of its group and version, plural).
 KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "ConfigMap": ("/api/v1", "configmaps"),
     "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
+    "Event": ("/api/v1", "events"),
     "Pod": ("/api/v1", "pods"),
     "Secret": ("/api/v1", "secrets"),
     "Service": ("/api/v1", "services"),
     "ServiceAccount": ("/api/v1", "serviceaccounts"),
+    "Deployment": ("/apis/apps/v1", "deployments"),
+    "Workload": ("/apis/kueue.x-k8s.io/v1beta1", "workloads"),
     "Ingress": ("/apis/networking.k8s.io/v1", "ingresses"),
     "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
     "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
@@ -57,7 +63,7 @@ class Kube:
     def get(self, kind: str, name: str, *, namespace: str | None = None) -> Object:
         return self._call("GET", kind, f"/{name}", name=name, namespace=namespace)
 
-    def list(self, kind: str, *, labels: Mapping[str, str], namespace: str | None = None) -> list[Object]:
+    def list(self, kind: str, *, labels: Mapping[str, str] | None = None, namespace: str | None = None) -> list[Object]:
         query = [("labelSelector", ",".join(f"{k}={v}" for k, v in labels.items()))] if labels else []
         return self._call("GET", kind, "", query=query, namespace=namespace)["items"]
 
@@ -67,6 +73,17 @@ class Kube:
 
     def delete(self, kind: str, name: str) -> Object:
         return self._call("DELETE", kind, f"/{name}", name=name)
+
+    def user(self) -> str:
+        """This user's name, as the cluster knows it."""
+        path, group = "/apis/authentication.k8s.io/v1/selfsubjectreviews", "authentication.k8s.io/v1"
+        body = {"apiVersion": group, "kind": "SelfSubjectReview", "metadata": {}}
+        return self.raw("POST", path, body, what="ask who this user is")["status"]["userInfo"]["username"]
+
+    def raw(self, verb: str, path: str, body: Any = None, *, what: str = "") -> Object:
+        """The answer of any path of the API."""
+        with explained(what or f"{verb.lower()} {path}", namespace=self.namespace):
+            return self._send(verb, path, body=body)
 
     def _call(
         self,
@@ -82,22 +99,33 @@ class Kube:
     ) -> Object:
         group, plural = KINDS[kind]
         namespace = namespace or self.namespace
-        sent = "application/merge-patch+json" if merge else "application/json"
-        with explained(f"{verb.lower()} {kind} {name}".strip(), kind=kind, name=name, namespace=namespace):
-            api = self.api_client()
-            request = api.param_serialize(
-                verb,
-                f"{group}/namespaces/{namespace}/{plural}{path}",
-                query_params=list(query),
-                header_params={"Content-Type": sent, "Accept": "application/json"},
-                body=body,
-                auth_settings=["BearerToken"],
+        with explained(f"{WORDS[verb]} {kind} {name}".strip(), kind=kind, name=name, namespace=namespace):
+            return self._send(
+                verb, f"{group}/namespaces/{namespace}/{plural}{path}", body=body, query=query, merge=merge
             )
-            answer = api.call_api(*request, _request_timeout=TIMEOUT_S)
-            answer.read()
-            if not 200 <= answer.status <= 299:
-                raise ApiException(status=answer.status, reason=answer.reason, body=answer.data)
-            return json.loads(answer.data)
+
+    def _send(self, verb: str, path: str, *, body: Any = None, query: Any = (), merge: bool = False) -> Object:
+        sent = "application/merge-patch+json" if merge else "application/json"
+        api = _shared(self.configuration)
+        request = api.param_serialize(
+            verb,
+            path,
+            query_params=list(query),
+            header_params={"Content-Type": sent, "Accept": "application/json"},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        answer = api.call_api(*request, _request_timeout=(CONNECT_S, TIMEOUT_S))
+        answer.read()
+        if not 200 <= answer.status <= 299:
+            raise ApiException(status=answer.status, reason=answer.reason, body=answer.data)
+        return json.loads(answer.data)
+
+
+@cache
+def _shared(configuration: Any) -> Any:
+    """One client, and so one TLS connection, for all calls of a process: a hand-shake takes 5 to 50 ms."""
+    return client.ApiClient(configuration)
 
 
 def connect(namespace: str | None, context: str | None = None) -> Kube:
@@ -114,6 +142,9 @@ def connect(namespace: str | None, context: str | None = None) -> Kube:
         what = " ".join(str(error).split())
         raise InputError(f"no cluster to talk to: {what}; set KUBECONFIG, or name a --context of it") from error
     configuration.retries = 1
+    configuration.connection_pool_maxsize = 32  # its default, 5 a CPU, warns on stderr when doctor asks for more
+    if not configuration.verify_ssl:  # the kubeconfig says so: a warning for each call says nothing new
+        warnings.simplefilter("ignore", InsecureRequestWarning)
     return Kube(chosen, configuration)
 
 
@@ -131,7 +162,7 @@ def explained(what: str, *, kind: str = "", name: str = "", namespace: str = "")
     except ApiException as error:
         raise _known(error, what, kind, name, namespace) from error
     except (HTTPError, OSError) as error:
-        words = " ".join(str(error).split())[:300]
+        words = " ".join(str(getattr(error, "reason", None) or error).split())[:300]
         raise TrainerError(
             f"can't {what}: the cluster does not answer ({words}); is it up, and the right context?"
         ) from error
@@ -143,10 +174,16 @@ def _known(error: ApiException, what: str, kind: str, name: str, namespace: str)
         return AccessDenied(f"can't {what}: the cluster does not know this user; renew the kubeconfig's credentials")
     if error.status == 403:
         return AccessDenied(f"can't {what}: {said}; ask for the Role of k8s/rbac/submitter.yaml in {namespace}")
-    if error.status == 404 and kind.startswith("Ray") and "not found" in said and name not in said:
+    if error.status == 404 and kind == "Workload" and "not found" in said:
+        return TrainerError(f"can't {what}: the cluster has no Kueue, which the run's queue belongs to (queue.name)")
+    if error.status == 404 and kind.startswith("Ray") and "not found" in said and (not name or name not in said):
         return TrainerError(f"can't {what}: the cluster knows no {kind}; install the KubeRay operator: make operator")
     if error.status == 404:
         return NotFound(f"can't {what} in {namespace}: {said}")
+    if error.status == 409 and kind == "RayJob":
+        return AlreadyExists(
+            f"run {name} exists in {namespace}; go on with it: trainer resume {name}; or give another --name"
+        )
     if error.status == 409:
         return AlreadyExists(f"{kind} {name} exists in {namespace}; give another --name")
     if error.status in (400, 422):
@@ -159,5 +196,6 @@ def _message(error: ApiException) -> str:
     try:
         said = json.loads(error.body)["message"]
     except (ValueError, TypeError, KeyError):
-        said = f"HTTP {error.status} {error.reason}: {str(error.body)[:200]}"
+        body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else str(error.body)
+        said = f"HTTP {error.status} {error.reason}: {body[:200]}"
     return " ".join(str(said).split())

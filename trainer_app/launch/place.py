@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from trainer_app.errors import NotFound, TrainerError
+from ruamel.yaml import YAML
+
+from trainer_app.errors import AccessDenied, InputError, NotFound, StorageError, TrainerError
+from trainer_app.launch import helm
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.tunnel import forwarded, service_of
+from trainer_app.records.names import hint
 
-RUN = "trainer/run"
+OWNERS: Final = ("RayJob", "RayCronJob", "RayCluster")
+RUN: Final = "trainer/run"
+USER: Final = "trainer/user"
+CONNECT_S: Final = 3.0
+_PORTS: Final = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,7 @@ class Place:
     endpoint: str
     region: str
     secret: str
+    keys: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # of a Secret that is about to be created
 
 
 def of(rayjob: Object) -> Place:
@@ -33,18 +46,85 @@ def of(rayjob: Object) -> Place:
     return Place(meta["labels"].get(RUN, meta["name"]), *given)
 
 
+def of_rendered(things: Sequence[Object]) -> Place:
+    """Of a run that is about to be created, with the keys of the chart's own Secret, if it makes one."""
+    found = of(things[-1])
+    own = next((thing for thing in things if thing["kind"] == "Secret"), {})
+    return replace(found, keys=tuple(own.get("stringData", {}).items()))
+
+
 def find(kube: Kube, run: str | None) -> Place:
-    """Of a run, or of the newest in the namespace.
+    """Of a run, or of this user's newest in the namespace. Raises NotFound, with what there is."""
+    return of(job(kube, run))
+
+
+def job(kube: Kube, run: str | None) -> Object:
+    """The RayJob of a run, or of this user's newest in the namespace.
 
     Raises:
         NotFound: with what there is.
     """
     if run:
-        return of(kube.get("RayJob", run))
-    jobs = [job for job in kube.list("RayJob", labels={}) if RUN in job["metadata"].get("labels", {})]
-    if not jobs:
-        raise NotFound(f"there are no runs in namespace {kube.namespace}; start one with trainer submit")
-    return of(max(jobs, key=lambda job: job["metadata"]["creationTimestamp"]))
+        return _named(kube, run)
+    found = jobs(kube)
+    user = kube.user()
+    mine = [one for one in found if one["metadata"].get("annotations", {}).get(USER) == user]
+    if mine:
+        return mine[0]
+    if found:
+        raise NotFound(
+            f"user {user} submitted none of the {len(found)} runs in namespace {kube.namespace}; name one: "
+            f"trainer list -n {kube.namespace}"
+        )
+    raise NotFound(f"there are no runs in namespace {kube.namespace}; start one with trainer submit")
+
+
+def jobs(kube: Kube) -> list[Object]:
+    """The RayJobs of runs, newest first."""
+    found = [one for one in kube.list("RayJob") if RUN in one["metadata"].get("labels", {})]
+    return sorted(found, key=lambda one: one["metadata"]["creationTimestamp"], reverse=True)
+
+
+def _named(kube: Kube, run: str) -> Object:
+    try:
+        return kube.get("RayJob", run)
+    except NotFound as error:
+        near = hint(run, [one["metadata"]["name"] for one in jobs(kube)], what="runs")
+        raise NotFound(
+            f"there is no run {run} in namespace {kube.namespace}; {near}; where its storage is, "
+            "results, logs and resume learn from --values FILE"
+        ) from error
+
+
+def of_run_or_values(kube: Kube, run: str, values: Sequence[str], sets: Sequence[str]) -> Place:
+    """Of a run whose RayJob may be gone: then from the values it was submitted with, else from the newest other run.
+
+    Raises:
+        NotFound: nothing says where the storage is.
+    """
+    if values or sets:
+        return replace(of_values(kube, values, sets), run=run)
+    found = jobs(kube)
+    known = [one for one in found if one["metadata"]["name"] == run] or found
+    if not known:
+        raise NotFound(
+            f"there is no run {run} in namespace {kube.namespace}, and no other that says where runs are stored; "
+            "give the values it was submitted with: --values FILE"
+        )
+    return replace(of(known[0]), run=run)
+
+
+def of_values(kube: Kube, values: Sequence[str], sets: Sequence[str]) -> Place:
+    """Where the chart would have a run stored with these values."""
+    return of(sample(kube, values, sets)[-1])
+
+
+def sample(kube: Kube, values: Sequence[str], sets: Sequence[str], name: str = "sample") -> list[Object]:
+    """The objects of a run that asks for nothing; last the RayJob, or what these values make in its place."""
+    stays = helm.merged_values(values, sets).get("kind") == "RayCluster"
+    release = helm.Release(name, kube.namespace, "train", "" if stays else "name: sample\n", name, values, sets)
+    found = [thing for thing in YAML(typ="safe", pure=True).load_all(helm.template(release)) if thing]
+    return sorted(found, key=lambda thing: thing["kind"] in OWNERS)
 
 
 @contextmanager
@@ -53,21 +133,70 @@ def reachable(kube: Kube, place: Place, endpoint: str | None = None) -> Iterator
 
     Args:
         endpoint: where this machine reaches the storage; without it a Service is reached through a port-forward.
+
+    Raises:
+        InputError: a volume, which only pods reach. StorageError: nothing answers at the endpoint.
     """
-    wanted = {"AWS_REGION": place.region, **_keys(kube, place.secret)}
+    if "://" not in place.uri:
+        raise InputError(
+            f"run {place.run} is stored in a volume ({place.uri}), which this machine does not reach; "
+            f"look at it from a pod: kubectl exec -n {kube.namespace} ... -- trainer results {place.run}"
+        )
+    given = dict(place.keys) or keys(kube, place.secret)
+    wanted = {"AWS_REGION": place.region, **given}
     service = None if endpoint else service_of(place.endpoint)
-    if service is None:
-        with _environment({**wanted, "AWS_ENDPOINT_URL": endpoint or place.endpoint}):
-            yield
-        return
-    with (
-        forwarded(kube, *service) as port,
-        _environment({**wanted, "AWS_ENDPOINT_URL": f"{place.endpoint.partition('://')[0]}://127.0.0.1:{port}"}),
-    ):
+    with ExitStack() as stack:
+        url = endpoint or place.endpoint
+        if service:
+            port = stack.enter_context(forwarded(kube, *service))
+            url = f"{place.endpoint.partition('://')[0]}://127.0.0.1:{port}"
+        else:
+            answers(url)
+        stack.enter_context(_environment({**wanted, "AWS_ENDPOINT_URL": url}))
+        stack.enter_context(_in_values_words(kube, place, from_secret=bool(given)))
         yield
 
 
-def _keys(kube: Kube, secret: str) -> dict[str, str]:
+@contextmanager
+def _in_values_words(kube: Kube, place: Place, *, from_secret: bool) -> Iterator[None]:
+    """The storage's errors speak of the environment and of run files; here a Secret and values are what is wrong."""
+    try:
+        yield
+    except AccessDenied as error:
+        if not from_secret:
+            words = f"this user may not read Secret {place.secret} in {kube.namespace}, so the environment's keys count"
+            raise AccessDenied(f"{error}; {words}" if place.secret else str(error)) from error
+        said = str(error).partition(";")[0]
+        raise AccessDenied(
+            f"{said}; the keys are those of Secret {place.secret} in {kube.namespace}: correct them there, or name "
+            "another in storage.existingSecret"
+        ) from error
+    except NotFound as error:
+        if "there is no bucket" not in str(error):
+            raise
+        said = str(error).partition(";")[0]
+        raise NotFound(f"{said}; create it, or correct storage.bucket in the values") from error
+
+
+def answers(endpoint: str) -> None:
+    """A connection, before boto3 tries its own three times: 3 s in place of 15.
+
+    Raises:
+        StorageError: with what to do.
+    """
+    parts = urlsplit(endpoint)
+    if not parts.hostname or (getproxies().get(parts.scheme) and not proxy_bypass(parts.hostname)):
+        return
+    try:
+        socket.create_connection((parts.hostname, parts.port or _PORTS.get(parts.scheme, 80)), CONNECT_S).close()
+    except OSError as error:
+        raise StorageError(
+            f"the storage's endpoint {endpoint} does not answer from here ({error}); correct storage.endpoint, or give "
+            "the address as this machine reaches it: --endpoint URL"
+        ) from error
+
+
+def keys(kube: Kube, secret: str) -> dict[str, str]:
     """The storage's keys, if this user may read them; else those of this user's environment count."""
     if not secret:
         return {}

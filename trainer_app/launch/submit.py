@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
 from ruamel.yaml import YAML
 
-from trainer_app.errors import InputError, NotFound, TrainerError
+from trainer_app.errors import AlreadyExists, InputError, NotFound, TrainerError
+from trainer_app.launch import helm, place, rayjob
 from trainer_app.launch.kube import Kube, Object
+from trainer_app.launch.pack import Packed
+from trainer_app.launch.secret_words import without_secrets
+from trainer_app.launch.stored import Launch, Stored
 
-OWNER: Final = "RayJob"  # when it goes, the cluster's garbage collection takes the rest
+KEPT: Final = "PersistentVolumeClaim"  # holds results: never owned by the run, never removed
 KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+Say = Callable[[str], None]
 
 
 def new_submission(run: str) -> str:
@@ -24,11 +29,51 @@ def new_submission(run: str) -> str:
 def objects(text: str) -> list[Object]:
     """Of rendered YAML, in the order of creation: the RayJob last, since the operator acts on it at once."""
     found = [thing for thing in YAML(typ="safe", pure=True).load_all(text) if thing]
-    return sorted(found, key=lambda thing: thing["kind"] == OWNER)
+    return sorted(found, key=lambda thing: thing["kind"] in place.OWNERS)
+
+
+def submit(kube: Kube, release: helm.Release, packed: Packed | None, *, say: Say, endpoint: str | None = None) -> None:
+    """Create a new run: its objects on the cluster, and in its storage what `resume` needs and the user's code.
+
+    Raises:
+        TrainerError: the first refusal, of the chart, the cluster or the storage; nothing was created.
+    """
+    things = objects(helm.template(release))
+    if (kind := things[-1]["kind"]) != "RayJob":
+        raise InputError(
+            f"submit makes runs, and these values make a {kind}; install that with helm, or with: "
+            "trainer render ... | kubectl apply -f -"
+        )
+    check_secret(kube, things)
+    accepted(kube, things, say)
+    if not _opens(things[-1], packed, say):
+        create(kube, things)
+        return
+    values = without_secrets(helm.merged_values(release.values, release.sets))
+    found = place.of_rendered(things)
+    with place.reachable(kube, found, endpoint):
+        stored = Stored.open(found.uri, release.name)
+        stored.claim(launch_of(release), release.run_file, values)
+        try:
+            if packed:
+                stored.put_code(packed.digest, packed.data)
+            create(kube, things)
+        except (TrainerError, KeyboardInterrupt):
+            stored.forget()
+            raise
+
+
+def launch_of(release: helm.Release) -> Launch:
+    chart, app = helm.chart_versions()
+    about = release.own_values()["run"]
+    return Launch(
+        release.name, release.task, release.namespace, release.submission, chart, app, release.code, release.image,
+        about.get("user", ""),
+    )  # fmt: skip
 
 
 def create(kube: Kube, things: Sequence[Object]) -> Object:
-    """Create all objects, after the API server accepted all of them in a dry run.
+    """Create all objects, which the API server accepted in a dry run.
 
     Returns:
         the RayJob.
@@ -36,13 +81,14 @@ def create(kube: Kube, things: Sequence[Object]) -> Object:
     Raises:
         TrainerError: the first refusal; what was created before it is gone again.
     """
-    check_secret(kube, things[-1])
-    for thing in things:
-        kube.create(thing, dry_run=True)
     made: list[Object] = []
     try:
         for thing in things:
-            made.append({**kube.create(thing), "kind": thing["kind"]})  # noqa: PERF401 - what was made before an error counts
+            try:
+                made.append({**kube.create(thing), "kind": thing["kind"]})
+            except AlreadyExists:
+                if thing["kind"] != KEPT:
+                    raise
         own(kube, made[-1], made[:-1])
     except (TrainerError, KeyboardInterrupt):
         for thing in reversed(made):
@@ -53,21 +99,22 @@ def create(kube: Kube, things: Sequence[Object]) -> Object:
 
 
 def own(kube: Kube, owner: Object, things: Sequence[Object]) -> None:
-    """What goes when the RayJob goes."""
+    """What goes when the RayJob goes. A Secret of the chart's own goes too; a volume's claim stays, with its data."""
     meta = owner["metadata"]
-    reference = {"apiVersion": "ray.io/v1", "kind": OWNER, "name": meta["name"], "uid": meta["uid"]}
+    reference = {"apiVersion": "ray.io/v1", "kind": owner["kind"], "name": meta["name"], "uid": meta["uid"]}
     for thing in things:
-        kube.patch(thing["kind"], thing["metadata"]["name"], {"metadata": {"ownerReferences": [reference]}})
+        if thing["kind"] != KEPT:
+            kube.patch(thing["kind"], thing["metadata"]["name"], {"metadata": {"ownerReferences": [reference]}})
 
 
-def check_secret(kube: Kube, rayjob: Object) -> None:
+def check_secret(kube: Kube, things: Sequence[Object]) -> None:
     """The storage's Secret and its keys. A user who may not read it finds out from the pods.
 
     Raises:
         InputError: with the command that makes it.
     """
-    name = rayjob["metadata"].get("annotations", {}).get("trainer/storage-secret")
-    if not name:
+    name = things[-1]["metadata"].get("annotations", {}).get("trainer/storage-secret")
+    if not name or any(thing["kind"] == "Secret" and thing["metadata"]["name"] == name for thing in things):
         return
     make = f"kubectl create secret generic {name} -n {kube.namespace} " + " ".join(
         f"--from-literal={k}=..." for k in KEYS
@@ -81,3 +128,41 @@ def check_secret(kube: Kube, rayjob: Object) -> None:
     missing = [key for key in KEYS if key not in found]
     if missing:
         raise InputError(f"Secret {name} in {kube.namespace} has no {' and no '.join(missing)}; make it anew: {make}")
+
+
+def accepted(kube: Kube, things: Sequence[Object], say: Say) -> None:
+    """A dry run of all objects, the run first; says so if the cluster would not keep what policies select pods by."""
+    for thing in reversed(things):
+        try:
+            back = kube.create(thing, dry_run=True)
+        except AlreadyExists:
+            if thing["kind"] != KEPT:
+                raise
+            continue
+        if thing["kind"] in place.OWNERS and drops_labels(back):
+            say(
+                "warning: this cluster's KubeRay CRDs drop the labels of pods, so the run's NetworkPolicy selects "
+                "none; see: trainer doctor"
+            )
+
+
+def drops_labels(owner: Object) -> bool:
+    """Whether the run's label reaches neither way to its pods: in the template, or in the group's own labels."""
+    head = rayjob.cluster_spec(owner).get("headGroupSpec")
+    if not head:
+        return False
+    kept = {**head["template"].get("metadata", {}).get("labels", {}), **head.get("labels", {})}
+    return place.RUN not in kept
+
+
+def _opens(job: Object, packed: Packed | None, say: Say) -> bool:
+    """Whether this machine can write to the run's storage: a volume it can't."""
+    uri = place.of(job).uri
+    if "://" in uri:
+        return True
+    if packed:
+        raise InputError(
+            f"--code needs an object storage, and this run's is a volume ({uri}); build it into an --image"
+        )
+    say(f"the storage is a volume ({uri}): trainer resume will work while the RayJob is there, not after")
+    return False

@@ -13,7 +13,7 @@ from trainer_app.records.plain_json import encoded, from_json, plain, to_json
 
 TRACEBACK = 20_000
 BUDGET = "time budget"  # the reason of a trial that it cut off
-STOP = "stop was asked for"  # the same
+STOP = "stop was asked for"  # and of one that was asked to stop
 
 RunState = Literal["running", "succeeded", "failed", "interrupted"]
 TrialState = Literal["pending", "running", "finished", "stopped", "failed"]

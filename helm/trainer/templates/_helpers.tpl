@@ -12,27 +12,112 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 trainer/run: {{ .Release.Name }}
 {{- end -}}
 
+{{- /* Labels and annotations of the object that KubeRay acts on. */ -}}
+{{- define "trainer.rayMetadata" -}}
+name: {{ .Release.Name }}
+namespace: {{ .Release.Namespace }}
+labels:
+  {{- include "trainer.labels" . | nindent 2 }}
+  {{- with .Values.queue.name }}
+  # Kueue admits the run, by its field `suspend`.
+  kueue.x-k8s.io/queue-name: {{ . }}
+  {{- end }}
+annotations:
+  # Where the launcher finds the results, from outside the cluster.
+  {{- if ne .Values.kind "RayCluster" }}
+  trainer/task: {{ .Values.run.task }}
+  {{- end }}
+  {{- with .Values.run.user }}
+  trainer/user: {{ . | quote }}
+  {{- end }}
+  trainer/storage-uri: {{ include "trainer.storageUri" . | default (include "trainer.runFileUri" .) | quote }}
+  trainer/storage-endpoint: {{ .Values.storage.endpoint | quote }}
+  trainer/storage-region: {{ .Values.storage.region | quote }}
+  trainer/storage-secret: {{ include "trainer.storageSecret" . | quote }}
+  {{- with include "trainer.claim" . }}
+  trainer/storage-claim: {{ . }}
+  {{- end }}
+{{- end -}}
+
+{{- /* Whether this release starts Ray pods: not if its job runs on a cluster of another release. */ -}}
+{{- define "trainer.ownCluster" -}}
+{{- if not .Values.clusterSelector -}}true{{- end -}}
+{{- end -}}
+
+{{- /* What tells retries from other runs of this name. Without a launcher: the same file is the same submission. */ -}}
+{{- define "trainer.submission" -}}
+{{ .Values.run.submission | default (printf "%s-%s" .Release.Name (sha256sum .Values.run.file | trunc 8)) }}
+{{- end -}}
+
+{{- /* The ConfigMap with the run file. A run's never changes; a timetable's may, for the firings that follow: it gets a
+       new one then, since what is immutable can't be upgraded. */ -}}
+{{- define "trainer.runConfigMap" -}}
+{{ .Release.Name }}-run{{ if eq .Values.kind "RayCronJob" }}-{{ sha256sum .Values.run.file | trunc 8 }}{{ end }}
+{{- end -}}
+
 {{- /* The driver's command: plain words, since a shell of KubeRay's and one of Ray's read it. */ -}}
 {{- define "trainer.entrypoint" -}}
+{{- if .Values.clusterSelector -}}
+python -m trainer_app.launch.run_file {{ .Values.run.task }} --log -
+{{- else -}}
 trainer {{ .Values.run.task }} /etc/trainer/run.yaml --log -
+{{- end -}}
 {{- end -}}
 
 {{- define "trainer.image" -}}
 {{ printf "%s:%s" .Values.image.repository .Values.image.tag }}
 {{- end -}}
 
-{{- /* s3://bucket/prefix, or nothing: then the run file's own storage.uri counts. */ -}}
-{{- define "trainer.storageUri" -}}
-{{- with .Values.storage -}}
-{{- if .bucket -}}
-{{ printf "s3://%s/%s" .bucket .prefix | trimSuffix "/" }}
+{{- /* src over dst, in place, at any depth. Sprig's mergeOverwrite keeps dst where src has 0, false or "". */ -}}
+{{- define "trainer.over" -}}
+{{- $dst := .dst -}}
+{{- range $key, $value := .src -}}
+{{- if and (kindIs "map" $value) (kindIs "map" (get $dst $key)) -}}
+{{- include "trainer.over" (dict "dst" (get $dst $key) "src" $value) -}}
+{{- else -}}
+{{- $_ := set $dst $key $value -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{- /* A pool's values over poolDefaults, as JSON. (dict "root" $ "pool" $pool) */ -}}
+{{- /* A pool as it is rendered, as JSON: poolDefaults, the pool's own values over them, and what follows from those.
+       (dict "root" $ "pool" $given) */ -}}
 {{- define "trainer.pool" -}}
-{{- mergeOverwrite (deepCopy .root.Values.poolDefaults) (deepCopy (.pool | default dict)) | toJson -}}
+{{- $pool := deepCopy .root.Values.poolDefaults -}}
+{{- include "trainer.over" (dict "dst" $pool "src" (.pool | default dict)) -}}
+{{- if .root.Values.autoscaling.enabled -}}
+{{- $min := kindIs "invalid" $pool.minReplicas | ternary $pool.replicas $pool.minReplicas -}}
+{{- $max := kindIs "invalid" $pool.maxReplicas | ternary (max (int $pool.replicas) (int $min)) $pool.maxReplicas -}}
+{{- $_ := set $pool "min" (int $min) -}}
+{{- $_ := set $pool "max" (int $max) -}}
+{{- else -}}
+{{- $_ := set $pool "min" (int $pool.replicas) -}}
+{{- $_ := set $pool "max" (int $pool.replicas) -}}
+{{- end -}}
+{{- if $pool.spot.enabled -}}
+{{- include "trainer.over" (dict "dst" $pool.nodeSelector "src" $pool.spot.nodeSelector) -}}
+{{- $_ := set $pool "tolerations" (concat $pool.tolerations $pool.spot.tolerations) -}}
+{{- with $pool.spot.terminationGracePeriodSeconds -}}
+{{- $_ := set $pool "terminationGracePeriodSeconds" . -}}
+{{- end -}}
+{{- end -}}
+{{- if $pool.gpu.count -}}
+{{- /* The taint that GPU nodes have on every cloud is named after their resource. */ -}}
+{{- $taint := dict "key" $pool.gpu.type "operator" "Exists" "effect" "NoSchedule" -}}
+{{- if not (has $taint $pool.tolerations) -}}
+{{- $_ := set $pool "tolerations" (append $pool.tolerations $taint) -}}
+{{- end -}}
+{{- end -}}
+{{- $pool | toJson -}}
+{{- end -}}
+
+{{- /* All pools by name, as JSON. */ -}}
+{{- define "trainer.pools" -}}
+{{- $pools := dict -}}
+{{- range $name, $given := .Values.pools -}}
+{{- $_ := set $pools $name (include "trainer.pool" (dict "root" $ "pool" $given) | fromJson) -}}
+{{- end -}}
+{{- $pools | toJson -}}
 {{- end -}}
 
 {{- /* CPUs as Ray counts those of a pod: the limit, else the request, in whole ones, rounded up. */ -}}
@@ -45,14 +130,32 @@ trainer {{ .Values.run.task }} /etc/trainer/run.yaml --log -
 {{- end -}}
 {{- end -}}
 
+{{- /* A quantity of bytes as a whole number; 0 for nothing. */ -}}
+{{- define "trainer.bytes" -}}
+{{- $text := toString . -}}
+{{- $number := regexFind "^[0-9.]+" $text | default "0" | float64 -}}
+{{- $unit := regexReplaceAll "^[0-9.]+" $text "" -}}
+{{- $sizes := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 -}}
+{{ mulf $number (get $sizes $unit) | floor | int64 }}
+{{- end -}}
+
+{{- /* What one pod of a pool gives Ray, as JSON. Without a memory limit Ray takes the node's: not known here. */ -}}
+{{- define "trainer.podResources" -}}
+{{- $one := dict "CPU" (include "trainer.rayCpus" .resources | int) "GPU" (int .gpu.count) -}}
+{{- with dig "limits" "memory" "" .resources -}}
+{{- $_ := set $one "memory" (include "trainer.bytes" . | int64) -}}
+{{- end -}}
+{{- $one | toJson -}}
+{{- end -}}
+
 {{- /* What the pools give at most, as JSON: what Ray sees at the start of an autoscaled run is less. */ -}}
 {{- define "trainer.clusterResources" -}}
 {{- $cpu := 0 -}}
 {{- $gpu := 0 -}}
-{{- range $name, $given := .Values.pools -}}
-{{- $pool := include "trainer.pool" (dict "root" $ "pool" $given) | fromJson -}}
-{{- $cpu = add $cpu (mul (int $pool.replicas) (include "trainer.rayCpus" $pool.resources | int)) -}}
-{{- $gpu = add $gpu (mul (int $pool.replicas) (int $pool.gpu.count)) -}}
+{{- range $name, $pool := include "trainer.pools" . | fromJson -}}
+{{- $one := include "trainer.podResources" $pool | fromJson -}}
+{{- $cpu = add $cpu (mul (int $pool.max) (int $one.CPU)) -}}
+{{- $gpu = add $gpu (mul (int $pool.max) (int $one.GPU)) -}}
 {{- end -}}
 {{- dict "CPU" $cpu "GPU" $gpu "trial_driver" (int .Values.head.trialDrivers) | toJson -}}
 {{- end -}}

@@ -2,35 +2,28 @@
 {{- define "trainer.podTemplate" -}}
 {{- $ := .root -}}
 {{- $group := .group -}}
+{{- $ray := ne .role "submitter" -}}
 metadata:
   labels:
     {{- include "trainer.podLabels" $ | nindent 4 }}
     trainer/role: {{ .role }}
+    {{- with $.Values.clusterSelector }}
+    # The NetworkPolicy of that cluster lets these pods in.
+    trainer/cluster: {{ . }}
+    {{- end }}
+    {{- with $.Values.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   {{- with $group.annotations }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  serviceAccountName: {{ $.Release.Name }}-{{ ternary "head" "worker" (eq .role "head") }}
-  automountServiceAccountToken: false
-  enableServiceLinks: false
-  {{- if eq .role "submitter" }}
-  restartPolicy: Never
+  {{- include "trainer.podSecurity" (dict "root" $ "account" (ternary "head" "worker" (eq .role "head"))) | nindent 2 }}
+  {{- if $ray }}
+  terminationGracePeriodSeconds: {{ int $group.terminationGracePeriodSeconds }}
   {{- else }}
-  terminationGracePeriodSeconds: {{ $group.terminationGracePeriodSeconds }}
-  {{- end }}
-  securityContext:
-    runAsNonRoot: true
-    runAsUser: 1000
-    runAsGroup: 1000
-    fsGroup: 1000
-    fsGroupChangePolicy: OnRootMismatch
-    seccompProfile: {type: RuntimeDefault}
-  {{- with $.Values.image.pullSecrets }}
-  imagePullSecrets:
-    {{- range . }}
-    - name: {{ . }}
-    {{- end }}
+  restartPolicy: Never
   {{- end }}
   {{- range $key := list "nodeSelector" "tolerations" "affinity" "topologySpreadConstraints" "runtimeClassName" "priorityClassName" }}
   {{- with get $group $key }}
@@ -39,43 +32,71 @@ spec:
   {{- end }}
   {{- end }}
   containers:
-    - name: {{ ternary "ray-job-submitter" (printf "ray-%s" .role) (eq .role "submitter") }}
+    - name: {{ ternary (printf "ray-%s" .role) "ray-job-submitter" $ray }}
       image: {{ include "trainer.image" $ }}
       imagePullPolicy: {{ $.Values.image.pullPolicy }}
-      {{- if eq .role "submitter" }}
+      {{- if not $ray }}
       # Ray's own submitter ends when the head does; this one goes on with the next.
       command: [python, -m, trainer_app.launch.in_pod, --]
       args: {{ include "trainer.entrypoint" $ | splitList " " | toJson }}
       {{- end }}
-      securityContext:
-        allowPrivilegeEscalation: false
-        readOnlyRootFilesystem: true
-        capabilities: {drop: [ALL]}
+      {{- include "trainer.containerSecurity" $ | nindent 6 }}
       resources:
         {{- include "trainer.resources" $group | nindent 8 }}
-      {{- if ne .role "submitter" }}
+      {{- if $ray }}
       env:
-        {{- include "trainer.env" $ | nindent 8 }}
+        {{- include "trainer.env" $ | trim | nindent 8 }}
+        {{- with include "trainer.drainEnv" $group | trim }}
+        {{- . | nindent 8 }}
+        {{- end }}
         {{- with $group.env }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-      {{- with $.Values.storage.existingSecret }}
-      envFrom:
-        - secretRef: {name: {{ . }}}
+      {{- with include "trainer.storageEnvFrom" $ }}
+      {{- . | nindent 6 }}
       {{- end }}
+      {{- else if $.Values.clusterSelector }}
+      env:
+        - {name: TRAINER_RUNTIME_ENV, value: {{ include "trainer.runtimeEnv" $ | quote }}}
       {{- end }}
       volumeMounts:
         - {name: tmp, mountPath: /tmp}
-        {{- if eq .role "head" }}
-        - {name: run, mountPath: /etc/trainer, readOnly: true}
+        {{- with ternary (include "trainer.rayMounts" .) "" $ray | trim }}
+        {{- . | nindent 8 }}
         {{- end }}
   volumes:
     - name: tmp
       emptyDir: {}
-    {{- if eq .role "head" }}
-    - name: run
-      configMap: {name: {{ $.Release.Name }}-run}
+    {{- with ternary (include "trainer.rayVolumes" .) "" $ray | trim }}
+    {{- . | nindent 4 }}
     {{- end }}
+{{- end -}}
+
+{{- /* What the restricted profile asks of a pod, and who it is. (dict "root" $ "account" "head") */ -}}
+{{- define "trainer.podSecurity" -}}
+serviceAccountName: {{ .root.Release.Name }}-{{ .account }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 1000
+  runAsGroup: 1000
+  fsGroup: 1000
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile: {type: RuntimeDefault}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "trainer.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
 {{- end -}}
 
 {{- /* Kubernetes' resources with the group's GPUs, which Ray counts from the limits. */ -}}
@@ -83,37 +104,44 @@ spec:
 {{- $resources := deepCopy .resources -}}
 {{- with .gpu -}}
 {{- if .count -}}
-{{- $_ := set $resources "limits" (set (get $resources "limits" | default dict) .type .count) -}}
+{{- $_ := set $resources "limits" (set (get $resources "limits" | default dict) .type (int .count)) -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $resources -}}
 {{- end -}}
 
-{{- /* What the driver and the workers read. The second part is trainer_app.cluster.ENVIRONMENT: what a local run sets
-       for its processes; here each is started by a pod. */ -}}
-{{- define "trainer.env" -}}
-- {name: TRAINER_RUN, value: {{ .Release.Name }}}
-{{- with include "trainer.storageUri" . }}
-- {name: TRAINER_STORAGE_URI, value: {{ . | quote }}}
+{{- define "trainer.rayMounts" -}}
+{{- if and (eq .role "head") (eq (include "trainer.hasRun" .root) "true") }}
+- {name: run, mountPath: /etc/trainer, readOnly: true}
 {{- end }}
-- {name: TRAINER_SUBMISSION, value: {{ .Values.run.submission | quote }}}
-- {name: TRAINER_CLUSTER_RESOURCES, value: {{ include "trainer.clusterResources" . | quote }}}
-{{- with .Values.storage.endpoint }}
-- {name: AWS_ENDPOINT_URL, value: {{ . | quote }}}
+{{- include "trainer.storageMounts" .root }}
+{{- if .group.shmSize }}
+- {name: shm, mountPath: /dev/shm}
 {{- end }}
-- {name: AWS_REGION, value: {{ .Values.storage.region | quote }}}
-- {name: RAY_TRAIN_HEALTH_CHECK_INTERVAL_S, value: "0.2"}
-- {name: RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S, value: "1"}
-- {name: RAY_CHDIR_TO_TRIAL_DIR, value: "0"}
-- {name: TUNE_DISABLE_AUTO_CALLBACK_LOGGERS, value: "1"}
-- {name: TUNE_DISABLE_SIGINT_HANDLER, value: "1"}
-- {name: TUNE_GLOBAL_CHECKPOINT_S, value: "86400"}
-- {name: TUNE_FUNCTION_THREAD_TIMEOUT_S, value: "30"}
-- {name: TUNE_DISABLE_STRICT_METRIC_CHECKING, value: "1"}
-- {name: RAY_AIR_NEW_OUTPUT, value: "0"}
-- {name: RAY_USAGE_STATS_ENABLED, value: "0"}
-- {name: JSONARGPARSE_DEPRECATION_WARNINGS, value: "off"}
-- {name: RAY_DEDUP_LOGS, value: "0"}
-- {name: RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO, value: "0"}
-- {name: PL_DISABLE_FORK, value: "1"}
+{{- with .group.volumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "trainer.rayVolumes" -}}
+{{- if and (eq .role "head") (eq (include "trainer.hasRun" .root) "true") }}
+- name: run
+  configMap: {name: {{ include "trainer.runConfigMap" .root }}}
+{{- end }}
+{{- include "trainer.storageVolumes" .root }}
+{{- if .group.shmSize }}
+- name: shm
+  emptyDir: {medium: Memory, sizeLimit: {{ .group.shmSize }}}
+{{- end }}
+{{- if and (eq .role "head") .root.Values.autoscaling.enabled }}
+{{- include "trainer.autoscalerVolumes" .root }}
+{{- end }}
+{{- with .group.volumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- /* A RayCluster has no run; the jobs that come to it bring theirs. */ -}}
+{{- define "trainer.hasRun" -}}
+{{ and (ne .Values.kind "RayCluster") (not .Values.clusterSelector) }}
 {{- end -}}

@@ -1,0 +1,79 @@
+{{- /* s3://bucket/prefix or /mnt/storage, or nothing: then the run file's own storage.uri counts. */ -}}
+{{- define "trainer.storageUri" -}}
+{{- $storage := .Values.storage -}}
+{{- if $storage.bucket -}}
+{{ printf "s3://%s/%s" $storage.bucket $storage.prefix | trimSuffix "/" }}
+{{- else if include "trainer.claim" . -}}
+{{ printf "/mnt/storage/%s" $storage.prefix | trimSuffix "/" }}
+{{- end -}}
+{{- end -}}
+
+{{- define "trainer.runFileUri" -}}
+{{- if .Values.run.file -}}
+{{- dig "uri" "" ((fromYaml .Values.run.file).storage | default dict) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The PersistentVolumeClaim of the run, or nothing. */ -}}
+{{- define "trainer.claim" -}}
+{{- with .Values.storage.claim -}}
+{{- if .existing -}}
+{{ .existing }}
+{{- else if .size -}}
+{{ $.Release.Name }}-storage
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "trainer.storageSecret" -}}
+{{- if .Values.storage.keys.accessKeyId -}}
+{{ .Release.Name }}-s3
+{{- else -}}
+{{ .Values.storage.existingSecret }}
+{{- end -}}
+{{- end -}}
+
+{{- /* Environment of everything that opens the storage. */ -}}
+{{- define "trainer.storageEnv" -}}
+{{- with include "trainer.storageUri" . }}
+- {name: TRAINER_STORAGE_URI, value: {{ . | quote }}}
+{{- end }}
+{{- with .Values.storage.endpoint }}
+- {name: AWS_ENDPOINT_URL, value: {{ . | quote }}}
+{{- end }}
+- {name: AWS_REGION, value: {{ .Values.storage.region | quote }}}
+{{- if .Values.storage.caBundle.configMap }}
+- {name: AWS_CA_BUNDLE, value: /etc/trainer-ca/ca.crt}
+{{- end }}
+{{- end -}}
+
+{{- define "trainer.storageEnvFrom" -}}
+{{- with include "trainer.storageSecret" . -}}
+envFrom:
+  - secretRef: {name: {{ . }}}
+{{- end -}}
+{{- end -}}
+
+{{- define "trainer.storageMounts" -}}
+{{- if .Values.storage.caBundle.configMap }}
+- {name: ca, mountPath: /etc/trainer-ca, readOnly: true}
+{{- end }}
+{{- if include "trainer.claim" . }}
+- {name: storage, mountPath: /mnt/storage}
+{{- end }}
+{{- end -}}
+
+{{- define "trainer.storageVolumes" -}}
+{{- with .Values.storage.caBundle }}
+{{- if .configMap }}
+- name: ca
+  configMap:
+    name: {{ .configMap }}
+    items: [{key: {{ .key | quote }}, path: ca.crt}]
+{{- end }}
+{{- end }}
+{{- with include "trainer.claim" . }}
+- name: storage
+  persistentVolumeClaim: {claimName: {{ . }}}
+{{- end }}
+{{- end -}}

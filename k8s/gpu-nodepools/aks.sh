@@ -1,0 +1,21 @@
+#!/bin/sh
+# What an admin of an AKS cluster runs once, for helm/values/aks.yaml. Not run in CI.
+#   GROUP=... CLUSTER=... k8s/gpu-nodepools/aks.sh
+set -eu
+: "${GROUP:?resource group}" "${CLUSTER:?name of the cluster}"
+MACHINE=${MACHINE:-Standard_NC8as_T4_v3}
+MAX=${MAX:-4}
+here=$(dirname "$0")
+
+az aks nodepool add --resource-group "$GROUP" --cluster-name "$CLUSTER" --name gpu --node-vm-size "$MACHINE" \
+    --node-taints sku=gpu:NoSchedule --enable-cluster-autoscaler --node-count 0 --min-count 0 --max-count "$MAX" \
+    --node-osdisk-size 200
+
+# AKS installs the driver. The plugin that tells Kubernetes of the GPUs:
+helm upgrade --install nvdp nvidia-device-plugin --repo https://nvidia.github.io/k8s-device-plugin \
+    --namespace kube-system --set-json 'tolerations=[{"key": "sku", "operator": "Exists"}]'
+
+# An NFS share for results: helm/values/aks.yaml asks for this class.
+kubectl apply -f "$here/aks.yaml"
+
+# A network policy counts only in a cluster made with --network-policy (azure, calico or cilium).

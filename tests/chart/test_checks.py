@@ -1,0 +1,167 @@
+"""What the chart refuses, each with what was found and what is allowed, in one line."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.chart.kuberay_rules import RULES, Rule
+from trainer_app.errors import InputError
+
+pytestmark = pytest.mark.chart
+Text = Callable[..., str]
+GROW = "autoscaling.enabled=true"
+CRON = ("kind=RayCronJob", "cron.schedule=@daily")
+NESTED = "scaling: {num_workers: 2}\ntune: {max_concurrent_trials: 9}"
+
+
+def refused(text: Text, words: str, *sets: str, **more: Any) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        text(*sets, **more)
+    assert "\n" not in str(caught.value) and "rayjob.yaml" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "sets, run_file, words",
+    [
+        ((), "scaling: {num_workers: 3}", r"asks for 3 CPUs at once .* at most 2"),
+        ((), "scaling: {use_gpu: true}", r"asks for 1 GPUs at once .* at most 0"),
+        (
+            ("pools.cpu.gpu.count=1",),
+            "scaling: {num_workers: 2, resources_per_worker: {GPU: 2}}",
+            r"asks for 4 GPUs at once .* at most 2",
+        ),
+        # in sum there is enough, but no pod holds such a worker
+        (
+            ("pools.cpu.resources.limits.cpu=3",),
+            "scaling: {num_workers: 2, resources_per_worker: {CPU: 2}}",
+            None,
+        ),
+        (
+            ("pools.cpu.resources.limits.cpu=3",),
+            "scaling: {num_workers: 3, resources_per_worker: {CPU: 2}}",
+            r'asks for 3 workers of \{"CPU":2\} at once but its pools hold at most 2 \(pods: cpu 2 of 3 CPU 0 GPU\)',
+        ),
+        (
+            ("pools.gpu.gpu.count=4", "pools.gpu.resources.limits.cpu=1"),
+            "scaling: {num_workers: 4, use_gpu: true, resources_per_worker: {CPU: 0.5, GPU: 1}}",
+            r"asks for 4 workers .* at most 2",
+        ),
+        ((), "scaling: {resources_per_worker: {memory: 4294967296}}", r"asks for 1 workers of .* at most 0"),
+        # Ray rounds a pod's CPUs up
+        (("pools.cpu.resources.limits.cpu=1500m",), "scaling: {num_workers: 4}", None),
+        (
+            ("pools.cpu.resources.limits.cpu=1500m",),
+            "scaling: {num_workers: 5}",
+            "asks for 5 CPUs at once .* at most 4",
+        ),
+        # pools count with what they can grow to
+        ((GROW, "pools.cpu.minReplicas=0", "pools.cpu.maxReplicas=5"), "scaling: {num_workers: 5}", None),
+        ((GROW, "pools.cpu.maxReplicas=3"), "scaling: {num_workers: 4}", "asks for 4 CPUs at once .* at most 3"),
+        # whose cluster it is is not known here
+        (("clusterSelector=big",), "scaling: {num_workers: 99}", None),
+    ],
+)
+def test_workers_against_the_pools(text: Text, sets: tuple[str, ...], run_file: str, words: str | None) -> None:
+    if words is None:
+        text(*sets, run_file=run_file)
+    else:
+        refused(text, words, *sets, run_file=run_file)
+
+
+@pytest.mark.parametrize(
+    "sets, run_file, words",
+    [
+        ((), "tune: {resources_per_trial: {CPU: 2}}", r"asks for 1 workers of \{.CPU.:2\} .* at most 0"),
+        (("head.trialDrivers=8",), NESTED, "asks for 9 trials at once but head.trialDrivers is 8"),
+        (("head.trialDrivers=9",), NESTED, None),
+        # trials of one worker run where the worker does, not on the head
+        (("head.trialDrivers=1",), "tune: {max_concurrent_trials: 9}", None),
+    ],
+)
+def test_trials_against_the_pools(text: Text, sets: tuple[str, ...], run_file: str, words: str | None) -> None:
+    if words is None:
+        text(*sets, run_file=run_file, task="tune")
+    else:
+        refused(text, words, *sets, run_file=run_file, task="tune")
+
+
+@pytest.mark.parametrize(
+    "words, sets, more",
+    [
+        (r'keeps its results in "runs".* set storage.bucket', ("storage.bucket=",), {}),
+        ("run.file is empty", (), {"run_file": ""}),
+        ("run.file is no YAML", (), {"run_file": "a: [1"}),
+        ("900003 bytes; at most 900000", (), {"run_file": "a: " + "x" * 900_000}),
+        ("60003 bytes; at most 60000", ("clusterSelector=big",), {"run_file": "a: " + "x" * 60_000}),
+        ("45 characters; at most 44", (), {"name": "n" * 45}),
+        ("37 characters; at most 36", CRON, {"name": "n" * 37}),
+        ("begins with a letter", (), {"name": "1st"}),
+        ("takes no run.file", ("kind=RayCluster",), {"run_file": "a: 1"}),
+        ("clusterSelector goes with kind RayJob, not with RayCronJob", (*CRON, "clusterSelector=big"), {}),
+        ("needs cron.schedule", ("kind=RayCronJob",), {}),
+        ("cron.schedule goes with kind RayCronJob, not with RayJob", ("cron.schedule=@daily",), {}),
+        ("held up by cron.suspend", (*CRON, "lifetime.suspend=true"), {}),
+        ("SidecarMode is not offered: .*K8sJobMode or HTTPMode", ("lifetime.submissionMode=SidecarMode",), {}),
+        ("InteractiveMode is not offered: .*K8sJobMode or HTTPMode", ("lifetime.submissionMode=InteractiveMode",), {}),
+        ("no effect on a RayCronJob", (*CRON, "queue.name=q"), {}),
+        ("queue.name needs a run that can be suspended", ("queue.name=q", "lifetime.stoppable=false"), {}),
+        ("queue.name and autoscaling.enabled exclude", ("queue.name=q", GROW), {}),
+        (
+            "queue.name with 7 pools; Kueue takes at most 6",
+            ("queue.name=q", *(f"pools.p{n}.replicas=1" for n in range(6))),
+            {},
+        ),
+        (
+            "firstStepDeadlineSeconds of 9 s is over lifetime.totalDeadlineSeconds of 8 s",
+            ("lifetime.firstStepDeadlineSeconds=9", "lifetime.totalDeadlineSeconds=8"),
+            {},
+        ),
+        ("storage.bucket trainer and storage.claim exclude", ("storage.claim.size=1Gi",), {}),
+        ("storage.keys and storage.existingSecret trainer-s3 exclude", ("storage.keys.accessKeyId=a",), {}),
+        ("needs both accessKeyId and secretAccessKey", ("storage.existingSecret=", "storage.keys.accessKeyId=a"), {}),
+        (
+            "claim.existing a and storage.claim.size 1Gi exclude",
+            ("storage.bucket=", "storage.claim.existing=a", "storage.claim.size=1Gi"),
+            {},
+        ),
+        ("mounted by the cluster", ("storage.bucket=", "storage.claim.existing=a", "clusterSelector=big"), {}),
+        ("needs networkPolicy.ingressController", ("ingress.enabled=true", "ingress.host=h"), {}),
+        ("needs ingress.host", ("ingress.enabled=true",), {}),
+        ("needs a head of this release's own", ("ingress.enabled=true", "clusterSelector=big"), {}),
+        ("needs networkPolicy.prometheus", ("podMonitor.enabled=true",), {}),
+        ("podLabels has trainer/run", ("podLabels.trainer/run=x",), {}),
+        ("pools is empty", ("pools.cpu=null",), {}),
+        ("pools.cpu.maxReplicas is 3, which goes with autoscaling.enabled", ("pools.cpu.maxReplicas=3",), {}),
+        ("head.env sets TRAINER_RUN", ("head.env[0].name=TRAINER_RUN",), {}),
+        (
+            "pools.cpu.env has a value for AWS_SECRET_ACCESS_KEY",
+            ("pools.cpu.env[0].name=AWS_SECRET_ACCESS_KEY", "pools.cpu.env[0].value=x"),
+            {},
+        ),
+        ("volumes has the name tmp", ("head.volumes[0].name=tmp", "head.volumes[0].emptyDir.medium=Memory"), {}),
+        (
+            "names the volume x; its volumes have:",
+            ("head.volumeMounts[0].name=x", "head.volumeMounts[0].mountPath=/x"),
+            {},
+        ),
+        (
+            "mounts over /tmp",
+            (
+                "head.volumes[0].name=x",
+                "head.volumes[0].emptyDir.medium=",
+                "head.volumeMounts[0].name=x",
+                "head.volumeMounts[0].mountPath=/tmp",
+            ),
+            {},
+        ),
+        ("shmSize is 4Gi, more than its memory limit of 3Gi", ("pools.cpu.shmSize=4Gi",), {}),
+    ],
+)
+def test_refused(text: Text, words: str, sets: tuple[str, ...], more: Any) -> None:
+    refused(text, words, *sets, **more)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_rule_of_kuberays_is_refused_before_it(text: Text, rule: Rule) -> None:
+    refused(text, rule.ours, *rule.sets, name=rule.run)

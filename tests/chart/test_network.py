@@ -1,0 +1,88 @@
+"""Who may talk to whom."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.chart.conftest import Rendered, pod_templates, ray_cluster
+
+pytestmark = pytest.mark.chart
+Render = Callable[..., Rendered]
+RUN = {"podSelector": {"matchLabels": {"trainer/run": "demo"}}}
+SUBMITTER = {"podSelector": {"matchLabels": {"batch.kubernetes.io/job-name": "demo"}}}
+OPERATOR = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kuberay-system"}}}
+DNS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}
+MINIO = {
+    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "minio"}},
+    "podSelector": {"matchLabels": {"app.kubernetes.io/name": "minio"}},
+}
+SEEN_BY = "[0].namespaceSelector.matchLabels.name"
+
+
+def tcp(*ports: int) -> list[dict[str, Any]]:
+    return [{"port": port, "protocol": "TCP"} for port in ports]
+
+
+def test_closed_but_for_what_a_run_needs(render: Render) -> None:
+    made = render()
+    assert [name for name in made if name.startswith("NetworkPolicy/")] == ["NetworkPolicy/demo"]
+    assert made["NetworkPolicy/demo"]["spec"] == {
+        **RUN,
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [RUN, SUBMITTER]}, {"from": [OPERATOR], "ports": tcp(8265)}],
+        "egress": [
+            {"to": [RUN]},
+            {"to": [DNS], "ports": [{"port": 53, "protocol": "UDP"}, *tcp(53)]},
+            {"to": [MINIO], "ports": tcp(9000)},
+        ],
+    }
+    for role, pod in pod_templates(made["RayJob/demo"]).items():
+        assert pod["metadata"]["labels"]["trainer/run"] == "demo", role
+
+
+@pytest.mark.parametrize("kind", ["RayJob", "RayCluster"])
+def test_groups_have_their_pods_labels(render: Render, kind: str) -> None:
+    """KubeRay puts them on the pods too; some builds of its CRDs drop those of the template."""
+    made = render(f"kind={kind}")[f"{kind}/demo"]
+    cluster = ray_cluster(made)
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        assert group["labels"] == group["template"]["metadata"]["labels"]
+
+
+def test_prometheus_and_an_ingress_controller_by_value(render: Render) -> None:
+    sets = (f"networkPolicy.prometheus{SEEN_BY}=monitoring", f"networkPolicy.ingressController{SEEN_BY}=ingress")
+    rules = render(*sets)["NetworkPolicy/demo"]["spec"]["ingress"]
+    peers = [{"namespaceSelector": {"matchLabels": {"name": name}}} for name in ("monitoring", "ingress")]
+    assert rules[2:] == [{"from": [peers[0]], "ports": tcp(8080)}, {"from": [peers[1]], "ports": tcp(8265)}]
+
+
+def test_the_api_server_for_the_head_alone_and_only_with_autoscaling(render: Render) -> None:
+    made = render("autoscaling.enabled=true")
+    assert made["NetworkPolicy/demo"] == render()["NetworkPolicy/demo"]
+    spec = made["NetworkPolicy/demo-autoscaler"]["spec"]
+    labels = pod_templates(made["RayJob/demo"])["head"]["metadata"]["labels"]
+    assert spec["podSelector"] == {"matchLabels": labels} and labels["trainer/role"] == "head"
+    assert spec["policyTypes"] == ["Egress"] and spec["egress"] == [{"ports": tcp(443, 6443)}]
+    narrow = render("autoscaling.enabled=true", "networkPolicy.apiServer.to[0].ipBlock.cidr=10.0.0.1/32")
+    rule = narrow["NetworkPolicy/demo-autoscaler"]["spec"]["egress"][0]
+    assert rule["to"] == [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
+
+
+def test_the_dashboard_through_an_ingress(render: Render) -> None:
+    sets = ("ingress.enabled=true", "ingress.host=ray.example.org", "ingress.tlsSecret=cert")
+    made = render(*sets, f"networkPolicy.ingressController{SEEN_BY}=ingress")
+    spec = made["Ingress/demo"]["spec"]
+    assert spec["tls"] == [{"hosts": ["ray.example.org"], "secretName": "cert"}]
+    service = spec["rules"][0]["http"]["paths"][0]["backend"]["service"]
+    target = made[f"Service/{service['name']}"]["spec"]
+    assert service["port"]["name"] in [port["name"] for port in target["ports"]]
+    assert target["selector"] == pod_templates(made["RayJob/demo"])["head"]["metadata"]["labels"]
+
+
+def test_metrics_of_the_runs_pods(render: Render) -> None:
+    sets = ("podMonitor.enabled=true", "podMonitor.labels.release=prometheus")
+    made = render(*sets, f"networkPolicy.prometheus{SEEN_BY}=monitoring")["PodMonitor/demo"]
+    assert made["metadata"]["labels"]["release"] == "prometheus"
+    assert made["spec"]["podMetricsEndpoints"] == [{"port": "metrics", "interval": "30s"}]
+    assert made["spec"]["selector"]["matchLabels"] == {"trainer/run": "demo"}

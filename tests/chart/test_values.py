@@ -1,0 +1,262 @@
+"""Every value is used, documented, and strict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from trainer_app.errors import InputError
+from trainer_app.launch import helm
+
+pytestmark = pytest.mark.chart
+Text = Callable[..., str]
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "helm/trainer"
+VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+
+
+def leaves(values: Any, prefix: str = "") -> dict[str, Any]:
+    """{dotted key: default} of values.yaml; an empty block counts as one."""
+    if not isinstance(values, dict) or not values:
+        return {prefix: values}
+    inner = (leaves(value, f"{prefix}.{key}" if prefix else key) for key, value in values.items())
+    return {key: value for found in inner for key, value in found.items()}
+
+
+DEFAULTS = leaves(VALUES)
+# What makes another value of a key, by the key or its end; else "other", 7, or the other truth value.
+OTHER = {
+    "kind": "=RayCluster",
+    "cron.schedule": "=@hourly",
+    "image.pullPolicy": "=Always",
+    "image.pullSecrets": "={one}",
+    "run.task": "=tune",
+    "run.code": f"={'0' * 64}",
+    "storage.endpoint": "=http://elsewhere:1",
+    "claim.size": "=7Gi",
+    "claim.accessModes": "={ReadWriteOnce}",
+    "upscalingMode": "=Conservative",
+    "gpu.type": "=amd.com/gpu",
+    "nodeSelector": ".k=v",
+    "annotations": ".k=v",
+    "labels": ".k=v",
+    "podLabels": ".k=v",
+    "affinity": ".podAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight=1,"
+    "{key}.podAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.topologyKey=k",
+    "tolerations": "[0].key=k",
+    "topologySpreadConstraints": "[0].maxSkew=1,{key}[0].topologyKey=k,{key}[0].whenUnsatisfiable=DoNotSchedule",
+    "env": "[0].name=K",
+    "shmSize": "=1Gi",
+    "volumes": "[0].name=v,{key}[0].emptyDir.medium=Memory",
+    "volumeMounts": "[0].name=v,{key}[0].mountPath=/v",
+    "networkPolicy.dns.to": "[0].podSelector.matchLabels.k=v",
+    "networkPolicy.storage.to": "[0].podSelector.matchLabels.k=v",
+    "networkPolicy.apiServer.to": "[0].podSelector.matchLabels.k=v",
+    "networkPolicy.apiServer.ports": "={7}",
+    "prometheus": "[0].podSelector.matchLabels.k=v",
+    "ingressController": "[0].podSelector.matchLabels.k=v",
+    "podMonitor.interval": "=7s",
+    "submissionMode": "=HTTPMode",
+    "managedBy": "=kueue.x-k8s.io/multikueue",
+    "cpu": "=7",
+    "memory": "=7Gi",
+}
+# Without these, another value of what begins with the key shows nothing.
+CRON = ("kind=RayCronJob", "cron.schedule=@daily")
+BESIDE = {
+    "cron": CRON,
+    "storage.keys.secretAccessKey": ("storage.keys.accessKeyId=a", "storage.keys.secretAccessKey=b"),
+    "storage.keys.accessKeyId": ("storage.keys.accessKeyId=a", "storage.keys.secretAccessKey=b"),
+    "storage.caBundle.key": ("storage.caBundle.configMap=a",),
+    "storage.claim": ("storage.bucket=", "storage.claim.size=1Gi"),
+    "storage.claim.existing": ("storage.bucket=", "storage.claim.existing=a"),
+    "autoscaling": ("autoscaling.enabled=true",),
+    "autoscaling.enabled": (),
+    "poolDefaults.minReplicas": ("autoscaling.enabled=true", "poolDefaults.maxReplicas=9"),
+    "poolDefaults.maxReplicas": ("autoscaling.enabled=true",),
+    "poolDefaults.idleTimeoutSeconds": ("autoscaling.enabled=true",),
+    "poolDefaults.gpu.type": ("poolDefaults.gpu.count=1",),
+    "poolDefaults.spot": ("poolDefaults.spot.enabled=true",),
+    "poolDefaults.spot.enabled": ("poolDefaults.spot.nodeSelector.k=v",),
+    "poolDefaults.volumeMounts": ("poolDefaults.volumes[0].name=v", "poolDefaults.volumes[0].emptyDir.medium="),
+    "head.volumeMounts": ("head.volumes[0].name=v", "head.volumes[0].emptyDir.medium="),
+    "submitter": (),
+    "networkPolicy.apiServer": ("autoscaling.enabled=true",),
+    "podMonitor": ("podMonitor.enabled=true", "networkPolicy.prometheus[0].podSelector.matchLabels.k=v"),
+    "podMonitor.enabled": ("networkPolicy.prometheus[0].podSelector.matchLabels.k=v",),
+    "ingress": (
+        "ingress.enabled=true",
+        "ingress.host=h",
+        "networkPolicy.ingressController[0].podSelector.matchLabels.k=v",
+    ),
+    "ingress.enabled": ("ingress.host=h", "networkPolicy.ingressController[0].podSelector.matchLabels.k=v"),
+}
+
+
+def beside(key: str) -> tuple[str, ...]:
+    """Of the longest entry that the key begins with; and a bucket, which is needed in any case."""
+    found = [name for name in BESIDE if f"{key}.".startswith(f"{name}.")]
+    return ("storage.bucket=mine", *(BESIDE[max(found, key=len)] if found else ()))
+
+
+def other(key: str) -> list[str]:
+    """`--set`s that change the leaf, and nothing else."""
+    end = next((OTHER[name] for name in (key, *OTHER) if name in OTHER and f".{key}".endswith(f".{name}")), None)
+    if end is not None:
+        return [f"{key}{end}".replace("{key}", key)]
+    default = DEFAULTS[key]
+    if isinstance(default, bool):
+        return [f"{key}={str(not default).lower()}"]
+    return [f"{key}=other" if isinstance(default, str) else f"{key}=7"]
+
+
+@cache
+def rendered(*sets: str, notes: bool = False) -> str:
+    """Objects of a demo run; the launcher's own values are among those under test, so this calls helm itself."""
+    run_file = () if any(one.startswith("kind=RayCluster") for one in sets) else ("--set-json", 'run.file="name: demo"')
+    words = [word for one in sets for word in ("--set", one)]
+    return helm._helm("template", "demo", str(CHART), *run_file, *words)
+
+
+@pytest.mark.parametrize("key", [key for key in DEFAULTS if key not in ("run.file", "pools.cpu")])
+def test_every_value_is_used(key: str) -> None:
+    base = beside(key)
+    assert rendered(*base, *other(key)) != rendered(*base)
+
+
+def paths(values: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Of every block that values.yaml has, and of one pool."""
+    if isinstance(values, dict) and (values or at == ("pools", "cpu")):
+        yield at
+        for key, value in values.items():
+            yield from paths(value, (*at, key))
+
+
+def wrong(schema_error: str, path: tuple[str, ...]) -> bool:
+    """Whether the schema's complaint names the place: `at '/a/b'` in newer Helms, `- a.b: ` in older ones."""
+    return (
+        f"at '{''.join(f'/{key}' for key in path)}'" in schema_error
+        or f"- {'.'.join(path) or '(root)'}: " in schema_error
+    )
+
+
+def complaint(tmp_path: Path, values: Any) -> str:
+    """Of the schema about all that is wrong, in one call."""
+    file = tmp_path / "values.yaml"
+    file.write_text(json.dumps(values))
+    with pytest.raises(InputError, match="schema") as caught:
+        helm._helm("template", "demo", str(CHART), "--values", str(file))
+    return str(caught.value)
+
+
+def test_unknown_keys_are_refused_at_every_level(tmp_path: Path) -> None:
+    free = {("pools",)}
+    levels = [at for at in paths(VALUES) if at not in free]
+    assert len(levels) > 25
+    values: dict[str, Any] = {}
+    for at in levels:
+        block = values
+        for key in at:
+            block = block.setdefault(key, {})
+        if at[-1:] not in (("requests",), ("limits",)):
+            block["unheardOf"] = 1
+    said = complaint(tmp_path, values)
+    assert [at for at in levels if at[-1:] not in (("requests",), ("limits",)) and not wrong(said, at)] == []
+    assert said.count("unheardOf") >= len(levels) - 8
+
+
+def test_values_of_another_type_are_refused(tmp_path: Path) -> None:
+    values: dict[str, Any] = {}
+    keys = {key: default for key, default in DEFAULTS.items() if key != "pools.cpu"}
+    for key, default in keys.items():
+        *parents, last = key.split(".")
+        block = values
+        for parent in parents:
+            block = block.setdefault(parent, {})
+        block[last] = [7] if isinstance(default, str | int) else "seven"
+    said = complaint(tmp_path, values)
+    assert [key for key in keys if not wrong(said, tuple(key.split(".")))] == []
+
+
+BAD = {
+    "kind": "Deployment",
+    "clusterSelector": "Big",
+    "image.pullPolicy": "Sometimes",
+    "image.repository": "",
+    "run.task": "test",
+    "run.submission": "UPPER",
+    "run.code": "abc",
+    "storage.endpoint": "http://key:secret@host",
+    "storage.prefix": "/runs",
+    "storage.bucket": "no/slash",
+    "storage.claim.accessModes": ["ReadOnlyMany"],
+    "storage.claim.size": "much",
+    "head.resources.limits.memory": "lots",
+    "head.trialDrivers": 0,
+    "head.affinity": {"nodeAffinities": {}},
+    "head.tolerations": [{"x": 1}],
+    "head.env": [{"value": "no name"}],
+    "head.volumes": [{"name": "x", "hostPath": {"path": "/"}}],
+    "poolDefaults.volumes": [{"name": "x", "nfs": {"server": "s", "path": "/"}}],
+    "poolDefaults.replicas": -1,
+    "poolDefaults.gpu.count": -1,
+    "poolDefaults.gpu.type": "nvidia.com/cards",
+    "poolDefaults.topologySpreadConstraints": [{"topologyKey": "k"}],
+    "poolDefaults.terminationGracePeriodSeconds": 0,
+    "networkPolicy.storage.port": 0,
+    "networkPolicy.storage.to": [{"x": 1}],
+    "networkPolicy.apiServer.ports": [],
+    "autoscaling.upscalingMode": "Fast",
+    "podMonitor.interval": "often",
+    "ingress.host": "no spaces",
+    "lifetime.submissionMode": "Mode",
+    "lifetime.ttlSecondsAfterFinished": -1,
+    "managedBy": "me",
+}
+
+
+def test_values_out_of_range_are_refused(tmp_path: Path) -> None:
+    values: dict[str, Any] = {"pools": {"CPU": {}}}
+    for key, bad in BAD.items():
+        *parents, last = key.split(".")
+        block = values
+        for parent in parents:
+            block = block.setdefault(parent, {})
+        block[last] = bad
+    said = complaint(tmp_path, values)
+    places = {key: f"/{key.replace('.', '/')}" for key in BAD}
+    assert [key for key, place in places.items() if f"at '{place}" not in said and f"- {key}" not in said] == []
+    assert "CPU" in said
+
+
+@pytest.mark.parametrize("key", ["image.tag", "storage.region", "lifetime.backoffLimit", "networkPolicy"])
+def test_a_default_taken_away_is_refused(text: Text, key: str) -> None:
+    with pytest.raises(InputError, match=key.rsplit(".", maxsplit=1)[-1]):
+        text(f"{key}=null")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "helm/values").glob("*.yaml")))
+def test_ready_values_lint_and_render_by_themselves(text: Text, name: str) -> None:
+    helm._helm("lint", "--strict", str(CHART), "--values", str(helm.values_file(name)))
+    text(values=(name,))
+    text("kind=RayCluster", values=(name,))
+
+
+@pytest.mark.parametrize("name", ["gke", "eks-karpenter", "aks"])
+def test_ready_values_have_a_gpu_pool_that_takes_a_run(text: Text, name: str) -> None:
+    made = text(values=(name,), run_file="scaling: {num_workers: 4, use_gpu: true}")
+    group = next(
+        thing["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+        for thing in yaml.safe_load_all(made)
+        if thing and thing["kind"] == "RayJob"
+    )
+    assert [(one["groupName"], one["minReplicas"], one["maxReplicas"]) for one in group] == [("gpu", 0, 4)]
+    assert group[0]["template"]["spec"]["nodeSelector"]
+    spot = text("pools.gpu.spot.enabled=true", values=(name,))
+    assert spot != text(values=(name,))

@@ -1,0 +1,224 @@
+"""The kind cluster of the end-to-end tests: made, filled, used with a submitter's rights, deleted if it was ours."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import boto3
+import yaml
+from pytest_kind import KindCluster
+
+ROOT = Path(__file__).parents[2]
+TRAINER = str(ROOT / ".venv" / "bin" / "trainer")
+NAMESPACE = "trainer"
+USER = "alice"
+BUCKET, PREFIX = "trainer", "runs"
+DOCKER, KIND, KUBECTL, HELM = "docker", "kind", "kubectl", "helm"
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that is ready for runs.
+
+    Args:
+        admin, submitter: kubeconfig files: all rights, and those of k8s/rbac/submitter.yaml.
+        seconds: what making it took, by step.
+    """
+
+    name: str
+    kind: KindCluster
+    admin: Path
+    submitter: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def kubectl(self, *words: str, check: bool = True, given: str | None = None, namespace: str = NAMESPACE) -> str:
+        """As admin; what it printed."""
+        where = ["-n", namespace] if namespace else []
+        command = [KUBECTL, "--kubeconfig", str(self.admin), *where, *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, input=given)
+        assert not check or done.returncode == 0, f"kubectl {' '.join(words)}: {done.stderr}"
+        return done.stdout
+
+    def get(self, kind: str, *words: str) -> Any:
+        """As JSON; the items of a list."""
+        found = json.loads(self.kubectl("get", kind, *words, "-o", "json"))
+        return found.get("items", found)
+
+    def pods(self, run: str, role: str = "") -> list[Any]:
+        """Of a run, alive."""
+        wanted = f"trainer/run={run}" + (f",trainer/role={role}" if role else "")
+        found = self.get("pods", "-l", wanted)
+        return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
+
+    def trainer(
+        self, *words: str, cwd: Path | None = None, timeout: float = 60, admin: bool = False, program: str = TRAINER
+    ) -> Done:
+        """`trainer WORDS` with the submitter's rights."""
+        command = [program, *words]
+        began = time.monotonic()
+        done = subprocess.run(
+            command, cwd=cwd or ROOT, env=self.env(admin=admin), capture_output=True, text=True, timeout=timeout
+        )
+        return Done(words, done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+
+    def make(self, *words: str, timeout: float, admin: bool = True) -> str:
+        """`make WORDS` against this cluster; what it printed."""
+        command = ["make", "--no-print-directory", *words, f"CLUSTER={self.name}", f"NAMESPACE={NAMESPACE}"]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.env(admin=admin), capture_output=True, text=True, timeout=timeout
+        )
+        assert done.returncode == 0, f"make {' '.join(words)}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        return done.stdout + done.stderr
+
+    def env(self, *, admin: bool = False) -> dict[str, str]:
+        """Without this machine's own storage, cluster and Ray."""
+        dropped = ("AWS_", "TRAINER_", "RAY_", "KUBECONFIG", "PYTHONPATH")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+        return {**kept, "KUBECONFIG": str(self.admin if admin else self.submitter), "TRAINER_NAMESPACE": NAMESPACE}
+
+    def results(self, run: str) -> Any:
+        """From MinIO, from outside the cluster; None while the run has written nothing."""
+        done = self.trainer("results", run, "-n", NAMESPACE, "--json")
+        return json.loads(done.out) if done.code == 0 else None
+
+    @contextmanager
+    def bucket(self) -> Iterator[Any]:
+        """A boto3 client with the runs' keys; the bucket is BUCKET, runs lie under PREFIX."""
+        keys = self.get("secret", "trainer-s3")
+        with self.kind.port_forward("service/minio", 9000, "-n", "minio") as port:
+            yield boto3.session.Session().client(
+                "s3",
+                endpoint_url=f"http://127.0.0.1:{port}",
+                region_name="us-east-1",
+                aws_access_key_id=decoded(keys, "AWS_ACCESS_KEY_ID"),
+                aws_secret_access_key=decoded(keys, "AWS_SECRET_ACCESS_KEY"),
+            )
+
+    def objects(self, run: str, folder: str = "") -> dict[str, bytes]:
+        """What a run has stored, by key in its folder."""
+        start = f"{PREFIX}/{run}/"
+        with self.bucket() as s3:
+            pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=start + folder)
+            keys = [one["Key"] for page in pages for one in page.get("Contents", ())]
+            return {key[len(start) :]: s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+
+    def driver_log(self, run: str) -> str:
+        """All attempts of the driver, from the storage."""
+        parts = self.objects(run, "logs/driver/")
+        return "".join(parts[key].decode() for key in sorted(parts))
+
+    def names(self) -> set[str]:
+        """All objects of the namespace, but events and what Kubernetes itself renews."""
+        kinds = "all,configmaps,serviceaccounts,secrets,networkpolicies,poddisruptionbudgets,rayjobs,rayclusters,pvc"
+        return set(self.kubectl("get", kinds, "-o", "name").split())
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    words: Sequence[str]
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    def ok(self) -> Done:
+        assert self.code == 0, f"trainer {' '.join(self.words)} ended with {self.code}:\n{self.out}\n{self.err}"
+        return self
+
+
+def until(what: str, look: Callable[[], Found], *, seconds: float, every: float = 1.0) -> Found:
+    """The first true answer; fails after so many seconds, naming what was waited for and the last answer."""
+    end = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < end, f"no {what} within {seconds:.0f} s; last: {found!r}"
+        time.sleep(every)
+
+
+def missing() -> str:
+    """What these tests need and this machine has not; "" if it has all."""
+    for tool in (DOCKER, KIND, KUBECTL, HELM):
+        if shutil.which(tool) is None:
+            return f"needs {tool}: not on PATH"
+    if subprocess.run([DOCKER, "info"], capture_output=True).returncode:
+        return "needs docker: its daemon does not answer"
+    return ""
+
+
+def make_cluster(name: str, image: str | None) -> tuple[Cluster, bool]:
+    """(the cluster, ready for runs; whether it was made here). One of this name that is there is used as it is."""
+    kind_bin, kubectl_bin = (Path(str(shutil.which(tool))) for tool in (KIND, KUBECTL))
+    cluster = KindCluster(name, image=image, kind_path=kind_bin, kubectl_path=kubectl_bin)
+    there = name in subprocess.run([KIND, "get", "clusters"], capture_output=True, text=True).stdout.split()
+    seconds: dict[str, float] = {}
+    if there:
+        export = [KIND, "export", "kubeconfig", "--name", name, "--kubeconfig", str(cluster.kubeconfig_path)]
+        subprocess.run(export, check=True, capture_output=True)
+    began = time.monotonic()
+    cluster.create(config_file="k8s/kind.yaml")
+    seconds["kind create"] = time.monotonic() - began
+    admin = cluster.kubeconfig_path.absolute()
+    made = Cluster(name, cluster, admin, admin.with_name("submitter"), seconds)
+    # One CPU node and the GPU node have the image, 14 GB each, and the other CPU node is left out: 80 GB of disk hold no
+    # more, and there are 2 cores for all of them.
+    nodes = f"{name}-worker,{name}-worker3"
+    for target in ("image", "kind-up"):
+        began = time.monotonic()
+        made.make(target, f"KIND_NODES={nodes}", timeout=1500)
+        seconds[f"make {target}"] = time.monotonic() - began
+    made.kubectl("cordon", f"{name}-worker2", namespace="")
+    made.kubectl("wait", "nodes", "--all", "--for=condition=Ready", "--timeout=120s")
+    _make_submitter(made)
+    return made, not there
+
+
+def _make_submitter(cluster: Cluster) -> None:
+    """A user with the rights of k8s/rbac/submitter.yaml and no others: a ServiceAccount's token in a kubeconfig."""
+    cluster.kubectl("create", "serviceaccount", USER, check=False)
+    cluster.kubectl("apply", "-f", str(ROOT / "k8s" / "rbac" / "submitter.yaml"), namespace="")  # it names its own
+    # The file has one Role for each namespace it grants something in, and ClusterRoles for looks at the whole cluster.
+    for document in yaml.safe_load_all((ROOT / "k8s" / "rbac" / "submitter.yaml").read_text()):
+        if document and document["kind"] in ("Role", "ClusterRole"):
+            _bind(cluster, document)
+    token = cluster.kubectl("create", "token", USER, "--duration=4h").strip()
+    config = yaml.safe_load(cluster.admin.read_text())
+    config["users"] = [{"name": USER, "user": {"token": token}}]
+    for context in config["contexts"]:
+        context["context"] |= {"user": USER, "namespace": NAMESPACE}
+    cluster.submitter.touch(0o600)
+    cluster.submitter.write_text(yaml.safe_dump(config))
+
+
+def _bind(cluster: Cluster, role: Any) -> None:
+    meta = role["metadata"]
+    kind = f"{role['kind']}Binding"
+    binding: dict[str, Any] = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": kind,
+        "metadata": {"name": f"{meta['name']}-{USER}"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role["kind"], "name": meta["name"]},
+        "subjects": [{"kind": "ServiceAccount", "name": USER, "namespace": NAMESPACE}],
+    }
+    if role["kind"] == "Role":
+        binding["metadata"]["namespace"] = meta.get("namespace", NAMESPACE)
+    cluster.kubectl("apply", "-f", "-", given=json.dumps(binding), namespace="")
+
+
+def decoded(secret: Any, key: str) -> str:
+    return base64.b64decode(secret["data"][key]).decode()

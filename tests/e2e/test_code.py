@@ -1,0 +1,77 @@
+"""A user's own module, and a pool that grows with what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.kind import NAMESPACE, Cluster
+from tests.e2e.runs import MNIST, wait
+
+pytestmark = pytest.mark.timeout(420)
+Name = Callable[[str], str]
+
+MODULE = """
+import lightning as L
+import torch
+
+
+class Net(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Linear(4, 1)
+
+    def training_step(self, batch, index):
+        return self.net(batch).mean()
+
+    def validation_step(self, batch, index):
+        self.log("version", {version})
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Data(L.LightningDataModule):
+    def train_dataloader(self):
+        return torch.utils.data.DataLoader(torch.randn(8, 4), batch_size=4)
+
+    val_dataloader = train_dataloader
+"""
+RUN_FILE = """
+name: own
+model: {class_path: own_code.net.Net}
+data: {class_path: own_code.net.Data}
+trainer: {max_epochs: 1}
+"""
+
+
+def test_own_code_twice(cluster: Cluster, name: Name, tmp_path: Path) -> None:
+    """A module outside this repository, edited between two submissions: the second run has the edit."""
+    folder = tmp_path / "project"
+    (folder / "own_code").mkdir(parents=True)
+    (folder / "own_code" / "__init__.py").touch()
+    (folder / ".gitignore").write_text("big.bin\n")
+    (folder / "big.bin").write_bytes(b"\0" * (60 << 20))
+    (tmp_path / "run.yaml").write_text(RUN_FILE)
+    for version in (1.0, 2.0):
+        (folder / "own_code" / "net.py").write_text(MODULE.format(version=version))
+        run = name("own")
+        words = ("-f", "kind", "-n", NAMESPACE, "--name", run, "--code", str(folder))
+        cluster.trainer("submit", "train", "run.yaml", *words, cwd=tmp_path).ok()
+        assert wait(cluster, run).code == 0, cluster.trainer("logs", run, "-n", NAMESPACE).out
+        assert cluster.results(run)["history"][0]["metrics"]["version"] == version
+        cluster.trainer("delete", run, "-n", NAMESPACE, timeout=180).ok()
+
+
+def test_tune_with_a_pool_that_grows(cluster: Cluster, name: Name) -> None:
+    """A pool with minReplicas 0, for a trial of 2 workers."""
+    run = name("grows")
+    pool = ("--set", "autoscaling.enabled=true", "--set", "pools.cpu.minReplicas=0,pools.cpu.maxReplicas=2")
+    words = ("tune.num_samples=1", "scaling.num_workers=2", "trainer.max_epochs=1", "--set", "pools.cpu.replicas=0")
+    file = f"{MNIST}/tune.yaml"
+    given = ("submit", "tune", file, "data.init_args.source=digits", "-f", "kind", "-n", NAMESPACE, "--name", run)
+    cluster.trainer(*given, *words, *pool).ok()
+    assert wait(cluster, run, timeout=360).code == 0
+    assert len(cluster.results(run)["trials"]) == 1

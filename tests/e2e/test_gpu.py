@@ -1,0 +1,78 @@
+"""A pool of GPUs, which are made up: pods are scheduled by them, and no device is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.e2e.kind import NAMESPACE, Cluster, Done, until
+from tests.e2e.runs import MNIST, wait
+
+pytestmark = pytest.mark.timeout(420)
+Name = Callable[[str], str]
+POOL = {"replicas": 1, "gpu": {"count": 2}, "nodeSelector": {"trainer/pool": "gpu"}}
+TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+
+
+@pytest.fixture(scope="module")
+def node(cluster: Cluster) -> Iterator[str]:
+    """The tainted node, with two made-up GPUs."""
+    name = cluster.get("nodes", "-l", "trainer/pool=gpu")[0]["metadata"]["name"]
+    gpus = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": "2"}]
+    cluster.kubectl("patch", "node", name, "--subresource=status", "--type=json", "-p", json.dumps(gpus))
+    yield name
+    taken = [{"op": "remove", "path": "/status/capacity/nvidia.com~1gpu"}]
+    cluster.kubectl("patch", "node", name, "--subresource=status", "--type=json", "-p", json.dumps(taken))
+
+
+@pytest.fixture
+def values(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """kind's values with a GPU pool beside the CPU pool."""
+    file = tmp_path_factory.mktemp("gpu") / "gpu.yaml"
+    pools = {"cpu": {"replicas": 1}, "gpu": {**POOL, "tolerations": [TOLERATION]}}
+    file.write_text(json.dumps({"pools": pools}))
+    return str(file)
+
+
+def submit(cluster: Cluster, run: str, values: str, *words: str) -> Done:
+    file = f"{MNIST}/tune.yaml"
+    given = ("submit", "tune", file, "data.init_args.source=digits", "tune.num_samples=2", "trainer.max_epochs=1")
+    return cluster.trainer(*given, *words, "-f", "kind", "-f", values, "-n", NAMESPACE, "--name", run)
+
+
+def test_trials_run_where_the_gpus_are(cluster: Cluster, node: str, name: Name, values: str) -> None:
+    run = name("gpus")
+    one = ('scaling.resources_per_worker={"CPU": 0.5, "GPU": 1}', "trainer.accelerator=cpu")
+    submit(cluster, run, values, *one).ok()
+
+    def placed() -> dict[str, str]:
+        pods = [pod for pod in cluster.pods(run, "worker") if pod["spec"].get("nodeName")]
+        return {pod["metadata"]["labels"]["ray.io/group"]: pod["spec"]["nodeName"] for pod in pods}
+
+    until("two placed pods", lambda: len(placed()) == 2, seconds=90)
+    where = placed()
+    assert where["gpu"] == node and where["cpu"] != node
+    assert wait(cluster, run).code == 0
+    assert all(trial["state"] in ("finished", "stopped") for trial in cluster.results(run)["trials"])
+
+
+def test_more_gpus_than_there_are(cluster: Cluster, name: Name, values: str) -> None:
+    done = submit(cluster, name("more-gpus"), values, 'scaling.resources_per_worker={"GPU": 3}')
+    assert done.code == 2 and "3" in done.err and "2" in done.err and "GPU" in done.err
+
+
+def test_doctor_counts_gpus(cluster: Cluster, node: str, values: str) -> None:
+    found = cluster.trainer("doctor", "-f", "kind", "-f", values, "-n", NAMESPACE)
+    assert "pool gpu asks for 2 nvidia.com/gpu, 1 nodes that it may use have 2" in found.out
+    more = cluster.trainer("doctor", "-f", "kind", "-f", values, "--set", "pools.gpu.replicas=2", "-n", NAMESPACE)
+    assert more.code == 1 and "asks for 4 nvidia.com/gpu" in more.out
+
+
+def test_use_gpu_without_a_device(cluster: Cluster, node: str, name: Name, values: str) -> None:
+    run = name("no-device")
+    submit(cluster, run, values, "scaling.use_gpu=true", "--set", "lifetime.backoffLimit=0").ok()
+    assert wait(cluster, run).code == 1
+    told = cluster.trainer("status", run, "-n", NAMESPACE).out
+    assert "error" in told and any(node in line or "CUDA" in line for line in told.splitlines())

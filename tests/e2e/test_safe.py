@@ -1,0 +1,132 @@
+"""A run's pods: who reaches them, what they reach, and where the keys are not."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.kind import BUCKET, NAMESPACE, Cluster, decoded, until
+from tests.e2e.runs import submit_long, until_epochs
+
+pytestmark = pytest.mark.timeout(420)
+Name = Callable[[str], str]
+PORTS = {"dashboard": 8265, "GCS": 6379, "client": 10001}
+# Whether a TCP connection to each port comes about within 3 s.
+CONNECT = textwrap.dedent(
+    """
+    import json, socket, sys
+    def opens(port):
+        try:
+            socket.create_connection((sys.argv[1], int(port)), 3).close()
+        except OSError:
+            return False
+        return True
+    print(json.dumps([opens(port) for port in sys.argv[2:]]))
+    """
+)
+
+
+@pytest.fixture(scope="module")
+def running(cluster: Cluster) -> Iterator[str]:
+    """A run that goes on for as long as these tests look at it."""
+    run = f"safe-{int(time.time()) % 100000}"
+    submit_long(cluster, run, epochs=300)
+    until_epochs(cluster, run, 1)
+    yield run
+    cluster.trainer("delete", run, "-n", NAMESPACE, "--grace", "0", timeout=240)
+
+
+def python_in(cluster: Cluster, pod: str, code: str, *words: str) -> str:
+    return cluster.kubectl("exec", pod, "--", "python", "-c", code, *words)
+
+
+@pytest.fixture
+def stranger(cluster: Cluster) -> Iterator[str]:
+    """A pod of the namespace that belongs to no run."""
+    name = "stranger"
+    container = {
+        "name": "main",
+        "image": "trainer:dev",
+        "imagePullPolicy": "Never",
+        "command": ["sleep", "600"],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    spec = {
+        "containers": [container],
+        "nodeSelector": {"trainer/pool": "cpu"},
+        "terminationGracePeriodSeconds": 0,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+    }
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+    cluster.kubectl("apply", "-f", "-", given=json.dumps(pod))
+    cluster.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=60s")
+    yield name
+    cluster.kubectl("delete", "pod", name, "--wait=false")
+
+
+def test_only_the_runs_pods_reach_the_head(cluster: Cluster, running: str, stranger: str) -> None:
+    head = cluster.pods(running, "head")[0]["status"]["podIP"]
+    worker = cluster.pods(running, "worker")[0]["metadata"]["name"]
+    ports = [str(port) for port in PORTS.values()]
+    inside = json.loads(python_in(cluster, worker, CONNECT, head, *ports))
+    assert dict(zip(PORTS, inside, strict=True)) == dict.fromkeys(PORTS, True)
+    time.sleep(3)  # a policy reaches a new pod a second after it has an address
+    outside = json.loads(python_in(cluster, stranger, CONNECT, head, *ports))
+    assert dict(zip(PORTS, outside, strict=True)) == dict.fromkeys(PORTS, False)
+
+
+def test_without_the_token_the_dashboard_gives_nothing(cluster: Cluster, running: str) -> None:
+    head = cluster.pods(running, "head")[0]["status"]["podIP"]
+    worker = cluster.pods(running, "worker")[0]["metadata"]["name"]
+    ask = (
+        "import sys, urllib.request, urllib.error\n"
+        "try: urllib.request.urlopen(f'http://{sys.argv[1]}:8265/api/jobs/', timeout=5); print(200)\n"
+        "except urllib.error.HTTPError as e: print(e.code)"
+    )
+    assert python_in(cluster, worker, ask, head).strip() == "401"
+
+
+def test_a_worker_gets_nothing_from_the_api_server(cluster: Cluster, running: str) -> None:
+    worker = cluster.pods(running, "worker")[0]
+    assert all("serviceaccount" not in m["mountPath"] for c in worker["spec"]["containers"] for m in c["volumeMounts"])
+    api = cluster.get("service", "kubernetes", "-n", "default")["spec"]["clusterIP"]
+    assert json.loads(python_in(cluster, worker["metadata"]["name"], CONNECT, api, "443")) == [False]
+
+
+def test_the_keys_are_in_secrets_alone(cluster: Cluster, running: str) -> None:
+    canary = decoded(cluster.get("secret", "trainer-s3"), "AWS_SECRET_ACCESS_KEY")
+    assert len(canary) > 20
+    kinds = "all,configmaps,serviceaccounts,networkpolicies,poddisruptionbudgets,rayjobs,rayclusters,events,roles"
+    assert canary not in cluster.kubectl("get", kinds, "-o", "yaml")
+    read = "import glob; print([open(f, 'rb').read() for f in glob.glob('/proc/[0-9]*/cmdline')])"
+    for pod in cluster.pods(running):
+        name = pod["metadata"]["name"]
+        assert canary not in cluster.kubectl("logs", name, "--all-containers")
+        if pod["metadata"]["labels"].get("trainer/role") != "submitter":
+            assert canary not in python_in(cluster, name, read)
+    with cluster.bucket() as s3:
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+        keys = [one["Key"] for page in pages for one in page.get("Contents", ())]
+        assert keys
+        for key in keys:
+            assert canary.encode() not in s3.get_object(Bucket=BUCKET, Key=key)["Body"].read(), key
+
+
+def test_every_pod_was_admitted_to_a_restricted_namespace(cluster: Cluster, running: str) -> None:
+    labels = cluster.get("namespace", NAMESPACE)["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    roles = {pod["metadata"]["labels"].get("trainer/role", "submitter") for pod in cluster.pods(running)}
+    assert {"head", "worker"} <= roles
+
+
+def test_workers_logs_are_in_the_storage_while_it_runs(cluster: Cluster, running: str) -> None:
+    def found() -> Any:
+        return [key for key in cluster.objects(running, "logs/") if key.startswith("logs/worker-")]
+
+    until("log of a worker in the storage", found, seconds=60, every=5)
+    assert "==> worker-" in cluster.trainer("logs", running, "-n", NAMESPACE, "--workers").ok().out

@@ -1,0 +1,74 @@
+"""stop, resume, delete: nothing that was trained is trained again, and no two clusters overlap."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.kind import NAMESPACE, Cluster, until
+from tests.e2e.runs import check_whole, submit_long, until_epochs, wait
+
+pytestmark = pytest.mark.timeout(420)
+Name = Callable[[str], str]
+
+
+class Clusters(threading.Thread):
+    """Looks twice a second which clusters have pods: two at once is an overlap."""
+
+    def __init__(self, cluster: Cluster, run: str) -> None:
+        super().__init__(daemon=True)
+        self.cluster, self.run_name = cluster, run
+        self.seen: set[frozenset[str]] = set()
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(0.5):
+            found = self.cluster.get("pods", "-l", f"trainer/run={self.run_name}")
+            self.seen.add(
+                frozenset(
+                    pod["metadata"]["labels"]["ray.io/cluster"]
+                    for pod in found
+                    if "ray.io/cluster" in pod["metadata"]["labels"]
+                )
+            )
+
+
+def test_stop_and_resume(cluster: Cluster, name: Name) -> None:
+    run, epochs = name("stopped"), 8
+    submit_long(cluster, run, epochs=epochs)
+    until_epochs(cluster, run, 2)
+    looks = Clusters(cluster, run)
+    looks.start()
+    stopped = cluster.trainer("stop", run, "-n", NAMESPACE, "--grace", "120", timeout=240).ok()
+    told = re.search(r"stopped run \S+ at step (\d+) \((\d+) epochs", stopped.err)
+    assert told, stopped.err
+    again = cluster.trainer("stop", run, "-n", NAMESPACE).ok()
+    assert f"is stopped already, at step {told[1]}" in again.err
+    assert "suspended" in cluster.trainer("status", run, "-n", NAMESPACE).out
+    resumed = cluster.trainer("resume", run, "-n", NAMESPACE, timeout=200).ok()
+    assert f"it goes on from step {told[1]}" in resumed.err
+    assert "is running: nothing to resume" in cluster.trainer("resume", run, "-n", NAMESPACE).ok().err
+    assert wait(cluster, run).code == 0
+    looks.over.set()
+    found = check_whole(cluster, run, epochs)
+    assert found["history"][int(told[2]) - 1]["step"] == int(told[1])
+    clusters = set().union(*looks.seen)
+    assert len(clusters) == 2 and max(len(one) for one in looks.seen) == 1
+    assert "has finished: nothing to resume" in cluster.trainer("resume", run, "-n", NAMESPACE).ok().err
+
+
+def test_a_deleted_run_is_resumed_from_its_storage(cluster: Cluster, name: Name) -> None:
+    run, epochs = name("deleted"), 6
+    submit_long(cluster, run, epochs=epochs)
+    until_epochs(cluster, run, 2)
+    before = cluster.names()
+    cluster.trainer("delete", run, "-n", NAMESPACE, "--grace", "60", timeout=240).ok()
+    assert any(run in one for one in before)
+    until("end of its objects", lambda: not any(run in one for one in cluster.names()), seconds=30)
+    cluster.trainer("delete", run, "-n", NAMESPACE).ok()
+    cluster.trainer("resume", run, "-n", NAMESPACE, "-f", "kind", timeout=120).ok()
+    assert wait(cluster, run).code == 0
+    check_whole(cluster, run, epochs)

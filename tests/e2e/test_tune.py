@@ -1,0 +1,88 @@
+"""`make submit-tune`, as a new user runs it, with a submitter's rights."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+
+import pytest
+
+from tests.e2e.kind import NAMESPACE, ROOT, Cluster
+from tests.e2e.runs import EPOCH
+
+pytestmark = pytest.mark.timeout(500)
+
+
+def tuned(cluster: Cluster) -> tuple[str, str]:
+    """(run, what make printed). At most 4 minutes: no more than that is allowed."""
+    text = cluster.make("submit-tune", timeout=240, admin=False)
+    submitted = re.search(r"submitted run (\S+) to", text)
+    assert submitted, text
+    return submitted[1], text
+
+
+def test_submit_tune_twice(cluster: Cluster) -> None:
+    first, printed = tuned(cluster)
+    found = cluster.results(first)
+    assert found["state"] == "succeeded" and len(found["trials"]) == 4
+    assert found["uri"].startswith("s3://trainer/runs/")  # the run file says `uri: runs`, a folder
+    check_metrics(found, printed)
+    with cluster.bucket() as s3:
+        bucket, _, key = found["checkpoint"]["uri"].partition("?")[0].removeprefix("s3://").partition("/")
+        assert s3.head_object(Bucket=bucket, Key=f"{key}/manifest.json")["ContentLength"] > 100
+    second, _ = tuned(cluster)
+    assert second != first
+    listed = json.loads(cluster.trainer("list", "-n", NAMESPACE, "--json").ok().out)
+    assert {first, second} <= {run["run"] for run in listed["runs"] if run["state"] == "succeeded"}
+    assert cluster.trainer("wait", "-n", NAMESPACE).ok().err.startswith(f"run {second}: ")  # this user's newest
+    for run in (first, second):
+        cluster.trainer("delete", run, timeout=180).ok()
+
+
+def check_metrics(found: dict, printed: str) -> None:  # type: ignore[type-arg]
+    """What was read from MinIO is what the driver printed, epoch by epoch."""
+    lines = {(m[1], int(m[2]) - 1): m[4] for m in EPOCH.finditer(printed)}
+    histories = {(t["trial"], line["epoch"]): line["metrics"] for t in found["trials"] for line in t["history"]}
+    assert lines.keys() == histories.keys()
+    for key, words in lines.items():
+        told = dict(pair.split("=") for pair in words.split())
+        assert float(told["val_accuracy"]) == pytest.approx(histories[key]["val_accuracy"], rel=1e-3)
+
+
+def test_rendered_manifests_are_applied_as_they_are(cluster: Cluster) -> None:
+    run = "rendered-tune"
+    cluster.kubectl("apply", "-f", str(ROOT / "k8s" / "rendered" / "rayjob-tune.yaml"))
+    try:
+        assert cluster.trainer("wait", run, timeout=300).code == 0
+        assert cluster.results(run)["state"] == "succeeded"
+    finally:
+        cluster.kubectl("delete", "-f", str(ROOT / "k8s" / "rendered" / "rayjob-tune.yaml"), "--wait=false")
+
+
+def test_verbs_are_quick(cluster: Cluster) -> None:
+    """Median of five, of what does not wait: 2 s; rendering and validating: 2 s."""
+    render = ("render", "tune", "trainer_app/examples/mnist/tune.yaml", "-f", "kind")
+    cluster.trainer(*render).ok()
+    verbs = [render, ("list", "-n", NAMESPACE), ("status", "none"), ("stop", "none"), ("resume", "none")]
+    slow = {}
+    for words in verbs:
+        times = sorted(cluster.trainer(*words).seconds for _ in range(5))
+        if times[2] > 2.0:
+            slow[words[0]] = times
+    assert slow == {}
+
+
+def test_doctor_finds_nothing_wrong(cluster: Cluster) -> None:
+    found = cluster.trainer("doctor", "-f", "kind", "-n", NAMESPACE)
+    assert found.code == 0, found.out + found.err
+    assert found.seconds < 15 and "operator:v1.6.0" in found.out
+    inside = cluster.trainer("doctor", "-f", "kind", "-n", NAMESPACE, "--in-cluster", timeout=90)
+    assert inside.code == 0 and "in-cluster storage" in inside.out, inside.out + inside.err
+
+
+def test_make_names_what_is_missing() -> None:
+    for tool, target in (("kind", "kind-load"), ("docker", "image"), ("kubectl", "operator")):
+        command = ["/usr/bin/make", target]
+        done = subprocess.run(command, cwd=ROOT, env={"PATH": "/nowhere"}, capture_output=True, text=True, timeout=30)
+        assert done.returncode and f"error: {tool} is not on PATH" in done.stderr

@@ -1,0 +1,51 @@
+"""`trainer doctor`: what a run on Kubernetes needs, before one is submitted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trainer_app.cli.remote import Context, Endpoint, Namespace, say
+from trainer_app.cli.submit import Image, Sets, Values
+from trainer_app.cli.text import one_line
+
+if TYPE_CHECKING:
+    from trainer_app.launch.doctor import Finding
+
+InCluster = Annotated[
+    bool, typer.Option("--in-cluster", help="Also from a pod like the run's: its image, Secret, account and policy.")
+]
+Deadline = Annotated[float, typer.Option(metavar="SECONDS", min=1, help="For the pod of --in-cluster.")]
+
+
+def doctor(
+    values: Values = None,
+    sets: Sets = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    endpoint: Endpoint = None,
+    image: Image = None,
+    in_cluster: InCluster = False,
+    deadline: Deadline = 60.0,
+) -> int:
+    """Check operator, rights, GPUs and storage for runs with these values. Exit code 1 if something would fail."""
+    from trainer_app.launch import doctor as checks
+    from trainer_app.launch import doctor_pod, helm, place
+    from trainer_app.launch.kube import connect
+
+    kube = connect(namespace, context)
+    failed = False
+    for found in checks.examine(kube, values or (), sets or (), endpoint):
+        failed |= _shown(found)
+    if in_cluster:
+        helm.check_image(image or "")
+        things = place.sample(kube, values or (), sets or (), name=checks.probe_name())
+        for found in doctor_pod.probe(kube, things, deadline=deadline, image=image or "", say=say):
+            failed |= _shown(found)
+    return int(failed)
+
+
+def _shown(found: Finding) -> bool:
+    print(f"{found.level:<5} {found.check}: {one_line(found.words)}", flush=True)
+    return found.level == "fail"

@@ -1,0 +1,225 @@
+"""`trainer doctor`: what a run needs, checked from here. Nothing is created."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from trainer_app.errors import AccessDenied, NotFound, TrainerError
+from trainer_app.launch import helm, place, rayjob, rights
+from trainer_app.launch.kube import Kube, Object
+from trainer_app.launch.submit import check_secret, drops_labels
+from trainer_app.launch.tunnel import service_of
+from trainer_app.storage import open_store
+
+OPERATOR: Final = {"app.kubernetes.io/name": "kuberay-operator"}
+TESTED: Final = (1, 6)
+Level = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the answer."""
+
+    check: str
+    level: Level
+    words: str
+
+
+def examine(kube: Kube, values: Sequence[str], sets: Sequence[str], endpoint: str | None) -> Iterator[Finding]:
+    """All findings, in the order of what depends on what. Takes a few seconds, 15 where nothing answers."""
+    things = place.sample(kube, values, sets, name=probe_name())
+    version, app = helm.chart_versions()
+    yield Finding("chart", "ok", f"{version} for Ray {app}; helm {helm.version()}")
+    yield cluster(kube)
+    checks: list[Callable[[], list[Finding]]] = [
+        lambda: crds(kube),
+        lambda: operator(kube, things),
+        lambda: permissions(kube, things),
+        lambda: admission(kube, things),
+        lambda: gpus(kube, things),
+        lambda: storage(kube, things, endpoint),
+    ]
+    with ThreadPoolExecutor(len(checks)) as pool:
+        for found in pool.map(lambda check: check(), checks):
+            yield from found
+
+
+def probe_name() -> str:
+    """Of objects that are there for a moment, or in a dry run alone."""
+    return f"doctor-{uuid.uuid4().hex[:8]}"
+
+
+def cluster(kube: Kube) -> Finding:
+    """Raises TrainerError where no cluster answers: nothing else can be said then."""
+    version = kube.raw("GET", "/version", what="reach the cluster")["gitVersion"]
+    return Finding("cluster", "ok", f"Kubernetes {version}, namespace {kube.namespace}, user {kube.user()}")
+
+
+def crds(kube: Kube) -> list[Finding]:
+    try:
+        found = kube.raw("GET", "/apis/ray.io/v1", what="ask for KubeRay's kinds")["resources"]
+    except NotFound:
+        return [Finding("crds", "fail", "the cluster knows no RayJob; install the KubeRay operator: make operator")]
+    except TrainerError as error:
+        return [Finding("crds", "fail", str(error))]
+    kinds = sorted({one["kind"] for one in found if "/" not in one["name"]})
+    if "RayJob" not in kinds:
+        return [Finding("crds", "fail", f"ray.io/v1 has no RayJob, only {', '.join(kinds)}; install KubeRay 1.6")]
+    return [Finding("crds", "ok", f"ray.io/v1: {', '.join(kinds)}")]
+
+
+def operator(kube: Kube, things: Sequence[Object]) -> list[Finding]:
+    """Its version, whether it is ready, and its gates."""
+    namespace = _operator_namespace(things)
+    try:
+        found = kube.list("Deployment", labels=OPERATOR, namespace=namespace)
+    except AccessDenied:
+        return [Finding("operator", "warn", f"unknown: this user may not list deployments in {namespace}")]
+    except TrainerError as error:
+        return [Finding("operator", "fail", str(error))]
+    if not found:
+        words = (
+            f"no KubeRay operator in {namespace}; install it (make operator), or set networkPolicy.operatorNamespace"
+        )
+        return [Finding("operator", "fail", words)]
+    one = found[0]
+    container = one["spec"]["template"]["spec"]["containers"][0]
+    image = container["image"].rpartition("/")[2]
+    if not one.get("status", {}).get("readyReplicas"):
+        return [Finding("operator", "fail", f"{image} in {namespace} is not ready: kubectl get pods -n {namespace}")]
+    gates = [word for word in container.get("args", []) if "feature-gates" in word] or ["default gates"]
+    number = re.search(r":v?(\d+)\.(\d+)", container["image"])
+    tested = number and (int(number[1]), int(number[2])) == TESTED
+    untested = "" if tested else f"; tested is {TESTED[0]}.{TESTED[1]}"
+    return [Finding("operator", "ok" if tested else "warn", f"{image}, {' '.join(gates)}{untested}")]
+
+
+def _operator_namespace(things: Sequence[Object]) -> str:
+    """As the NetworkPolicy lets it in; KubeRay's default where there is none."""
+    for thing in things:
+        for rule in thing["spec"].get("ingress", []) if thing["kind"] == "NetworkPolicy" else []:
+            for peer in rule.get("from", []):
+                labels = peer.get("namespaceSelector", {}).get("matchLabels", {})
+                if name := labels.get("kubernetes.io/metadata.name"):
+                    return str(name)
+    return "kuberay-system"
+
+
+def permissions(kube: Kube, things: Sequence[Object]) -> list[Finding]:
+    """Of this user, per verb."""
+    verbs = {**rights.VERBS, "submit": [*rights.VERBS["submit"], *rights.of_kinds({t["kind"] for t in things})]}
+    lacking = rights.missing(kube, verbs)
+    fine = ", ".join(verb for verb in verbs if verb not in lacking) or "nothing"
+    findings = []
+    if lacking:
+        short = rights.listed(right for rights_ in lacking.values() for right in rights_)
+        words = f"in {kube.namespace} this user can do: {fine}; not: {', '.join(lacking)}, for want of: {short}"
+        findings.append(Finding("rights", "fail", f"{words}; ask for the Role of k8s/rbac/submitter.yaml"))
+    found = place.of(things[-1])
+    if found.secret and not rights.allowed(kube, rights.SECRET, kube.namespace, found.secret):
+        words = f"this user may not read Secret {found.secret}: AWS_ACCESS_KEY_ID and the like of the environment count"
+        findings.append(Finding("rights", "warn", words))
+    if service := service_of(found.endpoint):
+        short = rights.listed(rights.missing(kube, {"": rights.STORAGE}, service[1]).get("", []))
+        if short:
+            words = f"the storage is a Service, and this user may not in {service[1]}: {short}"
+            findings.append(Finding("rights", "warn", f"{words}; ask for that Role, or give --endpoint URL"))
+    return findings or [Finding("rights", "ok", f"for all verbs: {fine}")]
+
+
+def admission(kube: Kube, things: Sequence[Object]) -> list[Finding]:
+    """A dry run of every object; whether the CRDs keep the labels by which policies select pods."""
+    findings = []
+    taken = 0
+    for thing in things:
+        try:
+            back = kube.create(thing, dry_run=True)
+            taken += 1
+        except AccessDenied:  # the line of the rights says it
+            findings.append(Finding("admission", "warn", f"unknown: this user may not create a {thing['kind']}"))
+            break
+        except TrainerError as error:
+            if "the cluster knows no" not in str(error):  # the line of the CRDs says it
+                findings.append(Finding("admission", "fail", str(error)))
+            continue
+        if head := rayjob.cluster_spec(back).get("headGroupSpec") if "spec" in back else None:
+            template = head["template"]
+            if not template.get("metadata", {}).get("labels"):
+                known = "fail" if drops_labels(back) else "warn"
+                words = (
+                    "KubeRay's CRDs here drop the labels of pod templates (they lack generateEmbeddedObjectMeta): "
+                    + ("NetworkPolicy and disruption budget select no pod; " if known == "fail" else "")
+                    + "labels and annotations of your values are lost; install KubeRay by its own chart"
+                )
+                findings.append(Finding("admission", "fail" if known == "fail" else "warn", words))
+    return findings or [Finding("admission", "ok", f"the cluster takes the {taken} objects of a run (dry run)")]
+
+
+def gpus(kube: Kube, things: Sequence[Object]) -> list[Finding]:
+    """What the pools ask for, against what nodes that they may run on have to give."""
+    asked = dict(_asked(things[-1]))
+    if not asked:
+        return [Finding("gpus", "ok", "none asked for by these values")]
+    try:
+        nodes = kube.raw("GET", "/api/v1/nodes", what="list the nodes")["items"]
+    except TrainerError:
+        return [Finding("gpus", "warn", "unknown: this user may not list nodes")]
+    findings = []
+    for (pool, kind), count in asked.items():
+        selector = next(g for g in _groups(things[-1]) if g["groupName"] == pool)["template"]["spec"]
+        fitting = [node for node in nodes if _fits(node, selector)]
+        there = sum(int(node["status"].get("allocatable", {}).get(kind, 0)) for node in fitting)
+        words = f"pool {pool} asks for {count} {kind}, {len(fitting)} nodes that it may use have {there}"
+        findings.append(Finding("gpus", "ok" if there >= count else "fail", words))
+    return findings
+
+
+def _groups(owner: Object) -> list[Object]:
+    return rayjob.cluster_spec(owner).get("workerGroupSpecs", [])
+
+
+def _asked(owner: Object) -> Iterator[tuple[tuple[str, str], int]]:
+    """((pool, resource), count at most)."""
+    for group in _groups(owner):
+        limits = group["template"]["spec"]["containers"][0].get("resources", {}).get("limits", {})
+        for kind, count in limits.items():
+            if "/" in kind and int(count):
+                yield (group["groupName"], kind), int(count) * int(group["maxReplicas"])
+
+
+def _fits(node: Object, spec: Object) -> bool:
+    labels = node["metadata"].get("labels", {})
+    chosen = all(labels.get(key) == value for key, value in spec.get("nodeSelector", {}).items())
+    taints = [t for t in node["spec"].get("taints", []) if t["effect"] != "PreferNoSchedule"]
+    return chosen and all(any(_tolerates(one, taint) for one in spec.get("tolerations", [])) for taint in taints)
+
+
+def _tolerates(toleration: Object, taint: Object) -> bool:
+    if toleration.get("effect") not in (None, "", taint["effect"]):
+        return False
+    if toleration.get("operator") == "Exists":
+        return toleration.get("key") in (None, "", taint["key"])
+    return toleration.get("key") == taint["key"] and toleration.get("value", "") == taint.get("value", "")
+
+
+def storage(kube: Kube, things: Sequence[Object], endpoint: str | None) -> list[Finding]:
+    """As seen from here: an object written, read and deleted with the run's keys."""
+    found, began = place.of_rendered(things), time.monotonic()
+    if "://" not in found.uri:
+        return [Finding("storage", "warn", f"a volume ({found.uri}): only doctor --in-cluster can say more")]
+    try:
+        check_secret(kube, things)
+        with place.reachable(kube, found, endpoint):
+            store, key = open_store(found.uri), f".doctor-{uuid.uuid4().hex[:12]}/probe"
+            store.put(key, b"doctor")
+            store.get(key)
+            store.delete(key)
+    except TrainerError as error:
+        return [Finding("storage", "fail", str(error))]
+    return [Finding("storage", "ok", f"{found.uri}: wrote, read and deleted in {time.monotonic() - began:.1f} s")]

@@ -1,0 +1,118 @@
+"""`--code DIR`: the user's code as one archive, the same bytes for the same files, named by its SHA-256.
+
+What .gitignore excludes is git's own answer, so that nested files, `!` and the repository above DIR mean what they
+mean there. (pathspec, the usual library, is MPL-2.0: not for what is installed at run time.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from trainer_app.errors import InputError, TrainerError
+
+LIMIT_MB: Final = 50
+TIMEOUT_S: Final = 30
+NEVER: Final = (".git", "__pycache__", ".venv", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".ruff_cache")
+_SINCE: Final = (1980, 1, 1, 0, 0, 0)  # the first time that a zip archive can hold: real ones would change the digest
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An archive. `names` are its files, sorted; `size` is that of the files in bytes."""
+
+    digest: str
+    data: bytes = field(repr=False)
+    names: tuple[str, ...]
+    size: int
+
+
+def pack(folder: str | Path) -> Packed:
+    """The folder's files that git would not ignore.
+
+    Raises:
+        InputError: no such folder, nothing in it, more than LIMIT_MB, or a link that leads out of it.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise InputError(f"--code {folder}: there is no such folder; give the one that holds your modules")
+    names = sorted(name for name in _listed(root) if not set(PurePosixPath(name).parts) & set(NEVER))
+    files = {name: root / name for name in names if (root / name).is_file()}
+    if not any(name.endswith(".py") for name in files):
+        raise InputError(
+            f"--code {folder}: no .py file in it that git would not ignore; give the folder of your modules"
+        )
+    _check(root, files)
+    data = _archive(files)
+    size = sum(path.stat().st_size for path in files.values())
+    return Packed(hashlib.sha256(data).hexdigest(), data, tuple(files), size)
+
+
+def _listed(root: Path) -> Iterable[str]:
+    git = shutil.which("git")
+    if git is None:
+        if ignored := next(root.rglob(".gitignore"), None):
+            raise TrainerError(f"git is not on PATH, and only it knows what {ignored} means; install git")
+        return [path.relative_to(root).as_posix() for path in root.rglob("*")]
+    inside = _git(git, ["-C", str(root), "rev-parse", "--is-inside-work-tree"])
+    if inside.returncode == 0 and inside.stdout.strip() == b"true":
+        return _names(_git(git, ["-C", str(root), *_FILES]))
+    # A folder outside any repository: git reads its .gitignore files with an empty repository beside it.
+    with tempfile.TemporaryDirectory(prefix="trainer-") as empty:
+        _git(git, ["init", "--quiet", "--bare", empty])
+        place = [f"--git-dir={empty}", f"--work-tree={root.absolute()}", "-c", "core.bare=false"]
+        return _names(_git(git, ["-C", str(root), *place, *_FILES]))
+
+
+_FILES: Final = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+
+
+def _git(git: str, words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    try:
+        # safe.directory: the listing runs no hook, and a checkout of another user's (in a container) is code as well
+        return subprocess.run([git, "-c", "safe.directory=*", *words], capture_output=True, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired as error:
+        raise TrainerError(f"git did not list the files within {TIMEOUT_S} s") from error
+
+
+def _names(done: subprocess.CompletedProcess[bytes]) -> list[str]:
+    if done.returncode:
+        said = " ".join(done.stderr.decode(errors="replace").split())[:300]
+        raise TrainerError(f"git can't list the files of --code: {said}")
+    return [name.decode(errors="surrogateescape") for name in done.stdout.split(b"\0") if name]
+
+
+def _check(root: Path, files: dict[str, Path]) -> None:
+    inside = root.resolve()
+    for name, path in files.items():
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            raise InputError(f"--code {root}: {name} is a link out of the folder; copy the file, or ignore it")
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    total = sum(sizes.values())
+    if total > LIMIT_MB << 20:
+        largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
+        shown = ", ".join(f"{name} ({sizes[name] / 2**20:.1f} MB)" for name in largest)
+        raise InputError(
+            f"--code {root} has {total / 2**20:.1f} MB in {len(files)} files, at most {LIMIT_MB} go; the largest: "
+            f"{shown}; list what is not code in .gitignore, or build it into an image (--image)"
+        )
+
+
+def _archive(files: dict[str, Path]) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for name, path in files.items():
+            about = zipfile.ZipInfo(name, _SINCE)
+            about.compress_type = zipfile.ZIP_DEFLATED
+            about.create_system = 3  # Unix, whatever this machine is
+            about.external_attr = (0o755 if path.stat().st_mode & 0o100 else 0o644) << 16
+            archive.writestr(about, path.read_bytes())
+    return target.getvalue()

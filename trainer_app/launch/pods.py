@@ -1,0 +1,121 @@
+"""The pods of a run: which they are, how far each is, and what holds it up, from status and from events."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+from trainer_app.launch import rayjob
+from trainer_app.launch.kube import Kube, Object
+
+# Waiting reasons that mend themselves within seconds
+PASSING: Final = ("ContainerCreating", "PodInitializing")
+RUN: Final = "trainer/run"
+
+
+def of_run(kube: Kube, run: str) -> list[Object]:
+    """Every pod of the run, also of its former clusters and of its submitters, newest last.
+
+    By our label, and by the names that KubeRay gives (`<run>-<5 characters>`), since CRDs without
+    generateEmbeddedObjectMeta drop the labels of pod templates.
+    """
+    cluster = re.compile(rf"{re.escape(run)}-[a-z0-9]{{5}}")
+
+    def ours(pod: Object) -> bool:
+        labels = pod["metadata"].get("labels", {})
+        return (
+            labels.get(RUN) == run
+            or labels.get("job-name") == run
+            or bool(cluster.fullmatch(labels.get("ray.io/cluster", "")))
+        )
+
+    return sorted((pod for pod in kube.list("Pod") if ours(pod)), key=lambda pod: pod["metadata"]["creationTimestamp"])
+
+
+def submitters(kube: Kube, run: str) -> list[Object]:
+    return kube.list("Pod", labels={"job-name": run})
+
+
+def phase(pod: Object) -> str:
+    """pending (no node), pulling (image or volumes), starting (not ready), running, leaving, or how it ended."""
+    seen = pod["status"]
+    if pod["metadata"].get("deletionTimestamp"):
+        return "leaving"
+    if seen.get("phase") in ("Succeeded", "Failed"):
+        return str(seen["phase"]).lower()
+    if not pod["spec"].get("nodeName"):
+        return "pending"
+    states = [one["state"] for one in containers(pod)]
+    if not states or any("waiting" in one and one["waiting"].get("reason") != "PodInitializing" for one in states):
+        return "pulling"
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in seen.get("conditions", []))
+    return "running" if ready else "starting"
+
+
+def containers(pod: Object) -> list[Object]:
+    seen = pod["status"]
+    return [*seen.get("initContainerStatuses", []), *seen.get("containerStatuses", [])]
+
+
+def counts(found: Iterable[Object]) -> str:
+    """`1 pending, 2 running`"""
+    phases = [phase(pod) for pod in found]
+    return ", ".join(f"{phases.count(one)} {one}" for one in dict.fromkeys(phases))
+
+
+def stuck(found: Iterable[Object]) -> list[str]:
+    """Why pods don't run, in Kubernetes' words."""
+    lines = []
+    for pod in found:
+        name, seen = pod["metadata"]["name"], pod["status"]
+        lines += [
+            f"pod {name} is not scheduled: {condition.get('message', condition.get('reason'))}"
+            for condition in seen.get("conditions", [])
+            if condition["type"] == "PodScheduled" and condition["status"] == "False"
+        ]
+        for container in containers(pod):
+            waiting = container["state"].get("waiting") or {}
+            if waiting.get("reason", PASSING[0]) not in PASSING:
+                lines.append(f"pod {name} waits: {waiting['reason']}: {waiting.get('message', '')}".rstrip(": "))
+            last = container.get("lastState", {}).get("terminated") or container["state"].get("terminated") or {}
+            if last.get("reason") == "OOMKilled":
+                lines.append(f"pod {name} ran out of memory (OOMKilled): give its pool more resources.limits.memory")
+    return lines
+
+
+def warnings(kube: Kube, job: Object, found: Iterable[Object]) -> list[str]:
+    """What events say of what holds the run up now: of its pods that don't run, and of what it could not create.
+
+    An event outlives its cause: those of pods that run by now, and of a run that has ended, say nothing any more.
+    """
+    held = {pod["metadata"]["name"] for pod in found if phase(pod) in ("pending", "pulling")}
+    starting = rayjob.status(job) in ("New", "Initializing", "Waiting", "Retrying")
+    cluster = job.get("status", {}).get("rayClusterName")
+    own = {job["metadata"]["name"], cluster} if starting else set()
+    if not held and not own:
+        return []
+    newest: dict[tuple[str, str], Object] = {}
+    for event in sorted(kube.list("Event"), key=_when):
+        about = event["involvedObject"]
+        if event.get("type") == "Warning" and (
+            about["name"] in held if about["kind"] == "Pod" else about["name"] in own
+        ):
+            newest[about["name"], event.get("reason", "")] = event
+    return [
+        f"{about['kind']} {about['name']}: {event.get('reason')}: {event.get('message', '')}".rstrip(": ")
+        for event in newest.values()
+        if (about := event["involvedObject"]) and not _told(event)
+    ]
+
+
+def _told(event: Object) -> bool:
+    """The pod's own status has it, in the same words; a conflict of two writers mends itself."""
+    said = event.get("message", "")
+    return event.get("reason") in ("FailedScheduling", "BackOff") or "object has been modified" in said
+
+
+def _when(event: Object) -> datetime:
+    told = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+    return datetime.fromisoformat(told)
