@@ -175,8 +175,8 @@ def make_cluster(name: str, image: str | None) -> tuple[Cluster, bool]:
     seconds["kind create"] = time.monotonic() - began
     admin = cluster.kubeconfig_path.absolute()
     made = Cluster(name, cluster, admin, admin.with_name("submitter"), seconds)
-    # One CPU node and the GPU node have the image, 14 GB each, and the other CPU node is left out: 80 GB of disk hold no
-    # more, and there are 2 cores for all of them.
+    # One CPU node and the GPU node have the image, 14 GB each, and the other CPU node is left out: 80 GB of disk hold
+    # no more, and there are 2 cores for all of them.
     nodes = f"{name}-worker,{name}-worker3"
     for target in ("image", "kind-up"):
         began = time.monotonic()
