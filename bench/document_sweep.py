@@ -122,6 +122,10 @@ class MNISTDataModule(pl.LightningDataModule):
         return DataLoader(self.mnist_test, batch_size=self.batch_size, num_workers=4)
 
 
+# The maximum training epochs
+num_epochs = 5
+
+
 def train_func(config):
     dm = MNISTDataModule(batch_size=config["batch_size"])
     model = MNISTClassifier(config)
@@ -131,6 +135,7 @@ def train_func(config):
         accelerator="auto",
         callbacks=[TuneReportCheckpointCallback()],
         enable_progress_bar=False,
+        max_epochs=num_epochs,  # ported: none, ASHA ends trials at its max_t
     )
     trainer.fit(model, datamodule=dm)
 
@@ -142,17 +147,14 @@ search_space = {
     "batch_size": tune.choice([32, 64]),
 }
 
-# The maximum training epochs
-num_epochs = 5
-
 # Number of samples from parameter space
 num_samples = 10
 
 train_fn_with_resources = tune.with_resources(train_func, resources={"CPU": 1})  # ported: and "GPU": 1
 
 
-def tune_mnist_asha(num_samples=10, configs=None, storage=None):
-    scheduler = ASHAScheduler(max_t=num_epochs, grace_period=1, reduction_factor=2)
+def tune_mnist_asha(num_samples=10, configs=None, storage=None, asha=True):
+    scheduler = ASHAScheduler(max_t=num_epochs, grace_period=1, reduction_factor=2) if asha else None  # ported: always
 
     tuner = tune.Tuner(
         train_fn_with_resources,
@@ -178,10 +180,11 @@ def tune_mnist_asha(num_samples=10, configs=None, storage=None):
 
 # ported: from here on
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])  # {"configs": [...], "out": file}
+    given = json.loads(sys.argv[1])  # {"configs": [...], "out": file, "asha": bool}
     with tempfile.TemporaryDirectory() as storage:
         start = time.time()
-        results = tune_mnist_asha(num_samples=len(given["configs"]), configs=given["configs"], storage=storage)
+        configs, asha = given["configs"], given["asha"]
+        results = tune_mnist_asha(num_samples=len(configs), configs=configs, storage=storage, asha=asha)
         best = results.get_best_result(metric="ptl/val_accuracy", mode="max")
         trials = [
             {

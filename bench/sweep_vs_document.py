@@ -1,10 +1,11 @@
-"""Our sweep against the document's: the same ten configurations, images and ASHA, each side in a fresh process.
+"""Our sweep against the document's: the same ten configurations, images and epochs, each side in a fresh process.
 
 The document is Ray's guide "Using PyTorch Lightning with Tune"; document_sweep.py has its code. Ours is `trainer tune`
-of the example's run file. The ten configurations are those that the run file's seed draws. The sides take turns; ours
-starts each time with an empty cache of data. A machine with other work on it makes both slower: look at `load`.
+of the example's run file. The ten configurations are those that the run file's seed draws, and each is trained for five
+epochs; with --asha both sides stop trials early, as the document does, and which ones is chance. The sides take turns;
+ours starts each time with an empty cache of data. A machine with other work on it makes both slower: look at `load`.
 
-    python bench/sweep_vs_document.py [--data digits|FOLDER] [--rounds 3] [--json FILE]
+    python bench/sweep_vs_document.py [--data digits|FOLDER] [--asha] [--rounds 3] [--json FILE]
 """
 
 import argparse
@@ -98,8 +99,9 @@ def timed(command: list[str], work: Path, *, seconds: float, **env: str) -> tupl
     return time.monotonic() - start, printed
 
 
-def ours(data: Path, work: Path, *, seconds: float) -> Sweep:
+def ours(data: Path, work: Path, *, seconds: float, asha: bool) -> Sweep:
     command = [sys.executable, "-m", "trainer_app", "tune", str(RUN_FILE), f"data.init_args.source={data}", "--json"]
+    command += [] if asha else ["tune.scheduler={fifo: {}}"]
     wall, printed = timed(command, work, seconds=seconds, TRAINER_STORAGE_URI=str(work / "runs"))
     events = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
     params = {e["trial"]: e["params"] for e in events if e["event"] == "trial"}
@@ -109,8 +111,8 @@ def ours(data: Path, work: Path, *, seconds: float) -> Sweep:
     return Sweep("trainer tune", wall, epochs, end["best"]["value"], configs)
 
 
-def document(data: Path, work: Path, configs: list[dict[str, Any]], *, seconds: float) -> Sweep:
-    given = json.dumps({"configs": configs, "out": str(work / "out.json")})
+def document(data: Path, work: Path, configs: list[dict[str, Any]], *, seconds: float, asha: bool) -> Sweep:
+    given = json.dumps({"configs": configs, "out": str(work / "out.json"), "asha": asha})
     wall, _ = timed([sys.executable, str(DOCUMENT), given], work, seconds=seconds, DOCUMENT_DATA=str(data))
     trials = json.loads((work / "out.json").read_text())["trials"]
     if failed := [trial["error"] for trial in trials if trial["error"]]:
@@ -129,7 +131,7 @@ def check_same(sweep: Sweep, configs: list[dict[str, Any]]) -> Sweep:
     return sweep
 
 
-def measure(data: Path, work: Path, *, rounds: int, seconds: float) -> list[Sweep]:
+def measure(data: Path, work: Path, *, rounds: int, seconds: float, asha: bool) -> list[Sweep]:
     """Both sides in turns, after one sweep of ours that draws the configurations and is not counted."""
 
     def fresh(name: str) -> Path:
@@ -137,12 +139,12 @@ def measure(data: Path, work: Path, *, rounds: int, seconds: float) -> list[Swee
         folder.mkdir()
         return folder
 
-    configs = ours(data, fresh("w"), seconds=seconds).configs
+    configs = ours(data, fresh("w"), seconds=seconds, asha=True).configs
     sweeps = []
     for i in range(rounds):
         sides = (
-            lambda at: ours(data, at, seconds=seconds),
-            lambda at: document(data, at, configs, seconds=seconds),
+            lambda at: ours(data, at, seconds=seconds, asha=asha),
+            lambda at: document(data, at, configs, seconds=seconds, asha=asha),
         )
         for j, side in enumerate(sides if i % 2 else sides[::-1]):
             sweep = check_same(side(fresh(f"{i}{j}")), configs)
@@ -155,12 +157,13 @@ def measure(data: Path, work: Path, *, rounds: int, seconds: float) -> list[Swee
     return sweeps
 
 
-def summarise(sweeps: list[Sweep], data: str) -> dict[str, Any]:
+def summarise(sweeps: list[Sweep], data: str, *, asha: bool) -> dict[str, Any]:
     sides = {side: [s for s in sweeps if s.side == side] for side in ("trainer tune", "the document")}
     wall = {side: statistics.median(s.wall for s in runs) for side, runs in sides.items()}
     epoch = {side: statistics.median(s.wall / s.epochs for s in runs) for side, runs in sides.items()}
     return {
         "data": data,
+        "asha": asha,
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "ratio": wall["the document"] / wall["trainer tune"],
         "ratio_per_epoch": epoch["the document"] / epoch["trainer tune"],
@@ -173,6 +176,7 @@ def summarise(sweeps: list[Sweep], data: str) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="digits", help="digits, or a folder with MNIST's IDX files [digits]")
+    parser.add_argument("--asha", action="store_true", help="stop trials early, as the document does")
     parser.add_argument("--rounds", type=int, default=3, help="sweeps of each side [3]")
     parser.add_argument("--timeout", type=float, default=900, help="seconds that one sweep may take [900]")
     parser.add_argument("--json", help="write everything that was measured here")
@@ -180,11 +184,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="b") as folder:  # short: Ray's sockets lie below it
         try:
             lay_out(asked.data, Path(folder) / "data")
-            sweeps = measure(Path(folder) / "data", Path(folder), rounds=asked.rounds, seconds=asked.timeout)
+            limits = {"rounds": asked.rounds, "seconds": asked.timeout}
+            sweeps = measure(Path(folder) / "data", Path(folder), **limits, asha=asked.asha)
         except BenchError as e:
             print(f"error: {e}", file=sys.stderr)
             return 1
-    summary = summarise(sweeps, asked.data)
+    summary = summarise(sweeps, asked.data, asha=asked.asha)
     if asked.json:
         Path(asked.json).write_text(json.dumps(summary, indent=1) + "\n")
     print(

@@ -176,6 +176,19 @@ def check_feasible(wanted: Mapping[str, float], count: int, what: str) -> None:
             )
 
 
+def lacking(wanted: Mapping[str, float], count: int, what: str) -> str:
+    """Which resources this Ray does not have now, in words; "" if it has all of them."""
+    import ray
+
+    have = ray.cluster_resources()
+    short = [
+        f"{each * count:g} {name} at once and this Ray has {have.get(name, 0.0):g}"
+        for name, each in wanted.items()
+        if each * count > have.get(name, 0.0) + 1e-9 and name != TRIAL_DRIVER
+    ]
+    return f"{what} {'; '.join(short)} now: do its pods get scheduled?" if short else ""
+
+
 def scratch(run: str) -> str:
     """A folder for Ray's own files of one attempt, thrown away with the machine's temporary files."""
     return tempfile.mkdtemp(prefix=f"trainer-{run}-")

@@ -11,6 +11,7 @@ from ray.train.v2._internal.exceptions import RayTrainError, UserExceptionWithTr
 from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
 from ray.train.v2._internal.execution.failure_handling.failure_policy import FailureDecision
 
+from trainer_app.attempt import hopeless
 from trainer_app.errors import AccessDenied, StorageError, TrainerError
 from trainer_app.job import Job
 from trainer_app.records import Unit
@@ -54,6 +55,23 @@ class NotTwice(DefaultFailurePolicy):
 def lost(failure: BaseException) -> bool:
     """Whether a worker was lost, rather than its code having raised."""
     return isinstance(failure, RayError | RayTrainError) and not isinstance(failure, UserExceptionWithTraceback)
+
+
+def final(error: BaseException) -> bool:
+    """Whether a failure that ended a run would come again in another attempt of the same submission.
+
+    Not where the cluster or the storage failed: lost workers and controllers, workers that could not be started, a
+    storage that did not answer.
+    """
+    if isinstance(error, TrainerError):
+        return hopeless(error)
+    if isinstance(error, TrainingFailedError):
+        failures = getattr(error, "worker_failures", None) or {}
+        if not failures or any(map(lost, failures.values())):
+            return False
+        cause = root_cause(error)
+        return hopeless(cause) if isinstance(cause, TrainerError) else True
+    return not isinstance(error, RayError | RayTrainError | OSError)
 
 
 def place(unit: Unit) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trainer_app.attempt import code, logs
 from trainer_app.config import RunConfig, loads
 from trainer_app.records import Unit
-from trainer_app.storage import open_store
+from trainer_app.storage import Store, open_store
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,8 @@ class Job:
     Args:
         uri: of the storage, absolute.
         config: the resolved run file, as YAML.
+        code: SHA-256 of the archive of the user's code; "" where it is installed, or on PYTHONPATH.
+        driver: token of the run's lease; "" for no lease.
     """
 
     run: str
@@ -23,11 +26,21 @@ class Job:
     config: str
     use_gpu: bool
     versions: dict[str, str] = field(default_factory=dict)
+    code: str = ""
+    driver: str = ""
 
     def unit(self, trial: str | None = None) -> Unit:
         """This run's metrics and checkpoints, or those of one of its trials."""
-        run = open_store(self.uri).child(self.run)
+        run = self.store()
         return Unit(run.child(f"trials/{trial}") if trial else run)
 
+    def store(self) -> Store:
+        """The run's."""
+        return open_store(self.uri).child(self.run)
+
     def load(self) -> RunConfig:
+        """The run file, in a process that is to run it: from here on the user's code can be imported there, and what
+        the process of a submitted run prints is kept in storage."""
+        logs.keep_output(self.store())
+        code.install(self.store(), self.code)
         return loads(self.config)

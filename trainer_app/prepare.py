@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,9 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
-from trainer_app import cluster
+from trainer_app import attempt, cluster
+from trainer_app.attempt import lease
+from trainer_app.attempt.code import CODE
 from trainer_app.config import RunConfig, dump, loads, override
 from trainer_app.errors import AlreadyExists, InputError
 from trainer_app.job import Job
@@ -116,6 +119,7 @@ def create(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, name: 
         folders=cluster.run_folders(),
         epochs=target_epochs(config),
         num_samples=tune.num_trials if tune else None,
+        submission=attempt.submission(),
     )
     return RunFolder.create(store, record, dump(config))
 
@@ -183,4 +187,6 @@ def job(folder: RunFolder, store: Store, config: RunConfig) -> Job:
         config=dump(config),
         use_gpu=bool(config.scaling.use_gpu),
         versions=folder.record.versions,
+        code=os.environ.get(CODE, ""),
+        driver=lease.token(folder.store),
     )

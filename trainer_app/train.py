@@ -11,14 +11,15 @@ from typing import Any
 import ray
 import ray.train
 
-from trainer_app import cluster, components, evaluate, prepare, results
+from trainer_app import attempt, cluster, components, evaluate, prepare, results
+from trainer_app.attempt import lease, stop
 from trainer_app.checkpoint import Commit, commits
 from trainer_app.config import RunConfig, dump
 from trainer_app.errors import TrainerError
-from trainer_app.failures import one_line, root_cause
+from trainer_app.failures import final, one_line, root_cause
 from trainer_app.job import Job
 from trainer_app.ray_trainer import RunTrainer, accelerator, run_config, scaling_config, torch_config, worker_resources
-from trainer_app.records import RunFolder
+from trainer_app.records import RunFolder, Unit
 from trainer_app.relay import Emit, Mailbox, Relay, relayed
 from trainer_app.storage import Store, open_store
 
@@ -30,23 +31,30 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
         test: score the best checkpoint on the test split at the end.
 
     Returns:
-        the exit code: 0 trained to its end, 1 failed.
+        the exit code: 0 trained to its end, 1 failed, 130 stopped because somebody asked for it (`trainer stop`).
 
     Raises:
-        InputError, StorageError: before anything was started.
+        InputError, StorageError: before anything was started. Held: another driver is at work on the run.
+        Deadline, Replaced: see `attempt.Watch`.
         KeyboardInterrupt: after the run was recorded as interrupted.
     """
     components.check(config)
     store = open_store(config.storage.uri)
     with cluster.connected():
         folder, config = opened(store, config, name=name, resume=resume, task="train", check=check_scaling)
-        emit(start_event(folder, config, log=log, resumed=resume))
-        with recorded(folder, store, emit):
-            result = fit(config, folder, prepare.job(folder, store, config), emit)
-            untested = tested(store, name, emit) if test and result.error is None else None
+        emit(results.start_event(folder, config, log=log, resumed=resume))
+        untested = None
+        with recorded(folder, store, emit, lambda: lacking(config)) as watch:
+            fit(config, folder, prepare.job(folder, store, config), watch.emit)
+            if test and folder.record.state == "succeeded":
+                untested = tested(store, name, watch.emit)
         if untested:
             raise untested
-        return 0 if result.error is None else 1
+        return EXIT_CODES[folder.record.state]
+
+
+EXIT_CODES = {"succeeded": 0, "failed": 1, "interrupted": 130}
+NOWHERE: dict[str, Any] = {"epoch": 0, "step": 0, "commit": None}
 
 
 def tested(store: Store, name: str, emit: Emit) -> TrainerError | None:
@@ -73,8 +81,14 @@ def opened(
         return prepare.create(store, settled, chosen, name=name, task=task), settled
     folder, config = prepare.reopen(store, config, name=name, task=task)
     check(config)
+    lease.hold(folder.store, attempt.submission())
+    if attempt.submission() is None:
+        stop.withdraw(folder.store)  # a person goes on with it; the launcher does this itself
     folder.update(
         state="running",
+        submission=attempt.submission() or folder.record.submission,
+        final=False,
+        exit_code=None,
         use_gpu=bool(config.scaling.use_gpu),
         attempt=folder.record.attempt + 1,
         error=None,
@@ -91,33 +105,71 @@ def check_scaling(config: RunConfig) -> None:
     cluster.check_feasible(wanted, config.scaling.num_workers, "the workers need")
 
 
+def lacking(config: RunConfig) -> str:
+    return cluster.lacking(worker_resources(config), config.scaling.num_workers, "the workers need")
+
+
 @contextmanager
-def recorded(folder: RunFolder, store: Store, emit: Emit) -> Iterator[None]:
-    """Whatever ends the attempt, the run's record says so, and the last event is the end's."""
+def recorded(
+    folder: RunFolder, store: Store, emit: Emit, lacking: Callable[[], str] = lambda: ""
+) -> Iterator[attempt.Watch]:
+    """Whatever ends the attempt, the run's record says so, and the last event is the end's.
+
+    Meanwhile the run's lease is this driver's, and deadlines and requests to stop are looked after.
+
+    Args:
+        lacking: what the run waits for, in words.
+    """
     started = time.monotonic()
+    watch = watch_of(folder, emit, lacking)
     try:
-        yield
+        with watch:
+            yield watch
     except (KeyboardInterrupt, SystemExit):
-        folder.update(state="interrupted")
-        raise
+        if watch.error is None:
+            folder.update(state="interrupted")
+            raise
+        failed(folder, watch.error)
+        raise watch.error from None
     except Exception as e:
-        folder.update(state="failed", error=one_line(e), traceback=traceback.format_exc())
+        failed(folder, watch.error or e)
+        if watch.error is not None:
+            raise watch.error from e
         raise
     finally:
-        found = results.read_run(store, folder.name)
-        folder.update(done=found.done, best=found.best.value if found.best else None)
-        emit(end_event(folder, found, time.monotonic() - started))
+        if not isinstance(watch.error, attempt.Replaced):
+            found = results.read_run(store, folder.name)
+            folder.update(done=found.done, best=found.best.value if found.best else None)
+            emit(results.end_event(folder, found, time.monotonic() - started))
+        lease.release(folder.store)
+
+
+def watch_of(folder: RunFolder, emit: Emit, lacking: Callable[[], str]) -> attempt.Watch:
+    """Takes the lease, if this process does not have it yet."""
+    deadlines = attempt.Deadlines.of()
+    begun = deadlines.first_step is None or any("metrics/" in entry.key for entry in folder.store.list())
+    held = lease.hold(folder.store, attempt.submission())
+    return attempt.Watch(folder.store, held, emit, deadlines=deadlines, begun=begun, lacking=lacking)
+
+
+def failed(folder: RunFolder, error: Exception) -> None:
+    """Record the error; not where another driver has the run."""
+    if isinstance(error, attempt.Replaced):
+        return
+    text = "".join(traceback.format_exception(error))
+    code = error.exit_code if isinstance(error, TrainerError) else 1
+    folder.update(state="failed", error=one_line(error), traceback=text, final=final(error), exit_code=code)
 
 
 def fit(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> ray.train.Result:
-    """Run the workers until they finish or fail for good.
+    """Run the workers until they finish, fail for good, or stop because somebody asked for it; the record says which.
 
     Returns:
         Ray's Result: `metrics` of the last epoch, `checkpoint` the newest commit, `best_checkpoints` all that stay,
         `path` the run in storage, `error` Ray's TrainingFailedError or None.
     """
     mailbox = ray.remote(num_cpus=0)(Mailbox).remote()
-    error = None
+    error, stopped = None, False
     with relayed(mailbox, emit):
         trainer = RunTrainer(
             train_worker,
@@ -129,23 +181,34 @@ def fit(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> ray.train
             torch_config=torch_config(config),
         )
         try:
-            trainer.fit()
+            stopped = bool(trainer.fit().return_value)
         except ray.train.TrainingFailedError as e:
             error = e
     folder.update(
-        state="failed" if error else "succeeded",
+        state="failed" if error else "interrupted" if stopped else "succeeded",
         error=one_line(root_cause(error)) if error else None,
         traceback=str(error) if error else None,
+        final=bool(error and final(error)),
     )
+    if stopped:
+        stop.answer(folder.store, stopped_at(folder.unit()))
     return as_result(folder, error)
 
 
-def train_worker(config: dict[str, Any]) -> None:
-    """The function that each worker runs."""
+def stopped_at(unit: Unit) -> dict[str, Any]:
+    """Where a unit goes on: finished epochs, steps, and the commit's name."""
+    newest = commits(unit.checkpoints)[-1:]
+    if not newest:
+        return NOWHERE
+    return {"epoch": newest[0].manifest.epoch, "step": newest[0].manifest.step, "commit": newest[0].name}
+
+
+def train_worker(config: dict[str, Any]) -> bool:
+    """The function that each worker runs. Returns whether it stopped before its end because somebody asked for it."""
     from trainer_app import worker
 
     job: Job = config["job"]
-    worker.fit_with_ray(job.load(), job, trial=None, report=ray.train.report)
+    return worker.fit_with_ray(job.load(), job, trial=None, report=ray.train.report)
 
 
 def as_result(folder: RunFolder, error: ray.train.TrainingFailedError | None) -> ray.train.Result:
@@ -164,36 +227,3 @@ def as_result(folder: RunFolder, error: ray.train.TrainingFailedError | None) ->
 
 def as_ray(commit: Commit) -> ray.train.Checkpoint:
     return ray.train.Checkpoint(commit.uri)
-
-
-# --- what a person is told
-
-
-def start_event(folder: RunFolder, config: RunConfig, *, log: str | None, resumed: bool) -> dict[str, Any]:
-    record = folder.record
-    return {
-        "event": "run",
-        "run": record.name,
-        "task": record.task,
-        "uri": folder.uri,
-        "log": log,
-        "attempt": record.attempt,
-        "resumed": resumed,
-        "notes": list(config.notes),
-        "epochs": record.epochs,
-        "metric": record.metric,
-        "mode": record.mode,
-    }
-
-
-def end_event(folder: RunFolder, found: results.RunResults, seconds: float) -> dict[str, Any]:
-    record = folder.record
-    return {
-        "event": "end",
-        "run": record.name,
-        "state": record.state,
-        "seconds": round(seconds, 1),
-        "best": found.summary,
-        "error": record.error,
-        "uri": folder.uri,
-    }

@@ -15,6 +15,7 @@ from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, prepare
 
 from trainer_app import checkpoint as ckpt
 from trainer_app import components
+from trainer_app.attempt import logs, stop
 from trainer_app.callbacks.epoch import EpochReporter, Policy, safe
 from trainer_app.components.importing import load as load_object
 from trainer_app.config import RunConfig
@@ -39,6 +40,7 @@ def policy(config: RunConfig, job: Job, *, every_epoch: bool = False, keep_at_le
         mode=mode,
         allow=tuple(c.allow),
         versions=job.versions,
+        stop=stop.Look(job.store(), job.driver),
     )
 
 
@@ -52,8 +54,10 @@ def fit(
     origin: Callable[[Path], tuple[ckpt.Commit, Path] | None] | None = None,
     callbacks: Sequence[Callback] = (),
     prepare: Callable[[Any], Any] | None = None,
-) -> None:
+) -> bool:
     """Train `config` to its end, from the newest intact commit of `unit` if there is one.
+
+    Returns whether it stopped before its end, at a commit, because `policy.stop` asked for it.
 
     Args:
         report: see EpochReporter.
@@ -71,20 +75,19 @@ def fit(
     with tempfile.TemporaryDirectory(prefix="trainer-") as tmp:
         found = origin(Path(tmp, "from")) if origin else resume_point(unit, Path(tmp, "from"))
         start = str(found[1]) if found else starting_point(config, Path(tmp))
-        parts = components.build(
-            config, trainer_kwargs={**defaults(config, tmp), **trainer_kwargs}, callbacks=callbacks
-        )
+        kwargs = {**defaults(config, tmp), **trainer_kwargs}
+        parts = components.build(config, trainer_kwargs=kwargs, callbacks=callbacks)
         parts.trainer.callbacks.insert(0, reporter)  # first: what other callbacks count is not yet counted twice
         if prepare:
             prepare(parts.trainer)
-        with safe(policy.allow):
-            parts.trainer.fit(
-                parts.model, datamodule=parts.datamodule, ckpt_path=start, weights_only=True if found else None
-            )
+        given: dict[str, Any] = {"ckpt_path": start, "weights_only": True if found else None}
+        with safe(policy.allow), logs.sent_at_the_end():
+            parts.trainer.fit(parts.model, datamodule=parts.datamodule, **given)
+    return reporter.stopped
 
 
-def fit_with_ray(config: RunConfig, job: Job, *, trial: str | None, report: Report) -> None:
-    """One rank's part of a fit, with Ray's strategy and environment."""
+def fit_with_ray(config: RunConfig, job: Job, *, trial: str | None, report: Report) -> bool:
+    """One rank's part of a fit, with Ray's strategy and environment. Returns as `fit`."""
     check_device(job)
     kwargs: dict[str, Any] = {
         "devices": "auto",
@@ -97,7 +100,7 @@ def fit_with_ray(config: RunConfig, job: Job, *, trial: str | None, report: Repo
         kwargs["plugins"] = [RayLightningEnvironment()]
     if not config.trainer.get("strategy"):
         kwargs["strategy"] = RayDDPStrategy()
-    fit(
+    return fit(
         config,
         job.unit(trial),
         policy=policy(config, job),

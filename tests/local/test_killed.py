@@ -14,7 +14,9 @@ import pytest
 from tests.local.commands import Command, Place
 from tests.local.runs import Ran, ledger, run_file
 from trainer_app import results
+from trainer_app.attempt import lease
 from trainer_app.config import RunConfig, dump, loads, override
+from trainer_app.storage import Store, open_store
 
 pytestmark = [pytest.mark.local, pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(900)]
 
@@ -53,9 +55,16 @@ class Scene:
     def config(self, **blocks: Any) -> RunConfig:
         return held_file(self.storage, hold=self.hold, notes=self.notes, **blocks)
 
+    @property
+    def run(self) -> Store:
+        return open_store(str(self.storage)).child("hit")
+
+    def words(self, task: str) -> list[str]:
+        return [task, "run.yaml", "--name", "hit", "--json"]
+
     def start(self, place: Place, task: str, config: RunConfig) -> Command:
         (self.folder / "run.yaml").write_text(dump(config))
-        return place.start(task, "run.yaml", "--name", "hit", "--json", cwd=self.folder)
+        return place.start(*self.words(task), cwd=self.folder)
 
     def kill(self, place: Place, command: Command) -> None:
         place.kill()
@@ -75,13 +84,16 @@ def calm(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> list[di
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Scene]]:
-    """A train run that was killed in the third step of epoch HELD."""
+    """A submitted train run whose driver was killed in the third step of epoch HELD."""
     scene = Scene(tmp_path_factory.mktemp("killed"))
-    with Place() as place:
+    with Place({"TRAINER_SUBMISSION": "hit-1"}) as place:
         config = override(scene.config(), {HOLD: HELD})
         command = scene.start(place, "train", config)
         command.until(Path(f"{scene.hold}.{HELD}").exists)
+        with pytest.raises(lease.Held, match="run hit is held by the driver"):
+            lease.refuse_held(scene.run)
         scene.kill(place, command)
+        lease.refuse_held(scene.run)  # its process is gone: nobody waits for the lease's end
         shutil.copytree(scene.storage, scene.folder / "damaged")
         yield place, scene
 
@@ -91,7 +103,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(killed: tuple[Place, Scene]
     before = ledger(scene.notes)
     assert Counter(n["epoch"] for n in before) == {**dict.fromkeys(range(HELD), 4), HELD: 3}
     assert metrics(scene.storage, "hit") == calm[:HELD]
-    resumed = place.run("train", "--resume", "hit", "--storage", str(scene.storage), "--json", cwd=scene.folder)
+    resumed = place.run(*scene.words("train"), cwd=scene.folder)  # as the operator does: the same command again
     assert resumed.code == 0, resumed.err
     assert [e["epoch"] for e in resumed.of("epoch")] == list(range(HELD, EPOCHS))
     assert metrics(scene.storage, "hit") == calm
@@ -101,6 +113,16 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(killed: tuple[Place, Scene]
     again = {(HELD, 4 * HELD + step) for step in range(3)}  # the steps of the epoch that was not committed
     assert {place for place, count in after.items() if count > 1} == again and max(after.values()) == 2
     assert len(after) == 4 * EPOCHS
+    logs = [entry.key for entry in scene.run.list("logs")]
+    assert any(key.startswith("worker-") for key in logs)
+    assert "driver/a0002.000.log" in logs
+    again_ = place.run(*scene.words("train"), cwd=scene.folder)
+    assert (again_.code, [e["event"] for e in again_.events], again_.of("end")[0]["state"]) == (
+        0,
+        ["run", "end"],
+        "succeeded",
+    )
+    assert again_.seconds < 10 and not again_.of("epoch")
 
 
 def test_damaged_checkpoints_are_named_and_an_older_one_is_used(

@@ -48,6 +48,8 @@ def test_a_run_gets_a_fresh_name_or_the_one_given(run_file: str) -> None:
     assert not fresh.resume
     assert prepare(Asked("tune", [run_file]), env={"TRAINER_RUN": "env-1"}).name == "env-1"
     assert prepare(Asked("tune", [run_file], name="flag-1"), env={"TRAINER_RUN": "env-1"}).name == "flag-1"
+    fired = {"TRAINER_RUN_FROM_CLUSTER": "1", "RAY_CLUSTER_NAME": "nightly-x7k2p-abcde"}
+    assert prepare(Asked("tune", [run_file]), env=fired).name == "nightly-x7k2p"
     assert prepare(Asked("train", [run_file, "name=null"]), env={}).name.startswith("train-")
 
 

@@ -18,8 +18,8 @@ from ray.train.v2._internal.execution.failure_handling.failure_policy import Fai
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
-from trainer_app.errors import ConfigError, InputError, Problem, TrainerError
-from trainer_app.failures import NotTwice, one_line, place, root_cause
+from trainer_app.errors import AccessDenied, ConfigError, InputError, Problem, StorageError, TrainerError
+from trainer_app.failures import NotTwice, final, one_line, place, root_cause
 from trainer_app.job import Job
 
 pytestmark = pytest.mark.unit
@@ -180,3 +180,26 @@ def test_an_error_on_one_line(error: BaseException, line: str) -> None:
 
 def test_a_long_error_is_cut() -> None:
     assert len(one_line(ValueError("x" * 5000))) == 1000
+
+
+FINAL: dict[str, tuple[BaseException, bool]] = {
+    "an error of the code": (BUG, True),
+    "the person's mistake, in a worker": (MISTAKE, True),
+    "a storage that did not answer a worker": (of_workers(user(StorageError("no answer"))), False),
+    "a storage that refuses a worker": (of_workers(user(AccessDenied("no"))), True),
+    "lost workers": (LOST, False),
+    "a lost worker that others fail for": (COLLATERAL, False),
+    "workers that find no place": (NOT_STARTED, False),
+    "preempted": (PREEMPTED, False),
+    "the person's mistake, in the driver": (InputError("no"), True),
+    "a storage that did not answer the driver": (StorageError("no answer"), False),
+    "a cluster that is gone": (ActorDiedError(), False),
+    "a connection that is gone": (ConnectionError("GCS"), False),
+    "an error in the driver": (ValueError("x"), True),
+}
+
+
+@pytest.mark.parametrize("name", FINAL)
+def test_what_another_attempt_of_the_submission_would_meet_again(name: str) -> None:
+    error, expected = FINAL[name]
+    assert final(error) is expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,8 @@ class Head:
     log: list[str]
     forgets_after: int | None = None  # connections to the log
     refuses: int | None = None
+    silent: bool = False  # connections to the log stay open and say nothing
+    loses: int = 0  # answers to submissions that it takes all the same
     jobs: list[Any] = field(default_factory=list)
     known: bool = False
     connections: int = 0
@@ -40,6 +43,9 @@ class Head:
             return web.Response(status=self.refuses, text="no")
         self.jobs.append(await request.json())
         self.known = True
+        if self.loses:
+            self.loses -= 1
+            return web.Response(status=500)
         return web.json_response({})
 
     async def tail(self, request: web.Request) -> web.WebSocketResponse:
@@ -48,6 +54,8 @@ class Head:
         self.connections += 1
         for piece in self.log[: self.connections]:
             await answer.send_str(piece)
+        if self.silent:
+            await asyncio.sleep(8)
         if self.connections == self.forgets_after:
             self.known, self.log, self.connections, self.forgets_after = False, ["after\n"], 0, None
         await answer.close()
@@ -57,15 +65,17 @@ class Head:
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(in_pod, "PAUSE_S", 0.01)
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, daemon=True).start()
+    loop, runners = asyncio.new_event_loop(), []
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
 
     async def start(head: Head) -> int:
         app = web.Application()
         app.router.add_get("/api/jobs/{id}", head.state)
         app.router.add_post("/api/jobs/", head.submit)
         app.router.add_get("/api/jobs/{id}/logs/tail", head.tail)
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        runners.append(runner)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         return int(runner.addresses[0][1])
@@ -75,7 +85,11 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         return in_pod.Job(f"127.0.0.1:{port}", "demo-1", "token")
 
     yield serving
+    for runner in runners:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
     loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
 
 
 def test_submits_once_and_shows_each_line_once(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,3 +110,34 @@ def test_a_head_that_forgot_the_job_gets_it_again(serve: Any, capsys: pytest.Cap
 def test_a_job_that_ray_refuses_is_not_tried_again(serve: Any) -> None:
     with pytest.raises(in_pod.Refused, match="HTTP 400 no"):
         in_pod.until_end(serve(Head(["RUNNING"], [], refuses=400)), "x")
+
+
+def test_a_connection_that_is_cut_off_without_a_word_is_given_up(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that goes away closes no connection: after a silence the job is asked for."""
+    monkeypatch.setattr(in_pod, "TIMEOUT_S", 0.1)
+    head = Head(["RUNNING", "RUNNING", "SUCCEEDED"], ["one\n"], silent=True)
+    began = time.monotonic()
+    assert in_pod.until_end(serve(head), "x") == "SUCCEEDED"
+    assert time.monotonic() - began < 6
+
+
+def test_a_submission_whose_answer_is_lost_is_not_repeated(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """And nothing of the new head's log is taken for what the old one has shown."""
+    head = Head(["RUNNING", "RUNNING", "FAILED"], ["before\n"], forgets_after=1)
+    job = serve(head)
+    submit = job.submit
+
+    def submitted(entrypoint: str) -> None:
+        head.loses = len(head.jobs)  # the second one's
+        submit(entrypoint)
+
+    job.submit = submitted
+    assert in_pod.until_end(job, "x") == "FAILED"
+    assert len(head.jobs) == 2
+    assert capsys.readouterr().out == "before\nafter\n"
+
+
+def test_the_end_is_the_end_though_its_last_words_are_lost(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = serve(Head(["SUCCEEDED"], [], known=True))
+    monkeypatch.setattr(job, "follow", lambda: (_ for _ in ()).throw(ConnectionResetError("the head is gone")))
+    assert in_pod.until_end(job, "x") == "SUCCEEDED"

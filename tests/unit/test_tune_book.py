@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def book(folder: RunFolder) -> Book:
     scheduler = SimpleNamespace(reasons={})
-    return Book(folder, lambda e: None, mode="max", scheduler=scheduler, records={}, holds=None)
+    return Book(folder, lambda e: None, mode="max", scheduler=scheduler, records={}, stopping=threading.Event())
 
 
 def trial(error: str | None = None) -> Any:

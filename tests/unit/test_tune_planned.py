@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import threading
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,14 @@ def test_all_are_done_when_only_unfinished_ones_are_left_over() -> None:
     assert not plan.is_finished()
     assert params(taken(plan)) == [("t00002", 1)]
     assert plan.is_finished()
+
+
+def test_none_begins_once_the_sweep_is_to_stop() -> None:
+    stopping = threading.Event()
+    plan = planned(first=[(1, {"x": 11})], start=2, total=9, new=numbers(), stopping=stopping)
+    assert len(taken(plan, 1)) == 1 and not plan.is_finished()
+    stopping.set()
+    assert plan.is_finished() and plan.next_trial() is None
 
 
 def test_nothing_left() -> None:

@@ -329,6 +329,16 @@ def test_hyperband_says_that_max_t_was_reached() -> None:
     assert made.reasons == dict.fromkeys(tune.stopped, "reached max_t 4")
 
 
+def test_hyperband_forgets_no_trial_that_is_being_paused() -> None:
+    """Its checkpoint is still being saved when the last one of its bracket reaches max_t."""
+    _, tune, trials = hyperband()
+    for trial in trials[:2]:
+        assert tune.report(trial, 4, 0.5) == PAUSE
+    trials[1].status, trials[1].is_saving = Trial.RUNNING, True
+    assert tune.report(trials[2], 4, 0.5) == STOP
+    assert sorted(tune.stopped) == ["t00000", "t00001", "t00002"]
+
+
 def test_a_trial_that_ends_by_itself_has_no_reason() -> None:
     for kind in ("asha", "hyperband", "median"):
         made = build(kind)

@@ -17,6 +17,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import _TunerExitException
 
 from trainer_app import checkpoint as ckpt
 from trainer_app.callbacks import rng
@@ -28,7 +29,11 @@ STATE_KEY = "trainer_app"
 
 @dataclass
 class Policy:
-    """When to commit, and what to keep. `every_n_epochs` >= 1; `keep` None keeps all."""
+    """When to commit, and what to keep. `every_n_epochs` >= 1; `keep` None keeps all.
+
+    `stop` says whether somebody asked for an end; rank 0 asks it before an epoch's results are kept and the next one
+    starts. It may raise, and nothing is kept then.
+    """
 
     every_n_epochs: int = 1
     keep: int | None = 2
@@ -36,6 +41,7 @@ class Policy:
     mode: str | None = None
     allow: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    stop: Callable[[], bool] = lambda: False
 
 
 class EpochReporter(Callback):
@@ -63,6 +69,7 @@ class EpochReporter(Callback):
         self.policy = policy
         self.report = report
         self.started = time.monotonic() - elapsed
+        self.stopped = False
         self.known: list[ckpt.Commit] | None = None
         self._epoch_ended = False
         self._boundary = False
@@ -84,10 +91,14 @@ class EpochReporter(Callback):
             trainer.fit_loop.epoch_loop.restarting = False
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        stop = self._asked_to_stop(trainer)
         if self._restore is not None:
             self._restore_rng(trainer)
         elif self._epoch_ended:
-            self._finish_epoch(trainer, final=False)
+            self._finish_epoch(trainer, final=False, stop=stop)
+        if stop:
+            self.stopped = True
+            raise _TunerExitException  # Lightning's own way out of a fit: it winds up and raises nothing
         self._before = dict(trainer.callback_metrics)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -95,6 +106,7 @@ class EpochReporter(Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._epoch_ended:
+            self._asked_to_stop(trainer)  # too late for a stop; but nothing of a former driver's worker may count
             self._finish_epoch(trainer, final=True)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -108,6 +120,10 @@ class EpochReporter(Callback):
 
     # --- what they do
 
+    def _asked_to_stop(self, trainer: L.Trainer) -> bool:
+        """Between two epochs, the only place from which Lightning goes on exactly: rank 0 asks, for all of them."""
+        return bool(trainer.strategy.broadcast(trainer.is_global_zero and self.policy.stop(), src=0))
+
     def _restore_rng(self, trainer: L.Trainer) -> None:
         """Go on with the random state of the commit, if the number of workers is the same."""
         state, self._restore = self._restore, None
@@ -120,7 +136,7 @@ class EpochReporter(Callback):
             # so that a RandomSampler draws from the restored state.
             iter(trainer.fit_loop._data_fetcher)
 
-    def _finish_epoch(self, trainer: L.Trainer, *, final: bool) -> None:
+    def _finish_epoch(self, trainer: L.Trainer, *, final: bool, stop: bool = False) -> None:
         self._epoch_ended = False
         done = trainer.fit_loop.epoch_progress.current.processed
         # What an epoch without validation finds there is the last validation's: the same tensors, not this epoch's.
@@ -130,7 +146,7 @@ class EpochReporter(Callback):
         if trainer.is_global_zero:
             line = {"epoch": done - 1, "step": trainer.global_step, "time": time.time(), "elapsed": round(elapsed, 3)}
             self.unit.append(self.attempt, {**line, "metrics": metrics})
-        due = final or done % self.policy.every_n_epochs == 0
+        due = final or stop or done % self.policy.every_n_epochs == 0
         commit = self._commit(trainer, done, metrics, boundary=not final) if due else None
         self.report(
             {

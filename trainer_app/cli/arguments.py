@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from trainer_app.attempt.identity import run_of_cluster
 from trainer_app.errors import ConfigError, InputError, Problem
 
 if TYPE_CHECKING:
@@ -95,8 +96,10 @@ def _name(asked: Asked, env: Mapping[str, str]) -> tuple[str | None, str | None]
         return _checked(asked.resume, "--resume"), asked.resume
     if asked.name:
         return _checked(asked.name, "--name"), None
-    given = env.get("TRAINER_RUN")
-    return (_checked(given, "TRAINER_RUN") if given else None), None
+    if given := env.get("TRAINER_RUN"):
+        return _checked(given, "TRAINER_RUN"), None
+    given = run_of_cluster(env)
+    return (_checked(given, "RAY_CLUSTER_NAME") if given else None), None
 
 
 def _checked(name: str, where: str) -> str:

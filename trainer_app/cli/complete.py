@@ -23,9 +23,9 @@ def told(task: str, prepared: Prepared, *, as_json: bool) -> bool:
         InputError, StorageError: as the run itself would, on a resume that is refused.
     """
     store = open_store(prepared.config.storage.uri)
-    folder, config = prepare.reopen(store, prepared.config, name=prepared.name, task=task)
-    if folder.record.state != "succeeded":
+    if RunFolder.open(store, prepared.name).record.state != "succeeded":
         return False
+    folder, config = prepare.reopen(store, prepared.config, name=prepared.name, task=task)
     words = trials(folder, config) if task == "tune" else epochs(folder, config)
     if words is None:
         return False

@@ -96,12 +96,17 @@ def logs(
             stored_logs.show(where, workers=workers, out=_show)
 
 
-def wait(run: Run = None, namespace: Namespace = None, context: Context = None) -> int:
+def wait(run: Run = None, namespace: Namespace = None, context: Context = None, endpoint: Endpoint = None) -> int:
     """Wait until a run ends. Exit codes: 0 SUCCEEDED, 1 FAILED, 130 STOPPED."""
+    from trainer_app.launch import overview
     from trainer_app.launch.follow import until_end
 
     kube, job = found(run, namespace, context)
-    return until_end(kube, job["metadata"]["name"], say=say, show=None)
+    name = job["metadata"]["name"]
+    code = until_end(kube, name, say=say, show=None)
+    if code == 1:  # the run's own words: the operator's say that a process ended
+        say(f"error: {overview.look(kube, kube.get('RayJob', name), endpoint=endpoint).error}")
+    return code
 
 
 def found(run: str | None, namespace: str | None, context: str | None) -> tuple[Kube, Object]:

@@ -7,19 +7,22 @@ import os
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
+from trainer_app import attempt
+from trainer_app.attempt import code, lease, logs
 from trainer_app.cli import arguments, complete, extra, interrupt, noise
 from trainer_app.cli.screen import Screen, open_screen, write_now
 from trainer_app.cli.text import command, error_text, one_line
 from trainer_app.cli.view import View
 from trainer_app.cluster import prepare_environment
 from trainer_app.errors import Interrupted, TrainerError
-from trainer_app.storage import open_store
+from trainer_app.storage import Store, open_store
 
 _log = logging.getLogger(__name__)
 _SHOW_CURSOR: Final = "\x1b[?25h"
@@ -75,15 +78,63 @@ def start(asked: arguments.Asked, *, as_json: bool, log: str | None, test: bool)
         InputError: bad input, nothing was started. TrainerError: the `[train]` extra is missing.
     """
     prepared = arguments.prepare(asked)
-    if prepared.resume and not test and complete.told(asked.task, prepared, as_json=as_json):
+    submission = None if asked.resume else attempt.submission()
+    if prepared.resume and not submission and not test and complete.told(asked.task, prepared, as_json=as_json):
         return 0
-    extra.need("torch", "lightning", "ray", what=f"trainer {asked.task}")
-    if not prepared.resume:
-        _need_free_name(asked.task, prepared)
     path = noise.log_path(log, prepared.name, prepared.config.storage.uri)
+    if submission:
+        return _submitted(asked.task, prepared, submission, path, as_json=as_json, test=test)
+    _need_extra(asked.task)
+    if prepared.resume:
+        lease.refuse_held(_store(prepared))
+    else:
+        _need_free_name(asked.task, prepared)
+    return _session(asked.task, prepared, path, as_json=as_json, test=test)[0]
+
+
+def _session(
+    task: str, prepared: arguments.Prepared, path: Path | None, *, as_json: bool, test: bool
+) -> tuple[int, TrainerError | None]:
+    """The exit code, and the error of ours that the driver ended with."""
     with noise.to_log(path) as real:
-        view = _view(asked.task, prepared, str(path) if path else None)
-        return Session(asked.task, prepared, view, real, as_json=as_json, test=test).run()
+        view = _view(task, prepared, str(path) if path else None)
+        session = Session(task, prepared, view, real, as_json=as_json, test=test)
+        return session.run(), session.error
+
+
+def _submitted(
+    task: str, prepared: arguments.Prepared, submission: str, path: Path | None, *, as_json: bool, test: bool
+) -> int:
+    """Create the run, go on with it, or say again how it ended: whatever the operator repeats ends the same."""
+    from trainer_app.cli import submitted
+
+    decision = submitted.begin(task, prepared, submission)
+    record = decision.record
+    if decision.what == "replay" and record is not None:
+        return submitted.replay(prepared, _view(task, prepared, None), record, as_json=as_json)
+    if decision.what == "stopped":
+        return submitted.stopped(prepared, record)
+    prepared, store = replace(prepared, resume=decision.what == "resume"), _store(prepared)
+    try:
+        _need_extra(task)
+        with logs.of_driver(store, record.attempt + 1 if record else 1, path):
+            code, error = _session(task, prepared, path, as_json=as_json, test=test)
+        if error is not None:
+            submitted.note_never_began(task, prepared, submission, error)
+    finally:
+        lease.release(store)
+    if code == interrupt.INTERRUPTED:
+        submitted.linger(store)
+    return code
+
+
+def _need_extra(task: str) -> None:
+    extra.need("torch", "lightning", "ray", what=f"trainer {task}")
+
+
+def _store(prepared: arguments.Prepared) -> Store:
+    """The run's."""
+    return open_store(prepared.config.storage.uri).child(prepared.name)
 
 
 def _need_free_name(task: str, prepared: arguments.Prepared) -> None:
@@ -111,6 +162,7 @@ class Session:
     real: noise.Real
     as_json: bool
     test: bool
+    error: TrainerError | None = None
 
     def run(self) -> int:
         """Run the driver, show its events, and say how it ended."""
@@ -134,6 +186,7 @@ class Session:
             return interrupt.INTERRUPTED, ""
         except TrainerError as e:
             _log.exception("%s failed", self.task)
+            self.error = e
             if interrupts.requested:
                 return interrupt.INTERRUPTED, ""
             return e.exit_code, self._with_traceback(error_text(e))
@@ -148,6 +201,7 @@ class Session:
     def _driver(self) -> Callable[[Callable[[dict[str, Any]], None]], int]:
         """Torch, Lightning and Ray are imported here: 5 to 10 s when the disk is cold."""
         prepare_environment(self.prepared.folders)  # Ray reads it when it is imported
+        code.install(_store(self.prepared), os.environ.get(code.CODE, ""))
         run = import_module("trainer_app.driver").run
         given = self.prepared
         more = {"test": True} if self.test else {}

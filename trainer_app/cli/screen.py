@@ -143,6 +143,8 @@ def event_lines(event: Event, view: View) -> list[str]:
             return [_trial_line(event, view)]
         case "retry":
             return [f"{who}retry: {event.get('reason', '')}"]
+        case "stop":
+            return [f"a stop was asked for (by {event.get('by') or 'somebody'}): ending at the end of the epoch"]
         case "test":
             metrics = pairs(ordered_metrics(event.get("metrics") or {}), short=False)
             return [f"test {metrics} checkpoint {event.get('checkpoint', '-')}"]

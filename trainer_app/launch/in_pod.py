@@ -4,7 +4,9 @@
 
 KubeRay gives the dashboard's address, the job's id and the token by environment. Ray's own `ray job submit` and
 `ray job logs` end with the head; this goes on with the head that comes after it, and submits again what that one
-does not know. Speaks HTTP: it starts in a tenth of a second and needs no Ray.
+does not know: under the same id, so that the driver goes on from the newest commit, or says again how the run ended.
+If the operator is down for 30 s over the end of this process, it calls the RayJob failed and starts another attempt,
+which is such a replay. Speaks HTTP: it starts in a tenth of a second and needs no Ray.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import websocket
 PAUSE_S: Final = 2.0
 TIMEOUT_S: Final = 30.0
 ENDED: Final = ("SUCCEEDED", "FAILED", "STOPPED")
+RUNNING: Final = ("PENDING", "RUNNING")
 
 
 class Refused(Exception):
@@ -52,6 +55,7 @@ class Job:
 
     def submit(self, entrypoint: str) -> None:
         """Raises Refused, or OSError to try again: another submitter of this id may have been first."""
+        self.shown = 0  # a new head has a new log
         try:
             own = {"runtime_env": self.runtime_env} if self.runtime_env else {}
             self._ask("POST", "/api/jobs/", {"entrypoint": entrypoint, "submission_id": self.submission, **own})
@@ -59,23 +63,33 @@ class Job:
             if error.code in (400, 401, 403):
                 raise Refused(f"Ray refused the job: HTTP {error.code} {error.read().decode()[:500]}") from error
             raise
-        self.shown = 0  # a new head has a new log
 
     def follow(self) -> None:
         """Shows the log until the job ends or the connection breaks, from where it stopped before."""
         url = f"ws://{self.address}/api/jobs/{self.submission}/logs/tail"
         connection = websocket.create_connection(url, timeout=TIMEOUT_S, header=self._headers())
-        connection.settimeout(None)
         skip = self.shown
         try:
-            while text := connection.recv():
-                new = str(text)[skip:]
+            while text := self._next(connection):
+                new = text[skip:]
                 skip = max(0, skip - len(text))
                 self.shown += len(new)
                 sys.stdout.write(new)
                 sys.stdout.flush()
         finally:
-            connection.close()
+            connection.close(timeout=1)
+
+    def _next(self, connection: websocket.WebSocket) -> str:
+        """What comes next; "" at the end. After a silence the job is asked for: a node that is cut off closes nothing.
+
+        Raises OSError or WebSocketException if the connection is no good any more.
+        """
+        while True:
+            try:
+                return str(connection.recv())
+            except websocket.WebSocketTimeoutException:
+                if self.state() not in RUNNING:
+                    return ""
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
@@ -90,7 +104,7 @@ class Job:
 
 def until_end(job: Job, entrypoint: str) -> str:
     """The job's last state. Whatever breaks between here and the head is tried again: KubeRay holds the deadlines."""
-    told = ""
+    told, state = "", None
     while True:
         try:
             state = job.state()
@@ -103,6 +117,8 @@ def until_end(job: Job, entrypoint: str) -> str:
             else:
                 job.follow()
         except (OSError, HTTPException, websocket.WebSocketException, ValueError) as error:
+            if state in ENDED:  # the end is known; the head may be gone before its last words are read
+                return str(state)
             words = f"no answer from Ray at {job.address} ({' '.join(str(error).split())[:200]}); trying again"
             if words != told:
                 print(words, file=sys.stderr, flush=True)

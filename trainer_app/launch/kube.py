@@ -142,6 +142,7 @@ def connect(namespace: str | None, context: str | None = None) -> Kube:
         what = " ".join(str(error).split())
         raise InputError(f"no cluster to talk to: {what}; set KUBECONFIG, or name a --context of it") from error
     configuration.retries = 1
+    configuration.connection_pool_maxsize = 32  # its default, 5 a CPU, warns on stderr when doctor asks for more
     if not configuration.verify_ssl:  # the kubeconfig says so: a warning for each call says nothing new
         warnings.simplefilter("ignore", InsecureRequestWarning)
     return Kube(chosen, configuration)

@@ -5,12 +5,13 @@
 """
 
 from trainer_app.records.folder import RunFolder, Unit, merge_lines, part_order
-from trainer_app.records.models import BUDGET, TRACEBACK, EpochLine, RunRecord, RunState, TrialRecord, TrialState
+from trainer_app.records.models import BUDGET, STOP, TRACEBACK, EpochLine, RunRecord, RunState, TrialRecord, TrialState
 from trainer_app.records.names import check_name, new_name, trial_name
 from trainer_app.records.plain_json import from_json, plain, to_json
 
 __all__ = [
     "BUDGET",
+    "STOP",
     "TRACEBACK",
     "EpochLine",
     "RunFolder",

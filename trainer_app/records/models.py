@@ -13,6 +13,7 @@ from trainer_app.records.plain_json import encoded, from_json, plain, to_json
 
 TRACEBACK = 20_000
 BUDGET = "time budget"  # the reason of a trial that it cut off
+STOP = "stop was asked for"  # and of one that was asked to stop
 
 RunState = Literal["running", "succeeded", "failed", "interrupted"]
 TrialState = Literal["pending", "running", "finished", "stopped", "failed"]
@@ -56,6 +57,8 @@ class RunRecord(_Record):
 
     `done` and `best` are what `trainer list` shows without reading more: epochs done (train) or trials ended (tune),
     and the best value of `metric` so far. None means that nobody said; the reader then looks at the metrics.
+    `submission` is the one whose driver wrote this, None for one started by hand. `final`: the failure would come
+    again, so the same submission replays it, with `exit_code`. `attempt` 0: it failed before it was created.
     """
 
     untyped = frozenset({"versions", "resolved"})
@@ -79,6 +82,9 @@ class RunRecord(_Record):
     folders: list[str] = []
     done: int | None = None
     best: float | None = None
+    submission: str | None = None
+    final: bool = False
+    exit_code: int | None = None
 
 
 class TrialRecord(_Record):
@@ -106,8 +112,8 @@ class TrialRecord(_Record):
 
     @property
     def over(self) -> bool:
-        """Whether the trial is over for good; one that a spent time budget cut off goes on in the next attempt."""
-        return self.state in ("finished", "stopped", "failed") and self.reason != BUDGET
+        """Whether it is over for good; what a spent time budget or a stop cut off goes on in the next attempt."""
+        return self.state in ("finished", "stopped", "failed") and self.reason not in (BUDGET, STOP)
 
 
 class EpochLine(_Record):

@@ -20,7 +20,8 @@ def document(results: RunResults, *, trial: str | None = None) -> dict[str, Any]
     "nan", "inf" and "-inf".
 
     - `format`: 1; `uri`; all fields of run.json (name, task, state, created, updated, attempt, seed, metric, mode,
-      error, traceback, use_gpu, versions, resolved, epochs: the target, num_samples, folders, done, best_value)
+      error, traceback, use_gpu, versions, resolved, epochs: the target, num_samples, folders, done, best_value,
+      submission, final, exit_code)
     - `last_sign`: when the run last wrote something
     - `best`: {trial, epoch, value, params, metrics} of all epochs, or null
     - `checkpoint`: the best committed one, {trial, name, uri, epochs, step, size, time, metrics}, or null

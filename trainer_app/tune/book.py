@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
-from ray.tune import Callback
+from ray.tune import Callback, Stopper
 
 from trainer_app.errors import StorageError
-from trainer_app.records import BUDGET, TRACEBACK, RunFolder, TrialRecord
+from trainer_app.records import BUDGET, STOP, TRACEBACK, RunFolder, TrialRecord
 from trainer_app.relay import Emit, report_events
+
+LOST = "its process ended"
+
+
+class WhenQuiet(Stopper):
+    """Ends a sweep that was asked to stop once no trial runs: paused ones would wait for others for ever."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As the book's."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.book.stopping.is_set() and self.book.quiet
 
 
 class Book(Callback):
@@ -18,6 +38,7 @@ class Book(Callback):
     Args:
         records: of earlier attempts, by trial.
         scheduler: one of `schedulers`, which knows why it stopped a trial.
+        stopping: set when the sweep is to stop; set here by the first trial that knows.
         holds: what nested trials hold (`groups.Holds`), or None.
     """
 
@@ -29,6 +50,7 @@ class Book(Callback):
         mode: str,
         scheduler: Any,
         records: dict[str, TrialRecord],
+        stopping: threading.Event,
         holds: Any = None,
     ) -> None:
         self.folder = folder
@@ -38,6 +60,8 @@ class Book(Callback):
         self.records = records
         self.holds = holds
         self.unwritten: set[str] = set()
+        self.stopping = stopping
+        self.quiet = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles callbacks into its snapshots, which nobody reads."""
@@ -61,6 +85,10 @@ class Book(Callback):
         if "error" in result:
             record.error, record.traceback = result["error"], result.get("traceback", "")[-TRACEBACK:]
             return
+        if "stopped" in result:
+            record.reason = STOP
+            self.stopping.set()
+            return
         record.epochs = result["epochs"]
         record.metrics = result["metrics"]
         value = result["objective"]
@@ -80,6 +108,8 @@ class Book(Callback):
         record = self._record(trial)
         if record.error:
             record.state, record.reason = "failed", record.error
+        elif record.reason == STOP:
+            record.state = "stopped"
         elif trial.trial_id in self.scheduler.reasons:
             reason = self.scheduler.reasons[trial.trial_id]
             record.state, record.reason = ("finished" if reason.startswith("reached") else "stopped"), reason
@@ -92,15 +122,19 @@ class Book(Callback):
         said = str(trial.get_error() or "")
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         record.traceback = said[-TRACEBACK:]
-        record.error = lines[-1] if lines else "its process ended"
+        record.error = lines[-1] if lines else LOST
         record.state, record.reason = "failed", record.error
         self._close(record)
 
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self.quiet = not any(trial.status == "RUNNING" for trial in trials)
+
     def cut_off(self) -> None:
-        """The sweep is over: trials that are still running were cut off by its time budget. Tune tells no callback."""
+        """The sweep is over: trials that are still running were cut off by its time budget, or by a stop while they
+        were paused. Tune tells no callback."""
         for record in self.records.values():
             if record.state in ("running", "pending"):
-                record.state, record.reason = "stopped", BUDGET
+                record.state, record.reason = "stopped", STOP if self.stopping.is_set() else BUDGET
                 self._close(record)
 
     # --- what they do

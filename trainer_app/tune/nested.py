@@ -14,7 +14,7 @@ from trainer_app.config import override
 from trainer_app.failures import one_line, root_cause
 from trainer_app.job import Job
 from trainer_app.tune.groups import Named
-from trainer_app.tune.objective import objective
+from trainer_app.tune.objective import STOPPED, objective
 
 
 def run_nested(params: dict[str, Any], job: Job, controllers: Any, prefix: str) -> None:
@@ -53,4 +53,5 @@ def nested_worker(config: dict[str, Any]) -> None:
         if value is not None:
             ray.train.report({**result, "objective": value})
 
-    worker.fit_with_ray(run_file, job, trial=config["trial"], report=report)
+    if worker.fit_with_ray(run_file, job, trial=config["trial"], report=report):
+        ray.train.report(STOPPED)

@@ -7,6 +7,9 @@ from typing import Any
 from trainer_app.config import RunConfig, require_tune
 from trainer_app.errors import TrainerError
 
+# The last report of a trial that stops because somebody asked for it: it goes on in the next attempt.
+STOPPED = {"stopped": True, "epochs": 0, "done": True}
+
 
 def objective(config: RunConfig, result: dict[str, Any]) -> float | None:
     """The metric that the sweep goes by; None in an epoch without validation (`trainer.check_val_every_n_epoch`).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ class PlannedTrials(SearchAlgorithm):
         new: draws for indices from `start` on; ignored with a `searcher`, which is asked instead.
         total: how many trials there are in all, None without bound.
         max_concurrent: how many may be live at once.
+        stopping: set when no more trials are to begin.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class PlannedTrials(SearchAlgorithm):
         total: int | None,
         max_concurrent: int,
         searcher: Searcher | None = None,
+        stopping: threading.Event | None = None,
     ) -> None:
         self._first = list(first)
         self._new = new
@@ -46,6 +49,7 @@ class PlannedTrials(SearchAlgorithm):
         self._total = total
         self._max_concurrent = max_concurrent
         self._searcher = searcher
+        self._stopping = stopping or threading.Event()
         self._asked: set[str] = set()
         self._given: dict[str, dict[str, Any]] = {}
         self._live: set[str] = set()
@@ -67,7 +71,11 @@ class PlannedTrials(SearchAlgorithm):
         (self._experiment,) = experiments if isinstance(experiments, list) else [experiments]
 
     def is_finished(self) -> bool:
-        return self._finished or (not self._first and self._total is not None and self._next >= self._total)
+        return (
+            self._finished
+            or self._stopping.is_set()
+            or (not self._first and self._total is not None and self._next >= self._total)
+        )
 
     def next_trial(self) -> Trial | None:
         if self.is_finished() or len(self._live) >= self._max_concurrent:

@@ -95,6 +95,18 @@ class HyperBand(_Noting, HyperBandScheduler):
 
     completing = False
 
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Ray 2.60 ends a finished bracket's other trials that are paused, but not those that are being saved for it:
+        nobody started or ended them any more, and the sweep hung. Seen where two reached max_t at about the same time.
+        """
+        decision = super().on_trial_result(tune_controller, trial, result)
+        bracket, _ = self._trial_info[trial]
+        if decision == TrialScheduler.STOP and bracket.finished():
+            for other in bracket.current_trials():
+                if other is not trial and other.is_saving:
+                    tune_controller.stop_trial(other)
+        return decision
+
     def explainer(self, trial: Any, result: dict[str, Any]) -> Callable[[], str]:
         self.last = {**getattr(self, "last", {}), trial.trial_id: result}
         return lambda: self._why(trial)

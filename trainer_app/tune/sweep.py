@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 import os
+import threading
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -13,16 +14,17 @@ from typing import Any
 import ray
 from ray import tune
 
-from trainer_app import cluster, components, prepare
+from trainer_app import cluster, components, prepare, results
+from trainer_app.attempt import Watch, stop
 from trainer_app.config import RunConfig, require_tune
 from trainer_app.job import Job
 from trainer_app.ray_trainer import accelerator, worker_resources
 from trainer_app.records import RunFolder, TrialRecord, trial_name
 from trainer_app.relay import Emit
 from trainer_app.storage import open_store
-from trainer_app.train import opened, recorded, start_event, tested
+from trainer_app.train import EXIT_CODES, NOWHERE, opened, recorded, stopped_at, tested
 from trainer_app.tune import groups, processes, schedulers, space
-from trainer_app.tune.book import Book
+from trainer_app.tune.book import LOST, Book, WhenQuiet
 from trainer_app.tune.nested import run_nested
 from trainer_app.tune.planned import PlannedTrials
 from trainer_app.tune.shapes import check_mutations
@@ -32,7 +34,7 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
     """Run the sweep of `config` as run `name`.
 
     Returns:
-        the exit code: 0 if at least one trial gave a result, 1 if all failed.
+        the exit code: 0 if at least one trial gave a result, 1 if all failed, 130 if the sweep was asked to stop.
 
     Raises:
         InputError, StorageError: before anything was started.
@@ -48,24 +50,43 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
     with cluster.connected():
         folder, config = opened(store, config, name=name, resume=resume, task="tune", check=concurrency)
         tuning = require_tune(config)
-        emit({**start_event(folder, config, log=log, resumed=resume), "num_samples": tuning.num_trials})
-        with recorded(folder, store, emit):
-            code = close(folder, sweep(config, folder, prepare.job(folder, store, config), emit))
-            untested = tested(store, name, emit) if test and code == 0 else None
+        emit({**results.start_event(folder, config, log=log, resumed=resume), "num_samples": tuning.num_trials})
+        untested = None
+        with recorded(folder, store, emit, lambda: lacking(config)) as watch:
+            records = sweep(config, folder, prepare.job(folder, store, config), watch)
+            close(folder, records, stopped=watch.stopping.is_set() and unfinished(records, tuning.num_trials))
+            if test and folder.record.state == "succeeded":
+                untested = tested(store, name, watch.emit)
         if untested:
             raise untested
-        return code
+        return EXIT_CODES[folder.record.state]
 
 
-def close(folder: RunFolder, records: Mapping[str, TrialRecord]) -> int:
+def unfinished(records: Mapping[str, TrialRecord], total: int | None) -> bool:
+    return total is None or len(records) < total or not all(r.over for r in records.values())
+
+
+def close(folder: RunFolder, records: Mapping[str, TrialRecord], *, stopped: bool = False) -> None:
+    """Record how the sweep ended."""
+    if stopped:
+        places = {r.trial: stopped_at(folder.unit(r.trial)) for r in records.values() if not r.over}
+        furthest = max(places.values(), key=lambda place: place["step"], default=NOWHERE)
+        folder.update(state="interrupted", error=None)
+        stop.answer(folder.store, {**furthest, "trials": places})
+        return
     failed = [r for r in records.values() if r.state == "failed"]
     bad = bool(failed) and len(failed) == len(records)
     error = f"all {len(failed)} trials failed; the first: {failed[0].error}" if bad else None
-    folder.update(state="failed" if bad else "succeeded", error=error)
-    return 1 if bad else 0
+    folder.update(
+        state="failed" if bad else "succeeded", error=error, final=bad and any(r.error != LOST for r in failed)
+    )
 
 
-def sweep(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> dict[str, TrialRecord]:
+def lacking(config: RunConfig) -> str:
+    return cluster.lacking(demand(config), 1, "a trial needs")
+
+
+def sweep(config: RunConfig, folder: RunFolder, job: Job, watch: Watch) -> dict[str, TrialRecord]:
     """Run what is left of the sweep.
 
     Returns:
@@ -74,14 +95,22 @@ def sweep(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> dict[st
     tuning = require_tune(config)
     records = {r.trial: r for r in folder.trials()}
     scheduler = schedulers.build(config, epochs=prepare.target_epochs(config))
-    planned = plan(config, folder, records, scheduler)
+    planned = plan(config, folder, records, scheduler, watch.stopping)
     for record in records.values():
         if record.over:
-            emit(past(record))
+            watch.emit(past(record))
     if planned.is_finished():
         return records
     holds = groups.Holds() if nested(config) else None
-    book = Book(folder, emit, mode=tuning.mode, scheduler=scheduler, records=records, holds=holds)
+    book = Book(
+        folder,
+        watch.emit,
+        mode=tuning.mode,
+        scheduler=scheduler,
+        records=records,
+        stopping=watch.stopping,
+        holds=holds,
+    )
     # Tune starts the trials of a search algorithm that is not its own one after the other, unless told
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency(config))
     # It misses the files of Tune's own loggers, in whose place are the run's records: a warning with all trials' names
@@ -111,12 +140,19 @@ def tuner(config: RunConfig, job: Job, planned: PlannedTrials, scheduler: Any, b
             storage_path=storage_path(config, job),
             failure_config=tune.FailureConfig(max_failures=config.failure.max_failures),
             callbacks=[book],
+            stop=WhenQuiet(book),
             verbose=0,
         ),
     )
 
 
-def plan(config: RunConfig, folder: RunFolder, records: Mapping[str, TrialRecord], scheduler: Any) -> PlannedTrials:
+def plan(
+    config: RunConfig,
+    folder: RunFolder,
+    records: Mapping[str, TrialRecord],
+    scheduler: Any,
+    stopping: threading.Event | None = None,
+) -> PlannedTrials:
     """What is left to run, and what the searcher and the scheduler already know."""
     tuning = require_tune(config)
     seed = tuning.searcher.args.seed if tuning.searcher.args.seed is not None else config.seed_everything
@@ -144,6 +180,7 @@ def plan(config: RunConfig, folder: RunFolder, records: Mapping[str, TrialRecord
         total=tuning.num_trials,
         max_concurrent=space.UNBOUNDED if tuning.scheduler.pauses else concurrency(config),
         searcher=searcher,
+        stopping=stopping,
     )
 
 

@@ -23,7 +23,7 @@ from trainer_app.errors import NotFound, StorageError, TrainerError
 from trainer_app.failures import one_line, place
 from trainer_app.job import Job
 from trainer_app.records import Unit
-from trainer_app.tune.objective import objective
+from trainer_app.tune.objective import STOPPED, objective
 from trainer_app.tune.schedulers import NEEDS_EVERY_EPOCH
 
 POINTER = "commit.json"
@@ -73,7 +73,8 @@ def attempt(params: dict[str, Any], job: Job) -> None:
     while True:
         try:
             worker.check_device(job)
-            fit_here(config, unit, job)
+            if fit_here(config, unit, job):
+                tune.report(STOPPED)
             return
         except Exception as error:  # noqa: BLE001 - whatever the user's code raises is the trial's result
             failures += 1
@@ -88,13 +89,13 @@ def attempt(params: dict[str, Any], job: Job) -> None:
         last = here
 
 
-def fit_here(config: RunConfig, unit: Unit, job: Job) -> None:
-    """Fit in this process, reporting to Tune."""
+def fit_here(config: RunConfig, unit: Unit, job: Job) -> bool:
+    """Fit in this process, reporting to Tune. Returns whether it stopped because somebody asked for it."""
     assert config.tune is not None
     every = config.tune.scheduler.kind in NEEDS_EVERY_EPOCH
     cloned = exploited(unit, job)
     with tempfile.TemporaryDirectory(prefix="trainer-pointer-") as tmp:
-        worker.fit(
+        return worker.fit(
             config,
             unit,
             policy=worker.policy(config, job, every_epoch=every, keep_at_least=PBT_KEEPS if every else 1),

@@ -1,0 +1,159 @@
+"""A stop that is asked for through storage, on a real Ray: what is committed, and that the run goes on from there."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.local.runs import Ran, run_file
+from trainer_app.attempt import Deadline, code, documents, lease, stop
+from trainer_app.config import RunConfig, override
+from trainer_app.records import RunFolder
+from trainer_app.storage import Store, open_store
+
+pytestmark = [pytest.mark.local, pytest.mark.usefixtures("ray_session")]
+
+SPACE = {"model.init_args.lr": {"grid_search": [0.05, 0.1, 0.2, 0.3]}}
+HYPERBAND = {"max_t": 4, "reduction_factor": 2}
+
+
+class Stopped(Ran):
+    """An attempt that is asked to stop when its first epoch is reported."""
+
+    def __init__(self, task: str, config: Any, name: str) -> None:
+        self.folder = open_store(config.storage.uri).child(name)
+        asking = threading.Thread(target=self._ask)
+        asking.start()
+        super().__init__(task, config, name)
+        asking.join()
+
+    def _ask(self) -> None:
+        deadline = time.monotonic() + 120
+        while not any("metrics/" in entry.key for entry in self.folder.list()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        documents.write(self.folder, stop.ASKED, {"id": "stop-1", "asked": time.time(), "by": "test"})
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        return documents.read(self.folder, stop.ANSWERED) or {}
+
+
+@pytest.fixture
+def submitted_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A class path in a module that is nowhere but in the storage of run `hit`; installed as the driver does."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("only_submitted.py", "from tests.local.toy import Toy\n\nclass Mine(Toy):\n    pass\n")
+    digest = hashlib.sha256(archive.getvalue()).hexdigest()
+    store = open_store(str(tmp_path)).child("hit")
+    store.put(f"code/{digest}.zip", archive.getvalue())
+    monkeypatch.setenv(code.CODE, digest)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("PYTHONPATH", "")
+    code.install(store, digest)
+    return "only_submitted.Mine"
+
+
+def test_a_train_run_stops_at_a_commit_and_goes_on_exactly(tmp_path: Path, submitted_code: str) -> None:
+    """Two workers, with the user's code."""
+    config = run_file(
+        tmp_path,
+        model={"class_path": submitted_code, "init_args": {"sleep": 0.7}},
+        scaling={"num_workers": 2, "use_gpu": False},
+        trainer={"max_epochs": 5},
+        checkpoint={"every_n_epochs": 3},
+    )
+    hit = Stopped("train", config, "hit")
+    record = hit.results.record
+    assert (hit.code, record.state, record.final, record.error) == (130, "interrupted", False, None)
+    done = len(hit.history())
+    assert 1 <= done < 5
+    newest = hit.results.units[0].checkpoints[-1]
+    assert hit.answer["id"] == "stop-1"
+    assert (hit.answer["epoch"], hit.answer["step"], hit.answer["commit"]) == (done, newest.step, newest.name)
+    found = documents.read(hit.folder, lease.KEY)
+    assert found is not None and found["expires"] == 0 and found["spent"] > 0
+    refused_beside_another_driver(config, hit.folder)
+    more = Ran("train", config, "hit", resume=True)
+    assert (more.code, more.results.record.state) == (0, "succeeded")
+    assert [e["epoch"] for e in more.of("epoch")] == list(range(done, 5))
+    assert stop.asked(hit.folder) is None  # a person went on with it
+
+
+def refused_beside_another_driver(config: RunConfig, folder: Store) -> None:
+    mine = documents.read(folder, lease.KEY) or {}
+    documents.write(folder, lease.KEY, {**mine, "holder": "head-2:7", "host": "head-2", "expires": time.time() + 30})
+    before = {entry.key: folder.get(entry.key) for entry in folder.list("")}
+    with pytest.raises(lease.Held, match=r"run hit is held by the driver head-2:7, until .* UTC"):
+        Ran("train", config, "hit", resume=True)
+    assert {entry.key: folder.get(entry.key) for entry in folder.list("")} == before
+    documents.write(folder, lease.KEY, mine)
+
+
+def test_a_sweep_stops_and_no_trial_is_lost(tmp_path: Path) -> None:
+    """Two of four trials have not begun by then."""
+    tune = {"metric": "val_acc", "mode": "max", "num_samples": 1, "space": SPACE, "max_concurrent_trials": 2}
+    config = run_file(tmp_path, tune=tune, trainer={"max_epochs": 4}, changes={"model.init_args.sleep": 0.7})
+    hit = Stopped("tune", config, "hit")
+    check_cut(hit)
+    more = Ran("tune", config, "hit", resume=True)
+    assert (more.code, more.results.record.state) == (0, "succeeded")
+    assert [t.epochs for t in more.results.trials] == [4, 4, 4, 4]
+    trained = [(e["trial"], e["epoch"]) for e in hit.of("epoch") + more.of("epoch")]
+    assert len(trained) == len(set(trained)) == 16  # no epoch twice
+
+
+def test_a_sweep_with_paused_trials_stops(tmp_path: Path) -> None:
+    """HyperBand's wait for others, which have stopped."""
+    tune = {"metric": "val_acc", "mode": "max", "num_samples": 1, "space": SPACE, "scheduler": {"hyperband": HYPERBAND}}
+    check_cut(Stopped("tune", run_file(tmp_path, tune=tune, changes={"model.init_args.sleep": 0.7}), "hit"))
+
+
+def check_cut(hit: Stopped) -> None:
+    """What was running has stopped at a commit, and the answer names it."""
+    assert (hit.code, hit.results.record.state) == (130, "interrupted")
+    cut = {t.trial: t for t in hit.results.trials if t.record and t.record.reason == "stop was asked for"}
+    assert cut and all(t.record and t.record.state == "stopped" for t in cut.values())
+    assert hit.answer["trials"].keys() == cut.keys()
+    assert all(hit.answer["trials"][name]["epoch"] == trial.epochs for name, trial in cut.items())
+    assert hit.answer["step"] == max(t["step"] for t in hit.answer["trials"].values()) > 0
+
+
+def test_a_trial_of_several_workers_stops_at_a_commit(tmp_path: Path) -> None:
+    tune = {
+        "metric": "val_acc",
+        "mode": "max",
+        "num_samples": 1,
+        "space": {"model.init_args.lr": {"grid_search": [0.1]}},
+    }
+    config = run_file(tmp_path, tune=tune, scaling={"num_workers": 2, "use_gpu": False})
+    config = override(config, {"model.init_args.sleep": 0.7, "trainer.max_epochs": 6})
+    hit = Stopped("tune", config, "hit")
+    assert (hit.code, hit.results.record.state) == (130, "interrupted")
+    (trial,) = hit.results.trials
+    assert trial.record is not None and (trial.record.state, trial.record.reason) == ("stopped", "stop was asked for")
+    assert 1 <= trial.epochs < 6 and hit.answer["trials"]["t00000"]["epoch"] == trial.epochs
+    assert trial.checkpoints[-1].epochs == trial.epochs
+
+
+def test_workers_that_find_no_place_end_the_run_in_the_seconds_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chart promises 9 CPUs; their pods are never scheduled."""
+    monkeypatch.setenv("TRAINER_CLUSTER_RESOURCES", '{"CPU": 9}')
+    monkeypatch.setenv("TRAINER_FIRST_STEP_DEADLINE_S", "2")
+    began = time.monotonic()
+    with pytest.raises(Deadline, match="the workers need 9 CPU at once and this Ray has 4 now"):
+        Ran("train", run_file(tmp_path, scaling={"num_workers": 9, "use_gpu": False}), "late")
+    assert 2 <= time.monotonic() - began < 30
+    record = RunFolder.open(open_store(str(tmp_path)), "late").record
+    assert (record.state, record.final, record.exit_code) == ("failed", True, 1)

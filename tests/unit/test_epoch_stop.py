@@ -1,0 +1,105 @@
+"""A fit that somebody asks to stop ends at a commit, and goes on from there as if nothing had been."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.test_epoch_reporter import Case, Fitted, fit
+from trainer_app import worker
+from trainer_app.attempt import lease, stop
+from trainer_app.callbacks.epoch import Policy
+from trainer_app.checkpoint import commits
+from trainer_app.records import Unit
+from trainer_app.storage import open_store
+
+pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
+
+
+def stopped_fit(case: Case, folder: Path, asked: Callable[[int], bool]) -> tuple[Fitted, bool]:
+    """`asked` says at how many looks from the first the answer is yes."""
+    fitted, looks = Fitted(Unit(open_store(str(folder)))), [0]
+
+    def look() -> bool:
+        looks[0] += 1
+        return asked(looks[0])
+
+    ended = worker.fit(
+        case.config,
+        fitted.unit,
+        policy=Policy(every_n_epochs=case.every, keep=case.keep, stop=look),
+        report=fitted.reports.append,
+        trainer_kwargs={"devices": 1, "accelerator": "cpu"},
+        callbacks=[fitted.counts],
+    )
+    return fitted, ended
+
+
+@pytest.mark.parametrize(
+    "case", [Case(), Case("Plain", init={"schedule": "step"}, every=5), Case(trainer={"max_steps": 11})]
+)
+def test_it_stops_at_the_epochs_end_and_goes_on_exactly(case: Case, tmp_path: Path) -> None:
+    calm = fit(case, tmp_path / "calm")
+    fitted, ended = stopped_fit(case, tmp_path / "hit", lambda look: look >= 3)
+    assert ended
+    assert [report["epochs"] for report in fitted.reports] == [1, 2]
+    newest = commits(fitted.unit.checkpoints)[-1]
+    assert (newest.manifest.epoch, newest.manifest.step) == (2, fitted.reports[-1]["steps"])  # also where none was due
+    assert fitted.reports[-1]["commit"] == newest.name
+    again = fit(case, tmp_path / "hit")
+    assert again.metrics == calm.metrics
+    assert again.counts.seen == calm.counts.seen
+
+
+def test_before_the_first_epoch_nothing_is_trained(tmp_path: Path) -> None:
+    fitted, ended = stopped_fit(Case(), tmp_path, lambda look: True)
+    assert ended and fitted.reports == [] and commits(fitted.unit.checkpoints) == []
+
+
+def test_after_the_last_epoch_it_has_finished(tmp_path: Path) -> None:
+    fitted, ended = stopped_fit(Case(), tmp_path, lambda look: look >= 4)  # once before each, and at the end
+    assert not ended and len(fitted.reports) == 3
+
+
+@pytest.mark.parametrize("when", [2, 4])
+def test_a_worker_of_a_former_driver_keeps_nothing(tmp_path: Path, when: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its node was cut off; the next driver has begun: between two epochs, or in the last one."""
+    monkeypatch.setattr(stop, "EVERY_S", 0.0)
+    store = open_store(str(tmp_path)).child("run")
+    former = lease.hold(store, "s")
+    look = stop.Look(store, lease.token(store))
+    lease.check(store, former.token)
+    former.release()
+
+    def asked(number: int) -> bool:
+        if number == when:
+            lease.hold(store, "s")
+        return look()
+
+    with pytest.raises(lease.Replaced, match="this worker is a former one's"):
+        stopped_fit(Case(), tmp_path / "unit", asked)
+    assert len(Unit(open_store(str(tmp_path / "unit"))).metrics()) == when - 2
+    lease.release(store)
+
+
+def test_storage_is_asked_at_most_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, now, asked = open_store(str(tmp_path)), [100.0], [0]
+    exists = type(store).exists
+
+    def counted(self: Any, key: str) -> bool:
+        asked[0] += 1
+        return exists(self, key)
+
+    monkeypatch.setattr(type(store), "exists", counted)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    look = stop.Look(store)
+    assert not look()
+    store.put(stop.ASKED, b"{}")
+    now[0] += 0.9
+    assert not look() and asked == [1]
+    now[0] += 0.1
+    assert look() and look() and asked == [2]

@@ -1,0 +1,204 @@
+"""What stop, resume and delete decide, on a real storage and a cluster that is a table of objects.
+
+That the operator does its part is shown end to end (tests/e2e/test_stop.py).
+"""
+
+import json
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from trainer_app.errors import InputError, NotFound, TrainerError
+from trainer_app.launch import control
+from trainer_app.launch.kube import Kube
+from trainer_app.launch.stored import Stored
+
+pytestmark = pytest.mark.unit
+
+
+@dataclass
+class Table:
+    """One RayJob and pods. An operator that is there follows `suspend` and lets go of what was deleted."""
+
+    job: Any
+    pods: list[Any] = field(default_factory=list)
+    operator: bool = True
+    namespace: str = "team"
+    changes: list[Any] = field(default_factory=list)
+
+    def user(self) -> str:
+        return "alice"
+
+    def get(self, kind: str, name: str) -> Any:
+        if self.job is None:
+            raise NotFound("gone")
+        return self.job
+
+    def list(self, kind: str, *, labels: Any = None) -> list[Any]:
+        return self.pods if kind == "Pod" else []
+
+    def patch(self, kind: str, name: str, change: Any) -> None:
+        self.changes.append(change)
+        self.job["spec"] |= change["spec"]
+        if self.operator:
+            self.job["status"]["jobDeploymentStatus"] = "Suspended" if change["spec"]["suspend"] else "Initializing"
+
+    def delete(self, kind: str, name: str) -> None:
+        self.changes.append("delete")
+        if self.operator:
+            self.job = None
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("POLL_S", 0.01), ("SUSPEND_S", 0.2), ("GONE_S", 0.2)):
+        monkeypatch.setattr(control, name, seconds)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Stored:
+    return Stored.open(f"file://{tmp_path}", "demo")
+
+
+def job(stored: Stored, status: str, **spec: Any) -> Any:
+    folder = stored.store.uri.removeprefix("file://").rpartition("/")[0]
+    notes = {"trainer/storage-uri": f"file://{folder}"}
+    meta = {"name": "demo", "labels": {"trainer/run": "demo"}, "annotations": notes}
+    return {"metadata": meta, "spec": {"shutdownAfterJobFinishes": True, **spec}, "status": status_of(status)}
+
+
+def status_of(words: str) -> dict[str, str]:
+    status, _, result = words.partition(" ")
+    return {"jobDeploymentStatus": status, "jobStatus": result}
+
+
+def begun(stored: Stored) -> None:
+    stored.store.put("run.json", json.dumps({"name": "demo", "task": "train"}).encode())
+
+
+def stop(table: Table, **options: Any) -> list[str]:
+    said: list[str] = []
+    control.stop(cast(Kube, table), table.job, say=said.append, **{"grace": 1.0, **options})
+    return said
+
+
+def resume(table: Table) -> tuple[bool, list[str]]:
+    said: list[str] = []
+    return control.resume(cast(Kube, table), table.job, say=said.append), said
+
+
+def answer(stored: Stored) -> threading.Thread:
+    """A driver that commits as soon as it is asked."""
+
+    def drive() -> None:
+        while not stored.store.exists("control/stop.json"):
+            pass
+        request = json.loads(stored.store.get("control/stop.json"))["id"]
+        told = {"id": request, "epoch": 3, "step": 120, "commit": "c3"}
+        stored.store.put("control/stopped.json", json.dumps(told).encode())
+
+    thread = threading.Thread(target=drive, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_stop_waits_for_the_commit_and_then_suspends(stored: Stored) -> None:
+    begun(stored)
+    driver, table = answer(stored), Table(job(stored, "Running RUNNING"))
+    said = stop(table, grace=10.0)
+    driver.join()
+    assert said[-1].startswith("stopped run demo at step 120 (3 epochs, commit c3); go on with: trainer resume demo")
+    assert table.changes == [{"spec": {"suspend": True}}]
+    assert stop(table) == ["run demo is stopped already, at step 120 (3 epochs, commit c3)"]
+    assert len(table.changes) == 1
+
+
+def test_stop_without_an_answer_suspends_after_the_grace(stored: Stored) -> None:
+    begun(stored)
+    table = Table(job(stored, "Running RUNNING"))
+    said = stop(table, grace=0.05)
+    assert "no commit within 0 s" in said[1] and "at its newest commit" in said[-1]
+    assert table.changes == [{"spec": {"suspend": True}}]
+
+
+@pytest.mark.parametrize("status", ["Initializing", "Running"])
+def test_a_run_that_has_not_begun_is_not_asked(stored: Stored, status: str) -> None:
+    table = Table(job(stored, status))
+    assert "it had not begun" in stop(table, grace=10.0)[-1]
+    assert not stored.store.exists("control/stop.json")
+
+
+@pytest.mark.parametrize("status", ["Complete SUCCEEDED", "Failed FAILED", "ValidationFailed"])
+def test_there_is_nothing_to_stop(stored: Stored, status: str) -> None:
+    table = Table(job(stored, status))
+    assert "nothing to stop" in stop(table)[0] and table.changes == []
+
+
+def test_what_kuberay_would_refuse_to_suspend_is_not_tried(stored: Stored) -> None:
+    table = Table(job(stored, "Running", clusterSelector={"ray.io/cluster": "big"}))
+    with pytest.raises(InputError, match="trainer delete demo"):
+        stop(table)
+    assert table.changes == []
+
+
+def test_an_operator_that_is_away_is_named(stored: Stored) -> None:
+    table = Table(job(stored, "Running"), operator=False)
+    with pytest.raises(TrainerError, match="is the KubeRay operator running"):
+        stop(table)
+
+
+def test_resume_waits_for_the_pods_of_the_former_cluster(stored: Stored) -> None:
+    pod = {"metadata": {"name": "demo-x", "labels": {"trainer/run": "demo"}, "creationTimestamp": ""}, "spec": {}}
+    table = Table(job(stored, "Suspended", suspend=True), [{**pod, "status": {}}])
+    with pytest.raises(TrainerError, match=r"still there .* demo-x"):
+        resume(table)
+    assert table.changes == []
+    threading.Timer(0.05, table.pods.clear).start()
+    stored.ask_to_stop("one", "alice")
+    stored.store.put("control/stopped.json", b'{"id": "one", "epoch": 3, "step": 120, "commit": "c3"}')
+    assert resume(table)[1][-1] == "resumed run demo: it goes on from step 120 (3 epochs, commit c3)"
+    assert table.changes == [{"spec": {"suspend": False}}]
+    assert not stored.store.exists("control/stop.json")  # else it would stop again
+
+
+@pytest.mark.parametrize(
+    "status, words",
+    [("Running RUNNING", "is running"), ("Complete SUCCEEDED", "has finished"), ("Retrying", "running")],
+)
+def test_there_is_nothing_to_resume(stored: Stored, status: str, words: str) -> None:
+    table = Table(job(stored, status))
+    done, said = resume(table)
+    assert done and words in said[0] and table.changes == []
+
+
+@pytest.mark.parametrize("status", ["Failed FAILED", "ValidationFailed", "Complete STOPPED"])
+def test_what_is_over_is_created_again(stored: Stored, status: str) -> None:
+    assert resume(Table(job(stored, status, suspend=status == "ValidationFailed"))) == (False, [])
+
+
+def test_delete_asks_for_a_commit_first(stored: Stored) -> None:
+    begun(stored)
+    driver, table, said = answer(stored), Table(job(stored, "Running")), list[str]()
+    control.delete(cast(Kube, table), table.job, grace=10.0, say=said.append)
+    driver.join()
+    assert table.changes == ["delete"] and said[-1].startswith("deleted run demo")
+
+
+def test_a_storage_that_is_away_keeps_nobody_from_deleting(stored: Stored) -> None:
+    table = Table(job(stored, "Running"))
+    table.job["metadata"]["annotations"] |= {
+        "trainer/storage-uri": "s3://b/p",
+        "trainer/storage-endpoint": "http://127.0.0.1:9",
+    }
+    said: list[str] = []
+    control.delete(cast(Kube, table), table.job, grace=10.0, say=said.append)
+    assert table.changes == ["delete"] and "does not answer from here" in said[0]
+
+
+def test_a_deletion_that_nobody_carries_out_is_told(stored: Stored) -> None:
+    table = Table(job(stored, "Failed FAILED"), operator=False)
+    with pytest.raises(TrainerError, match="the KubeRay operator, which must let it go"):
+        control.delete(cast(Kube, table), table.job, grace=0.0, say=lambda _: None)

@@ -1,0 +1,107 @@
+"""The user's code: an archive in the run's storage, unpacked once a node and importable in every process of the run."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from trainer_app.errors import InputError, TrainerError
+from trainer_app.storage import Store
+
+CODE: Final = "TRAINER_CODE"  # SHA-256 of the archive, in hex
+FOLDER: Final = "trainer-code"  # of the machine's temporary files
+
+
+class BadCode(TrainerError):
+    """The archive is not the one that was submitted."""
+
+
+def install(store: Store, digest: str) -> Path | None:
+    """Make the code importable here and in this process's children, before everything else.
+
+    Args:
+        store: the run's.
+        digest: of the archive `code/<digest>.zip`; "" is none.
+
+    Returns:
+        the folder.
+
+    Raises:
+        BadCode: the archive's digest is another, or it would write outside its folder.
+        StorageError: there is none, or no answer.
+    """
+    if not digest:
+        return None
+    folder = fetch(store, digest)
+    sys.path[:] = [str(folder), *(entry for entry in sys.path if entry != str(folder))]
+    given = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(folder), *given]))
+    importlib.invalidate_caches()  # Python may have seen that the folder, now on its path, was not there
+    return folder
+
+
+def fetch(store: Store, digest: str) -> Path:
+    """The folder of the unpacked archive; it is there whole or not at all."""
+    if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        raise InputError(f"{CODE} must be the SHA-256 of the code's archive, in hex, not {digest!r}")
+    root = _root()
+    folder = root / digest
+    with _locked(root / f"{digest}.lock"):
+        if not folder.is_dir():
+            with tempfile.TemporaryDirectory(dir=root) as temp:
+                archive = Path(temp, "code.zip")
+                store.get_file(f"code/{digest}.zip", archive)
+                _check(archive, digest, f"{store.uri}/code/{digest}.zip")
+                unpacked = Path(temp, "code")
+                _unpack(archive, unpacked)
+                unpacked.rename(folder)
+    return folder
+
+
+def _root() -> Path:
+    """Only this user writes there: what is in it gets imported."""
+    root = Path(tempfile.gettempdir(), FOLDER)
+    root.mkdir(mode=0o700, exist_ok=True)
+    info = root.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o022:
+        raise InputError(f"{root} is not a folder that only this user can write: remove it, or set TMPDIR")
+    return root
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _check(archive: Path, digest: str, where: str) -> None:
+    with archive.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != digest:
+        raise BadCode(f"{where} is not the code that was submitted: its SHA-256 is {found}; submit the run again")
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    folder.mkdir()
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            for member in packed.infolist():
+                path = PurePosixPath(member.filename)
+                if path.is_absolute() or ".." in path.parts or "\\" in member.filename:
+                    raise BadCode(f"the code's archive has a file outside its folder: {member.filename!r}")
+            packed.extractall(folder)
+    except zipfile.BadZipFile as error:
+        shutil.rmtree(folder)
+        raise BadCode(f"the code's archive is no zip file: {error}") from error

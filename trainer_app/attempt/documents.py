@@ -1,0 +1,29 @@
+"""Small JSON documents beside a run's records."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from trainer_app.errors import NotFound
+from trainer_app.storage import Store
+
+_log = logging.getLogger(__name__)
+
+
+def read(store: Store, key: str) -> dict[str, Any] | None:
+    """The document, or None if there is none. One that is no JSON object counts as none: it is said in the log."""
+    try:
+        found = json.loads(store.get(key))
+    except NotFound:
+        return None
+    except ValueError as error:
+        _log.warning("%s: %s is damaged and is not used: %s", store.uri, key, error)
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def write(store: Store, key: str, document: dict[str, Any], *, create: bool = False) -> None:
+    """Raises AlreadyExists with `create` if there is one."""
+    store.put(key, json.dumps(document, allow_nan=False).encode(), create=create)

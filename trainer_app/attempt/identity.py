@@ -1,0 +1,116 @@
+"""Who runs: the submission that this process belongs to, and the process itself."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from trainer_app.errors import InputError
+
+SUBMISSION = "TRAINER_SUBMISSION"
+FROM_CLUSTER = "TRAINER_RUN_FROM_CLUSTER"
+SUFFIX = 6  # what KubeRay adds to a RayJob's name for its cluster: a dash and 5 characters
+
+
+def submission(env: Mapping[str, str] | None = None) -> str | None:
+    """The submission's id; None where nobody submitted: a run that was started by hand.
+
+    A firing of a RayCronJob has no launcher: its RayJob's name, which no other firing has, is the id.
+    """
+    env = os.environ if env is None else env
+    return env.get(SUBMISSION) or run_of_cluster(env)
+
+
+def run_of_cluster(env: Mapping[str, str]) -> str | None:
+    """The run's name where it is the RayJob's (TRAINER_RUN_FROM_CLUSTER=1): RAY_CLUSTER_NAME less KubeRay's suffix.
+
+    Raises:
+        InputError: RAY_CLUSTER_NAME, which KubeRay sets in Ray's containers, is missing or no such name.
+    """
+    if env.get(FROM_CLUSTER) != "1":
+        return None
+    cluster = env.get("RAY_CLUSTER_NAME", "")
+    name, dash = cluster[:-SUFFIX], cluster[-SUFFIX : -SUFFIX + 1]
+    if not name or dash != "-":
+        raise InputError(
+            f"{FROM_CLUSTER}=1 takes the run's name from RAY_CLUSTER_NAME (<name>-<5 characters>), not {cluster!r}; "
+            "set TRAINER_RUN instead"
+        )
+    return name
+
+
+def cluster() -> str:
+    """The RayCluster that this process is in, as KubeRay tells it; "" elsewhere."""
+    return os.environ.get("RAY_CLUSTER_NAME", "")
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process, so that another one can tell whether it still lives.
+
+    Args:
+        machine: one boot of one machine and one PID namespace in it; "" where the system doesn't say.
+        began: start of the process in ticks since boot; 0 where the system doesn't say.
+    """
+
+    host: str
+    pid: int
+    machine: str = ""
+    began: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.host}:{self.pid}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def dead(self) -> bool:
+        """Whether it has certainly ended: it ran on this machine, in this PID namespace, and is gone.
+
+        False for a process of elsewhere: nobody here can tell. The same host name is not enough: a head's pod that
+        was deleted by force may still run on a node that is cut off, under the name of the one that replaced it.
+        """
+        here = this_process()
+        if self.host != here.host or self.machine != here.machine:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # another user's: alive
+            return False
+        return _state_and_began(self.pid) != ("alive", self.began) if self.began else False
+
+
+@lru_cache(maxsize=1)
+def _process(pid: int) -> Process:
+    return Process(socket.gethostname(), pid, _machine(), _state_and_began(pid)[1])
+
+
+def this_process() -> Process:
+    return _process(os.getpid())
+
+
+def _machine() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # not Linux: the host's name has to do
+        return ""
+
+
+def _state_and_began(pid: int) -> tuple[str, int]:
+    """("alive" | "dead", ticks since boot); a zombie is dead. ("alive", 0) where the system doesn't say."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return ("dead", 0) if Path("/proc/self/stat").exists() else ("alive", 0)
+    except OSError:
+        return "alive", 0
+    return ("dead" if fields[0] in "ZX" else "alive"), int(fields[19])
