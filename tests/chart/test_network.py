@@ -86,3 +86,23 @@ def test_metrics_of_the_runs_pods(render: Render) -> None:
     assert made["metadata"]["labels"]["release"] == "prometheus"
     assert made["spec"]["podMetricsEndpoints"] == [{"port": "metrics", "interval": "30s"}]
     assert made["spec"]["selector"]["matchLabels"] == {"trainer/run": "demo"}
+
+
+@pytest.mark.parametrize(
+    "endpoint, port, expected",
+    [
+        ("", "", 443),
+        ("https://s3.example.org", "", 443),
+        ("http://s3.example.org", "", 80),
+        ("http://minio.minio.svc:9000", "", 9000),
+        ("http://minio.minio.svc", "9000", 9000),  # a Service at 80: policies see the pod's port
+    ],
+)
+def test_the_storages_port_is_its_endpoints(render: Render, endpoint: str, port: str, expected: int) -> None:
+    sets = (f"storage.endpoint={endpoint}", *([f"networkPolicy.storage.port={port}"] if port else []))
+    assert render(*sets)["NetworkPolicy/demo"]["spec"]["egress"][-1]["ports"] == tcp(expected)
+
+
+def test_a_claim_is_the_nodes_to_reach(render: Render) -> None:
+    rules = render("storage.claim.existing=c", values=())["NetworkPolicy/demo"]["spec"]["egress"]
+    assert [rule.get("ports", [{}])[0].get("port") for rule in rules] == [None, 53]

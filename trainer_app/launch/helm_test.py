@@ -74,6 +74,8 @@ def main() -> int:
     try:
         if uri := env.get("TRAINER_STORAGE_URI"):
             print(check_storage(uri), flush=True)
+        else:
+            print("no storage is set here, so none was tried: each run names its own", flush=True)
         if address := env.get("RAY_DASHBOARD_ADDRESS"):
             print(check_dashboard(address, env.get("RAY_AUTH_TOKEN", "")), flush=True)
     except TrainerError as error:

@@ -77,3 +77,9 @@ envFrom:
   persistentVolumeClaim: {claimName: {{ . }}}
 {{- end }}
 {{- end -}}
+
+{{- define "trainer.storagePort" -}}
+{{- $endpoint := .Values.storage.endpoint -}}
+{{- $default := ternary "80" "443" (hasPrefix "http://" $endpoint) -}}
+{{ .Values.networkPolicy.storage.port | default (regexFind "[0-9]+$" (regexFind ":[0-9]+$" $endpoint) | default $default) | int }}
+{{- end -}}
