@@ -78,7 +78,7 @@ def test_checkpoints_are_whole_and_old_ones_are_gone(runs: Runs) -> None:
         assert (wanted["size"], wanted["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
     assert 2 <= sum(key.startswith("fit/") for key in payloads) <= 3
     kinds = {Path(key).name.lstrip("0123456789a-") for key in runs.objects}
-    assert kinds == {"run.json", "run.yaml", "trial.json", "manifest.json", "checkpoint.ckpt", ".jsonl"}
+    assert kinds == {"run.json", "run.yaml", "lease.json", "trial.json", "manifest.json", "checkpoint.ckpt", ".jsonl"}
 
 
 def test_a_sweep_is_resumed_from_its_records_there(runs: Runs) -> None:

@@ -177,6 +177,6 @@ def test_a_monitor_that_is_not_logged_ends_the_run_without_a_retry(tmp_path: Pat
     assert ran.code == 1 and ran.of("retry") == []
     assert ran.results.record.error == (
         "checkpoint.monitor: 'val_accuracy' is not logged by the module; "
-        "it logs lr, rank, train/loss, val/loss, val_acc, weight_decay"
+        "it logs lr, rank, threads, train/loss, val/loss, val_acc, weight_decay"
     )
     assert [line["epoch"] for line in ran.history()] == [0]
