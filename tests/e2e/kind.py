@@ -119,6 +119,11 @@ class Cluster:
         parts = self.objects(run, "logs/driver/")
         return "".join(parts[key].decode() for key in sorted(parts))
 
+    def leaving(self) -> list[str]:
+        """Pods and runs on their way out: of a test before."""
+        found = [*self.get("pods"), *self.get("rayjobs"), *self.get("rayclusters")]
+        return [one["metadata"]["name"] for one in found if one["metadata"].get("deletionTimestamp")]
+
     def names(self) -> set[str]:
         """All objects of the namespace, but events and what Kubernetes itself renews."""
         kinds = "all,configmaps,serviceaccounts,secrets,networkpolicies,poddisruptionbudgets,rayjobs,rayclusters,pvc"

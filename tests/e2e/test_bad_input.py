@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.kind import NAMESPACE, ROOT, Cluster, Done
+from tests.e2e.kind import NAMESPACE, ROOT, Cluster, Done, until
 
 pytestmark = pytest.mark.timeout(200)
 Name = Callable[[str], str]
@@ -17,8 +17,10 @@ LIMIT_S = 15.0
 
 @pytest.fixture
 def untouched(cluster: Cluster) -> Iterator[None]:
+    until("end of former runs", lambda: not cluster.leaving(), seconds=120)
     before = cluster.names()
     yield
+    until("end of what was tried", lambda: not cluster.leaving(), seconds=30)
     assert cluster.names() == before
 
 
@@ -53,7 +55,7 @@ def submit(cluster: Cluster, *words: str, admin: bool = False) -> Done:
         (("--set", "storage.existingSecret=wrong-keys"), ("wrong-keys", "correct them there")),
         (("--set", "storage.existingSecret=half-a-key"), ("has no AWS_SECRET_ACCESS_KEY", "kubectl create secret")),
         (("--set", "storage.existingSecret=none-such"), ("there is no Secret none-such", "kubectl create secret")),
-        (("--set", "storage.bucket=none-such"), ("no bucket 'none-such'", "storage.bucket")),
+        (("--set", "storage.bucket=none-such"), ("s3://none-such/", "correct storage.bucket")),  # the user has one bucket
         (("--set", "storage.endpoint=http://127.0.0.1:9"), ("does not answer from here", "--endpoint")),
         (("--image", "trainer"), ("has no tag",)),
         (("--set", "pools.cpu.replicas=0"), ("asks for",)),
