@@ -55,7 +55,7 @@ def submit(cluster: Cluster, *words: str, admin: bool = False) -> Done:
         (("--set", "storage.existingSecret=wrong-keys"), ("wrong-keys", "correct them there")),
         (("--set", "storage.existingSecret=half-a-key"), ("has no AWS_SECRET_ACCESS_KEY", "kubectl create secret")),
         (("--set", "storage.existingSecret=none-such"), ("there is no Secret none-such", "kubectl create secret")),
-        (("--set", "storage.bucket=none-such"), ("s3://none-such/", "correct storage.bucket")),  # the user has one bucket
+        (("--set", "storage.bucket=none-such"), ("s3://none-such/", "correct storage.bucket")),
         (("--set", "storage.endpoint=http://127.0.0.1:9"), ("does not answer from here", "--endpoint")),
         (("--image", "trainer"), ("has no tag",)),
         (("--set", "pools.cpu.replicas=0"), ("asks for",)),

@@ -168,8 +168,8 @@ def _in_values_words(kube: Kube, place: Place, *, from_secret: bool) -> Iterator
             raise AccessDenied(f"{error}; {words}" if place.secret else str(error)) from error
         said = str(error).partition(";")[0]
         raise AccessDenied(
-            f"{said}; the keys are those of Secret {place.secret} in {kube.namespace}: correct them there, name another "
-            "in storage.existingSecret, or correct storage.bucket (keys for one bucket are denied where there is none)"
+            f"{said}; the keys are those of Secret {place.secret} in {kube.namespace}: correct them there, name "
+            "another in storage.existingSecret, or correct storage.bucket (keys for one bucket are denied where there is none)"
         ) from error
     except NotFound as error:
         if "there is no bucket" not in str(error):
