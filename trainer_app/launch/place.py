@@ -169,7 +169,7 @@ def _in_values_words(kube: Kube, place: Place, *, from_secret: bool) -> Iterator
         said = str(error).partition(";")[0]
         raise AccessDenied(
             f"{said}; the keys are those of Secret {place.secret} in {kube.namespace}: correct them there, name "
-            "another in storage.existingSecret, or correct storage.bucket (keys for one bucket are denied where there is none)"
+            "another in storage.existingSecret, or correct storage.bucket (keys of one bucket are denied all others)"
         ) from error
     except NotFound as error:
         if "there is no bucket" not in str(error):
