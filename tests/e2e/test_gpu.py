@@ -44,7 +44,7 @@ def submit(cluster: Cluster, run: str, values: str, *words: str) -> Done:
 
 def test_trials_run_where_the_gpus_are(cluster: Cluster, node: str, name: Name, values: str) -> None:
     run = name("gpus")
-    one = ('scaling.resources_per_worker={"CPU": 0.5, "GPU": 1}', "trainer.accelerator=cpu")
+    one = ('tune.resources_per_trial={"CPU": 0.5, "GPU": 1}', "scaling.use_gpu=false")  # Lightning on the CPU
     submit(cluster, run, values, *one).ok()
 
     def placed() -> dict[str, str]:

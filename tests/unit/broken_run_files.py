@@ -319,11 +319,6 @@ RULES = {
     "resources and workers": Broken(
         tune("resources_per_trial: {CPU: 1}", more=_WORKERS), "tune.resources_per_trial", "resources_per_worker"
     ),
-    "GPU trials on CPU": Broken(
-        tune("resources_per_trial: {GPU: 1}", more="scaling: {use_gpu: false}\n"),
-        "tune.resources_per_trial.GPU",
-        "false",
-    ),
 }
 for _kind, _args in {
     "grid_search": "[1, 2]",

@@ -188,6 +188,13 @@ def test_arguments_that_look_like_a_block_are_remarked() -> None:
     assert note.startswith("run.yaml:2: scalling: ") and "did you mean scaling?" in note
 
 
+def test_a_gpu_that_is_kept_and_not_used_is_remarked() -> None:
+    """Of trials alone: Ray's own ScalingConfig refuses it for workers."""
+    text = "cli: a.b:CLI\nscaling: {use_gpu: false}\ntune: {metric: m, mode: max, space: {model.x: {choice: [1]}}, "
+    (note,) = loads(text + "resources_per_trial: {GPU: 1}}\n").notes
+    assert "tune.resources_per_trial.GPU" in note and "trains on the CPU" in note
+
+
 def test_notes_count_neither_in_equality_nor_in_the_dump() -> None:
     one, other = loads(model("trainer: {accelerator: cpu}\n")), loads(model("scaling: {use_gpu: false}\n"))
     assert one.notes and not other.notes

@@ -112,7 +112,7 @@ def _check_workers(draft: Draft, config: RunConfig, tune: Tune) -> None:
     workers = config.scaling.num_workers
     if tune.resources_per_trial and config.scaling.use_gpu is False and tune.resources_per_trial.get("GPU"):
         at = ("tune", "resources_per_trial", "GPU")
-        draft.problem(at, "a GPU is asked for, but scaling.use_gpu is false", tune.resources_per_trial["GPU"])
+        draft.note(at, "a GPU is kept for each trial, which trains on the CPU: scaling.use_gpu is false")
     if workers == 1:
         return
     scheduler = tune.scheduler
