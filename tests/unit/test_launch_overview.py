@@ -75,6 +75,18 @@ def test_a_hopeless_run_shows_the_error_not_the_retry() -> None:
     assert lines["retries"] == "KubeRay is at attempt 2 of 4"
 
 
+@pytest.mark.parametrize(
+    "submission, final, words",
+    [("demo-1", True, "failed"), ("demo-1", False, "running"), ("demo-0", True, "running")],
+    ids=["for good", "may pass", "of a submission before"],
+)
+def test_a_failure_is_told_before_the_operator_sees_it(submission: str, final: bool, words: str) -> None:
+    record = RunRecord(name="demo", task="tune", state="failed", error="no", submission=submission, final=final)
+    one = job("Running")
+    one["spec"]["jobId"] = "demo-1"
+    assert phase(one, [RUNNING], record) == words
+
+
 def test_a_run_that_never_began_shows_the_operators_words() -> None:
     seen = Overview(job("Failed", reason="PreRunningDeadlineExceeded", message="20 s"), "failed")
     assert dict(seen.lines())["error"] == "PreRunningDeadlineExceeded: 20 s"

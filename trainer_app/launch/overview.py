@@ -103,7 +103,9 @@ def phase(job: Object, found: Sequence[Object], record: RunRecord | None = None)
         if status == "Suspended":
             return "suspended"
         return {0: "succeeded", 130: "stopped"}.get(rayjob.exit_code(job), "failed")
-    if record and record.state == "failed" and rayjob.retry(job):
+    # Until KubeRay sees the end of the job, and beside a retry of it: what this submission failed with for good.
+    hopeless = record and record.final and record.submission == job["spec"].get("jobId")
+    if record and record.state == "failed" and (hopeless or rayjob.retry(job)):
         return "failed"
     if status in ("Running", "Retrying", "Suspending"):
         return {"Suspending": "stopping"}.get(status, status.lower())
