@@ -56,7 +56,7 @@ ACROSS_KEYS = {
     *("sweep: no space", "sweep: infinite bound"),
     *(f"keys: {name}" for name in KEYS if name not in ("lr", "storage.uri", "name", "tune.num_samples")),
     *(f"rules: {name}" for name in RULES if name.startswith(("grace", "optuna ", "pbt ")) or "worker" in name),
-    *("rules: hyperband without end", "rules: GPU trials on CPU"),
+    "rules: hyperband without end",
 }
 
 
