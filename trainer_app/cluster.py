@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from trainer_app import machine
 from trainer_app.errors import InputError
 
 TRIAL_DRIVER = "trial_driver"
@@ -59,9 +60,9 @@ def connected(local: Mapping[str, str] | None = None, meanwhile: Sequence[str] =
     if arguments["address"] == "local":
         # no node of a laptop is drained: one process less to start for each Train run
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        with _environment(local or {}):
-            ray.init(**arguments, namespace="trainer", log_to_driver=True)
     else:
+        local = None
+    with machine.environment(local or {}):
         ray.init(**arguments, namespace="trainer", log_to_driver=True)
     try:
         yield
@@ -73,19 +74,6 @@ def _import(modules: Sequence[str]) -> None:
     with suppress(Exception):  # what is wrong with a module is said where it is needed
         for module in modules:
             import_module(module)
-
-
-@contextmanager
-def _environment(more: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in more}
-    os.environ.update(more)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 def prepare_environment(folders: Sequence[str] = ()) -> None:

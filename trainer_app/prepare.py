@@ -102,6 +102,7 @@ def create(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, name: 
         AlreadyExists: with the command that goes on with it.
     """
     tune = config.tune if task == "tune" else None
+    metric, mode = config.compared(task)
     now = time.time()
     record = RunRecord(
         name=name,
@@ -111,8 +112,8 @@ def create(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, name: 
         updated=now,
         attempt=1,
         seed=None if isinstance(config.seed_everything, bool) else config.seed_everything,
-        metric=tune.metric if tune else config.checkpoint.monitor,
-        mode=tune.mode if tune else config.checkpoint.mode,
+        metric=metric,
+        mode=mode,
         use_gpu=bool(config.scaling.use_gpu),
         versions={name: version(name) for name in VERSIONS},
         resolved=dict(chosen),

@@ -6,7 +6,7 @@ import pytest
 
 from trainer_app.errors import InputError
 from trainer_app.launch import helm, pods, rayjob
-from trainer_app.launch.submit import objects
+from trainer_app.launch.place import objects
 from trainer_app.launch.tunnel import service_of
 
 pytestmark = pytest.mark.unit

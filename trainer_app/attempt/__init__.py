@@ -5,7 +5,7 @@ the attempts share is in the run's storage: submission.json, lease.json, control
 """
 
 from trainer_app.attempt.deadlines import Deadlines
-from trainer_app.attempt.decision import Decision, begin, claim, hopeless, note_never_began
+from trainer_app.attempt.decision import Decision, begin, claim, hopeless, name_owner, note_never_began
 from trainer_app.attempt.identity import run_of_cluster, submission
 from trainer_app.attempt.lease import Replaced
 from trainer_app.attempt.watch import Deadline, Ended, Watch
@@ -20,6 +20,7 @@ __all__ = [
     "begin",
     "claim",
     "hopeless",
+    "name_owner",
     "note_never_began",
     "run_of_cluster",
     "submission",

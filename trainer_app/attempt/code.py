@@ -7,7 +7,6 @@ import hashlib
 import importlib
 import os
 import shutil
-import stat
 import sys
 import tempfile
 import zipfile
@@ -17,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from trainer_app.errors import InputError, TrainerError
+from trainer_app.machine import own_folder
 from trainer_app.storage import Store
 
 CODE: Final = "TRAINER_CODE"  # SHA-256 of the archive, in hex
@@ -72,9 +72,7 @@ def fetch(store: Store, digest: str) -> Path:
 def _root() -> Path:
     """Only this user writes there: what is in it gets imported."""
     root = Path(tempfile.gettempdir(), FOLDER)
-    root.mkdir(mode=0o700, exist_ok=True)
-    info = root.lstat()
-    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o022:
+    if not own_folder(root):
         raise InputError(f"{root} is not a folder that only this user can write: remove it, or set TMPDIR")
     return root
 

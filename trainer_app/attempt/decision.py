@@ -12,7 +12,7 @@ from trainer_app.attempt import documents, lease, stop
 from trainer_app.attempt.identity import cluster
 from trainer_app.errors import AccessDenied, AlreadyExists, InputError, NotFound, StorageError, TrainerError
 from trainer_app.records import RunFolder, RunRecord
-from trainer_app.storage import Store
+from trainer_app.storage import Store, name_of
 
 KEY: Final = "submission.json"
 NEVER_BEGAN: Final = 0  # the attempt of a run that failed before it was created
@@ -95,15 +95,16 @@ def claim(store: Store, mine: str | None, *, task: str) -> None:
     """Note whose run it is; the launcher may have done so."""
     if mine is None:
         return
-    document = {"submission": mine, "run": _name(store), "task": task, "created": round(time.time(), 3)}
     try:
-        documents.write(store, KEY, document, create=True)
+        name_owner(store, mine, task=task, create=True)
     except AlreadyExists:
         return
 
 
-def _name(store: Store) -> str:
-    return store.uri.split("?")[0].rpartition("/")[2]
+def name_owner(store: Store, mine: str, *, task: str, create: bool = False) -> None:
+    """Write whose run it is. Raises AlreadyExists with `create` if that is said."""
+    document = {"submission": mine, "run": name_of(store), "task": task, "created": round(time.time(), 3)}
+    documents.write(store, KEY, document, create=create)
 
 
 def hopeless(error: BaseException) -> bool:

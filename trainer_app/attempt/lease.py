@@ -11,7 +11,7 @@ from typing import Any, Final
 from trainer_app.attempt import documents
 from trainer_app.attempt.identity import Process, cluster, this_process
 from trainer_app.errors import AlreadyExists, StorageError, TrainerError
-from trainer_app.storage import Store
+from trainer_app.storage import Store, name_of
 
 KEY: Final = "lease.json"
 LEASE_S: Final = 30.0
@@ -55,7 +55,7 @@ class Lease:
     @property
     def name(self) -> str:
         """The run's."""
-        return self.store.uri.split("?")[0].rpartition("/")[2]
+        return name_of(self.store)
 
     @property
     def token(self) -> str:
@@ -214,5 +214,4 @@ def _token(found: dict[str, Any]) -> str:
 
 def _words(store: Store, found: dict[str, Any], *, what: str = "; wait for it, or end it first") -> str:
     until = time.strftime("%H:%M:%S UTC", time.gmtime(float(found.get("expires") or 0.0)))
-    run = store.uri.split("?")[0].rpartition("/")[2]
-    return f"run {run} is held by the driver {found.get('holder')}, until {until} if it isn't renewed{what}"
+    return f"run {name_of(store)} is held by the driver {found.get('holder')}, until {until} if it isn't renewed{what}"

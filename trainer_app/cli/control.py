@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from trainer_app.cli.remote import Context, Endpoint, Namespace, Run, found, say
+from trainer_app.cli.options import Context, Endpoint, Namespace, Sets
+from trainer_app.cli.remote import Run, found, say
 
 Named = Annotated[str, typer.Argument(metavar="RUN", help="A run's name.")]
 Grace = Annotated[
@@ -16,7 +17,6 @@ Values = Annotated[
     list[str] | None,
     typer.Option("--values", "-f", metavar="FILE", help="Of a run that is gone: what says where it is stored."),
 ]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One value, over the files.")]
 
 
 def stop(

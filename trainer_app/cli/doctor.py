@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer_app.cli.remote import Context, Endpoint, Namespace, say
-from trainer_app.cli.submit import Image, Sets, Values
+from trainer_app.cli.options import Context, Endpoint, Image, Namespace, Sets, Values
+from trainer_app.cli.remote import say
 from trainer_app.cli.text import one_line
 
 if TYPE_CHECKING:

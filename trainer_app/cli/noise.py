@@ -9,7 +9,6 @@ import hashlib
 import io
 import logging
 import os
-import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from trainer_app.errors import InputError
+from trainer_app.machine import own_folder
 from trainer_app.storage import open_store
 
 
@@ -42,13 +42,7 @@ def default_log(run: str, storage: str) -> Path:
     The folder is the user's own with mode 0700, for logs may show what a program prints of its data.
     """
     folder = Path(tempfile.gettempdir()) / f"trainer-{os.getuid()}"
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        info = folder.lstat()
-        ours = stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o022
-    except FileExistsError:
-        ours = False
-    if not ours:  # somebody else made it, maybe as a link to elsewhere
+    if not own_folder(folder):
         folder = Path(tempfile.mkdtemp(prefix=f"trainer-{os.getuid()}-"))
     place = hashlib.sha256(open_store(storage).uri.encode()).hexdigest()[:8]
     return folder / f"{run}-{place}.log"

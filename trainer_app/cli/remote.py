@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from trainer_app.cli.options import Context, Endpoint, Namespace
 from trainer_app.cli.text import one_line
 
 if TYPE_CHECKING:
@@ -16,12 +17,6 @@ if TYPE_CHECKING:
 WATCH_S: Final = 2.0
 
 Run = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's name; your newest if left out.")]
-Namespace = Annotated[
-    str | None,
-    typer.Option("--namespace", "-n", metavar="NS", envvar="TRAINER_NAMESPACE", help="[default: the context's]."),
-]
-Context = Annotated[str | None, typer.Option(metavar="NAME", help="Of the kubeconfig [default: the current one].")]
-Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="The S3 server as this machine reaches it.")]
 Values = Annotated[
     list[str] | None,
     typer.Option("--values", metavar="FILE", help="Of a run that is gone: what says where it is stored."),

@@ -17,6 +17,7 @@ import typer
 from trainer_app import attempt
 from trainer_app.attempt import code, lease, logs
 from trainer_app.cli import arguments, complete, extra, interrupt, noise
+from trainer_app.cli.options import Items, Name
 from trainer_app.cli.screen import Screen, open_screen, write_now
 from trainer_app.cli.text import command, error_text, one_line
 from trainer_app.cli.view import View
@@ -27,11 +28,6 @@ from trainer_app.storage import Store, open_store
 _log = logging.getLogger(__name__)
 _SHOW_CURSOR: Final = "\x1b[?25h"
 
-Items = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="FILE... [KEY=VALUE...]", help="Run files, merged in order, and overrides."),
-]
-Name = Annotated[str | None, typer.Option(metavar="RUN", help="The run's name [default: <name>-<UTC time>].")]
 Resume = Annotated[
     str | None,
     typer.Option(metavar="RUN", help="Go on with this run, by its name, path or URI; FILE may be left out."),
@@ -146,9 +142,7 @@ def _need_free_name(task: str, prepared: arguments.Prepared) -> None:
 
 def _view(task: str, prepared: arguments.Prepared, log: str | None) -> View:
     config = prepared.config
-    decides = config.tune if task == "tune" and config.tune else None
-    metric = decides.metric if decides else config.checkpoint.monitor
-    mode = decides.mode if decides else config.checkpoint.mode
+    metric, mode = config.compared(task)
     return View(task=task, run=prepared.name, uri=config.storage.uri, log=log, metric=metric, mode=mode)
 
 

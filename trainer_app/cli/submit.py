@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from trainer_app.cli import arguments
+from trainer_app.cli.options import Context, Endpoint, Image, Items, Name, Namespace, Sets, Values
 from trainer_app.cli.remote import say
 from trainer_app.cli.text import command
 from trainer_app.errors import NotFound
@@ -18,25 +19,9 @@ if TYPE_CHECKING:
     from trainer_app.launch.kube import Kube
 
 Task = Annotated[Literal["train", "tune"], typer.Argument(metavar="train|tune", help="What to do with the run file.")]
-Items = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="FILE... [KEY=VALUE...]", help="Run files, merged in order, and overrides."),
-]
-Values = Annotated[
-    list[str] | None,
-    typer.Option("--values", "-f", metavar="FILE", help="Values of the cluster: a file, or a name such as kind."),
-]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One value, over the files.")]
-Name = Annotated[str | None, typer.Option(metavar="RUN", help="The run's name [default: <name>-<UTC time>].")]
-Namespace = Annotated[
-    str | None, typer.Option("--namespace", "-n", envvar="TRAINER_NAMESPACE", help="[default: the context's].")
-]
-Context = Annotated[str | None, typer.Option(metavar="NAME", help="Of the kubeconfig [default: the current one].")]
 Code = Annotated[
     str | None, typer.Option(metavar="DIR", help="Your modules: what git would not ignore goes along, and is imported.")
 ]
-Image = Annotated[str | None, typer.Option(metavar="REPOSITORY:TAG", help="In place of the values' image.")]
-Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="The S3 server as this machine reaches it.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be created, and create nothing.")]
 Follow = Annotated[bool, typer.Option("--follow", help="Show the driver's log until the run ends, then its results.")]
 

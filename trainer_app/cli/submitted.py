@@ -87,15 +87,10 @@ def _place(storage: Store, record: RunRecord | None) -> dict[str, Any]:
 
 def note_never_began(task: str, prepared: Prepared, submission: str, error: TrainerError) -> None:
     """What kept the run from being created is recorded, so that another try says it again instead of finding out."""
-    config = prepared.config
-    tune = config.tune if task == "tune" else None
-    about = {
-        "metric": tune.metric if tune else config.checkpoint.monitor,
-        "mode": tune.mode if tune else config.checkpoint.mode,
-    }
-    storage = open_store(config.storage.uri)
+    metric, mode = prepared.config.compared(task)
+    storage = open_store(prepared.config.storage.uri)
     try:
-        attempt.note_never_began(storage, prepared.name, submission, error, task=task, **about)
+        attempt.note_never_began(storage, prepared.name, submission, error, task=task, metric=metric, mode=mode)
     except TrainerError as e:  # the error itself has been told
         _say(f"what went wrong was not recorded: {e}")
 

@@ -129,6 +129,11 @@ class RunConfig(Block):
         """Epochs that a run aims at: -1 for no end, 1 in a fast_dev_run."""
         return epochs_of(self.trainer)
 
+    def compared(self, task: str) -> tuple[str | None, Literal["min", "max"] | None]:
+        """(metric, mode) by which the best of a run is found: those of the sweep, or of its checkpoints."""
+        decides = self.tune if task == "tune" else None
+        return (decides.metric, decides.mode) if decides else (self.checkpoint.monitor, self.checkpoint.mode)
+
     @contextmanager
     def placing(self) -> Iterator[None]:
         """Problems found inside, in the code that the file names, get the file and line of their key."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from trainer_app.errors import InputError, NotFound, StorageError, TrainerError
@@ -159,11 +159,9 @@ def delete(kube: Kube, job: Object, *, grace: float, say: Say, endpoint: str | N
 
 
 def remove(kube: Kube, run: str, *, say: Say) -> None:
-    """Delete the RayJob, and wait until it and its pods are gone."""
-    try:
+    """Delete the RayJob, and wait until it and its pods are gone; also of one that somebody else deleted."""
+    with suppress(NotFound):
         kube.delete("RayJob", run)
-    except NotFound:
-        return
     deadline = time.monotonic() + SUSPEND_S
     while time.monotonic() < deadline:
         try:

@@ -71,20 +71,24 @@ def _patiently(ask: Callable[[], Object], say: Say) -> Object:
             time.sleep(POLL_S)
 
 
-def held_up(kube: Kube, job: Object) -> list[str]:
-    """Why the run does not run, from its pods and from events; nothing for one that runs or has ended."""
+def held_up(kube: Kube, job: Object, found: Callable[[], list[Object]]) -> list[str]:
+    """Why the run does not run, from its pods and from events; nothing for one that runs or has ended.
+
+    Args:
+        found: asks for its pods, where they matter.
+    """
     if rayjob.queued(job):
         return [f"run {job['metadata']['name']} waits in queue {job['metadata']['labels'][rayjob.QUEUE]}"]
     if rayjob.ended(job):
         return []
-    found = pods.of_run(kube, job["metadata"]["name"])
-    return [*pods.stuck(found), *pods.warnings(kube, job, found)]
+    there = found()
+    return [*pods.stuck(there), *pods.warnings(kube, job, there)]
 
 
 def _held(kube: Kube, job: Object) -> list[str]:
     """As `held_up`; in a loop, what can't be asked now is asked at the next turn."""
     try:
-        return held_up(kube, job)
+        return held_up(kube, job, lambda: pods.of_run(kube, job["metadata"]["name"]))
     except TrainerError as error:
         return [str(error)]
 

@@ -16,6 +16,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from trainer_app.errors import TrainerError
+from trainer_app.launch.probe import round_trip
 from trainer_app.storage import open_store
 
 DASHBOARD_WAIT_S: Final = 120.0  # a head that was just created
@@ -28,13 +29,7 @@ def check_storage(uri: str) -> str:
     Raises:
         TrainerError: the storage's own words, or another content than was written.
     """
-    store, key, data = open_store(uri), f".helm-test/{secrets.token_hex(8)}", secrets.token_bytes(1024)
-    store.put(key, data)
-    try:
-        if store.get(key) != data:
-            raise TrainerError(f"storage {uri}: {key} came back with another content")
-    finally:
-        store.delete(key)
+    round_trip(open_store(uri), f".helm-test/{secrets.token_hex(8)}")
     return f"storage {uri}: put, got and deleted an object"
 
 

@@ -87,7 +87,7 @@ def look(kube: Kube, job: Object, *, endpoint: str | None = None) -> Overview:
     """One look at everything. A storage that can't be read is told, and is no failure. Takes about a second."""
     with ThreadPoolExecutor(3) as pool:
         found = pool.submit(pods.of_run, kube, job["metadata"]["name"])
-        held = pool.submit(held_up, kube, job)
+        held = pool.submit(held_up, kube, job, found.result)
         stored = pool.submit(_record, kube, job, endpoint)
         record, problem, attempts = stored.result()
         words = phase(job, found.result(), record)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -14,14 +13,15 @@ from urllib.request import getproxies, proxy_bypass
 
 from ruamel.yaml import YAML
 
+from trainer_app import machine
 from trainer_app.errors import AccessDenied, InputError, NotFound, StorageError, TrainerError
 from trainer_app.launch import helm
 from trainer_app.launch.kube import Kube, Object
+from trainer_app.launch.pods import RUN
 from trainer_app.launch.tunnel import forwarded, service_of
 from trainer_app.records.names import hint
 
 OWNERS: Final = ("RayJob", "RayCronJob", "RayCluster")
-RUN: Final = "trainer/run"
 USER: Final = "trainer/user"
 CONNECT_S: Final = 3.0
 _PORTS: Final = {"https": 443, "http": 80}
@@ -123,7 +123,12 @@ def sample(kube: Kube, values: Sequence[str], sets: Sequence[str], name: str = "
     """The objects of a run that asks for nothing; last the RayJob, or what these values make in its place."""
     stays = helm.merged_values(values, sets).get("kind") == "RayCluster"
     release = helm.Release(name, kube.namespace, "train", "" if stays else "name: sample\n", name, values, sets)
-    found = [thing for thing in YAML(typ="safe", pure=True).load_all(helm.template(release)) if thing]
+    return objects(helm.template(release))
+
+
+def objects(text: str) -> list[Object]:
+    """Of rendered YAML, in the order of creation: the RayJob last, since the operator acts on it at once."""
+    found = [thing for thing in YAML(typ="safe", pure=True).load_all(text) if thing]
     return sorted(found, key=lambda thing: thing["kind"] in OWNERS)
 
 
@@ -152,7 +157,8 @@ def reachable(kube: Kube, place: Place, endpoint: str | None = None) -> Iterator
             url = f"{place.endpoint.partition('://')[0]}://127.0.0.1:{port}"
         else:
             answers(url)
-        stack.enter_context(_environment({**wanted, "AWS_ENDPOINT_URL": url}))
+        given_here = {name: value for name, value in {**wanted, "AWS_ENDPOINT_URL": url}.items() if value}
+        stack.enter_context(machine.environment(given_here))
         stack.enter_context(_in_values_words(kube, place, from_secret=bool(given)))
         yield
 
@@ -205,17 +211,3 @@ def keys(kube: Kube, secret: str) -> dict[str, str]:
     except TrainerError:
         return {}
     return {name: base64.b64decode(value).decode() for name, value in data.items() if name.startswith("AWS_")}
-
-
-@contextmanager
-def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update({name: value for name, value in wanted.items() if value})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 from trainer_app.errors import TrainerError
-from trainer_app.storage import open_store
+from trainer_app.storage import Store, open_store
 
 
 def main() -> int:
@@ -46,15 +46,24 @@ def storage() -> str:
     uri = os.environ.get("TRAINER_STORAGE_URI")
     if not uri:
         raise TrainerError("no TRAINER_STORAGE_URI in the pod: set storage.bucket or storage.claim")
-    key, data, began = f".doctor-{uuid.uuid4().hex[:12]}/probe", os.urandom(1024), time.monotonic()
-    store = open_store(uri)
+    store, began = open_store(uri), time.monotonic()
+    round_trip(store, f".doctor-{uuid.uuid4().hex[:12]}/probe")
+    return f"{store.uri}: wrote, read and deleted an object in {time.monotonic() - began:.2f} s"
+
+
+def round_trip(store: Store, key: str) -> None:
+    """Put, get and delete one object.
+
+    Raises:
+        TrainerError: the storage's own words, or another content than was written.
+    """
+    data = os.urandom(1024)
     store.put(key, data)
     try:
         if store.get(key) != data:
             raise TrainerError(f"{store.uri} gave back other bytes than were written")
     finally:
         store.delete(key)
-    return f"{store.uri}: wrote, read and deleted an object in {time.monotonic() - began:.2f} s"
 
 
 if __name__ == "__main__":

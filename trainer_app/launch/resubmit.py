@@ -15,7 +15,7 @@ from trainer_app.launch import control, helm, place
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.secret_words import without_secrets
 from trainer_app.launch.stored import Launch, Stored
-from trainer_app.launch.submit import KEPT, Say, accepted, check_secret, create, launch_of, new_submission, objects
+from trainer_app.launch.submit import KEPT, Say, accepted, check_secret, create, launch_of, new_submission
 
 FREE_S: Final = 60.0
 
@@ -48,7 +48,6 @@ def resubmit(
         release, things, kept = _rendered(kube, launch, text, kept, values, sets)
         check_secret(kube, things)
         control.remove(kube, run, say=say)
-        control.until_no_pods(kube, run, say=say)
         _until_free(kube, things)
         accepted(kube, things, say)
         stored.clear_stop()
@@ -69,7 +68,7 @@ def _rendered(
         again = helm.Release(launch.run, kube.namespace, launch.task, text, new, (str(file), *values), tuple(sets))
         release = replace(again, image=launch.image, code=launch.code, user=kube.user())
         merged = helm.merged_values(release.values, release.sets)
-        return release, objects(helm.template(release)), without_secrets(merged)
+        return release, place.objects(helm.template(release)), without_secrets(merged)
 
 
 def _until_free(kube: Kube, things: Sequence[Object]) -> None:

@@ -9,12 +9,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from trainer_app import attempt
+from trainer_app.attempt import documents, stop
 from trainer_app.errors import AlreadyExists, NotFound, StorageError
 from trainer_app.records import RunRecord, part_order
 from trainer_app.storage import Store, open_store
 
-STOP, STOPPED = "control/stop.json", "control/stopped.json"
-RUN_FILE, VALUES, LAUNCH, SUBMISSION = "launch/run.yaml", "launch/values.yaml", "launch/launch.json", "submission.json"
+RUN_FILE, VALUES, LAUNCH = "launch/run.yaml", "launch/values.yaml", "launch/launch.json"
 
 
 @dataclass(frozen=True)
@@ -97,25 +98,24 @@ class Stored:
     def again(self, launch: Launch) -> None:
         """A person's resume: the driver takes only the submission that is named here."""
         self.store.put(LAUNCH, launch.to_json())
-        about = {"submission": launch.submission, "run": launch.run, "task": launch.task, "created": time.time()}
-        self.store.put(SUBMISSION, json.dumps(about).encode())
+        attempt.name_owner(self.store, launch.submission, task=launch.task)
 
     def ask_to_stop(self, request: str, by: str) -> None:
         """The driver looks at it every 2 s, workers at the start of every epoch."""
-        self.store.put(STOP, json.dumps({"id": request, "asked": time.time(), "by": by}).encode())
+        documents.write(self.store, stop.ASKED, {"id": request, "asked": time.time(), "by": by})
 
     def stopped(self, request: str | None = None) -> dict[str, Any] | None:
         """Where the run stopped ({epoch, step, commit, at}), once it did so for this request (any, if None)."""
         try:
-            found = self._json(STOPPED)
+            found = self._json(stop.ANSWERED)
         except NotFound:
             return None
         return found if request in (None, found.get("id")) else None
 
     def clear_stop(self) -> None:
         """Before going on: else the run would stop again."""
-        self.store.delete(STOP)
-        self.store.delete(STOPPED)
+        stop.withdraw(self.store)
+        self.store.delete(stop.ANSWERED)
 
     def record(self) -> RunRecord | None:
         """How far the run is; None before its driver began."""

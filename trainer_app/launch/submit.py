@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from ruamel.yaml import YAML
-
 from trainer_app.errors import AlreadyExists, InputError, NotFound, TrainerError
-from trainer_app.launch import helm, place, rayjob
+from trainer_app.launch import helm, place, pods, rayjob
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pack import Packed
 from trainer_app.launch.secret_words import without_secrets
@@ -26,19 +24,13 @@ def new_submission(run: str) -> str:
     return f"{run}-{secrets.token_hex(3)}"
 
 
-def objects(text: str) -> list[Object]:
-    """Of rendered YAML, in the order of creation: the RayJob last, since the operator acts on it at once."""
-    found = [thing for thing in YAML(typ="safe", pure=True).load_all(text) if thing]
-    return sorted(found, key=lambda thing: thing["kind"] in place.OWNERS)
-
-
 def submit(kube: Kube, release: helm.Release, packed: Packed | None, *, say: Say, endpoint: str | None = None) -> None:
     """Create a new run: its objects on the cluster, and in its storage what `resume` needs and the user's code.
 
     Raises:
         TrainerError: the first refusal, of the chart, the cluster or the storage; nothing was created.
     """
-    things = objects(helm.template(release))
+    things = place.objects(helm.template(release))
     if (kind := things[-1]["kind"]) != "RayJob":
         raise InputError(
             f"submit makes runs, and these values make a {kind}; install that with helm, or with: "
@@ -152,7 +144,7 @@ def drops_labels(owner: Object) -> bool:
     if not head:
         return False
     kept = {**head["template"].get("metadata", {}).get("labels", {}), **head.get("labels", {})}
-    return place.RUN not in kept
+    return pods.RUN not in kept
 
 
 def _opens(job: Object, packed: Packed | None, say: Say) -> bool:

@@ -76,6 +76,11 @@ class Store(Protocol):
         """Removes all objects under a folder; `""` is the whole store."""
 
 
+def name_of(store: Store) -> str:
+    """The folder's own name: the last part of its URI."""
+    return store.uri.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+
 def check_key(key: str, *, what: str = "key") -> str:
     """Returns the key, or raises `InputError`: no empty, absolute or upward path, nothing unprintable, not too long."""
     parts = key.split("/")

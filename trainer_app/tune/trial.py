@@ -23,6 +23,7 @@ from trainer_app.errors import NotFound, StorageError, TrainerError
 from trainer_app.failures import one_line, place
 from trainer_app.job import Job
 from trainer_app.records import Unit
+from trainer_app.storage import name_of
 from trainer_app.tune.objective import STOPPED, objective
 from trainer_app.tune.schedulers import NEEDS_EVERY_EPOCH
 
@@ -115,7 +116,7 @@ def reporter(config: RunConfig, unit: Unit, folder: Path) -> worker.Report:
     """Adds the objective to a report and, for PBT, the pointer to the commit that Tune may clone."""
     assert config.tune is not None
     pbt = config.tune.scheduler.kind == "pbt"
-    trial = unit.store.uri.split("?")[0].rstrip("/").rpartition("/")[2]
+    trial = name_of(unit.store)
 
     def report(result: dict[str, Any]) -> None:
         value = objective(config, result)
