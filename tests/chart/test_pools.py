@@ -45,6 +45,17 @@ def test_gpus_bring_their_taint(render: Render) -> None:
     assert "tolerations" not in found["cpu"]["template"]["spec"]
 
 
+def test_pods_are_asked_early_whether_they_are_ready(render: Render) -> None:
+    """KubeRay would wait 10 s before it asks, and then ask every 5 s."""
+    made = render()
+    job, cluster = made["RayJob/demo"]["spec"], ray_cluster(made["RayJob/demo"])
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        probe = group["template"]["spec"]["containers"][0]["readinessProbe"]
+        assert probe["httpGet"] == {"path": "/api/healthz", "port": 52365}
+        assert probe["initialDelaySeconds"] <= 2 and probe["periodSeconds"] <= 2
+    assert "readinessProbe" not in job["submitterPodTemplate"]["spec"]["containers"][0]
+
+
 def test_a_spot_pool(render: Render) -> None:
     spot = ("pools.cpu.spot.nodeSelector.spot=yes", "pools.cpu.spot.tolerations[0].key=spot",
             "pools.cpu.spot.terminationGracePeriodSeconds=25")  # fmt: skip

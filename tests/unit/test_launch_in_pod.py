@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -84,16 +88,23 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         port = asyncio.run_coroutine_threadsafe(start(head), loop).result(10)
         return in_pod.Job(f"127.0.0.1:{port}", "demo-1", "token")
 
+    async def end() -> None:
+        for runner in runners:
+            await runner.cleanup()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
     yield serving
-    for runner in runners:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(end(), loop).result(10)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(10)
     loop.close()
 
 
 def test_submits_once_and_shows_each_line_once(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    head = Head(["RUNNING", "RUNNING", "SUCCEEDED"], ["one\ntw", "o\n", "three\n"])
+    head = Head([*["RUNNING"] * 4, "SUCCEEDED"], ["one\ntw", "o\n", "three\n"])
     assert in_pod.until_end(serve(head), "trainer tune x") == "SUCCEEDED"
     assert head.jobs == [{"entrypoint": "trainer tune x", "submission_id": "demo-1"}]
     assert capsys.readouterr().out == "one\ntwo\nthree\n"
@@ -141,3 +152,13 @@ def test_the_end_is_the_end_though_its_last_words_are_lost(serve: Any, monkeypat
     job = serve(Head(["SUCCEEDED"], [], known=True))
     monkeypatch.setattr(job, "follow", lambda: (_ for _ in ()).throw(ConnectionResetError("the head is gone")))
     assert in_pod.until_end(job, "x") == "SUCCEEDED"
+
+
+def test_it_ends_when_it_is_told_to() -> None:
+    """Process 1 of a container, which it is, gets no signal that it does not handle."""
+    env = {**os.environ, "RAY_DASHBOARD_ADDRESS": "127.0.0.1:1", "RAY_JOB_SUBMISSION_ID": "demo-1"}
+    command = [sys.executable, "-m", "trainer_app.launch.in_pod", "--", "x"]
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as submitter:
+        assert submitter.stderr and "trying again" in submitter.stderr.readline()
+        submitter.send_signal(signal.SIGTERM)
+        assert submitter.wait(10) == 143

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -111,11 +112,11 @@ def until_end(job: Job, entrypoint: str) -> str:
             if state is None:
                 job.submit(entrypoint)
                 print(f"submitted job {job.submission}", file=sys.stderr, flush=True)
-            elif state in ENDED:
-                job.follow()  # what was written since the connection ended
-                return state
-            else:
-                job.follow()
+            job.follow()
+            # Ray closes the log of a job that has ended when all of it is told: to ask for it again costs 5 s.
+            state = job.state()
+            if state in ENDED:
+                return str(state)
         except (OSError, HTTPException, websocket.WebSocketException, ValueError) as error:
             if state in ENDED:  # the end is known; the head may be gone before its last words are read
                 return str(state)
@@ -128,6 +129,8 @@ def until_end(job: Job, entrypoint: str) -> str:
 
 def main() -> int:
     """0 once the job has ended, however: KubeRay takes the result from Ray, and repeats a submitter that fails."""
+    # The kernel drops a signal for process 1 that has no handler: the pod would stay for its whole grace, 30 s.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     words = sys.argv[2:] if sys.argv[1:2] == ["--"] else sys.argv[1:]
     env = os.environ
     address = env["RAY_DASHBOARD_ADDRESS"].removeprefix("http://")

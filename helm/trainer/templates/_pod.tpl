@@ -44,6 +44,13 @@ spec:
       resources:
         {{- include "trainer.resources" $group | nindent 8 }}
       {{- if $ray }}
+      # KubeRay's own asks every 5 s and begins after 10: a run waits for each pod's first answer.
+      readinessProbe:
+        httpGet: {path: /api/healthz, port: 52365}
+        initialDelaySeconds: 2
+        periodSeconds: 2
+        timeoutSeconds: 2
+        failureThreshold: 30
       env:
         {{- include "trainer.env" $ | trim | nindent 8 }}
         {{- with include "trainer.drainEnv" $group | trim }}
