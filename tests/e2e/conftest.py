@@ -21,6 +21,7 @@ from tests.e2e.kind import NAMESPACE, ROOT, Cluster, make_cluster, missing
 REQUIRED = os.environ.get("TRAINER_E2E") == "required"
 # A run of 2 workers takes 60 to 90 s on the 2 cores that 4 nodes share.
 TIMEOUT_S = 300
+_seconds: dict[str, float] = {}  # of making the cluster, by step
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,11 +40,16 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     name = option("cluster_name")
     name = "trainer-e2e" if name == "pytest-kind" else name  # that is the plugin's default, which may be another's
     made, ours = make_cluster(name, option("kind_image") or os.environ.get("KIND_IMAGE") or _image())
-    for step, seconds in made.seconds.items():
-        print(f"[e2e] {step}: {seconds:.0f} s")
+    _seconds.update(made.seconds)
     yield made
     if ours and not option("keep_cluster"):
         made.kind.delete()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The making of the cluster is in the time of its first test."""
+    for step, seconds in _seconds.items():
+        terminalreporter.write_line(f"[e2e] {step}: {seconds:.0f} s")
 
 
 def _image() -> str:

@@ -9,8 +9,10 @@ from typing import Any
 from tests.e2e.kind import NAMESPACE, Cluster, Done, until
 
 MNIST = "trainer_app/examples/mnist"
+ONE_POD = ("--set", "pools.cpu.replicas=1")  # of a worker, for what needs no more: a pod costs 10 s of both cores
 # One line an epoch, as the driver prints it: `t00001 epoch 3/5 step 135 val_accuracy=0.91 ... 2.1s`
 EPOCH = re.compile(r"^(?:(t\d{5}) )?epoch (\d+)/\d+ step (\d+) (.*?) [\d.]+\S*$", re.MULTILINE)
+EPOCHS = 8
 BEGIN_S = 150.0  # to pods, Ray, torch and the first epoch, on 2 cores that 4 nodes share
 
 
@@ -21,9 +23,9 @@ def submit(cluster: Cluster, task: str, run: str, *words: str) -> Done:
     return cluster.trainer(*given, *words).ok()
 
 
-def submit_long(cluster: Cluster, run: str, *words: str, epochs: int = 10) -> Done:
-    """A train run with 2 workers on 2 pods whose epochs take a few seconds each: room to disturb it."""
-    slow = ("data.init_args.batch_size=4", f"trainer.max_epochs={epochs}", "scaling.num_workers=2")
+def submit_long(cluster: Cluster, run: str, *words: str, epochs: int = EPOCHS) -> Done:
+    """A train run with 2 workers on 2 pods whose epochs take 4 s each: room to disturb it."""
+    slow = ("data.init_args.batch_size=8", f"trainer.max_epochs={epochs}", "scaling.num_workers=2")
     return submit(cluster, "train", run, *slow, *words)
 
 

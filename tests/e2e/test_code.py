@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.kind import NAMESPACE, Cluster
-from tests.e2e.runs import MNIST, wait
+from tests.e2e.runs import MNIST, ONE_POD, wait
 
 pytestmark = pytest.mark.timeout(420)
 Name = Callable[[str], str]
@@ -48,17 +48,21 @@ trainer: {max_epochs: 1}
 
 
 def test_own_code_twice(cluster: Cluster, name: Name, tmp_path: Path) -> None:
-    """A module outside this repository, edited between two submissions: the second run has the edit."""
+    """A module outside this repository, edited between two submissions: the second run has the edit.
+
+    The second is submitted by the operator itself, without a pod for that.
+    """
     folder = tmp_path / "project"
     (folder / "own_code").mkdir(parents=True)
     (folder / "own_code" / "__init__.py").touch()
     (folder / ".gitignore").write_text("big.bin\n")
     (folder / "big.bin").write_bytes(b"\0" * (60 << 20))
     (tmp_path / "run.yaml").write_text(RUN_FILE)
-    for version in (1.0, 2.0):
+    for version, mode in ((1.0, "K8sJobMode"), (2.0, "HTTPMode")):
         (folder / "own_code" / "net.py").write_text(MODULE.format(version=version))
         run = name("own")
-        words = ("-f", "kind", "-n", NAMESPACE, "--name", run, "--code", str(folder))
+        set_mode = ("--set", f"lifetime.submissionMode={mode}")
+        words = ("-f", "kind", "-n", NAMESPACE, "--name", run, "--code", str(folder), *ONE_POD, *set_mode)
         cluster.trainer("submit", "train", "run.yaml", *words, cwd=tmp_path).ok()
         assert wait(cluster, run).code == 0, cluster.trainer("logs", run, "-n", NAMESPACE).out
         assert cluster.results(run)["history"][0]["metrics"]["version"] == version

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e.kind import NAMESPACE, Cluster, until
-from tests.e2e.runs import submit, wait
+from tests.e2e.runs import ONE_POD, submit, wait
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = [pytest.mark.timeout(420), pytest.mark.faults]
 Name = Callable[[str], str]
 
 
@@ -24,6 +24,7 @@ def test_a_class_that_is_not_in_the_image(cluster: Cluster, name: Name) -> None:
         "model.init_args={}",
         "--set",
         "lifetime.backoffLimit=1",
+        *ONE_POD,
     )
     until(
         "error in the status",

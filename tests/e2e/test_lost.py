@@ -7,16 +7,15 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e.kind import NAMESPACE, Cluster
-from tests.e2e.runs import check_whole, submit_long, until_epochs, wait
+from tests.e2e.runs import EPOCHS, check_whole, submit_long, until_epochs, wait
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = [pytest.mark.timeout(420), pytest.mark.faults]
 Name = Callable[[str], str]
-EPOCHS = 10
 
 
 def test_a_worker_deleted_in_the_middle(cluster: Cluster, name: Name) -> None:
     run = name("worker-lost")
-    submit_long(cluster, run, epochs=EPOCHS)
+    submit_long(cluster, run)
     until_epochs(cluster, run, 2)
     cluster.kubectl("delete", "pod", cluster.pods(run, "worker")[0]["metadata"]["name"], "--wait=false")
     assert wait(cluster, run).code == 0
@@ -27,7 +26,7 @@ def test_a_worker_deleted_in_the_middle(cluster: Cluster, name: Name) -> None:
 @pytest.mark.parametrize("words", [(), ("--grace-period=0", "--force")], ids=["gracefully", "by force"])
 def test_the_head_deleted(cluster: Cluster, name: Name, words: tuple[str, ...]) -> None:
     run = name("head-lost")
-    submit_long(cluster, run, epochs=EPOCHS)
+    submit_long(cluster, run)
     until_epochs(cluster, run, 2)
     cluster.kubectl("delete", "pod", cluster.pods(run, "head")[0]["metadata"]["name"], "--wait=false", *words)
     assert wait(cluster, run, timeout=360).code == 0

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.kind import NAMESPACE, ROOT, Cluster, Done
+from tests.e2e.runs import ONE_POD
 
 pytestmark = pytest.mark.timeout(420)
 Name = Callable[[str], str]
@@ -40,7 +41,8 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_every_launcher_verb(cluster: Cluster, command: str, name: Name, tmp_path: Path) -> None:
     shutil.copy(ROOT / "trainer_app/examples/mnist/train.yaml", tmp_path / "run.yaml")
     run, n = name("wheel"), ("-n", NAMESPACE)
-    what = ("train", "run.yaml", "data.init_args.source=digits", "trainer.max_epochs=1", "-f", "kind", "--name", run)
+    what = ("train", "run.yaml", "data.init_args.source=digits", "trainer.max_epochs=1", "-f", "kind", "--name", run,
+            *ONE_POD)  # fmt: skip
 
     def trainer(*words: str, timeout: float = 60) -> Done:
         return cluster.trainer(*words, cwd=tmp_path, timeout=timeout, program=command)

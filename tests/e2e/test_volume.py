@@ -1,0 +1,51 @@
+"""A run stored in a PersistentVolumeClaim that one node at a time may write, with all its pods on that node."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.e2e.kind import NAMESPACE, Cluster, until
+from tests.e2e.runs import BEGIN_S, submit_long, wait
+
+pytestmark = [pytest.mark.timeout(420), pytest.mark.faults]
+Name = Callable[[str], str]
+EPOCHS = 5
+CLAIM = (
+    "storage.bucket=,storage.endpoint=,storage.existingSecret=",
+    "storage.claim.size=1Gi,storage.claim.accessModes[0]=ReadWriteOnce",
+    "lifetime.ttlSecondsAfterFinished=600",  # its pods are what can read the volume
+)
+
+
+@pytest.fixture
+def claimed(cluster: Cluster, name: Name) -> Iterator[str]:
+    """The name of a run whose claim, which outlives it, is deleted after it."""
+    run = name("volume")
+    yield run
+    cluster.kubectl("delete", "pvc", "-l", f"trainer/run={run}", "--wait=false")
+
+
+def test_a_head_deleted_of_a_run_in_a_volume(cluster: Cluster, claimed: str) -> None:
+    submit_long(cluster, claimed, *(word for one in CLAIM for word in ("--set", one)), epochs=EPOCHS)
+
+    def told() -> str:
+        return cluster.trainer("logs", claimed, "-n", NAMESPACE).out
+
+    until("two epochs", lambda: "checkpoint of epoch 2/" in told(), seconds=BEGIN_S)
+    first = cluster.pods(claimed, "head")[0]["metadata"]["name"]
+    cluster.kubectl("delete", "pod", first, "--wait=false", "--grace-period=0", "--force")
+    ended = wait(cluster, claimed, timeout=300)
+    assert ended.code == 0, ended.out + ended.err
+    pods = cluster.pods(claimed)
+    assert len({pod["spec"]["nodeName"] for pod in pods}) == 1
+    head = next(pod["metadata"]["name"] for pod in pods if pod["metadata"]["labels"].get("trainer/role") == "head")
+    assert head != first
+    found = json.loads(cluster.kubectl("exec", head, "--", "trainer", "results", claimed, "--json"))
+    assert found["state"] == "succeeded" and found["attempt"] > 1
+    assert [line["epoch"] for line in found["history"]] == list(range(EPOCHS))
+    assert {line["attempt"] for line in found["history"][:2]} == {1}  # what was committed was not trained again
+    refused = cluster.trainer("results", claimed, "-n", NAMESPACE)
+    assert refused.code == 2 and "kubectl exec" in refused.err
