@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -190,7 +191,8 @@ def check_device(job: Job) -> None:
     if job.use_gpu and not torch.cuda.is_available():
         import ray
 
-        node = ray.util.get_node_ip_address()
+        # Of Kubernetes, where there is one: Ray knows the pod's address alone.
+        node = os.environ.get("TRAINER_NODE") or ray.util.get_node_ip_address()
         raise TrainerError(f"use_gpu is true but node {node} has no CUDA device; set scaling.use_gpu: false")
 
 

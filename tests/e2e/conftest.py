@@ -43,7 +43,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     _seconds.update(made.seconds)
     yield made
     if ours and not option("keep_cluster"):
-        made.kind.delete()
+        made.make("kind-down", timeout=120)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ TRAINER = str(ROOT / ".venv" / "bin" / "trainer")
 NAMESPACE = "trainer"
 USER = "alice"
 BUCKET, PREFIX = "trainer", "runs"
+RENEWED = ("events", "endpoints", "endpointslices", "leases")
 DOCKER, KIND, KUBECTL, HELM = "docker", "kind", "kubectl", "helm"
 
 Found = TypeVar("Found")
@@ -88,6 +90,28 @@ class Cluster:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
         return {**kept, "KUBECONFIG": str(self.admin if admin else self.submitter), "TRAINER_NAMESPACE": NAMESPACE}
 
+    @contextmanager
+    def pod(self, name: str, pool: str) -> Iterator[str]:
+        """The name of a pod of the run's image that sleeps, belongs to no run, and selects the nodes of `pool`."""
+        container = {
+            "name": "main",
+            "image": "trainer:dev",
+            "imagePullPolicy": "Never",
+            "command": ["sleep", "600"],
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        }
+        spec = {
+            "containers": [container],
+            "nodeSelector": {"trainer/pool": pool},
+            "terminationGracePeriodSeconds": 0,
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+        }
+        self.kubectl("apply", "-f", "-", given=json.dumps(pod_named(name, spec)))
+        try:
+            yield name
+        finally:
+            self.kubectl("delete", "pod", name, "--wait=false")
+
     def results(self, run: str) -> Any:
         """From MinIO, from outside the cluster; None while the run has written nothing."""
         done = self.trainer("results", run, "-n", NAMESPACE, "--json")
@@ -124,10 +148,19 @@ class Cluster:
         found = [*self.get("pods"), *self.get("rayjobs"), *self.get("rayclusters")]
         return [one["metadata"]["name"] for one in found if one["metadata"].get("deletionTimestamp")]
 
+    @cached_property
+    def kinds(self) -> str:
+        """All that a namespace can hold, but events and what Kubernetes itself renews."""
+        listed = self.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name", namespace="").split()
+        return ",".join(kind for kind in listed if kind.partition(".")[0] not in RENEWED)
+
     def names(self) -> set[str]:
-        """All objects of the namespace, but events and what Kubernetes itself renews."""
-        kinds = "all,configmaps,serviceaccounts,secrets,networkpolicies,poddisruptionbudgets,rayjobs,rayclusters,pvc"
-        return set(self.kubectl("get", kinds, "-o", "name").split())
+        """All objects of the namespace."""
+        return set(self.kubectl("get", self.kinds, "-o", "name", "--ignore-not-found").split())
+
+    def cluster_of(self, run: str) -> str:
+        """The RayCluster that a run has now."""
+        return str(self.get("rayjob", run)["status"]["rayClusterName"])
 
 
 @dataclass(frozen=True)
@@ -143,6 +176,10 @@ class Done:
     def ok(self) -> Done:
         assert self.code == 0, f"trainer {' '.join(self.words)} ended with {self.code}:\n{self.out}\n{self.err}"
         return self
+
+
+def pod_named(name: str, spec: Any) -> Any:
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
 
 
 def until(what: str, look: Callable[[], Found], *, seconds: float, every: float = 1.0) -> Found:
@@ -183,13 +220,18 @@ def make_cluster(name: str, image: str | None) -> tuple[Cluster, bool]:
     # One CPU node and the GPU node have the image, 14 GB each, and the other CPU node is left out: 80 GB of disk hold
     # no more, and there are 2 cores for all of them.
     nodes = f"{name}-worker,{name}-worker3"
-    for target in ("image", "kind-up"):
-        began = time.monotonic()
-        made.make(target, f"KIND_NODES={nodes}", timeout=1500)
-        seconds[f"make {target}"] = time.monotonic() - began
-    made.kubectl("cordon", f"{name}-worker2", namespace="")
-    made.kubectl("wait", "nodes", "--all", "--for=condition=Ready", "--timeout=120s")
-    _make_submitter(made)
+    try:
+        for target in ("image", "image-smoke", "kind-load", "kind-up"):
+            began = time.monotonic()
+            made.make(target, f"KIND_NODES={nodes}", timeout=1500)
+            seconds[f"make {target}"] = time.monotonic() - began
+        made.kubectl("cordon", f"{name}-worker2", namespace="")
+        made.kubectl("wait", "nodes", "--all", "--for=condition=Ready", "--timeout=120s")
+        _make_submitter(made)
+    except BaseException:
+        if not there:
+            cluster.delete()
+        raise
     return made, not there
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from typing import Any
@@ -26,7 +27,9 @@ def submit(cluster: Cluster, task: str, run: str, *words: str) -> Done:
 def submit_long(cluster: Cluster, run: str, *words: str, epochs: int = EPOCHS) -> Done:
     """A train run with 2 workers on 2 pods whose epochs take 4 s each: room to disturb it."""
     slow = ("data.init_args.batch_size=8", f"trainer.max_epochs={epochs}", "scaling.num_workers=2")
-    return submit(cluster, "train", run, *slow, *words)
+    # Ray drains a worker for 5 s less than its grace: in 30 s these runs would be over before the worker is lost.
+    soon = ("--set", "poolDefaults.terminationGracePeriodSeconds=10")
+    return submit(cluster, "train", run, *slow, *soon, *words)
 
 
 def done(cluster: Cluster, run: str) -> int:
@@ -48,10 +51,12 @@ def epochs_in(text: str) -> Counter[tuple[str, int]]:
 
 
 def check_whole(cluster: Cluster, run: str, epochs: int) -> Any:
-    """The run has each epoch once, in its results and in what its drivers printed."""
+    """The run has each epoch once: in its results, in what each attempt stored, and in what its drivers printed."""
     found = cluster.results(run)
     assert found["state"] == "succeeded"
     assert [line["epoch"] for line in found["history"]] == list(range(epochs))
+    stored = b"".join(cluster.objects(run, "metrics/").values()).splitlines()
+    assert sorted(json.loads(line)["epoch"] for line in stored if line) == list(range(epochs))
     printed = epochs_in(cluster.driver_log(run))
     assert set(printed.values()) == {1}, f"epochs that were trained again: {printed}"
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.kind import NAMESPACE, ROOT, Cluster, Done, until
+from tests.e2e.kind import NAMESPACE, ROOT, USER, Cluster, Done, until
 
 pytestmark = pytest.mark.timeout(200)
 Name = Callable[[str], str]
@@ -26,12 +26,16 @@ def untouched(cluster: Cluster) -> Iterator[None]:
 
 @pytest.fixture
 def secrets(cluster: Cluster) -> Iterator[None]:
-    """Secrets with other keys, and with one key missing. Only the admin can make them."""
-    keys = "--from-literal=AWS_ACCESS_KEY_ID=trainer"
+    """Secrets with other keys, and with one key missing, which the submitter may read: an admin's doing."""
+    keys, names = "--from-literal=AWS_ACCESS_KEY_ID=trainer", ("wrong-keys", "half-a-key", "none-such")
     cluster.kubectl("create", "secret", "generic", "wrong-keys", keys, "--from-literal=AWS_SECRET_ACCESS_KEY=no")
     cluster.kubectl("create", "secret", "generic", "half-a-key", keys)
+    named = [f"--resource-name={name}" for name in names]
+    cluster.kubectl("create", "role", "bad-secrets", "--verb=get", "--resource=secrets", *named)
+    who = f"--serviceaccount={NAMESPACE}:{USER}"
+    cluster.kubectl("create", "rolebinding", "bad-secrets", "--role=bad-secrets", who)
     yield
-    cluster.kubectl("delete", "secret", "wrong-keys", "half-a-key")
+    cluster.kubectl("delete", "secret/wrong-keys", "secret/half-a-key", "role/bad-secrets", "rolebinding/bad-secrets")
 
 
 def refused(done: Done, *words: str) -> str:
@@ -44,8 +48,8 @@ def refused(done: Done, *words: str) -> str:
     return lines[0]
 
 
-def submit(cluster: Cluster, *words: str, admin: bool = False) -> Done:
-    return cluster.trainer("submit", "tune", TUNE, "-f", "kind", "-n", NAMESPACE, "--name", "bad", *words, admin=admin)
+def submit(cluster: Cluster, *words: str) -> Done:
+    return cluster.trainer("submit", "tune", TUNE, "-f", "kind", "-n", NAMESPACE, "--name", "bad", *words)
 
 
 @pytest.mark.usefixtures("secrets", "untouched")
@@ -64,7 +68,7 @@ def submit(cluster: Cluster, *words: str, admin: bool = False) -> Done:
     ids=["wrong keys", "missing key", "no secret", "no bucket", "no endpoint", "no tag", "no room", "no code"],
 )
 def test_submit_refuses(cluster: Cluster, words: tuple[str, ...], told: tuple[str, ...]) -> None:
-    refused(submit(cluster, *words, admin=True), *told)
+    refused(submit(cluster, *words), *told)
 
 
 @pytest.mark.usefixtures("untouched")
@@ -94,7 +98,7 @@ def test_no_operator(cluster: Cluster) -> None:
     cluster.kubectl("scale", *operator, "--replicas=0")
     try:
         cluster.kubectl("wait", "pods", "-n", "kuberay-system", "--all", "--for=delete", "--timeout=60s", check=False)
-        refused(cluster.trainer("doctor", "-f", "kind", "-n", NAMESPACE, admin=True), "operator", "is not ready")
+        refused(cluster.trainer("doctor", "-f", "kind", "-n", NAMESPACE), "operator", "is not ready")
     finally:
         cluster.kubectl("scale", *operator, "--replicas=1")
         cluster.kubectl("rollout", "status", *operator, "--timeout=120s")

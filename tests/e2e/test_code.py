@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.kind import NAMESPACE, Cluster
+from tests.e2e.kind import NAMESPACE, Cluster, until
 from tests.e2e.runs import MNIST, ONE_POD, wait
 
 pytestmark = pytest.mark.timeout(420)
@@ -77,5 +77,9 @@ def test_tune_with_a_pool_that_grows(cluster: Cluster, name: Name) -> None:
     file = f"{MNIST}/tune.yaml"
     given = ("submit", "tune", file, "data.init_args.source=digits", "-f", "kind", "-n", NAMESPACE, "--name", run)
     cluster.trainer(*given, *words, *pool).ok()
+    head = until("head", lambda: cluster.pods(run, "head"), seconds=30)[0]
+    assert {one["name"] for one in head["spec"]["containers"]} == {"ray-head", "autoscaler"}
+    assert not cluster.pods(run, "worker")
+    until("two workers", lambda: len(cluster.pods(run, "worker")) == 2, seconds=90)
     assert wait(cluster, run, timeout=360).code == 0
-    assert len(cluster.results(run)["trials"]) == 1
+    assert [trial["state"] for trial in cluster.results(run)["trials"]] == ["finished"]

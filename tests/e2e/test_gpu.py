@@ -13,6 +13,10 @@ from tests.e2e.runs import MNIST, wait
 pytestmark = pytest.mark.timeout(420)
 Name = Callable[[str], str]
 POOL = {"replicas": 1, "gpu": {"count": 2}, "nodeSelector": {"trainer/pool": "gpu"}}
+SEES = (
+    "import json, ray; ray.init(address='auto', logging_level='ERROR', log_to_driver=False); "
+    "print(json.dumps(ray.cluster_resources().get('GPU')))"
+)
 TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 
 
@@ -56,6 +60,22 @@ def test_trials_run_where_the_gpus_are(cluster: Cluster, node: str, name: Name, 
     assert where["gpu"] == node and where["cpu"] != node
     assert wait(cluster, run).code == 0
     assert all(trial["state"] in ("finished", "stopped") for trial in cluster.results(run)["trials"])
+    pods = {pod["metadata"]["name"]: pod["metadata"]["labels"]["ray.io/group"] for pod in cluster.pods(run, "worker")}
+    ran = {key.partition("/worker-")[2] for key in cluster.objects(run, "logs/") if "/worker-" in key}
+    assert ran and {pods[name] for one in ran for name in pods if one.startswith(name)} == {"gpu"}
+    head = cluster.pods(run, "head")[0]["metadata"]["name"]
+    assert json.loads(cluster.kubectl("exec", head, "--", "python", "-c", SEES).splitlines()[-1]) == 2
+
+
+def test_a_pod_without_gpus_is_not_put_there(cluster: Cluster, node: str) -> None:
+    """The node's taint keeps away what a pool without GPUs is, even if its selector is the node's."""
+    with cluster.pod("no-gpu", "gpu") as pod:
+
+        def why() -> str:
+            conditions = cluster.get("pod", pod)["status"].get("conditions", [])
+            return next((one["message"] for one in conditions if one.get("reason") == "Unschedulable"), "")
+
+        assert "untolerated taint" in until("verdict on the pod", why, seconds=30)
 
 
 def test_more_gpus_than_there_are(cluster: Cluster, name: Name, values: str) -> None:
@@ -75,4 +95,4 @@ def test_use_gpu_without_a_device(cluster: Cluster, node: str, name: Name, value
     submit(cluster, run, values, "scaling.use_gpu=true", "--set", "lifetime.backoffLimit=0").ok()
     assert wait(cluster, run).code == 1
     told = cluster.trainer("status", run, "-n", NAMESPACE).out
-    assert "error" in told and any(node in line or "CUDA" in line for line in told.splitlines())
+    assert len([line for line in told.splitlines() if f"node {node} has no CUDA device" in line]) == 1, told

@@ -44,13 +44,16 @@ def releases(cluster: Cluster) -> Iterator[list[str]]:
         helm(cluster, "uninstall", release, "--ignore-not-found", check=False)
 
 
-def gone(cluster: Cluster, release: str) -> bool:
-    """No object of the release, and no pod."""
-    names = cluster.names()
-    return not any(name.partition("/")[2].startswith(release) for name in names)
+@pytest.fixture
+def before(cluster: Cluster) -> set[str]:
+    """What the namespace holds before a release comes, and is to hold after it."""
+    until("end of former runs", lambda: not cluster.leaving(), seconds=120)
+    return cluster.names()
 
 
-def test_a_cluster_that_stays_and_a_run_on_it(cluster: Cluster, name: Name, releases: list[str], run_file: str) -> None:
+def test_a_cluster_that_stays_and_a_run_on_it(
+    cluster: Cluster, before: set[str], name: Name, releases: list[str]
+) -> None:
     stays, run = f"stays-{int(time.time()) % 10000}", name("guest")
     releases.append(stays)
     install(cluster, stays, "--set", "kind=RayCluster")
@@ -65,11 +68,13 @@ def test_a_cluster_that_stays_and_a_run_on_it(cluster: Cluster, name: Name, rele
     assert cluster.results(run)["state"] == "succeeded"
     cluster.trainer("delete", run, "-n", NAMESPACE, timeout=120).ok()
     helm(cluster, "uninstall", stays)
-    until(f"end of {stays}", lambda: gone(cluster, stays), seconds=90)
+    until(f"end of {stays}", lambda: cluster.names() <= before, seconds=90)
     assert cluster.objects(run, "run.json")
 
 
-def test_a_release_uninstalled_while_it_runs(cluster: Cluster, releases: list[str], run_file: str) -> None:
+def test_a_release_uninstalled_while_it_runs(
+    cluster: Cluster, before: set[str], releases: list[str], run_file: str
+) -> None:
     run = f"helm-run-{int(time.time()) % 10000}"
     releases.append(run)
     install(cluster, run, "--set-file", run_file)
@@ -77,8 +82,10 @@ def test_a_release_uninstalled_while_it_runs(cluster: Cluster, releases: list[st
     refused = helm(cluster, "upgrade", run, "helm/trainer", "-f", "helm/values/kind.yaml", "--set-file",
                    "run.file=trainer_app/examples/mnist/tune.yaml", check=False)  # fmt: skip
     assert "a run does not change: submit a new one" in refused
+    began = time.monotonic()
     helm(cluster, "uninstall", run)
-    until(f"end of {run}", lambda: gone(cluster, run), seconds=60)
+    until(f"end of {run}", lambda: cluster.names() <= before, seconds=60)
+    assert time.monotonic() - began <= 60
 
 
 def test_a_timetable_fires_once(cluster: Cluster, releases: list[str], run_file: str) -> None:
@@ -95,6 +102,8 @@ def test_a_timetable_fires_once(cluster: Cluster, releases: list[str], run_file:
     cluster.kubectl("patch", "raycronjob", cron, "--type=merge", "-p", json.dumps({"spec": {"suspend": True}}))
     assert cluster.trainer("wait", child, "-n", NAMESPACE, timeout=300).code == 0
     assert fired() == [child]
+    assert cluster.results(child)["state"] == "succeeded"
+    assert child in cluster.trainer("list", "-n", NAMESPACE).ok().out
     with cluster.bucket() as s3:
         pages = s3.list_objects_v2(Bucket="trainer", Prefix=f"runs/{cron}", Delimiter="/")
         assert len(pages["CommonPrefixes"]) == 1

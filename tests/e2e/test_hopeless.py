@@ -37,17 +37,43 @@ def test_a_class_that_is_not_in_the_image(cluster: Cluster, name: Name) -> None:
     assert wait(cluster, run, timeout=360).code == 1
     assert time.monotonic() - began < 200  # two clusters' starts, and no training
     assert "nowhere" in cluster.trainer("status", run, "-n", NAMESPACE).out
+    attempts = {key.partition(".")[0] for key in cluster.objects(run, "logs/driver/")}
+    assert len(attempts) == 2, attempts
 
 
 def test_a_pool_that_is_never_scheduled(cluster: Cluster, name: Name) -> None:
-    run = name("no-room")
-    limit = ("--set", "lifetime.preRunningDeadlineSeconds=20", "--set", "lifetime.backoffLimit=0")
-    submit(cluster, "train", run, *limit, "--set", "pools.cpu.resources.requests.memory=900Gi",
-           "--set", "pools.cpu.resources.limits.memory=900Gi")  # fmt: skip
+    """It ends in the seconds given, and says what was missing then and afterwards; with room it is resumed."""
+    run, seconds = name("no-room"), 20
+    limit = ("--set", f"lifetime.preRunningDeadlineSeconds={seconds}", "--set", "lifetime.backoffLimit=0")
+    submit(cluster, "train", run, "trainer.max_epochs=1", *limit, *ONE_POD, *memory("900Gi"))
+    began = time.monotonic()
     until(
         "reason in the status",
         lambda: "Insufficient memory" in cluster.trainer("status", run, "-n", NAMESPACE).out,
-        seconds=60,
+        seconds=15,
     )
     ended = wait(cluster, run, timeout=120)
     assert ended.code == 1 and "Insufficient memory" in ended.err, ended.err
+    assert time.monotonic() - began < seconds + 15  # the operator looks every few seconds
+    assert "Insufficient memory" in cluster.trainer("status", run, "-n", NAMESPACE).out
+    cluster.trainer("resume", run, "-n", NAMESPACE, "-f", "kind", *ONE_POD, *memory("3Gi"), timeout=120).ok()
+    assert wait(cluster, run).code == 0
+    assert cluster.results(run)["state"] == "succeeded"
+
+
+def memory(size: str) -> tuple[str, ...]:
+    set_both = [f"pools.cpu.resources.{what}.memory={size}" for what in ("requests", "limits")]
+    return ("--set", set_both[0], "--set", set_both[1])
+
+
+def test_a_quota_that_leaves_no_room(cluster: Cluster, name: Name) -> None:
+    """Pods that Kubernetes does not even make: the reason is in events alone."""
+    until("end of former runs", lambda: not cluster.leaving(), seconds=120)
+    run, quota = name("quota"), "little"
+    cluster.kubectl("create", "quota", quota, "--hard=requests.memory=64Mi")
+    try:
+        submit(cluster, "train", run, *ONE_POD)
+        status = ("status", run, "-n", NAMESPACE)
+        until("quota in the status", lambda: "exceeded quota" in cluster.trainer(*status).out, seconds=30)
+    finally:
+        cluster.kubectl("delete", "quota", quota)

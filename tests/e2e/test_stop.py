@@ -48,6 +48,7 @@ def test_stop_and_resume(cluster: Cluster, name: Name) -> None:
     again = cluster.trainer("stop", run, "-n", NAMESPACE).ok()
     assert f"is stopped already, at step {told[1]}" in again.err
     assert "suspended" in cluster.trainer("status", run, "-n", NAMESPACE).out
+    assert wait(cluster, run).code == 130
     resumed = cluster.trainer("resume", run, "-n", NAMESPACE, timeout=200).ok()
     assert f"it goes on from step {told[1]}" in resumed.err
     assert "is running: nothing to resume" in cluster.trainer("resume", run, "-n", NAMESPACE).ok().err

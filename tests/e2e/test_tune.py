@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -28,16 +29,46 @@ def test_submit_tune_twice(cluster: Cluster) -> None:
     assert found["state"] == "succeeded" and len(found["trials"]) == 4
     assert found["uri"].startswith("s3://trainer/runs/")  # the run file says `uri: runs`, a folder
     check_metrics(found, printed)
-    with cluster.bucket() as s3:
-        bucket, _, key = found["checkpoint"]["uri"].partition("?")[0].removeprefix("s3://").partition("/")
-        assert s3.head_object(Bucket=bucket, Key=f"{key}/manifest.json")["ContentLength"] > 100
+    check_checkpoint(cluster, first, found["checkpoint"]["uri"])
     second, _ = tuned(cluster)
     assert second != first
     listed = json.loads(cluster.trainer("list", "-n", NAMESPACE, "--json").ok().out)
     assert {first, second} <= {run["run"] for run in listed["runs"] if run["state"] == "succeeded"}
     assert cluster.trainer("wait", "-n", NAMESPACE).ok().err.startswith(f"run {second}: ")  # this user's newest
+    check_quick(cluster, second)
     for run in (first, second):
         cluster.trainer("delete", run, timeout=180).ok()
+
+
+def check_checkpoint(cluster: Cluster, run: str, uri: str) -> None:
+    """The best checkpoint, from MinIO, whole. The trials were in two pods."""
+    stored = cluster.objects(run)
+    folder = uri.partition("?")[0].partition(f"/{run}/")[2]
+    told = json.loads(stored[f"{folder}/manifest.json"])["objects"]["checkpoint.ckpt"]
+    payload = stored[f"{folder}/checkpoint.ckpt"]
+    assert told == {"size": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
+    assert len({key.split("/")[1] for key in stored if key.startswith("logs/worker-")}) == 2
+
+
+def check_quick(cluster: Cluster, run: str) -> None:
+    """Median of five, of what does not wait, on a run that is there: 2 s."""
+    slow = {}
+    for verb in ("status", "list", "results", "logs", "stop", "resume"):
+        words = (verb,) if verb == "list" else (verb, run)
+        times = sorted(cluster.trainer(*words, "-n", NAMESPACE).ok().seconds for _ in range(5))
+        if times[2] > 2.0:
+            slow[verb] = times
+    assert slow == {}
+
+
+def test_submit_train(cluster: Cluster) -> None:
+    """`make submit-train`: a worker on each of two pods."""
+    text = cluster.make("submit-train", "ARGS=trainer.max_epochs=2", timeout=240, admin=False)
+    submitted = re.search(r"submitted run (\S+) to", text)
+    assert submitted, text
+    found = cluster.results(submitted[1])
+    assert found["state"] == "succeeded" and [line["epoch"] for line in found["history"]] == [0, 1]
+    cluster.trainer("delete", submitted[1], timeout=180).ok()
 
 
 def check_metrics(found: dict, printed: str) -> None:  # type: ignore[type-arg]
@@ -52,6 +83,8 @@ def check_metrics(found: dict, printed: str) -> None:  # type: ignore[type-arg]
 
 def test_rendered_manifests_are_applied_as_they_are(cluster: Cluster) -> None:
     run = "rendered-tune"
+    for file in (ROOT / "k8s" / "rendered").glob("*.yaml"):
+        cluster.kubectl("apply", "--dry-run=server", "-f", str(file))
     cluster.kubectl("apply", "-f", str(ROOT / "k8s" / "rendered" / "rayjob-tune.yaml"))
     try:
         assert cluster.trainer("wait", run, timeout=300).code == 0
@@ -60,17 +93,19 @@ def test_rendered_manifests_are_applied_as_they_are(cluster: Cluster) -> None:
         cluster.kubectl("delete", "-f", str(ROOT / "k8s" / "rendered" / "rayjob-tune.yaml"), "--wait=false")
 
 
-def test_verbs_are_quick(cluster: Cluster) -> None:
-    """Median of five, of what does not wait: 2 s; rendering and validating: 2 s."""
-    render = ("render", "tune", "trainer_app/examples/mnist/tune.yaml", "-f", "kind")
-    cluster.trainer(*render).ok()
-    verbs = [render, ("list", "-n", NAMESPACE), ("status", "none"), ("stop", "none"), ("resume", "none")]
-    slow = {}
-    for words in verbs:
-        times = sorted(cluster.trainer(*words).seconds for _ in range(5))
-        if times[2] > 2.0:
-            slow[words[0]] = times
-    assert slow == {}
+def test_render_and_submit_are_quick(cluster: Cluster) -> None:
+    """Median of five: 2 s. A quota keeps what is submitted from having pods."""
+    words = ("tune", "trainer_app/examples/mnist/tune.yaml", "-f", "kind", "-n", NAMESPACE)
+    cluster.kubectl("create", "quota", "no-pods", "--hard=pods=0")
+    names = [f"quick-{number}" for number in range(5)]
+    try:
+        rendered = sorted(cluster.trainer("render", *words).ok().seconds for _ in range(5))
+        submitted = sorted(cluster.trainer("submit", *words, "--name", name).ok().seconds for name in names)
+        for name in names:
+            cluster.trainer("delete", name, "-n", NAMESPACE, "--grace", "0", timeout=120).ok()
+    finally:
+        cluster.kubectl("delete", "quota", "no-pods")
+    assert rendered[2] <= 2.0 and submitted[2] <= 2.0, (rendered, submitted)
 
 
 def test_doctor_finds_nothing_wrong(cluster: Cluster) -> None:
@@ -82,7 +117,8 @@ def test_doctor_finds_nothing_wrong(cluster: Cluster) -> None:
 
 
 def test_make_names_what_is_missing() -> None:
-    for tool, target in (("kind", "kind-load"), ("docker", "image"), ("kubectl", "operator")):
+    missing = (("kind", "kind-load"), ("docker", "image"), ("kubectl", "operator"), ("helm", "submit-tune"))
+    for tool, target in missing:
         command = ["/usr/bin/make", target]
         done = subprocess.run(command, cwd=ROOT, env={"PATH": "/nowhere"}, capture_output=True, text=True, timeout=30)
         assert done.returncode and f"error: {tool} is not on PATH" in done.stderr

@@ -13,8 +13,8 @@
 {{- end -}}
 {{- else -}}
 {{- range $key := list "minReplicas" "maxReplicas" "idleTimeoutSeconds" -}}
-{{- if not (kindIs "invalid" (get $pool $key)) -}}
-{{- fail (printf "%s.%s is %d, which goes with autoscaling.enabled; without it set replicas" $where $key (int (get $pool $key))) -}}
+{{- if not (kindIs "invalid" (index $pool $key)) -}}
+{{- fail (printf "%s.%s is %d, which goes with autoscaling.enabled; without it set replicas" $where $key (int (index $pool $key))) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -7,6 +7,7 @@
 {{- end }}
 {{- end }}
 {{- include "trainer.storageEnv" . }}
+- {name: TRAINER_NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
 - {name: TRAINER_CLUSTER_RESOURCES, value: {{ include "trainer.clusterResources" . | quote }}}
 # Ray's 3 s between SIGTERM and SIGKILL of a driver are too few to write down how a run ended.
 - {name: RAY_JOB_STOP_WAIT_TIME_S, value: "30"}
