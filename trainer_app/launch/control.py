@@ -122,7 +122,7 @@ def resume(kube: Kube, job: Object, *, say: Say, endpoint: str | None = None) ->
     over = status in ("Failed", "ValidationFailed") or (status == "Complete" and rayjob.exit_code(job) != 0)
     if over:
         return False
-    if status == "Complete" or not (status in ("Suspended", "Suspending") or job["spec"].get("suspend")):
+    if status == "Complete" or not job["spec"].get("suspend"):  # what is suspending without it goes on by itself
         words = "has finished" if status == "Complete" else "is running"
         say(f"run {run} {words}: nothing to resume ({rayjob.state(job)})")
         return True
