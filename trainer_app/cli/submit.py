@@ -12,7 +12,7 @@ from trainer_app.cli import arguments
 from trainer_app.cli.options import Context, Endpoint, Image, Items, Name, Namespace, Sets, Values
 from trainer_app.cli.remote import say
 from trainer_app.cli.text import command
-from trainer_app.errors import NotFound
+from trainer_app.errors import TrainerError
 
 if TYPE_CHECKING:
     from trainer_app.launch.helm import Release
@@ -122,6 +122,6 @@ def _follow(kube: Kube, run: str, endpoint: str | None) -> int:
     print()
     try:
         show_submitted(kube, run, endpoint=endpoint)
-    except NotFound as error:  # it ended before it wrote anything: how it ended is what counts
-        say(str(error))
+    except TrainerError as error:  # nothing written, a volume, a storage that is away: how it ended is what counts
+        say(f"no results to show: {error}")
     return code
