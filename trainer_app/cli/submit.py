@@ -101,12 +101,18 @@ def _release(
 
 
 def _text(prepared: arguments.Prepared, items: list[str]) -> str:
-    """One run file without overrides crosses byte for byte; else what they make together."""
-    from trainer_app.config import dump
+    """One run file without overrides crosses byte for byte; else what they make together.
+
+    So does one whose workers follow from Lightning's words: the chart, which holds them against the pools, reads
+    `scaling` alone.
+    """
+    from trainer_app.config import dump, scaled_otherwise
 
     files, overrides = arguments.split(items)
     if len(files) == 1 and not overrides:
-        return Path(files[0]).read_text(encoding="utf-8")
+        text = Path(files[0]).read_text(encoding="utf-8")
+        if not scaled_otherwise(prepared.config, text):
+            return text
     return dump(prepared.config)
 
 
