@@ -129,6 +129,23 @@ class Events:
         return self.found
 
 
+@pytest.mark.parametrize(
+    "labels, ours",
+    [
+        ({"trainer/run": "team"}, True),
+        ({"ray.io/cluster": "team-abcde"}, True),  # CRDs that drop our label
+        ({"trainer/run": "team", "ray.io/cluster": "team-abcde"}, True),
+        ({"trainer/run": "team-stays", "ray.io/cluster": "team-stays"}, False),  # a RayCluster of its own
+        ({"trainer/run": "other", "job-name": "team"}, False),
+        ({"job-name": "team"}, True),
+        ({"ray.io/cluster": "team-2-abcde"}, False),
+    ],
+)
+def test_which_pods_are_a_runs(labels: dict[str, str], ours: bool) -> None:
+    found = [{"metadata": {"name": "p", "labels": labels, "creationTimestamp": NOW}}]
+    assert pods.of_run(cast(Kube, Events(found)), "team") == (found if ours else [])
+
+
 def event(kind: str, name: str, reason: str, message: str = "", type_: str = "Warning") -> Any:
     about = {"kind": kind, "name": name}
     return {"involvedObject": about, "reason": reason, "message": message, "type": type_, "lastTimestamp": NOW}

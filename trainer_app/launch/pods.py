@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -19,19 +19,23 @@ def of_run(kube: Kube, run: str) -> list[Object]:
     """Every pod of the run, also of its former clusters and of its submitters, newest last.
 
     By our label, and by the names that KubeRay gives (`<run>-<5 characters>`), since CRDs without
-    generateEmbeddedObjectMeta drop the labels of pod templates.
+    generateEmbeddedObjectMeta drop the labels of pod templates. A pod that another run labels is none of this one's,
+    however it is called: the cluster `team-stays` is not of the run `team`.
     """
-    cluster = re.compile(rf"{re.escape(run)}-[a-z0-9]{{5}}")
+    found = [pod for pod in kube.list("Pod") if _belongs(pod["metadata"].get("labels", {}), run)]
+    return sorted(found, key=lambda pod: pod["metadata"]["creationTimestamp"])
 
-    def ours(pod: Object) -> bool:
-        labels = pod["metadata"].get("labels", {})
-        return (
-            labels.get(RUN) == run
-            or labels.get("job-name") == run
-            or bool(cluster.fullmatch(labels.get("ray.io/cluster", "")))
-        )
 
-    return sorted((pod for pod in kube.list("Pod") if ours(pod)), key=lambda pod: pod["metadata"]["creationTimestamp"])
+def _belongs(labels: Mapping[str, str], run: str) -> bool:
+    label = labels.get(RUN)
+    named = labels.get("job-name") == run or _made_of(labels.get("ray.io/cluster", ""), run)
+    # The pods of a run that a RayCronJob fired (<its name>-<5 characters>) carry the RayCronJob's label.
+    return label == run or (named and (label is None or _made_of(run, label)))
+
+
+def _made_of(name: str, owner: str) -> bool:
+    """Whether KubeRay would call so what it makes for the owner."""
+    return bool(re.fullmatch(rf"{re.escape(owner)}-[a-z0-9]{{5}}", name))
 
 
 def submitters(kube: Kube, run: str) -> list[Object]:
