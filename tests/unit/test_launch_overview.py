@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from trainer_app.launch import doctor, doctor_pod, pods, rayjob, rights
+from trainer_app.launch import doctor, doctor_pod, follow, pods, rayjob, rights
 from trainer_app.launch.kube import Kube
 from trainer_app.launch.overview import Overview, phase, progress
 from trainer_app.records import RunRecord
@@ -167,6 +167,35 @@ def test_events_count_while_they_hold_the_run_up() -> None:
         "Pod b: Failed: Failed to pull image: not found",
     ]
     assert pods.warnings(kube, job("Running", rayClusterName="demo-abcde"), [RUNNING]) == []
+
+
+NO_GPU = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+
+
+def at(minute: int, name: str, reason: str, message: str, **more: Any) -> Any:
+    return event("Pod", name, reason, message, **more) | {"lastTimestamp": f"2026-01-01T00:{minute:02}:00Z"}
+
+
+@pytest.mark.parametrize("cluster", ["demo-abcde", ""])
+def test_a_run_that_never_ran_names_what_was_missing(cluster: str) -> None:
+    worker = "demo-abcde-gpu-worker-x2b4d"
+    found = [
+        at(1, worker, "FailedScheduling", "an older one"),
+        at(5, worker, "FailedScheduling", NO_GPU),
+        at(6, "demo-abcde-head", "Pulled", "image is here", type_="Normal"),
+        at(7, worker, "FailedScheduling", "skip schedule deleting pod: team/demo"),
+        at(8, "other-abcde-head", "FailedScheduling", "another run's"),
+    ]
+    late = job("Failed", reason="PreRunningDeadlineExceeded", message="900 s", rayClusterName=cluster)
+    kube = cast(Kube, Events(found))
+    assert follow.held_up(kube, late, list) == [f"Pod {worker}: FailedScheduling: {NO_GPU}"]
+    found += [
+        at(9, "demo-abcde-head", "Failed", m) for m in ('Failed to pull image "trainer:2"', "Error: ErrImagePull")
+    ]
+    assert follow.held_up(kube, late, list) == ['Pod demo-abcde-head: Failed: Failed to pull image "trainer:2"']
+    assert follow.held_up(kube, job("Failed", reason="AppFailed"), list) == []
+    found.clear()  # after an hour
+    assert follow.held_up(kube, late, list) == []
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def _patiently(ask: Callable[[], Object], say: Say) -> Object:
 
 
 def held_up(kube: Kube, job: Object, found: Callable[[], list[Object]]) -> list[str]:
-    """Why the run does not run, from its pods and from events; nothing for one that runs or has ended.
+    """Why the run does not run, or never ran, from its pods and from events; nothing for one that runs or that ran.
 
     Args:
         found: asks for its pods, where they matter.
@@ -112,7 +112,7 @@ def held_up(kube: Kube, job: Object, found: Callable[[], list[Object]]) -> list[
     if rayjob.queued(job):
         return [f"run {job['metadata']['name']} waits in queue {job['metadata']['labels'][rayjob.QUEUE]}"]
     if rayjob.ended(job):
-        return []
+        return pods.never_ran(kube, job)
     there = found()
     return [*pods.stuck(there), *pods.warnings(kube, job, there)]
 
