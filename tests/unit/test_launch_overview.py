@@ -235,10 +235,12 @@ def test_which_nodes_a_pool_may_use(spec: Any, fits: bool) -> None:
 def test_rights_by_resource() -> None:
     found = [rights.Right("get", "pods"), rights.Right("list", "pods"), rights.Right("get", "rayjobs", "ray.io")]
     assert rights.listed([*found, found[0]]) == "get, list pods; get rayjobs.ray.io"
-    assert rights.of_kinds(["Ingress", "Secret"]) == [
-        rights.Right("create", "ingresses", "networking.k8s.io"),
-        rights.Right("create", "secrets"),
-    ]
+    assert rights.listed(rights.of_kinds(["Ingress", "PersistentVolumeClaim"])) == (
+        "create, patch, delete ingresses.networking.k8s.io; create persistentvolumeclaims"
+    )
+    assert rights.listed(rights.again(["Service", "RayJob"])) == (
+        "create, patch, delete, get services; create rayjobs.ray.io"
+    )
 
 
 def test_the_probe_is_a_worker_that_asks_the_storage() -> None:

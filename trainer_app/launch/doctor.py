@@ -113,7 +113,11 @@ def _operator_namespace(things: Sequence[Object]) -> str:
 
 def permissions(kube: Kube, things: Sequence[Object]) -> list[Finding]:
     """Of this user, per verb."""
-    verbs = {**rights.VERBS, "submit": [*rights.VERBS["submit"], *rights.of_kinds({t["kind"] for t in things})]}
+    kinds = sorted({thing["kind"] for thing in things})
+    verbs = {**rights.VERBS, "submit": [*rights.VERBS["submit"], *rights.of_kinds(kinds)]}
+    verbs["resume"] = [*rights.VERBS["resume"], *rights.again(kinds)]
+    if rayjob.QUEUE in things[-1]["metadata"].get("labels", {}):
+        verbs |= {verb: [*verbs[verb], *rights.QUEUED] for verb in ("stop", "resume")}
     lacking = rights.missing(kube, verbs)
     fine = ", ".join(verb for verb in verbs if verb not in lacking) or "nothing"
     findings = []
