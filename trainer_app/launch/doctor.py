@@ -42,6 +42,7 @@ def examine(kube: Kube, values: Sequence[str], sets: Sequence[str], endpoint: st
         lambda: operator(kube, things),
         lambda: permissions(kube, things),
         lambda: admission(kube, things),
+        lambda: network(things),
         lambda: gpus(kube, things),
         lambda: storage(kube, things, endpoint),
     ]
@@ -163,6 +164,26 @@ def admission(kube: Kube, things: Sequence[Object]) -> list[Finding]:
                 )
                 findings.append(Finding("admission", "fail" if known == "fail" else "warn", words))
     return findings or [Finding("admission", "ok", f"the cluster takes the {taken} objects of a run (dry run)")]
+
+
+def network(things: Sequence[Object]) -> list[Finding]:
+    """Whether the run's policy names the storage: a way to any address at 443 is one to the API server too."""
+    name = things[-1]["metadata"]["name"]
+    policies = [one for one in things if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == name]
+    open_ports = [
+        str(port["port"])
+        for policy in policies
+        for rule in policy["spec"].get("egress", [])
+        for port in rule.get("ports", [])
+        if not rule.get("to")
+    ]
+    if not open_ports:
+        return [Finding("network", "ok", "pods reach named peers only" if policies else "no policy, by these values")]
+    words = (
+        f"every pod may reach any address at port {', '.join(open_ports)}, the API server's too if it is there; "
+        "give the storage's addresses: networkPolicy.storage.to"
+    )
+    return [Finding("network", "warn", words)]
 
 
 def gpus(kube: Kube, things: Sequence[Object]) -> list[Finding]:
