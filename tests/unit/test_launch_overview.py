@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -230,6 +231,32 @@ TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 def test_which_nodes_a_pool_may_use(spec: Any, fits: bool) -> None:
     node = {"metadata": {"labels": {"pool": "gpu"}}, "spec": {"taints": [TAINT]}}
     assert doctor._fits(node, spec) is fits
+
+
+def gpus(asked: dict[str, int], nodes: dict[str, int], shared: bool) -> list[doctor.Finding]:
+    """Of pools that may use all nodes, or the node of their own name alone."""
+
+    def pool(name: str) -> Any:
+        limits = {"limits": {"cpu": "1", "nvidia.com/gpu": "1"}}
+        spec = {"nodeSelector": {} if shared else {"pool": name}, "containers": [{"resources": limits}]}
+        return {"groupName": name, "maxReplicas": asked[name], "template": {"spec": spec}}
+
+    cluster = {"headGroupSpec": {}, "workerGroupSpecs": [pool(name) for name in asked]}
+    found = [
+        {"metadata": {"name": n, "labels": {"pool": n}}, "spec": {}, "status": {"allocatable": {"nvidia.com/gpu": g}}}
+        for n, g in nodes.items()
+    ]
+    kube = SimpleNamespace(raw=lambda *_, **__: {"items": found})
+    return doctor.gpus(cast(Kube, kube), [{"spec": {"rayClusterSpec": cluster}}])
+
+
+def test_pools_that_share_nodes_are_counted_together() -> None:
+    shared = gpus({"a": 2, "b": 2}, {"a": 2, "b": 1}, shared=True)
+    assert [one.level for one in shared] == ["ok", "ok", "fail"]
+    assert shared[-1].words == "pools a, b ask together for 4 nvidia.com/gpu, 2 nodes that they may use have 3"
+    assert [one.level for one in gpus({"a": 2, "b": 2}, {"a": 2, "b": 2}, shared=True)] == ["ok", "ok", "ok"]
+    assert [one.level for one in gpus({"a": 2, "b": 2}, {"a": 2, "b": 2}, shared=False)] == ["ok", "ok"]
+    assert [one.level for one in gpus({"a": 2, "b": 2}, {"a": 2, "b": 1}, shared=False)] == ["ok", "fail"]
 
 
 def test_rights_by_resource() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -195,14 +195,31 @@ def gpus(kube: Kube, things: Sequence[Object]) -> list[Finding]:
         nodes = kube.raw("GET", "/api/v1/nodes", what="list the nodes")["items"]
     except TrainerError:
         return [Finding("gpus", "warn", "unknown: this user may not list nodes")]
+    specs = {group["groupName"]: group["template"]["spec"] for group in _groups(things[-1])}
+    having = {node["metadata"]["name"]: node["status"].get("allocatable", {}) for node in nodes}
+    fitting = {
+        (pool, kind): {node["metadata"]["name"] for node in nodes if _fits(node, specs[pool])} for pool, kind in asked
+    }
     findings = []
-    for (pool, kind), count in asked.items():
-        selector = next(g for g in _groups(things[-1]) if g["groupName"] == pool)["template"]["spec"]
-        fitting = [node for node in nodes if _fits(node, selector)]
-        there = sum(int(node["status"].get("allocatable", {}).get(kind, 0)) for node in fitting)
-        words = f"pool {pool} asks for {count} {kind}, {len(fitting)} nodes that it may use have {there}"
-        findings.append(Finding("gpus", "ok" if there >= count else "fail", words))
+    for together in _sharing(fitting):
+        pools, kind = ", ".join(pool for pool, _ in together), together[0][1]
+        count, names = sum(asked[one] for one in together), set[str]().union(*(fitting[one] for one in together))
+        there = sum(int(having[name].get(kind, 0)) for name in names)
+        who = f"pool {pools} asks for {count} {kind}, {len(names)} nodes that it may use have {there}"
+        if len(together) > 1:
+            who = f"pools {pools} ask together for {count} {kind}, {len(names)} nodes that they may use have {there}"
+        findings.append(Finding("gpus", "ok" if there >= count else "fail", who))
     return findings
+
+
+def _sharing(fitting: Mapping[tuple[str, str], Set[str]]) -> list[tuple[tuple[str, str], ...]]:
+    """Each pool alone, then those that want the same resource of the same nodes: what one takes, another has not."""
+    groups = [tuple(other for other in fitting if _rivals(fitting, one, other)) for one in fitting]
+    return [*((one,) for one in fitting), *dict.fromkeys(group for group in groups if len(group) > 1)]
+
+
+def _rivals(fitting: Mapping[tuple[str, str], Set[str]], one: tuple[str, str], other: tuple[str, str]) -> bool:
+    return one == other or (one[1] == other[1] and bool(fitting[one] & fitting[other]))
 
 
 def _groups(owner: Object) -> list[Object]:
