@@ -1,17 +1,20 @@
 """What the chart refuses, each with what was found and what is allowed, in one line."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.chart.kuberay_rules import RULES, Rule
+from trainer_app.cli import submit
 from trainer_app.errors import InputError
 
 pytestmark = pytest.mark.chart
 Text = Callable[..., str]
 GROW = "autoscaling.enabled=true"
 CRON = ("kind=RayCronJob", "cron.schedule=@daily")
+LIGHTNING = "model: {class_path: some.Model}\ndata: {class_path: some.Data}\n"
 NESTED = "scaling: {num_workers: 2}\ntune: {max_concurrent_trials: 9}"
 
 
@@ -165,3 +168,19 @@ def test_refused(text: Text, words: str, sets: tuple[str, ...], more: Any) -> No
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_a_rule_of_kuberays_is_refused_before_it(text: Text, rule: Rule) -> None:
     refused(text, rule.ours, *rule.sets, name=rule.run)
+
+
+@pytest.mark.parametrize("overrides", [[], ["trainer.max_epochs=1"]], ids=["as it is", "overridden"])
+def test_lightnings_words_count_as_workers(overrides: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(LIGHTNING + "trainer: {devices: 4, num_nodes: 2}\n")
+    with pytest.raises(InputError, match="asks for 8 CPUs at once"):
+        submit.render("train", [str(file), *overrides], ["kind"])
+
+
+@pytest.mark.parametrize("more", ["", "scaling: {num_workers: 2, resources_per_worker: {CPU: 1}}  # ours\n"])
+def test_a_run_file_that_says_what_it_means_crosses_byte_for_byte(more: str, tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(f"# mine\n{LIGHTNING}{more}")
+    release = submit._release("train", [str(file)], ["kind"], None, "demo", "team")
+    assert release.run_file == file.read_text()

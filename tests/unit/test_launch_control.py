@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from trainer_app.errors import InputError, NotFound, TrainerError
-from trainer_app.launch import control
+from trainer_app.launch import control, overview, rayjob
 from trainer_app.launch.kube import Kube
 from trainer_app.launch.stored import Stored
 
@@ -26,6 +26,7 @@ class Table:
     job: Any
     pods: list[Any] = field(default_factory=list)
     operator: bool = True
+    slow: bool = False  # the operator has not seen yet that it may go on
     namespace: str = "team"
     changes: list[Any] = field(default_factory=list)
 
@@ -43,7 +44,7 @@ class Table:
     def patch(self, kind: str, name: str, change: Any) -> None:
         self.changes.append(change)
         self.job["spec"] |= change["spec"]
-        if self.operator:
+        if self.operator and not (self.slow and not change["spec"]["suspend"]):
             self.job["status"]["jobDeploymentStatus"] = "Suspended" if change["spec"]["suspend"] else "Initializing"
 
     def delete(self, kind: str, name: str) -> None:
@@ -162,6 +163,18 @@ def test_resume_waits_for_the_pods_of_the_former_cluster(stored: Stored) -> None
     assert resume(table)[1][-1] == "resumed run demo: it goes on from step 120 (3 epochs, commit c3)"
     assert table.changes == [{"spec": {"suspend": False}}]
     assert not stored.store.exists("control/stop.json")  # else it would stop again
+
+
+def test_a_resumed_run_has_not_ended_while_kuberay_still_calls_it_suspended(stored: Stored) -> None:
+    table = Table(job(stored, "Suspended", suspend=True), slow=True)
+    assert rayjob.ended(table.job) and rayjob.exit_code(table.job) == 130
+    assert resume(table)[1][-1].startswith("resumed run demo")
+    assert table.job["status"]["jobDeploymentStatus"] == "Suspended"
+    assert not rayjob.ended(table.job) and rayjob.state(table.job) == "run demo: New"
+    assert overview.phase(table.job, []) == "submitted"
+    assert "nothing to resume" in resume(table)[1][0]
+    assert stop(table)[-1].startswith("stopped run demo")
+    assert table.changes == [{"spec": {"suspend": False}}, {"spec": {"suspend": True}}]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from trainer_app.launch import doctor, doctor_pod, pods, rayjob, rights
+from trainer_app.launch import doctor, doctor_pod, follow, pods, rayjob, rights
 from trainer_app.launch.kube import Kube
 from trainer_app.launch.overview import Overview, phase, progress
 from trainer_app.records import RunRecord
@@ -129,6 +130,23 @@ class Events:
         return self.found
 
 
+@pytest.mark.parametrize(
+    "labels, ours",
+    [
+        ({"trainer/run": "team"}, True),
+        ({"ray.io/cluster": "team-abcde"}, True),  # CRDs that drop our label
+        ({"trainer/run": "team", "ray.io/cluster": "team-abcde"}, True),
+        ({"trainer/run": "team-stays", "ray.io/cluster": "team-stays"}, False),  # a RayCluster of its own
+        ({"trainer/run": "other", "job-name": "team"}, False),
+        ({"job-name": "team"}, True),
+        ({"ray.io/cluster": "team-2-abcde"}, False),
+    ],
+)
+def test_which_pods_are_a_runs(labels: dict[str, str], ours: bool) -> None:
+    found = [{"metadata": {"name": "p", "labels": labels, "creationTimestamp": NOW}}]
+    assert pods.of_run(cast(Kube, Events(found)), "team") == (found if ours else [])
+
+
 def event(kind: str, name: str, reason: str, message: str = "", type_: str = "Warning") -> Any:
     about = {"kind": kind, "name": name}
     return {"involvedObject": about, "reason": reason, "message": message, "type": type_, "lastTimestamp": NOW}
@@ -150,6 +168,35 @@ def test_events_count_while_they_hold_the_run_up() -> None:
         "Pod b: Failed: Failed to pull image: not found",
     ]
     assert pods.warnings(kube, job("Running", rayClusterName="demo-abcde"), [RUNNING]) == []
+
+
+NO_GPU = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+
+
+def at(minute: int, name: str, reason: str, message: str, **more: Any) -> Any:
+    return event("Pod", name, reason, message, **more) | {"lastTimestamp": f"2026-01-01T00:{minute:02}:00Z"}
+
+
+@pytest.mark.parametrize("cluster", ["demo-abcde", ""])
+def test_a_run_that_never_ran_names_what_was_missing(cluster: str) -> None:
+    worker = "demo-abcde-gpu-worker-x2b4d"
+    found = [
+        at(1, worker, "FailedScheduling", "an older one"),
+        at(5, worker, "FailedScheduling", NO_GPU),
+        at(6, "demo-abcde-head", "Pulled", "image is here", type_="Normal"),
+        at(7, worker, "FailedScheduling", "skip schedule deleting pod: team/demo"),
+        at(8, "other-abcde-head", "FailedScheduling", "another run's"),
+    ]
+    late = job("Failed", reason="PreRunningDeadlineExceeded", message="900 s", rayClusterName=cluster)
+    kube = cast(Kube, Events(found))
+    assert follow.held_up(kube, late, list) == [f"Pod {worker}: FailedScheduling: {NO_GPU}"]
+    found += [
+        at(9, "demo-abcde-head", "Failed", m) for m in ('Failed to pull image "trainer:2"', "Error: ErrImagePull")
+    ]
+    assert follow.held_up(kube, late, list) == ['Pod demo-abcde-head: Failed: Failed to pull image "trainer:2"']
+    assert follow.held_up(kube, job("Failed", reason="AppFailed"), list) == []
+    found.clear()  # after an hour
+    assert follow.held_up(kube, late, list) == []
 
 
 @pytest.mark.parametrize(
@@ -186,13 +233,41 @@ def test_which_nodes_a_pool_may_use(spec: Any, fits: bool) -> None:
     assert doctor._fits(node, spec) is fits
 
 
+def gpus(asked: dict[str, int], nodes: dict[str, int], shared: bool) -> list[doctor.Finding]:
+    """Of pools that may use all nodes, or the node of their own name alone."""
+
+    def pool(name: str) -> Any:
+        limits = {"limits": {"cpu": "1", "nvidia.com/gpu": "1"}}
+        spec = {"nodeSelector": {} if shared else {"pool": name}, "containers": [{"resources": limits}]}
+        return {"groupName": name, "maxReplicas": asked[name], "template": {"spec": spec}}
+
+    cluster = {"headGroupSpec": {}, "workerGroupSpecs": [pool(name) for name in asked]}
+    found = [
+        {"metadata": {"name": n, "labels": {"pool": n}}, "spec": {}, "status": {"allocatable": {"nvidia.com/gpu": g}}}
+        for n, g in nodes.items()
+    ]
+    kube = SimpleNamespace(raw=lambda *_, **__: {"items": found})
+    return doctor.gpus(cast(Kube, kube), [{"spec": {"rayClusterSpec": cluster}}])
+
+
+def test_pools_that_share_nodes_are_counted_together() -> None:
+    shared = gpus({"a": 2, "b": 2}, {"a": 2, "b": 1}, shared=True)
+    assert [one.level for one in shared] == ["ok", "ok", "fail"]
+    assert shared[-1].words == "pools a, b ask together for 4 nvidia.com/gpu, 2 nodes that they may use have 3"
+    assert [one.level for one in gpus({"a": 2, "b": 2}, {"a": 2, "b": 2}, shared=True)] == ["ok", "ok", "ok"]
+    assert [one.level for one in gpus({"a": 2, "b": 2}, {"a": 2, "b": 2}, shared=False)] == ["ok", "ok"]
+    assert [one.level for one in gpus({"a": 2, "b": 2}, {"a": 2, "b": 1}, shared=False)] == ["ok", "fail"]
+
+
 def test_rights_by_resource() -> None:
     found = [rights.Right("get", "pods"), rights.Right("list", "pods"), rights.Right("get", "rayjobs", "ray.io")]
     assert rights.listed([*found, found[0]]) == "get, list pods; get rayjobs.ray.io"
-    assert rights.of_kinds(["Ingress", "Secret"]) == [
-        rights.Right("create", "ingresses", "networking.k8s.io"),
-        rights.Right("create", "secrets"),
-    ]
+    assert rights.listed(rights.of_kinds(["Ingress", "PersistentVolumeClaim"])) == (
+        "create, patch, delete ingresses.networking.k8s.io; create persistentvolumeclaims"
+    )
+    assert rights.listed(rights.again(["Service", "RayJob"])) == (
+        "create, patch, delete, get services; create rayjobs.ray.io"
+    )
 
 
 def test_the_probe_is_a_worker_that_asks_the_storage() -> None:

@@ -1,13 +1,16 @@
-"""k8s/rbac/submitter.yaml grants what the launcher's verbs need, and not much else."""
+"""k8s/rbac/submitter.yaml grants what the launcher's verbs need and nothing else, and they say all that they need."""
 
-from typing import Any
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pytest
 import yaml
 
 from tests.unit.tree import ROOT
-from trainer_app.launch import rights
-from trainer_app.launch.kube import KINDS
+from trainer_app.errors import NotFound, TrainerError
+from trainer_app.launch import control, resubmit, rights, submit
+from trainer_app.launch.kube import KINDS, Kube
 from trainer_app.launch.rights import Right
 
 pytestmark = pytest.mark.unit
@@ -29,19 +32,97 @@ def granted(role: Any) -> set[Right]:
     }
 
 
+def templates() -> list[str]:
+    """The kinds that the chart may make, the RayJob last. No submit makes a Secret: that is for development."""
+    names = {path.stem.partition("-")[0] for path in (ROOT / "helm/trainer/templates").glob("*.yaml")}
+    others = ("RayCluster", "RayCronJob", "Secret")  # the first two are installed
+    found = [kind for kind in KINDS if kind.lower() in names and kind not in others]
+    return sorted(found, key=lambda kind: kind == "RayJob")
+
+
+@dataclass
+class Recorder:
+    """A cluster that takes everything, but the RayJob if that is refused, and notes what is asked of it."""
+
+    refused: bool = False
+    namespace: str = "team"
+    asked: set[Right] = field(default_factory=set)
+    gone: set[tuple[str, str]] = field(default_factory=set)
+
+    def _note(self, verb: str, kind: str) -> None:
+        group, plural = KINDS[kind]
+        self.asked.add(Right(verb, plural, group.removeprefix("/apis/").partition("/")[0] if "apis" in group else ""))
+
+    def create(self, thing: Any, *, dry_run: bool = False) -> Any:
+        self._note("create", thing["kind"])
+        if self.refused and thing["kind"] == "RayJob" and not dry_run:
+            raise TrainerError("no")
+        return {**thing, "metadata": {**thing["metadata"], "uid": "1"}}
+
+    def get(self, kind: str, name: str) -> Any:
+        self._note("get", kind)
+        if (kind, name) in self.gone:
+            raise NotFound("gone")
+        return {"metadata": {"name": name}}
+
+    def list(self, kind: str, *, labels: Any = None) -> list[Any]:
+        self._note("list", kind)
+        return []
+
+    def patch(self, kind: str, name: str, change: Any) -> None:
+        self._note("patch", kind)
+
+    def delete(self, kind: str, name: str) -> None:
+        self._note("delete", kind)
+        self.gone.add((kind, name))
+
+
+def made(kube: Recorder) -> None:
+    things = [{"kind": kind, "metadata": {"name": "demo"}, "spec": {}} for kind in templates()]
+    submit.accepted(cast(Kube, kube), things, lambda _: None)
+    with pytest.raises(TrainerError) if kube.refused else nullcontext():
+        submit.create(cast(Kube, kube), things)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_submit_asks_for_what_it_says(refused: bool) -> None:
+    kube = Recorder(refused)
+    made(kube)
+    said = {*rights.VERBS["submit"], *rights.of_kinds(templates())}
+    # Where a refusal leaves an empty claim behind, that is no harm: only who may delete claims takes it back.
+    assert kube.asked - said <= {Right("delete", "persistentvolumeclaims")}
+    assert refused or said - kube.asked == {right for right in said if right.verb == "delete"}
+
+
+def test_resume_asks_for_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    kube = Recorder()
+    things = [{"kind": kind, "metadata": {"name": "demo"}} for kind in templates()]
+    control.remove(cast(Kube, kube), "demo", say=lambda _: None)
+    resubmit._until_free(cast(Kube, kube), things)
+    made(kube)
+    said = {*rights.VERBS["resume"], *rights.again(templates())}
+    assert kube.asked - said == set()
+    # In a look at the run, and where it is only suspended.
+    assert said - kube.asked == {Right(verb, "rayjobs", "ray.io") for verb in ("list", "patch")} | {
+        Right("list", "events")
+    }
+
+
+def test_nothing_else_is_granted() -> None:
+    asked = {right for verb in rights.VERBS.values() for right in verb}
+    asked |= {*rights.again(templates()), *rights.QUEUED, rights.SECRET}
+    assert granted(roles()["trainer-submitter"]) == asked
+
+
 @pytest.mark.parametrize("verb", sorted(rights.VERBS))
 def test_each_verb_is_allowed(verb: str) -> None:
     assert set(rights.VERBS[verb]) - granted(roles()["trainer-submitter"]) == set()
 
 
 def test_what_the_chart_makes_can_be_created() -> None:
-    kinds = [path.stem for path in (ROOT / "helm/trainer/templates").glob("*.yaml")]
-    assert "networkpolicy" in kinds and "rayjob" in kinds
-    made = [kind for kind in KINDS if kind.lower() in {name.partition("-")[0] for name in kinds}]
-    # Not by submit: a Secret of the chart's own is for development; clusters that stay and timetables are installed.
-    others = {Right("create", "secrets")} | set(rights.of_kinds(["RayCluster", "RayCronJob"]))
-    wanted = set(rights.of_kinds(made)) - others
-    assert wanted - granted(roles()["trainer-submitter"]) == set()
+    assert {"NetworkPolicy", "Ingress", "RayJob"} <= set(templates())
+    assert set(rights.again(templates())) - granted(roles()["trainer-submitter"]) == set()
 
 
 def test_the_storages_service_can_be_reached() -> None:

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.unit
 
 
 def job(**status: str) -> dict[str, Any]:
-    return {"metadata": {"name": "demo"}, "status": status}
+    suspend = status.get("jobDeploymentStatus") == "Suspended"
+    return {"metadata": {"name": "demo"}, "spec": {"suspend": suspend}, "status": status}
 
 
 @pytest.mark.parametrize(

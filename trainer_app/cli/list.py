@@ -90,12 +90,13 @@ def _list_submitted(namespace: str | None, context: str | None, endpoint: str | 
 
 def _submitted_fields(run: Overview) -> dict[str, str]:
     from trainer_app.launch.overview import progress
+    from trainer_app.launch.place import task_of
 
     meta = run.job["metadata"]
     notes = meta.get("annotations", {})
     return {
         "run": meta["name"],
-        "task": notes.get("trainer/task", ""),
+        "task": task_of(run.job),
         "state": run.phase,
         "created": meta["creationTimestamp"],
         "user": notes.get("trainer/user", ""),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,11 +11,12 @@ from trainer_app.cli import arguments
 from trainer_app.cli.options import Context, Endpoint, Image, Items, Name, Namespace, Sets, Values
 from trainer_app.cli.remote import say
 from trainer_app.cli.text import command
-from trainer_app.errors import NotFound
+from trainer_app.errors import InputError, TrainerError
 
 if TYPE_CHECKING:
     from trainer_app.launch.helm import Release
     from trainer_app.launch.kube import Kube
+    from trainer_app.launch.pack import Packed
 
 Task = Annotated[Literal["train", "tune"], typer.Argument(metavar="train|tune", help="What to do with the run file.")]
 Code = Annotated[
@@ -40,8 +40,8 @@ def render(
     from trainer_app.launch import helm
     from trainer_app.launch.pack import pack
 
-    release = _release(task, items, values, sets, name, namespace or "default")
-    print(helm.template(replace(release, image=image or "", code=pack(code).digest if code else "")), end="")
+    packed = pack(code) if code else None
+    print(helm.template(_release(task, items, values, sets, name, namespace or "default", image, packed)), end="")
 
 
 def submit(
@@ -59,26 +59,45 @@ def submit(
     follow: Follow = False,
 ) -> int:
     """Create the objects of a new run on a Kubernetes cluster. Exit codes with --follow: those of `trainer wait`."""
+    from trainer_app.launch import helm
     from trainer_app.launch import submit as launch
     from trainer_app.launch.kube import connect
     from trainer_app.launch.pack import pack
 
+    packed = pack(code) if code else None
     if dry_run:
-        render(task, items, values, sets, name, namespace, code, image)
+        where, user = _as_submitted(namespace, context)
+        print(helm.template(_release(task, items, values, sets, name, where, image, packed, user)), end="")
         return 0
     kube = connect(namespace, context)
-    packed = pack(code) if code else None
-    release = replace(
-        _release(task, items, values, sets, name, kube.namespace),
-        image=image or "",
-        code=packed.digest if packed else "",
-        user=kube.user(),
-    )
+    release = _release(task, items, values, sets, name, kube.namespace, image, packed, kube.user())
     launch.submit(kube, release, packed, say=say, endpoint=endpoint)
     if packed:
         say(f"code: {len(packed.names)} files, {packed.size / 1024:.0f} kB, sha256 {packed.digest[:12]}")
     say(f"submitted run {release.name} to namespace {kube.namespace}")
     return _follow(kube, release.name, endpoint) if follow else 0
+
+
+def _as_submitted(namespace: str | None, context: str | None) -> tuple[str, str]:
+    """(namespace, user) of a dry run: the cluster's, as submit has them; where none answers, what is known without.
+
+    Raises:
+        InputError: there is no such context, which was asked for.
+    """
+    from trainer_app.launch.kube import connect
+
+    try:
+        kube = connect(namespace, context)
+    except InputError as error:
+        if context:
+            raise
+        say(f"shown for namespace {namespace or 'default'}, without the annotation trainer/user: {error}")
+        return namespace or "default", ""
+    try:
+        return kube.namespace, kube.user()
+    except TrainerError as error:
+        say(f"shown without the annotation trainer/user: {error}")
+        return kube.namespace, ""
 
 
 def _release(
@@ -88,6 +107,9 @@ def _release(
     sets: list[str] | None,
     name: str | None,
     namespace: str,
+    image: str | None = None,
+    packed: Packed | None = None,
+    user: str = "",
 ) -> Release:
     from trainer_app.launch.helm import Release
     from trainer_app.launch.submit import new_submission
@@ -96,17 +118,32 @@ def _release(
     prepared = arguments.prepare(arguments.Asked(task, items or (), name), env={})
     text = _text(prepared, items or [])
     return Release(
-        prepared.name, namespace, task, text, new_submission(prepared.name), tuple(values or ()), tuple(sets or ())
+        prepared.name,
+        namespace,
+        task,
+        text,
+        new_submission(prepared.name),
+        tuple(values or ()),
+        tuple(sets or ()),
+        image=image or "",
+        code=packed.digest if packed else "",
+        user=user,
     )
 
 
 def _text(prepared: arguments.Prepared, items: list[str]) -> str:
-    """One run file without overrides crosses byte for byte; else what they make together."""
-    from trainer_app.config import dump
+    """One run file without overrides crosses byte for byte; else what they make together.
+
+    So does one whose workers follow from Lightning's words: the chart, which holds them against the pools, reads
+    `scaling` alone.
+    """
+    from trainer_app.config import dump, scaled_otherwise
 
     files, overrides = arguments.split(items)
     if len(files) == 1 and not overrides:
-        return Path(files[0]).read_text(encoding="utf-8")
+        text = Path(files[0]).read_text(encoding="utf-8")
+        if not scaled_otherwise(prepared.config, text):
+            return text
     return dump(prepared.config)
 
 
@@ -122,6 +159,6 @@ def _follow(kube: Kube, run: str, endpoint: str | None) -> int:
     print()
     try:
         show_submitted(kube, run, endpoint=endpoint)
-    except NotFound as error:  # it ended before it wrote anything: how it ended is what counts
-        say(str(error))
+    except TrainerError as error:  # nothing written, a volume, a storage that is away: how it ended is what counts
+        say(f"no results to show: {error}")
     return code

@@ -10,7 +10,7 @@ from trainer_app.config.adopt import adopt
 from trainer_app.config.checks import check
 from trainer_app.config.draft import Draft
 from trainer_app.config.lightning_file import lift
-from trainer_app.config.models import RunConfig
+from trainer_app.config.models import RunConfig, Scaling
 from trainer_app.config.overrides import apply_overrides, merge, put
 from trainer_app.config.problems import validate
 from trainer_app.config.tuning import Tune
@@ -71,6 +71,14 @@ def override(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 def dump(config: RunConfig) -> str:
     """YAML 1.2 that `loads` reads back to an equal config."""
     return to_yaml(config.tree)
+
+
+def scaled_otherwise(config: RunConfig, text: str) -> bool:
+    """Whether `scaling` asks for other workers than the text says there: Lightning's words (devices, num_nodes) do."""
+    said = _document(text, "run.yaml").tree.get("scaling") or {}
+    meant, plain = config.scaling.model_dump(), Scaling().model_dump()
+    keys = ("num_workers", "use_gpu", "resources_per_worker")
+    return any((said.get(key, plain[key]) or None) != (meant[key] or None) for key in keys)
 
 
 def require_tune(config: RunConfig) -> Tune:

@@ -53,10 +53,11 @@ def stop(kube: Kube, job: Object, *, grace: float, say: Say, endpoint: str | Non
 
 @contextmanager
 def opened(kube: Kube, job: Object, endpoint: str | None, say: Say) -> Iterator[Stored | None]:
-    """The run's storage; None, and words, for a volume, which only pods reach."""
+    """The run's storage; None, and words, for what only pods reach: a volume, or what they alone know."""
     found = place.of(job)
     if "://" not in found.uri:
-        say(f"run {found.run} is stored in a volume: it can't be asked to commit, and goes on from its newest commit")
+        where = "in a volume" if found.uri else "where its run file alone says"
+        say(f"run {found.run} is stored {where}: it can't be asked to commit, and goes on from its newest commit")
         yield None
         return
     with place.reachable(kube, found, endpoint):
@@ -122,7 +123,7 @@ def resume(kube: Kube, job: Object, *, say: Say, endpoint: str | None = None) ->
     over = status in ("Failed", "ValidationFailed") or (status == "Complete" and rayjob.exit_code(job) != 0)
     if over:
         return False
-    if status == "Complete" or not (status in ("Suspended", "Suspending") or job["spec"].get("suspend")):
+    if status == "Complete" or not job["spec"].get("suspend"):  # what is suspending without it goes on by itself
         words = "has finished" if status == "Complete" else "is running"
         say(f"run {run} {words}: nothing to resume ({rayjob.state(job)})")
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -42,6 +42,7 @@ def examine(kube: Kube, values: Sequence[str], sets: Sequence[str], endpoint: st
         lambda: operator(kube, things),
         lambda: permissions(kube, things),
         lambda: admission(kube, things),
+        lambda: network(things),
         lambda: gpus(kube, things),
         lambda: storage(kube, things, endpoint),
     ]
@@ -113,7 +114,11 @@ def _operator_namespace(things: Sequence[Object]) -> str:
 
 def permissions(kube: Kube, things: Sequence[Object]) -> list[Finding]:
     """Of this user, per verb."""
-    verbs = {**rights.VERBS, "submit": [*rights.VERBS["submit"], *rights.of_kinds({t["kind"] for t in things})]}
+    kinds = sorted({thing["kind"] for thing in things})
+    verbs = {**rights.VERBS, "submit": [*rights.VERBS["submit"], *rights.of_kinds(kinds)]}
+    verbs["resume"] = [*rights.VERBS["resume"], *rights.again(kinds)]
+    if rayjob.QUEUE in things[-1]["metadata"].get("labels", {}):
+        verbs |= {verb: [*verbs[verb], *rights.QUEUED] for verb in ("stop", "resume")}
     lacking = rights.missing(kube, verbs)
     fine = ", ".join(verb for verb in verbs if verb not in lacking) or "nothing"
     findings = []
@@ -161,6 +166,26 @@ def admission(kube: Kube, things: Sequence[Object]) -> list[Finding]:
     return findings or [Finding("admission", "ok", f"the cluster takes the {taken} objects of a run (dry run)")]
 
 
+def network(things: Sequence[Object]) -> list[Finding]:
+    """Whether the run's policy names the storage: a way to any address at 443 is one to the API server too."""
+    name = things[-1]["metadata"]["name"]
+    policies = [one for one in things if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == name]
+    open_ports = [
+        str(port["port"])
+        for policy in policies
+        for rule in policy["spec"].get("egress", [])
+        for port in rule.get("ports", [])
+        if not rule.get("to")
+    ]
+    if not open_ports:
+        return [Finding("network", "ok", "pods reach named peers only" if policies else "no policy, by these values")]
+    words = (
+        f"every pod may reach any address at port {', '.join(open_ports)}, the API server's too if it is there; "
+        "give the storage's addresses: networkPolicy.storage.to"
+    )
+    return [Finding("network", "warn", words)]
+
+
 def gpus(kube: Kube, things: Sequence[Object]) -> list[Finding]:
     """What the pools ask for, against what nodes that they may run on have to give."""
     asked = dict(_asked(things[-1]))
@@ -170,14 +195,31 @@ def gpus(kube: Kube, things: Sequence[Object]) -> list[Finding]:
         nodes = kube.raw("GET", "/api/v1/nodes", what="list the nodes")["items"]
     except TrainerError:
         return [Finding("gpus", "warn", "unknown: this user may not list nodes")]
+    specs = {group["groupName"]: group["template"]["spec"] for group in _groups(things[-1])}
+    having = {node["metadata"]["name"]: node["status"].get("allocatable", {}) for node in nodes}
+    fitting = {
+        (pool, kind): {node["metadata"]["name"] for node in nodes if _fits(node, specs[pool])} for pool, kind in asked
+    }
     findings = []
-    for (pool, kind), count in asked.items():
-        selector = next(g for g in _groups(things[-1]) if g["groupName"] == pool)["template"]["spec"]
-        fitting = [node for node in nodes if _fits(node, selector)]
-        there = sum(int(node["status"].get("allocatable", {}).get(kind, 0)) for node in fitting)
-        words = f"pool {pool} asks for {count} {kind}, {len(fitting)} nodes that it may use have {there}"
-        findings.append(Finding("gpus", "ok" if there >= count else "fail", words))
+    for together in _sharing(fitting):
+        pools, kind = ", ".join(pool for pool, _ in together), together[0][1]
+        count, names = sum(asked[one] for one in together), set[str]().union(*(fitting[one] for one in together))
+        there = sum(int(having[name].get(kind, 0)) for name in names)
+        who = f"pool {pools} asks for {count} {kind}, {len(names)} nodes that it may use have {there}"
+        if len(together) > 1:
+            who = f"pools {pools} ask together for {count} {kind}, {len(names)} nodes that they may use have {there}"
+        findings.append(Finding("gpus", "ok" if there >= count else "fail", who))
     return findings
+
+
+def _sharing(fitting: Mapping[tuple[str, str], Set[str]]) -> list[tuple[tuple[str, str], ...]]:
+    """Each pool alone, then those that want the same resource of the same nodes: what one takes, another has not."""
+    groups = [tuple(other for other in fitting if _rivals(fitting, one, other)) for one in fitting]
+    return [*((one,) for one in fitting), *dict.fromkeys(group for group in groups if len(group) > 1)]
+
+
+def _rivals(fitting: Mapping[tuple[str, str], Set[str]], one: tuple[str, str], other: tuple[str, str]) -> bool:
+    return one == other or (one[1] == other[1] and bool(fitting[one] & fitting[other]))
 
 
 def _groups(owner: Object) -> list[Object]:

@@ -32,21 +32,53 @@ def until_end(kube: Kube, run: str, *, say: Say, show: Say | None, endpoint: str
         log: DriverLog | Tail | None = DriverLog(kube, run, show) if show else None
         job = kube.get("RayJob", run)
         if show and job["spec"].get("submissionMode") == "HTTPMode":
-            where = place.of(job)
-            stack.enter_context(place.reachable(kube, where, endpoint))
-            log = Tail(where, show, workers=False)
-        told: set[str] = set()
+            log = _stored_log(kube, place.of(job), stack, say=say, show=show, endpoint=endpoint)
+        once = _once(say)
         while True:
             job = _patiently(lambda: kube.get("RayJob", run), say)
-            for line in [rayjob.state(job), *_held(kube, job)]:
-                if line not in told:
-                    told.add(line)
-                    say(line)
-            if log:
-                log.read()
+            once([rayjob.state(job), *_held(kube, job)])
+            once(_read(log))  # takes as long as the submitter's pod lives
             if rayjob.ended(job) and not rayjob.queued(job):
                 return rayjob.exit_code(job)
             time.sleep(POLL_S)
+
+
+def _once(say: Say) -> Callable[[list[str]], None]:
+    """Says each line the first time only."""
+    told: set[str] = set()
+
+    def tell(lines: list[str]) -> None:
+        for line in lines:
+            if line not in told:
+                told.add(line)
+                say(line)
+
+    return tell
+
+
+def _stored_log(
+    kube: Kube, where: place.Place, stack: ExitStack, *, say: Say, show: Say, endpoint: str | None
+) -> Tail | None:
+    """The log of a run without a submitter, while `stack` is open; None, and words, where it can't be read from here.
+
+    A run is followed to its end without its log too: what ends is told by the RayJob.
+    """
+    try:
+        stack.enter_context(place.reachable(kube, where, endpoint))
+        return Tail(where, show, workers=False)
+    except TrainerError as error:
+        say(f"there is no log to show: {error}")
+        return None
+
+
+def _read(log: DriverLog | Tail | None) -> list[str]:
+    """Shows what is new. Returns why that can't be read now: it is asked for again, and changes no exit code."""
+    try:
+        if log:
+            log.read()
+    except TrainerError as error:
+        return [str(error)]
+    return []
 
 
 def _patiently(ask: Callable[[], Object], say: Say) -> Object:
@@ -72,7 +104,7 @@ def _patiently(ask: Callable[[], Object], say: Say) -> Object:
 
 
 def held_up(kube: Kube, job: Object, found: Callable[[], list[Object]]) -> list[str]:
-    """Why the run does not run, from its pods and from events; nothing for one that runs or has ended.
+    """Why the run does not run, or never ran, from its pods and from events; nothing for one that runs or that ran.
 
     Args:
         found: asks for its pods, where they matter.
@@ -80,7 +112,7 @@ def held_up(kube: Kube, job: Object, found: Callable[[], list[Object]]) -> list[
     if rayjob.queued(job):
         return [f"run {job['metadata']['name']} waits in queue {job['metadata']['labels'][rayjob.QUEUE]}"]
     if rayjob.ended(job):
-        return []
+        return pods.never_ran(kube, job)
     there = found()
     return [*pods.stuck(there), *pods.warnings(kube, job, there)]
 

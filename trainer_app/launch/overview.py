@@ -80,7 +80,7 @@ class Overview:
     def _task(self) -> str:
         notes = self.job["metadata"].get("annotations", {})
         by = f", submitted by {notes[place.USER]}" if notes.get(place.USER) else ""
-        return f"{notes.get('trainer/task', '?')}{by}, {self.job['metadata']['creationTimestamp']}"
+        return f"{place.task_of(self.job) or '?'}{by}, {self.job['metadata']['creationTimestamp']}"
 
 
 def look(kube: Kube, job: Object, *, endpoint: str | None = None) -> Overview:

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from trainer_app import machine
 from trainer_app.errors import AccessDenied, InputError, NotFound, StorageError, TrainerError
-from trainer_app.launch import helm
+from trainer_app.launch import cron, helm
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pods import RUN
 from trainer_app.launch.tunnel import forwarded, service_of
@@ -29,7 +29,7 @@ _PORTS: Final = {"https": 443, "http": 80}
 
 @dataclass(frozen=True)
 class Place:
-    """A run's storage, as the chart wrote it on the RayJob. Empty texts: not given there."""
+    """A run's storage, as the chart wrote it on the RayJob, or in its pods. Empty texts: not given there."""
 
     run: str
     uri: str
@@ -41,9 +41,16 @@ class Place:
 
 def of(rayjob: Object) -> Place:
     meta = rayjob["metadata"]
+    if cron.fired(rayjob):
+        return Place(meta["name"], *cron.storage(rayjob))
     notes = meta.get("annotations", {})
     given = (notes.get(f"trainer/storage-{key}", "") for key in ("uri", "endpoint", "region", "secret"))
-    return Place(meta["labels"].get(RUN, meta["name"]), *given)
+    return Place(meta.get("labels", {}).get(RUN, meta["name"]), *given)
+
+
+def task_of(rayjob: Object) -> str:
+    """train, tune, or "" where nothing says it."""
+    return rayjob["metadata"].get("annotations", {}).get("trainer/task") or cron.task(rayjob)
 
 
 def of_rendered(things: Sequence[Object]) -> Place:
@@ -80,8 +87,9 @@ def job(kube: Kube, run: str | None) -> Object:
 
 
 def jobs(kube: Kube) -> list[Object]:
-    """The RayJobs of runs, newest first."""
-    found = [one for one in kube.list("RayJob") if RUN in one["metadata"].get("labels", {})]
+    """The RayJobs of runs, newest first: those that were submitted, and those that a timetable fired."""
+    every = kube.list("RayJob")
+    found = [one for one in every if RUN in one["metadata"].get("labels", {}) or cron.fired(one)]
     return sorted(found, key=lambda one: one["metadata"]["creationTimestamp"], reverse=True)
 
 
@@ -142,6 +150,11 @@ def reachable(kube: Kube, place: Place, endpoint: str | None = None) -> Iterator
     Raises:
         InputError: a volume, which only pods reach. StorageError: nothing answers at the endpoint.
     """
+    if not place.uri:
+        raise InputError(
+            f"where run {place.run} is stored stands in its run file alone (storage.uri); "
+            f"look there: trainer results {place.run} --storage URI"
+        )
     if "://" not in place.uri:
         raise InputError(
             f"run {place.run} is stored in a volume ({place.uri}), which this machine does not reach; "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -13,25 +13,30 @@ from trainer_app.launch.kube import Kube, Object
 # Waiting reasons that mend themselves within seconds
 PASSING: Final = ("ContainerCreating", "PodInitializing")
 RUN: Final = "trainer/run"
+LATE: Final = "PreRunningDeadlineExceeded"  # KubeRay's word for a cluster that was not ready in time
 
 
 def of_run(kube: Kube, run: str) -> list[Object]:
     """Every pod of the run, also of its former clusters and of its submitters, newest last.
 
     By our label, and by the names that KubeRay gives (`<run>-<5 characters>`), since CRDs without
-    generateEmbeddedObjectMeta drop the labels of pod templates.
+    generateEmbeddedObjectMeta drop the labels of pod templates. A pod that another run labels is none of this one's,
+    however it is called: the cluster `team-stays` is not of the run `team`.
     """
-    cluster = re.compile(rf"{re.escape(run)}-[a-z0-9]{{5}}")
+    found = [pod for pod in kube.list("Pod") if _belongs(pod["metadata"].get("labels", {}), run)]
+    return sorted(found, key=lambda pod: pod["metadata"]["creationTimestamp"])
 
-    def ours(pod: Object) -> bool:
-        labels = pod["metadata"].get("labels", {})
-        return (
-            labels.get(RUN) == run
-            or labels.get("job-name") == run
-            or bool(cluster.fullmatch(labels.get("ray.io/cluster", "")))
-        )
 
-    return sorted((pod for pod in kube.list("Pod") if ours(pod)), key=lambda pod: pod["metadata"]["creationTimestamp"])
+def _belongs(labels: Mapping[str, str], run: str) -> bool:
+    label = labels.get(RUN)
+    named = labels.get("job-name") == run or _made_of(labels.get("ray.io/cluster", ""), run)
+    # The pods of a run that a RayCronJob fired (<its name>-<5 characters>) carry the RayCronJob's label.
+    return label == run or (named and (label is None or _made_of(run, label)))
+
+
+def _made_of(name: str, owner: str) -> bool:
+    """Whether KubeRay would call so what it makes for the owner."""
+    return bool(re.fullmatch(rf"{re.escape(owner)}-[a-z0-9]{{5}}", name))
 
 
 def submitters(kube: Kube, run: str) -> list[Object]:
@@ -103,11 +108,40 @@ def warnings(kube: Kube, job: Object, found: Iterable[Object]) -> list[str]:
             about["name"] in held if about["kind"] == "Pod" else about["name"] in own
         ):
             newest[about["name"], event.get("reason", "")] = event
-    return [
-        f"{about['kind']} {about['name']}: {event.get('reason')}: {event.get('message', '')}".rstrip(": ")
-        for event in newest.values()
-        if (about := event["involvedObject"]) and not _told(event)
+    return [_line(event) for event in newest.values() if not _told(event)]
+
+
+def never_ran(kube: Kube, job: Object) -> list[str]:
+    """What kept a run from being ready before its deadline: the newest event of a pod that found no node or no image.
+
+    KubeRay's own message has times alone, and its pods are gone: events, which stay for an hour, are told by the names
+    of the pods.
+    """
+    status = job.get("status", {})
+    if status.get("reason") != LATE:
+        return []
+    cluster = re.escape(status.get("rayClusterName") or "") or re.escape(job["metadata"]["name"]) + "-[a-z0-9]{5}"
+    found = [
+        event
+        for event in kube.list("Event")
+        if event["involvedObject"]["kind"] == "Pod"
+        and re.match(f"{cluster}-", event["involvedObject"]["name"])
+        and _kept_waiting(event)
     ]
+    return [_line(max(found, key=_when))] if found else []
+
+
+def _kept_waiting(event: Object) -> bool:
+    """No node, or no image; not that a pod which waits for a node was deleted, nor a reason without its cause."""
+    said = event.get("message", "")
+    if event.get("type") != "Warning" or "deleting pod" in said or said.startswith("Error: "):
+        return False
+    return event.get("reason") == "FailedScheduling" or "image" in said.lower()
+
+
+def _line(event: Object) -> str:
+    about = event["involvedObject"]
+    return f"{about['kind']} {about['name']}: {event.get('reason')}: {event.get('message', '')}".rstrip(": ")
 
 
 def _told(event: Object) -> bool:

@@ -11,8 +11,13 @@ QUEUE: Final = "kueue.x-k8s.io/queue-name"
 
 
 def status(job: Object) -> str:
-    """KubeRay's `jobDeploymentStatus`; New where the operator has not seen it yet."""
-    return job.get("status", {}).get("jobDeploymentStatus") or "New"
+    """KubeRay's `jobDeploymentStatus`; New where the operator has not acted yet: on a new run, or on a resumed one.
+
+    Between `resume` and the operator's next look KubeRay still says Suspended; taken at its word, that would be the
+    end of a run that goes on.
+    """
+    told = job.get("status", {}).get("jobDeploymentStatus") or "New"
+    return "New" if told == "Suspended" and not job["spec"].get("suspend") else str(told)
 
 
 def ended(job: Object) -> bool:

@@ -9,6 +9,8 @@ from typing import Final, NamedTuple
 from trainer_app.launch.kube import KINDS, Kube
 
 PARALLEL: Final = 8
+# Made, and handed to no RayJob: they hold results, or own the others.
+ALONE: Final = ("PersistentVolumeClaim", "RayJob", "RayCluster", "RayCronJob")
 
 
 class Right(NamedTuple):
@@ -27,25 +29,45 @@ def _rayjobs(*verbs: str) -> list[Right]:
     return _of("rayjobs", *verbs, group="ray.io")
 
 
+def of_kinds(kinds: Iterable[str]) -> list[Right]:
+    """What making these kinds needs: created, handed to the RayJob, and taken back if a later one is refused.
+
+    What stays or owns the others (a volume's claim, the RayJob itself) is handed to nobody.
+    """
+    return [
+        Right(verb, plural, group.removeprefix("/apis/").partition("/")[0] if group.startswith("/apis/") else "")
+        for kind, (group, plural) in ((kind, KINDS[kind]) for kind in kinds)
+        for verb in (("create",) if kind in ALONE else ("create", "patch", "delete"))
+    ]
+
+
+def again(kinds: Iterable[str]) -> list[Right]:
+    """What making them a second time needs: `resume` first waits until the former ones are gone."""
+    found = of_kinds(kind for kind in kinds if kind not in ALONE)
+    return [*of_kinds(kinds), *dict.fromkeys(right._replace(verb="get") for right in found)]
+
+
+# What every run is made of.
+_KINDS: Final = ("RayJob", "ConfigMap", "ServiceAccount", "Service", "NetworkPolicy", "PodDisruptionBudget")
 _LOOK: Final = [*_rayjobs("get", "list"), *_of("pods", "list"), *_of("events", "list")]
-_MADE: Final = [
-    *_rayjobs("create"),
-    *(right for kind in ("configmaps", "serviceaccounts") for right in _of(kind, "create", "patch", "delete")),
-    *_of("networkpolicies", "create", "patch", "delete", group="networking.k8s.io"),
-    *_of("poddisruptionbudgets", "create", "patch", "delete", group="policy"),
+# What the pod of doctor --in-cluster stands on, for a moment.
+_PROBED: Final = [
+    right for right in of_kinds(("ServiceAccount", "NetworkPolicy", "ConfigMap")) if right.verb != "patch"
 ]
 VERBS: Final[Mapping[str, list[Right]]] = {
-    "submit": [*_MADE, *_rayjobs("delete")],
+    "submit": [*of_kinds(_KINDS), *_rayjobs("delete")],
     "status": _LOOK,
     "logs": [*_LOOK, *_of("pods/log", "get")],
     "list": _rayjobs("list"),
     "wait": _LOOK,
     "results": _rayjobs("get", "list"),
     "stop": [*_LOOK, *_rayjobs("patch")],
-    "resume": [*_LOOK, *_MADE, *_rayjobs("patch", "delete"), *_of("configmaps", "get")],
+    "resume": [*_LOOK, *again(_KINDS), *_rayjobs("patch", "delete")],
     "delete": [*_LOOK, *_rayjobs("delete")],
-    "doctor --in-cluster": [*_of("pods", "create", "get", "delete"), *_of("pods/log", "get")],
+    "doctor --in-cluster": [*_PROBED, *_of("pods", "create", "get", "delete"), *_of("pods/log", "get")],
 }
+# Of stop and resume, for runs that Kueue admits.
+QUEUED: Final = _of("workloads", "list", "patch", group="kueue.x-k8s.io")
 # The storage's own Secret; without it the keys of the person's environment count.
 SECRET: Final = Right("get", "secrets")
 # In the namespace of a storage that is a Service of the cluster.
@@ -78,11 +100,3 @@ def allowed(kube: Kube, right: Right, namespace: str, name: str = "") -> bool:
     path, group = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "authorization.k8s.io/v1"
     body = {"apiVersion": group, "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": about}}
     return bool(kube.raw("POST", path, body, what="ask for this user's rights")["status"].get("allowed"))
-
-
-def of_kinds(kinds: Iterable[str]) -> list[Right]:
-    """What creating these kinds needs, beside what is always created."""
-    return [
-        Right("create", plural, group.removeprefix("/apis/").partition("/")[0] if group.startswith("/apis/") else "")
-        for group, plural in (KINDS[kind] for kind in kinds)
-    ]

@@ -1,0 +1,70 @@
+"""A run that a RayCronJob fired, as the launcher finds it: KubeRay gives it a name, one label and one annotation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+
+from trainer_app.errors import NotFound
+from trainer_app.launch import place, pods
+from trainer_app.launch.kube import Kube
+from trainer_app.launch.place import Place
+
+pytestmark = pytest.mark.chart
+CRON = ("kind=RayCronJob", "cron.schedule=@daily")
+MINIO = "http://minio.minio.svc.cluster.local:9000"
+AT = "2026-01-01T00:00:00Z"
+
+
+@dataclass
+class Table:
+    """RayJobs and pods."""
+
+    jobs: list[Any]
+    pods: list[Any]
+    namespace: str = "team"
+
+    def user(self) -> str:
+        return "alice"
+
+    def list(self, kind: str, *, labels: Any = None) -> list[Any]:
+        return self.jobs if kind == "RayJob" else self.pods
+
+
+@pytest.fixture
+def child(text: Callable[..., str]) -> Any:
+    """As KubeRay makes it of the RayCronJob `nightly`."""
+    timetable = place.objects(text(*CRON, name="nightly", task="tune"))[-1]
+    notes = {"ray.io/cronjob-scheduled-timestamp": AT}
+    labels = {"ray.io/cronjob-name": "nightly"}
+    meta = {"name": "nightly-x7k2p", "labels": labels, "annotations": notes, "creationTimestamp": AT}
+    return {"metadata": meta, "spec": timetable["spec"]["jobTemplate"], "status": {}}
+
+
+def test_a_firing_is_a_run_with_its_storage(child: Any) -> None:
+    assert place.of(child) == Place("nightly-x7k2p", "s3://trainer/runs", MINIO, "us-east-1", "trainer-s3")
+    assert place.task_of(child) == "tune"
+    with pytest.raises(NotFound, match="submitted none of the 1 runs"):  # it is seen, and nobody's
+        place.job(cast(Kube, Table([child], [])), None)
+
+
+def test_a_timetable_of_something_else_fires_no_runs(child: Any) -> None:
+    child["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["env"] = []
+    assert place.jobs(cast(Kube, Table([child], []))) == []
+
+
+def test_its_pods_are_found(child: Any) -> None:
+    cluster = child["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["metadata"]["labels"]
+    submitter = child["spec"]["submitterPodTemplate"]["metadata"]["labels"]
+    found = [
+        pod("head", {**cluster, "ray.io/cluster": "nightly-x7k2p-abcde"}),
+        pod("submitter", {**submitter, "job-name": "nightly-x7k2p"}),
+        pod("of another firing", {**cluster, "ray.io/cluster": "nightly-bbbbb-abcde"}),
+    ]
+    ours = pods.of_run(cast(Kube, Table([], found)), "nightly-x7k2p")
+    assert [one["metadata"]["name"] for one in ours] == ["head", "submitter"]
+
+
+def pod(name: str, labels: dict[str, str]) -> Any:
+    return {"metadata": {"name": name, "labels": labels, "creationTimestamp": AT}}

@@ -1,0 +1,30 @@
+"""What doctor says of the objects that the chart makes of given values."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from trainer_app.launch import doctor
+from trainer_app.launch.place import objects
+
+pytestmark = pytest.mark.chart
+BUCKET = ("storage.bucket=my-bucket", "image.repository=trainer", "image.tag=dev")
+PEER = "networkPolicy.storage.to[0].ipBlock.cidr=52.216.0.0/15"
+
+
+@pytest.mark.parametrize(
+    "sets, values, level, words",
+    [
+        ((), ("kind",), "ok", "named peers only"),
+        (BUCKET, (), "warn", "any address at port 443, the API server"),
+        (BUCKET, ("gke",), "warn", "networkPolicy.storage.to"),
+        ((*BUCKET, PEER), (), "ok", "named peers only"),
+        # another value's: networkPolicy.apiServer.to
+        ((*BUCKET, PEER, "autoscaling.enabled=true"), (), "ok", "named peers only"),
+        ((*BUCKET, "networkPolicy.enabled=false"), (), "ok", "no policy"),
+    ],
+)
+def test_a_way_to_any_address_is_told(sets: Any, values: Any, level: str, words: str, text: Callable[..., str]) -> None:
+    (found,) = doctor.network(objects(text(*sets, values=values)))
+    assert found.level == level and words in found.words
