@@ -107,7 +107,9 @@ kind-up: image ## a kind cluster with the image, the operator and MinIO (CLUSTER
 
 kind-load: ## load the image onto the nodes that run it (KIND_NODES): 2 minutes a node
 	$(call need,kind)
-	$(NICE) kind load docker-image --name $(CLUSTER) --nodes $(KIND_NODES) $(IMAGE)
+	$(call need,docker)
+	@began=$$(date +%s); $(NICE) kind load docker-image --name $(CLUSTER) --nodes $(KIND_NODES) $(IMAGE) && \
+	    echo "loaded onto $(KIND_NODES) in $$(($$(date +%s) - began)) s"
 
 kind-down: ## delete the kind cluster
 	$(call need,kind)

@@ -37,8 +37,9 @@ def test_a_class_that_is_not_in_the_image(cluster: Cluster, name: Name) -> None:
     assert wait(cluster, run, timeout=360).code == 1
     assert time.monotonic() - began < 200  # two clusters' starts, and no training
     assert "nowhere" in cluster.trainer("status", run, "-n", NAMESPACE).out
-    attempts = {key.partition(".")[0] for key in cluster.objects(run, "logs/driver/")}
-    assert len(attempts) == 2, attempts
+    # The second attempt says how the first ended, and starts nothing.
+    assert cluster.get("rayjob", run)["status"]["failed"] == 2
+    assert {key.partition(".")[0] for key in cluster.objects(run, "logs/driver/")} == {"logs/driver/a0001"}
 
 
 def test_a_pool_that_is_never_scheduled(cluster: Cluster, name: Name) -> None:

@@ -8,35 +8,45 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e.kind import NAMESPACE, Cluster, until
-from tests.e2e.runs import BEGIN_S, EPOCHS, check_whole, submit_long, until_epochs, wait
+from tests.e2e.runs import BEGIN_S, EPOCHS, check_whole, done, submit_long, until_epochs, wait
 
 pytestmark = [pytest.mark.timeout(420), pytest.mark.faults]
 Name = Callable[[str], str]
 
 
-def test_a_worker_deleted_in_the_middle(cluster: Cluster, name: Name) -> None:
-    run = name("worker-lost")
+def test_a_worker_and_then_the_head_deleted(cluster: Cluster, name: Name) -> None:
+    """The worker has its grace, the head none."""
+    run = name("lost")
     submit_long(cluster, run)
     until_epochs(cluster, run, 2)
     first = cluster.cluster_of(run)
     cluster.kubectl("delete", "pod", cluster.pods(run, "worker")[0]["metadata"]["name"], "--wait=false")
-    assert wait(cluster, run).code == 0
+    until("recovery", lambda: "in place" in status(cluster, run), seconds=BEGIN_S)
+    until_epochs(cluster, run, done(cluster, run) + 1)
     assert cluster.cluster_of(run) == first
-    check_whole(cluster, run, EPOCHS)
-    assert "in place" in cluster.trainer("status", run, "-n", NAMESPACE).out
+    lose_head(cluster, run, "--grace-period=0", "--force")
 
 
-@pytest.mark.parametrize("words", [(), ("--grace-period=0", "--force")], ids=["gracefully", "by force"])
-def test_the_head_deleted(cluster: Cluster, name: Name, words: tuple[str, ...]) -> None:
+def test_the_head_deleted(cluster: Cluster, name: Name) -> None:
     run = name("head-lost")
     submit_long(cluster, run)
     until_epochs(cluster, run, 2)
-    first = cluster.cluster_of(run)
+    lose_head(cluster, run)
+
+
+def lose_head(cluster: Cluster, run: str, *words: str) -> None:
+    """The run, which has epochs to go, ends well, and says on which cluster it went on."""
+    first, trained = cluster.cluster_of(run), done(cluster, run)
     cluster.kubectl("delete", "pod", cluster.pods(run, "head")[0]["metadata"]["name"], "--wait=false", *words)
     assert wait(cluster, run, timeout=360).code == 0
+    assert trained < EPOCHS
     check_whole(cluster, run, EPOCHS)
     word = "in place" if cluster.cluster_of(run) == first else "on a new cluster"
-    assert word in cluster.trainer("status", run, "-n", NAMESPACE).out
+    assert word in status(cluster, run)
+
+
+def status(cluster: Cluster, run: str) -> str:
+    return cluster.trainer("status", run, "-n", NAMESPACE).out
 
 
 def test_the_operator_away_over_the_end(cluster: Cluster, name: Name) -> None:
@@ -56,4 +66,4 @@ def test_the_operator_away_over_the_end(cluster: Cluster, name: Name) -> None:
         cluster.kubectl("scale", "deployment/kuberay-operator", "--replicas=1", namespace="kuberay-system")
     assert wait(cluster, run, timeout=300).code == 0
     check_whole(cluster, run, epochs)
-    assert cluster.trainer("status", run, "-n", NAMESPACE).out.splitlines()[0].endswith(": succeeded")
+    assert status(cluster, run).splitlines()[0].endswith(": succeeded")

@@ -36,12 +36,30 @@ class Clusters(threading.Thread):
             )
 
 
-def test_stop_and_resume(cluster: Cluster, name: Name) -> None:
-    run, epochs = name("stopped"), 8
+def test_stop_and_resume_and_delete_and_resume(cluster: Cluster, name: Name) -> None:
+    run, epochs = name("stopped"), 9
     submit_long(cluster, run, epochs=epochs)
     until_epochs(cluster, run, 2)
     looks = Clusters(cluster, run)
     looks.start()
+    stopped, step = stop(cluster, run)
+    resumed = cluster.trainer("resume", run, "-n", NAMESPACE, timeout=200).ok()
+    assert f"it goes on from step {step}" in resumed.err
+    assert "is running: nothing to resume" in cluster.trainer("resume", run, "-n", NAMESPACE).ok().err
+    until_epochs(cluster, run, stopped + 1)
+    delete(cluster, run)
+    cluster.trainer("resume", run, "-n", NAMESPACE, "-f", "kind", timeout=120).ok()
+    assert wait(cluster, run).code == 0
+    looks.over.set()
+    found = check_whole(cluster, run, epochs)
+    assert found["history"][stopped - 1]["step"] == step
+    clusters = set().union(*looks.seen)
+    assert len(clusters) == 3 and max(len(one) for one in looks.seen) == 1
+    assert "has finished: nothing to resume" in cluster.trainer("resume", run, "-n", NAMESPACE).ok().err
+
+
+def stop(cluster: Cluster, run: str) -> tuple[int, int]:
+    """(epochs, step) that `trainer stop` says; again it says the same, and whoever waits learns of it."""
     stopped = cluster.trainer("stop", run, "-n", NAMESPACE, "--grace", "120", timeout=240).ok()
     told = re.search(r"stopped run \S+ at step (\d+) \((\d+) epochs", stopped.err)
     assert told, stopped.err
@@ -49,27 +67,12 @@ def test_stop_and_resume(cluster: Cluster, name: Name) -> None:
     assert f"is stopped already, at step {told[1]}" in again.err
     assert "suspended" in cluster.trainer("status", run, "-n", NAMESPACE).out
     assert wait(cluster, run).code == 130
-    resumed = cluster.trainer("resume", run, "-n", NAMESPACE, timeout=200).ok()
-    assert f"it goes on from step {told[1]}" in resumed.err
-    assert "is running: nothing to resume" in cluster.trainer("resume", run, "-n", NAMESPACE).ok().err
-    assert wait(cluster, run).code == 0
-    looks.over.set()
-    found = check_whole(cluster, run, epochs)
-    assert found["history"][int(told[2]) - 1]["step"] == int(told[1])
-    clusters = set().union(*looks.seen)
-    assert len(clusters) == 2 and max(len(one) for one in looks.seen) == 1
-    assert "has finished: nothing to resume" in cluster.trainer("resume", run, "-n", NAMESPACE).ok().err
+    return int(told[2]), int(told[1])
 
 
-def test_a_deleted_run_is_resumed_from_its_storage(cluster: Cluster, name: Name) -> None:
-    run, epochs = name("deleted"), 6
-    submit_long(cluster, run, epochs=epochs)
-    until_epochs(cluster, run, 2)
-    before = cluster.names()
+def delete(cluster: Cluster, run: str) -> None:
+    """After a commit; nothing of the run is left but its storage. Again: no error."""
+    assert any(run in one for one in cluster.names())
     cluster.trainer("delete", run, "-n", NAMESPACE, "--grace", "60", timeout=240).ok()
-    assert any(run in one for one in before)
     until("end of its objects", lambda: not any(run in one for one in cluster.names()), seconds=30)
     cluster.trainer("delete", run, "-n", NAMESPACE).ok()
-    cluster.trainer("resume", run, "-n", NAMESPACE, "-f", "kind", timeout=120).ok()
-    assert wait(cluster, run).code == 0
-    check_whole(cluster, run, epochs)
