@@ -24,20 +24,9 @@ def test_a_worker_and_then_the_head_deleted(cluster: Cluster, name: Name) -> Non
     until("recovery", lambda: "in place" in status(cluster, run), seconds=BEGIN_S)
     until_epochs(cluster, run, done(cluster, run) + 1)
     assert cluster.cluster_of(run) == first
-    lose_head(cluster, run, "--grace-period=0", "--force")
-
-
-def test_the_head_deleted(cluster: Cluster, name: Name) -> None:
-    run = name("head-lost")
-    submit_long(cluster, run)
-    until_epochs(cluster, run, 2)
-    lose_head(cluster, run)
-
-
-def lose_head(cluster: Cluster, run: str, *words: str) -> None:
-    """The run, which has epochs to go, ends well, and says on which cluster it went on."""
-    first, trained = cluster.cluster_of(run), done(cluster, run)
-    cluster.kubectl("delete", "pod", cluster.pods(run, "head")[0]["metadata"]["name"], "--wait=false", *words)
+    trained = done(cluster, run)
+    head = cluster.pods(run, "head")[0]["metadata"]["name"]
+    cluster.kubectl("delete", "pod", head, "--wait=false", "--grace-period=0", "--force")
     assert wait(cluster, run, timeout=360).code == 0
     assert trained < EPOCHS
     check_whole(cluster, run, EPOCHS)
