@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.kind import NAMESPACE, Cluster, until
 from tests.e2e.runs import ONE_POD, submit, wait
 
-pytestmark = [pytest.mark.timeout(420), pytest.mark.faults]
+pytestmark = pytest.mark.timeout(420)
 Name = Callable[[str], str]
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.kind import NAMESPACE, Cluster, until
 from tests.e2e.runs import check_whole, submit_long, until_epochs, wait
 
-pytestmark = [pytest.mark.timeout(420), pytest.mark.faults]
+pytestmark = pytest.mark.timeout(420)
 Name = Callable[[str], str]
 
 
