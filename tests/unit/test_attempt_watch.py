@@ -47,9 +47,20 @@ def until(look: Callable[[], object]) -> None:
     "spent, begun, words",
     [
         (9.0, False, ""),
-        (10.0, False, "no epoch has ended in 10 s of all attempts, TRAINER_FIRST_STEP_DEADLINE_S allows 10"),
+        (
+            10.0,
+            False,
+            (
+                "no epoch has ended in 10 s of all attempts, "
+                "lifetime.firstStepDeadlineSeconds (TRAINER_FIRST_STEP_DEADLINE_S) allows 10"
+            ),
+        ),
         (10.0, True, ""),
-        (100.0, True, "all attempts together have taken 100 s, TRAINER_DEADLINE_S allows 100"),
+        (
+            100.0,
+            True,
+            "all attempts together have taken 100 s, lifetime.totalDeadlineSeconds (TRAINER_DEADLINE_S) allows 100",
+        ),
     ],
 )
 def test_which_deadline_has_passed(spent: float, begun: bool, words: str) -> None:
@@ -119,7 +130,7 @@ def test_a_passed_deadline_is_a_failure_for_good(folder: RunFolder, monkeypatch:
         time.sleep(20)
     record = folder.record
     assert (record.state, record.final, record.exit_code) == ("failed", True, 1)
-    assert record.error and "TRAINER_DEADLINE_S allows 0.1" in record.error
+    assert record.error and "(TRAINER_DEADLINE_S) allows 0.1" in record.error
     assert (events[-1]["event"], events[-1]["state"]) == ("end", "failed")
     assert (documents.read(folder.store, lease.KEY) or {})["expires"] == 0
 

@@ -11,6 +11,8 @@ from trainer_app.errors import InputError
 
 TOTAL: Final = "TRAINER_DEADLINE_S"
 FIRST_STEP: Final = "TRAINER_FIRST_STEP_DEADLINE_S"
+# The chart's values that set them: what a person knows of a run on Kubernetes.
+VALUES: Final = {TOTAL: "lifetime.totalDeadlineSeconds", FIRST_STEP: "lifetime.firstStepDeadlineSeconds"}
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,16 @@ class Deadlines:
             begun: whether any epoch was reported.
         """
         if self.total is not None and spent >= self.total:
-            return f"all attempts together have taken {spent:.0f} s, {TOTAL} allows {self.total:g}"
+            return f"all attempts together have taken {spent:.0f} s, {_name(TOTAL)} allows {self.total:g}"
         if self.first_step is not None and not begun and spent >= self.first_step:
-            return f"no epoch has ended in {spent:.0f} s of all attempts, {FIRST_STEP} allows {self.first_step:g}"
+            return (
+                f"no epoch has ended in {spent:.0f} s of all attempts, {_name(FIRST_STEP)} allows {self.first_step:g}"
+            )
         return ""
+
+
+def _name(variable: str) -> str:
+    return f"{VALUES[variable]} ({variable})"
 
 
 def _seconds(env: Mapping[str, str], name: str) -> float | None:
