@@ -22,7 +22,7 @@ from pytest_kind import KindCluster
 
 ROOT = Path(__file__).parents[2]
 TRAINER = str(ROOT / ".venv" / "bin" / "trainer")
-NAMESPACE = "trainer"
+NAMESPACE, OPERATOR = "trainer", "kuberay-system"
 USER = "alice"
 BUCKET, PREFIX = "trainer", "runs"
 RENEWED = ("events", "endpoints", "endpointslices", "leases")
@@ -107,11 +107,37 @@ class Cluster:
             "terminationGracePeriodSeconds": 0,
             "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
         }
-        self.kubectl("apply", "-f", "-", given=json.dumps(pod_named(name, spec)))
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+        self.kubectl("apply", "-f", "-", given=json.dumps(pod))
         try:
             yield name
         finally:
             self.kubectl("delete", "pod", name, "--wait=false")
+
+    @contextmanager
+    def quota(self, name: str, hard: str) -> Iterator[None]:
+        """The namespace has at most so much, `what=count`."""
+        self.kubectl("create", "quota", name, f"--hard={hard}")
+        try:
+            yield
+        finally:
+            self.kubectl("delete", "quota", name)
+
+    @contextmanager
+    def without_operator(self) -> Iterator[None]:
+        """Nobody acts on a RayJob; afterwards the operator is back, and ready."""
+        operator = "deployment/kuberay-operator"
+        self.kubectl("scale", operator, "--replicas=0", namespace=OPERATOR)
+        try:
+            self.kubectl("wait", "pods", "--all", "--for=delete", "--timeout=60s", check=False, namespace=OPERATOR)
+            yield
+        finally:
+            self.kubectl("scale", operator, "--replicas=1", namespace=OPERATOR)
+            self.kubectl("rollout", "status", operator, "--timeout=120s", namespace=OPERATOR)
+
+    def status(self, run: str) -> str:
+        """What `trainer status` says of a run."""
+        return self.trainer("status", run, "-n", NAMESPACE).out
 
     def results(self, run: str) -> Any:
         """From MinIO, from outside the cluster; None while the run has written nothing."""
@@ -144,10 +170,14 @@ class Cluster:
         parts = self.objects(run, "logs/driver/")
         return "".join(parts[key].decode() for key in sorted(parts))
 
-    def leaving(self) -> list[str]:
-        """Pods and runs on their way out: of a test before."""
-        found = [*self.get("pods"), *self.get("rayjobs"), *self.get("rayclusters")]
-        return [one["metadata"]["name"] for one in found if one["metadata"].get("deletionTimestamp")]
+    def settle(self, *, seconds: float = 120) -> None:
+        """Wait for pods and runs on their way out: of a test before, or of what was tried."""
+
+        def settled() -> bool:
+            found = [*self.get("pods"), *self.get("rayjobs"), *self.get("rayclusters")]
+            return not [one for one in found if one["metadata"].get("deletionTimestamp")]
+
+        until("end of what is leaving", settled, seconds=seconds)
 
     @cached_property
     def kinds(self) -> str:
@@ -177,10 +207,6 @@ class Done:
     def ok(self) -> Done:
         assert self.code == 0, f"trainer {' '.join(self.words)} ended with {self.code}:\n{self.out}\n{self.err}"
         return self
-
-
-def pod_named(name: str, spec: Any) -> Any:
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
 
 
 def until(what: str, look: Callable[[], Found], *, seconds: float, every: float = 1.0) -> Found:

@@ -45,6 +45,11 @@ def wait(cluster: Cluster, run: str, *, timeout: float = 240) -> Done:
     return cluster.trainer("wait", run, "-n", NAMESPACE, timeout=timeout)
 
 
+def went_on(cluster: Cluster, run: str, first: str) -> str:
+    """What is to be said of a run that lost its head while it was on RayCluster `first`."""
+    return "in place" if cluster.cluster_of(run) == first else "on a new cluster"
+
+
 def epochs_in(text: str) -> Counter[tuple[str, int]]:
     """How often each (trial, epoch) was reported."""
     return Counter((match[1] or "", int(match[2])) for match in EPOCH.finditer(text))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.kind import NAMESPACE, ROOT, USER, Cluster, Done, until
+from tests.e2e.kind import NAMESPACE, ROOT, USER, Cluster, Done
 
 pytestmark = pytest.mark.timeout(200)
 Name = Callable[[str], str]
@@ -17,10 +17,10 @@ LIMIT_S = 15.0
 
 @pytest.fixture
 def untouched(cluster: Cluster) -> Iterator[None]:
-    until("end of former runs", lambda: not cluster.leaving(), seconds=120)
+    cluster.settle()
     before = cluster.names()
     yield
-    until("end of what was tried", lambda: not cluster.leaving(), seconds=30)
+    cluster.settle(seconds=30)
     assert cluster.names() == before
 
 
@@ -94,14 +94,8 @@ def test_a_user_without_rights(cluster: Cluster, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("untouched")
 def test_no_operator(cluster: Cluster) -> None:
-    operator = ("deployment/kuberay-operator", "-n", "kuberay-system")
-    cluster.kubectl("scale", *operator, "--replicas=0")
-    try:
-        cluster.kubectl("wait", "pods", "-n", "kuberay-system", "--all", "--for=delete", "--timeout=60s", check=False)
+    with cluster.without_operator():
         refused(cluster.trainer("doctor", "-f", "kind", "-n", NAMESPACE), "operator", "is not ready")
-    finally:
-        cluster.kubectl("scale", *operator, "--replicas=1")
-        cluster.kubectl("rollout", "status", *operator, "--timeout=120s")
 
 
 def test_no_kubeconfig_and_no_cluster(cluster: Cluster, tmp_path: Path) -> None:

@@ -94,5 +94,5 @@ def test_use_gpu_without_a_device(cluster: Cluster, node: str, name: Name, value
     run = name("no-device")
     submit(cluster, run, values, "scaling.use_gpu=true", "--set", "lifetime.backoffLimit=0").ok()
     assert wait(cluster, run).code == 1
-    told = cluster.trainer("status", run, "-n", NAMESPACE).out
+    told = cluster.status(run)
     assert len([line for line in told.splitlines() if f"node {node} has no CUDA device" in line]) == 1, told

@@ -47,7 +47,7 @@ def releases(cluster: Cluster) -> Iterator[list[str]]:
 @pytest.fixture
 def before(cluster: Cluster) -> set[str]:
     """What the namespace holds before a release comes, and is to hold after it."""
-    until("end of former runs", lambda: not cluster.leaving(), seconds=120)
+    cluster.settle()
     return cluster.names()
 
 

@@ -26,17 +26,13 @@ def test_a_class_that_is_not_in_the_image(cluster: Cluster, name: Name) -> None:
         "lifetime.backoffLimit=1",
         *ONE_POD,
     )
-    until(
-        "error in the status",
-        lambda: "nowhere" in cluster.trainer("status", run, "-n", NAMESPACE).out,
-        seconds=150,
-    )
-    told = cluster.trainer("status", run, "-n", NAMESPACE).out
+    until("error in the status", lambda: "nowhere" in cluster.status(run), seconds=150)
+    told = cluster.status(run)
     assert told.splitlines()[0].endswith(": failed") and "error" in told
     began = time.monotonic()
     assert wait(cluster, run, timeout=360).code == 1
     assert time.monotonic() - began < 200  # two clusters' starts, and no training
-    assert "nowhere" in cluster.trainer("status", run, "-n", NAMESPACE).out
+    assert "nowhere" in cluster.status(run)
     # The second attempt says how the first ended, and starts nothing.
     assert cluster.get("rayjob", run)["status"]["failed"] == 2
     assert {key.partition(".")[0] for key in cluster.objects(run, "logs/driver/")} == {"logs/driver/a0001"}
@@ -48,33 +44,25 @@ def test_a_pool_that_is_never_scheduled(cluster: Cluster, name: Name) -> None:
     limit = ("--set", f"lifetime.preRunningDeadlineSeconds={seconds}", "--set", "lifetime.backoffLimit=0")
     submit(cluster, "train", run, "trainer.max_epochs=1", *limit, *ONE_POD, *memory("900Gi"))
     began = time.monotonic()
-    until(
-        "reason in the status",
-        lambda: "Insufficient memory" in cluster.trainer("status", run, "-n", NAMESPACE).out,
-        seconds=15,
-    )
+    until("reason in the status", lambda: "Insufficient memory" in cluster.status(run), seconds=15)
     ended = wait(cluster, run, timeout=120)
     assert ended.code == 1 and "Insufficient memory" in ended.err, ended.err
     assert time.monotonic() - began < seconds + 15  # the operator looks every few seconds
-    assert "Insufficient memory" in cluster.trainer("status", run, "-n", NAMESPACE).out
+    assert "Insufficient memory" in cluster.status(run)
     cluster.trainer("resume", run, "-n", NAMESPACE, "-f", "kind", *ONE_POD, *memory("3Gi"), timeout=120).ok()
     assert wait(cluster, run).code == 0
     assert cluster.results(run)["state"] == "succeeded"
 
 
 def memory(size: str) -> tuple[str, ...]:
-    set_both = [f"pools.cpu.resources.{what}.memory={size}" for what in ("requests", "limits")]
-    return ("--set", set_both[0], "--set", set_both[1])
+    both = ",".join(f"pools.cpu.resources.{what}.memory={size}" for what in ("requests", "limits"))
+    return ("--set", both)
 
 
 def test_a_quota_that_leaves_no_room(cluster: Cluster, name: Name) -> None:
     """Pods that Kubernetes does not even make: the reason is in events alone."""
-    until("end of former runs", lambda: not cluster.leaving(), seconds=120)
-    run, quota = name("quota"), "little"
-    cluster.kubectl("create", "quota", quota, "--hard=requests.memory=64Mi")
-    try:
+    cluster.settle()
+    run = name("quota")
+    with cluster.quota("little", "requests.memory=64Mi"):
         submit(cluster, "train", run, *ONE_POD)
-        status = ("status", run, "-n", NAMESPACE)
-        until("quota in the status", lambda: "exceeded quota" in cluster.trainer(*status).out, seconds=30)
-    finally:
-        cluster.kubectl("delete", "quota", quota)
+        until("quota in the status", lambda: "exceeded quota" in cluster.status(run), seconds=30)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.kind import NAMESPACE, Cluster, until
-from tests.e2e.runs import BEGIN_S, EPOCHS, check_whole, done, submit_long, until_epochs, wait
+from tests.e2e.kind import Cluster, until
+from tests.e2e.runs import BEGIN_S, EPOCHS, check_whole, done, submit_long, until_epochs, wait, went_on
 
 pytestmark = [pytest.mark.timeout(420), pytest.mark.faults]
 Name = Callable[[str], str]
@@ -21,7 +21,7 @@ def test_a_worker_and_then_the_head_deleted(cluster: Cluster, name: Name) -> Non
     until_epochs(cluster, run, 2)
     first = cluster.cluster_of(run)
     cluster.kubectl("delete", "pod", cluster.pods(run, "worker")[0]["metadata"]["name"], "--wait=false")
-    until("recovery", lambda: "in place" in status(cluster, run), seconds=BEGIN_S)
+    until("recovery", lambda: "in place" in cluster.status(run), seconds=BEGIN_S)
     until_epochs(cluster, run, done(cluster, run) + 1)
     assert cluster.cluster_of(run) == first
     trained = done(cluster, run)
@@ -30,12 +30,7 @@ def test_a_worker_and_then_the_head_deleted(cluster: Cluster, name: Name) -> Non
     assert wait(cluster, run, timeout=360).code == 0
     assert trained < EPOCHS
     check_whole(cluster, run, EPOCHS)
-    word = "in place" if cluster.cluster_of(run) == first else "on a new cluster"
-    assert word in status(cluster, run)
-
-
-def status(cluster: Cluster, run: str) -> str:
-    return cluster.trainer("status", run, "-n", NAMESPACE).out
+    assert went_on(cluster, run, first) in cluster.status(run)
 
 
 def test_the_operator_away_over_the_end(cluster: Cluster, name: Name) -> None:
@@ -43,16 +38,15 @@ def test_the_operator_away_over_the_end(cluster: Cluster, name: Name) -> None:
     run, epochs = name("no-operator"), 4
     submit_long(cluster, run, epochs=epochs)
     until_epochs(cluster, run, 1)
-    cluster.kubectl("scale", "deployment/kuberay-operator", "--replicas=0", namespace="kuberay-system")
-    try:
-        gone = ("wait", "pods", "--all", "--for=delete", "--timeout=60s")
-        cluster.kubectl(*gone, check=False, namespace="kuberay-system")
+    with cluster.without_operator():
         assert cluster.get("rayjob", run)["status"]["jobDeploymentStatus"] == "Running"
-        ended = ("-l", f"trainer/run={run},trainer/role=submitter", "--field-selector=status.phase=Succeeded")
-        until("end of the submitter", lambda: cluster.get("pods", *ended), seconds=BEGIN_S)
+        until("end of the submitter", lambda: submitter(cluster, run) == "Succeeded", seconds=BEGIN_S)
         time.sleep(32)
-    finally:
-        cluster.kubectl("scale", "deployment/kuberay-operator", "--replicas=1", namespace="kuberay-system")
     assert wait(cluster, run, timeout=300).code == 0
     check_whole(cluster, run, epochs)
-    assert status(cluster, run).splitlines()[0].endswith(": succeeded")
+    assert cluster.status(run).splitlines()[0].endswith(": succeeded")
+
+
+def submitter(cluster: Cluster, run: str) -> str:
+    """The phase of its newest pod."""
+    return str(cluster.pods(run, "submitter")[-1]["status"]["phase"])

@@ -65,7 +65,7 @@ def stop(cluster: Cluster, run: str) -> tuple[int, int]:
     assert told, stopped.err
     again = cluster.trainer("stop", run, "-n", NAMESPACE).ok()
     assert f"is stopped already, at step {told[1]}" in again.err
-    assert "suspended" in cluster.trainer("status", run, "-n", NAMESPACE).out
+    assert "suspended" in cluster.status(run)
     assert wait(cluster, run).code == 130
     return int(told[2]), int(told[1])
 

@@ -96,15 +96,12 @@ def test_rendered_manifests_are_applied_as_they_are(cluster: Cluster) -> None:
 def test_render_and_submit_are_quick(cluster: Cluster) -> None:
     """Median of five: 2 s. A quota keeps what is submitted from having pods."""
     words = ("tune", "trainer_app/examples/mnist/tune.yaml", "-f", "kind", "-n", NAMESPACE)
-    cluster.kubectl("create", "quota", "no-pods", "--hard=pods=0")
     names = [f"quick-{number}" for number in range(5)]
-    try:
+    with cluster.quota("no-pods", "pods=0"):
         rendered = sorted(cluster.trainer("render", *words).ok().seconds for _ in range(5))
         submitted = sorted(cluster.trainer("submit", *words, "--name", name).ok().seconds for name in names)
         for name in names:
             cluster.trainer("delete", name, "-n", NAMESPACE, "--grace", "0", timeout=120).ok()
-    finally:
-        cluster.kubectl("delete", "quota", "no-pods")
     assert rendered[2] <= 2.0 and submitted[2] <= 2.0, (rendered, submitted)
 
 

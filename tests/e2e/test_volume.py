@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.e2e.kind import NAMESPACE, Cluster, until
-from tests.e2e.runs import BEGIN_S, epochs_in, submit_long, wait
+from tests.e2e.runs import BEGIN_S, epochs_in, submit_long, wait, went_on
 
 pytestmark = [pytest.mark.timeout(420), pytest.mark.faults]
 Name = Callable[[str], str]
@@ -43,10 +43,11 @@ def test_the_head_deleted_of_a_run_in_a_volume(cluster: Cluster, claimed: str) -
     assert ended.code == 0, ended.out + ended.err
     pods = cluster.pods(claimed)
     assert len({pod["spec"]["nodeName"] for pod in pods}) == 1
-    head = next(pod["metadata"]["name"] for pod in pods if pod["metadata"]["labels"].get("trainer/role") == "head")
+    head = cluster.pods(claimed, "head")[0]["metadata"]["name"]
     assert head != first
-    word = "in place" if cluster.cluster_of(claimed) == on else "on a new cluster"
-    assert word in told()  # the log says it; `status` can't, since nobody outside reads the volume
+    assert (
+        went_on(cluster, claimed, on) in told()
+    )  # the log says it; `status` can't, since nobody outside reads the volume
     found = json.loads(cluster.kubectl("exec", head, "--", "trainer", "results", claimed, "--json"))
     assert found["state"] == "succeeded" and found["attempt"] > 1
     assert [line["epoch"] for line in found["history"]] == list(range(EPOCHS))

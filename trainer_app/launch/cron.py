@@ -24,8 +24,7 @@ def storage(job: Object) -> tuple[str, str, str, str]:
     """(URI, endpoint, region, Secret) as the head's container has them; empty texts: not given there."""
     env = _env(job)
     secrets = (one["secretRef"]["name"] for one in _head(job).get("envFrom", []) if "secretRef" in one)
-    given = (env.get(key, "") for key in ("TRAINER_STORAGE_URI", "AWS_ENDPOINT_URL", "AWS_REGION"))
-    uri, endpoint, region = given
+    uri, endpoint, region = (env.get(key, "") for key in ("TRAINER_STORAGE_URI", "AWS_ENDPOINT_URL", "AWS_REGION"))
     return uri, endpoint, region, next(secrets, "")
 
 
