@@ -166,7 +166,8 @@ manifests: setup ## write k8s/rendered and the chart's README anew; tests see wh
 	    > $(RENDERED)/raycronjob.yaml
 	@helm template rendered-cluster helm/trainer --values helm/values/kind.yaml --set kind=RayCluster \
 	    --namespace trainer --skip-tests > $(RENDERED)/raycluster.yaml
-	@$(BIN)/python k8s/values_readme.py > $(VALUES_README).new && mv $(VALUES_README).new $(VALUES_README)
+	@$(BIN)/python k8s/values_readme.py > $(VALUES_README).new || { rm -f $(VALUES_README).new; exit 1; }
+	@mv $(VALUES_README).new $(VALUES_README)
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 

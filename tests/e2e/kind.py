@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -157,13 +157,20 @@ class Cluster:
                 aws_secret_access_key=decoded(keys, "AWS_SECRET_ACCESS_KEY"),
             )
 
+    def stored(self, start: str = "") -> dict[str, bytes]:
+        """The bucket's objects by key, but what a run that goes on has removed since they were listed."""
+        found = {}
+        with self.bucket() as s3:
+            pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=start)
+            for key in [one["Key"] for page in pages for one in page.get("Contents", ())]:
+                with suppress(s3.exceptions.NoSuchKey):
+                    found[key] = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        return found
+
     def objects(self, run: str, folder: str = "") -> dict[str, bytes]:
         """What a run has stored, by key in its folder."""
         start = f"{PREFIX}/{run}/"
-        with self.bucket() as s3:
-            pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=start + folder)
-            keys = [one["Key"] for page in pages for one in page.get("Contents", ())]
-            return {key[len(start) :]: s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+        return {key[len(start) :]: payload for key, payload in self.stored(start + folder).items()}
 
     def driver_log(self, run: str) -> str:
         """All attempts of the driver, from the storage."""

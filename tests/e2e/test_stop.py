@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e.kind import NAMESPACE, Cluster, until
-from tests.e2e.runs import check_whole, submit_long, until_epochs, wait
+from tests.e2e.runs import check_whole, finish, submit_paced, until_epochs, wait
 
 pytestmark = pytest.mark.timeout(420)
 Name = Callable[[str], str]
@@ -37,8 +37,8 @@ class Clusters(threading.Thread):
 
 
 def test_stop_and_resume_and_delete_and_resume(cluster: Cluster, name: Name) -> None:
-    run, epochs = name("stopped"), 9
-    submit_long(cluster, run, epochs=epochs)
+    run = name("stopped")
+    submit_paced(cluster, run)
     until_epochs(cluster, run, 2)
     looks = Clusters(cluster, run)
     looks.start()
@@ -49,9 +49,10 @@ def test_stop_and_resume_and_delete_and_resume(cluster: Cluster, name: Name) -> 
     until_epochs(cluster, run, stopped + 1)
     delete(cluster, run)
     cluster.trainer("resume", run, "-n", NAMESPACE, "-f", "kind", timeout=120).ok()
+    finish(cluster, run)  # it trains one epoch more, and ends
     assert wait(cluster, run).code == 0
     looks.over.set()
-    found = check_whole(cluster, run, epochs)
+    found = check_whole(cluster, run)
     assert found["history"][stopped - 1]["step"] == step
     clusters = set().union(*looks.seen)
     assert len(clusters) == 3 and max(len(one) for one in looks.seen) == 1
