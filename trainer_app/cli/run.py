@@ -104,6 +104,8 @@ def _submitted(
     """Create the run, go on with it, or say again how it ended: whatever the operator repeats ends the same."""
     from trainer_app.cli import submitted
 
+    if submitted.another_has_it(prepared):
+        return 0
     decision = submitted.begin(task, prepared, submission)
     record = decision.record
     if decision.what == "replay" and record is not None:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from trainer_app import attempt, results
-from trainer_app.attempt import lease, stop
+from trainer_app.attempt import firing, lease, stop
 from trainer_app.cli.screen import open_screen
 from trainer_app.cli.text import error_text
 from trainer_app.errors import InputError, TrainerError
@@ -31,6 +31,14 @@ def begin(task: str, prepared: Prepared, submission: str) -> attempt.Decision:
     """What there is to do; unless it is a replay, the run's lease is this process's now."""
     storage = open_store(prepared.config.storage.uri)
     return attempt.begin(storage, prepared.name, submission, task=task, say=_say)
+
+
+def another_has_it(prepared: Prepared) -> bool:
+    """Whether the run was fired for a time for which another one was: it says so, and is not begun."""
+    other = firing.taken(open_store(prepared.config.storage.uri), prepared.name)
+    if other is not None:
+        _say(f"run {prepared.name}: KubeRay fired the same time twice, and run {other} has it; nothing was started")
+    return other is not None
 
 
 def replay(prepared: Prepared, view: View, record: RunRecord, *, as_json: bool) -> int:
