@@ -70,7 +70,7 @@ def name(cluster: Cluster) -> Iterator[Callable[[str], str]]:
 
     yield new
     for run in made:
-        cluster.trainer("delete", run, "-n", NAMESPACE, "--grace", "0", timeout=240, admin=True)
+        cluster.trainer("delete", run, "-n", NAMESPACE, "--grace", "0", timeout=400, admin=True)
 
 
 if REQUIRED:

@@ -6,7 +6,9 @@ import base64
 import json
 import os
 import re
+import select
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -79,11 +81,17 @@ class Cluster:
     def make(self, *words: str, timeout: float, admin: bool = True) -> str:
         """`make WORDS` against this cluster; what it printed."""
         command = ["make", "--no-print-directory", *words, f"CLUSTER={self.name}", f"NAMESPACE={NAMESPACE}"]
-        done = subprocess.run(
-            command, cwd=ROOT, env=self.env(admin=admin), capture_output=True, text=True, timeout=timeout
+        pipe = subprocess.PIPE
+        made = subprocess.Popen(
+            command, cwd=ROOT, env=self.env(admin=admin), start_new_session=True, stdout=pipe, stderr=pipe, text=True
         )
-        assert done.returncode == 0, f"make {' '.join(words)}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-        return done.stdout + done.stderr
+        try:
+            out, err = made.communicate(timeout=timeout)
+        finally:
+            if made.returncode is None:  # what it has started goes with it
+                os.killpg(made.pid, signal.SIGKILL)
+        assert made.returncode == 0, f"make {' '.join(words)}:\n{out[-4000:]}\n{err[-4000:]}"
+        return out + err
 
     def env(self, *, admin: bool = False) -> dict[str, str]:
         """Without this machine's own storage, cluster and Ray."""
@@ -130,6 +138,7 @@ class Cluster:
         self.kubectl("scale", operator, "--replicas=0", namespace=OPERATOR)
         try:
             self.kubectl("wait", "pods", "--all", "--for=delete", "--timeout=60s", check=False, namespace=OPERATOR)
+            assert not self.kubectl("get", "pods", "-o", "name", namespace=OPERATOR)
             yield
         finally:
             self.kubectl("scale", operator, "--replicas=1", namespace=OPERATOR)
@@ -145,10 +154,25 @@ class Cluster:
         return json.loads(done.out) if done.code == 0 else None
 
     @contextmanager
+    def minio(self) -> Iterator[int]:
+        """A port of this machine that leads to MinIO. The one of pytest-kind takes 10 s, and may fail at their end."""
+        words = ("-n", "minio", "port-forward", "service/minio", ":9000", "--address", "127.0.0.1")
+        command = [KUBECTL, "--kubeconfig", str(self.admin), *words]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forward:
+            try:
+                assert forward.stdout
+                ready, _, _ = select.select([forward.stdout], [], [], 60)
+                told = re.match(r"Forwarding from 127\.0\.0\.1:(\d+) ", forward.stdout.readline() if ready else "")
+                assert told, "kubectl port-forward to MinIO did not begin within 60 s"
+                yield int(told[1])
+            finally:
+                forward.kill()
+
+    @contextmanager
     def bucket(self) -> Iterator[Any]:
         """A boto3 client with the runs' keys; the bucket is BUCKET, runs lie under PREFIX."""
         keys = self.get("secret", "trainer-s3")
-        with self.kind.port_forward("service/minio", 9000, "-n", "minio") as port:
+        with self.minio() as port:
             yield boto3.session.Session().client(
                 "s3",
                 endpoint_url=f"http://127.0.0.1:{port}",
@@ -167,6 +191,18 @@ class Cluster:
                     found[key] = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
         return found
 
+    def runs(self, start: str) -> list[str]:
+        """The names of the runs in the storage that begin so."""
+        found = {key.split("/")[1] for key in self.stored(f"{PREFIX}/{start}")}
+        return sorted(found)
+
+    def forget(self, run: str) -> None:
+        """Remove what a run of a fixed name has stored: of a session before, on a cluster that was kept."""
+        with self.bucket() as s3:
+            found = s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{PREFIX}/{run}/").get("Contents", ())
+            for one in found:
+                s3.delete_object(Bucket=BUCKET, Key=one["Key"])
+
     def objects(self, run: str, folder: str = "") -> dict[str, bytes]:
         """What a run has stored, by key in its folder."""
         start = f"{PREFIX}/{run}/"
@@ -178,11 +214,15 @@ class Cluster:
         return "".join(parts[key].decode() for key in sorted(parts))
 
     def settle(self, *, seconds: float = 120) -> None:
-        """Wait for pods and runs on their way out: of a test before, or of what was tried."""
+        """Wait for what is on its way out: of a test before, or of what was tried."""
 
         def settled() -> bool:
-            found = [*self.get("pods"), *self.get("rayjobs"), *self.get("rayclusters")]
-            return not [one for one in found if one["metadata"].get("deletionTimestamp")]
+            found = [one["metadata"] for one in self.get(self.kinds)]
+            there = {one["uid"] for one in found}
+            owners = [[owner["uid"] for owner in one.get("ownerReferences", ())] for one in found]
+            # Kubernetes marks what a deleted object owned a while after that object has gone.
+            orphans = [uids for uids in owners if uids and not there.intersection(uids)]
+            return not orphans and not [one for one in found if one.get("deletionTimestamp")]
 
         until("end of what is leaving", settled, seconds=seconds)
 

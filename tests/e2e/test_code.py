@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.kind import NAMESPACE, Cluster, until
 from tests.e2e.runs import MNIST, ONE_POD, wait
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(900)
 Name = Callable[[str], str]
 
 MODULE = """
@@ -66,7 +66,7 @@ def test_own_code_twice(cluster: Cluster, name: Name, tmp_path: Path) -> None:
         cluster.trainer("submit", "train", "run.yaml", *words, cwd=tmp_path).ok()
         assert wait(cluster, run).code == 0, cluster.trainer("logs", run, "-n", NAMESPACE).out
         assert cluster.results(run)["history"][0]["metrics"]["version"] == version
-        cluster.trainer("delete", run, "-n", NAMESPACE, timeout=180).ok()
+        cluster.trainer("delete", run, "-n", NAMESPACE, timeout=400).ok()
 
 
 def test_tune_with_a_pool_that_grows(cluster: Cluster, name: Name) -> None:
@@ -81,5 +81,5 @@ def test_tune_with_a_pool_that_grows(cluster: Cluster, name: Name) -> None:
     assert {one["name"] for one in head["spec"]["containers"]} == {"ray-head", "autoscaler"}
     assert not cluster.pods(run, "worker")
     until("two workers", lambda: len(cluster.pods(run, "worker")) == 2, seconds=90)
-    assert wait(cluster, run, timeout=360).code == 0
+    assert wait(cluster, run).code == 0
     assert [trial["state"] for trial in cluster.results(run)["trials"]] == ["finished"]

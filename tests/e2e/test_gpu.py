@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.kind import NAMESPACE, Cluster, Done, until
 from tests.e2e.runs import MNIST, wait
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(900)
 Name = Callable[[str], str]
 POOL = {"replicas": 1, "gpu": {"count": 2}, "nodeSelector": {"trainer/pool": "gpu"}}
 SEES = (
@@ -26,6 +26,8 @@ def node(cluster: Cluster) -> Iterator[str]:
     name = cluster.get("nodes", "-l", "trainer/pool=gpu")[0]["metadata"]["name"]
     gpus = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": "2"}]
     cluster.kubectl("patch", "node", name, "--subresource=status", "--type=json", "-p", json.dumps(gpus))
+    node = ("get", "node", name, "-o", "jsonpath={.status.allocatable.nvidia\\.com/gpu}")
+    until("allocatable GPUs", lambda: cluster.kubectl(*node) == "2", seconds=60)
     yield name
     taken = [{"op": "remove", "path": "/status/capacity/nvidia.com~1gpu"}]
     cluster.kubectl("patch", "node", name, "--subresource=status", "--type=json", "-p", json.dumps(taken))

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.kind import Cluster, until
 from tests.e2e.runs import BEGIN_S, check_whole, done, finish, submit_paced, until_epochs, wait, went_on
 
-pytestmark = [pytest.mark.timeout(420), pytest.mark.faults]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.faults]
 Name = Callable[[str], str]
 
 
@@ -24,10 +24,11 @@ def test_a_worker_and_then_the_head_deleted(cluster: Cluster, name: Name) -> Non
     until("recovery", lambda: "in place" in cluster.status(run), seconds=BEGIN_S)
     until_epochs(cluster, run, done(cluster, run) + 1)
     assert cluster.cluster_of(run) == first
-    trained = done(cluster, run)
+    attempt = cluster.results(run)["attempt"]
     head = cluster.pods(run, "head")[0]["metadata"]["name"]
     cluster.kubectl("delete", "pod", head, "--wait=false", "--grace-period=0", "--force")
-    until_epochs(cluster, run, trained + 2)  # one more may have been under way
+    # The workers whose head is gone may still finish an epoch: only another attempt has recovered.
+    until("next attempt", lambda: cluster.results(run)["attempt"] > attempt, seconds=BEGIN_S)
     finish(cluster, run)
     assert wait(cluster, run).code == 0
     check_whole(cluster, run)
@@ -44,7 +45,7 @@ def test_the_operator_away_over_the_end(cluster: Cluster, name: Name) -> None:
         finish(cluster, run)
         until("end of the submitter", lambda: submitter(cluster, run) == "Succeeded", seconds=BEGIN_S)
         time.sleep(32)
-    assert wait(cluster, run, timeout=300).code == 0
+    assert wait(cluster, run).code == 0
     check_whole(cluster, run)
     assert cluster.status(run).splitlines()[0].endswith(": succeeded")
 

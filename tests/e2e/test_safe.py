@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.kind import NAMESPACE, PREFIX, RENEWED, Cluster, decoded, until
 from tests.e2e.runs import submit_paced, until_epochs
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(900)
 Name = Callable[[str], str]
 PORTS = {"dashboard": 8265, "GCS": 6379, "client": 10001}
 # Whether a TCP connection to each port comes about within 3 s.
@@ -48,7 +48,7 @@ def running(cluster: Cluster) -> Iterator[str]:
     submit_paced(cluster, run)
     until_epochs(cluster, run, 1)
     yield run
-    cluster.trainer("delete", run, "-n", NAMESPACE, "--grace", "0", timeout=240)
+    cluster.trainer("delete", run, "-n", NAMESPACE, "--grace", "0", timeout=400)
 
 
 def python_in(cluster: Cluster, pod: str, code: str, *words: str) -> str:

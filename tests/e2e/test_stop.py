@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.kind import NAMESPACE, Cluster, until
 from tests.e2e.runs import check_whole, finish, submit_paced, until_epochs, wait
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(900)
 Name = Callable[[str], str]
 
 
@@ -23,6 +23,14 @@ class Clusters(threading.Thread):
         self.cluster, self.run_name = cluster, run
         self.seen: set[frozenset[str]] = set()
         self.over = threading.Event()
+
+    def __enter__(self) -> Clusters:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.join()
 
     def run(self) -> None:
         while not self.over.wait(0.5):
@@ -40,18 +48,16 @@ def test_stop_and_resume_and_delete_and_resume(cluster: Cluster, name: Name) -> 
     run = name("stopped")
     submit_paced(cluster, run)
     until_epochs(cluster, run, 2)
-    looks = Clusters(cluster, run)
-    looks.start()
-    stopped, step = stop(cluster, run)
-    resumed = cluster.trainer("resume", run, "-n", NAMESPACE, timeout=200).ok()
-    assert f"it goes on from step {step}" in resumed.err
-    assert "is running: nothing to resume" in cluster.trainer("resume", run, "-n", NAMESPACE).ok().err
-    until_epochs(cluster, run, stopped + 1)
-    delete(cluster, run)
-    cluster.trainer("resume", run, "-n", NAMESPACE, "-f", "kind", timeout=120).ok()
-    finish(cluster, run)  # it trains one epoch more, and ends
-    assert wait(cluster, run).code == 0
-    looks.over.set()
+    with Clusters(cluster, run) as looks:
+        stopped, step = stop(cluster, run)
+        resumed = cluster.trainer("resume", run, "-n", NAMESPACE, timeout=400).ok()
+        assert f"it goes on from step {step}" in resumed.err
+        assert "is running: nothing to resume" in cluster.trainer("resume", run, "-n", NAMESPACE).ok().err
+        until_epochs(cluster, run, stopped + 1)
+        delete(cluster, run)
+        cluster.trainer("resume", run, "-n", NAMESPACE, "-f", "kind", timeout=400).ok()
+        finish(cluster, run)  # it trains one epoch more, and ends
+        assert wait(cluster, run).code == 0
     found = check_whole(cluster, run)
     assert found["history"][stopped - 1]["step"] == step
     clusters = set().union(*looks.seen)
@@ -61,7 +67,7 @@ def test_stop_and_resume_and_delete_and_resume(cluster: Cluster, name: Name) -> 
 
 def stop(cluster: Cluster, run: str) -> tuple[int, int]:
     """(epochs, step) that `trainer stop` says; again it says the same, and whoever waits learns of it."""
-    stopped = cluster.trainer("stop", run, "-n", NAMESPACE, "--grace", "120", timeout=240).ok()
+    stopped = cluster.trainer("stop", run, "-n", NAMESPACE, "--grace", "120", timeout=400).ok()
     told = re.search(r"stopped run \S+ at step (\d+) \((\d+) epochs", stopped.err)
     assert told, stopped.err
     again = cluster.trainer("stop", run, "-n", NAMESPACE).ok()
@@ -74,6 +80,6 @@ def stop(cluster: Cluster, run: str) -> tuple[int, int]:
 def delete(cluster: Cluster, run: str) -> None:
     """After a commit; nothing of the run is left but its storage. Again: no error."""
     assert any(run in one for one in cluster.names())
-    cluster.trainer("delete", run, "-n", NAMESPACE, "--grace", "60", timeout=240).ok()
+    cluster.trainer("delete", run, "-n", NAMESPACE, "--grace", "60", timeout=400).ok()
     until("end of its objects", lambda: not any(run in one for one in cluster.names()), seconds=30)
     cluster.trainer("delete", run, "-n", NAMESPACE).ok()

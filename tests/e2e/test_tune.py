@@ -6,38 +6,48 @@ import hashlib
 import json
 import re
 import subprocess
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.e2e.kind import NAMESPACE, ROOT, Cluster
-from tests.e2e.runs import EPOCH
+from tests.e2e.runs import EPOCH, wait
 
-pytestmark = pytest.mark.timeout(500)
-
-
-def tuned(cluster: Cluster) -> tuple[str, str]:
-    """(run, what make printed). At most 4 minutes: no more than that is allowed."""
-    text = cluster.make("submit-tune", timeout=240, admin=False)
-    submitted = re.search(r"submitted run (\S+) to", text)
-    assert submitted, text
-    return submitted[1], text
+pytestmark = pytest.mark.timeout(900)
+Made = Callable[..., tuple[str, str]]
 
 
-def test_submit_tune_twice(cluster: Cluster) -> None:
-    first, printed = tuned(cluster)
+@pytest.fixture
+def made(cluster: Cluster) -> Iterator[Made]:
+    """`make WORDS` as a submitter: (run, what make printed). The runs are deleted at the end."""
+    runs: list[str] = []
+
+    def make(*words: str) -> tuple[str, str]:
+        """At most 4 minutes: no more than that is allowed for the tune."""
+        text = cluster.make(*words, timeout=240, admin=False)
+        submitted = re.search(r"submitted run (\S+) to", text)
+        assert submitted, text
+        runs.append(submitted[1])
+        return submitted[1], text
+
+    yield make
+    for run in runs:
+        cluster.trainer("delete", run, timeout=400).ok()
+
+
+def test_submit_tune_twice(cluster: Cluster, made: Made) -> None:
+    first, printed = made("submit-tune")
     found = cluster.results(first)
     assert found["state"] == "succeeded" and len(found["trials"]) == 4
     assert found["uri"].startswith("s3://trainer/runs/")  # the run file says `uri: runs`, a folder
     check_metrics(found, printed)
     check_checkpoint(cluster, first, found["checkpoint"]["uri"])
-    second, _ = tuned(cluster)
+    second, _ = made("submit-tune")
     assert second != first
     listed = json.loads(cluster.trainer("list", "-n", NAMESPACE, "--json").ok().out)
     assert {first, second} <= {run["run"] for run in listed["runs"] if run["state"] == "succeeded"}
     assert cluster.trainer("wait", "-n", NAMESPACE).ok().err.startswith(f"run {second}: ")  # this user's newest
     check_quick(cluster, second)
-    for run in (first, second):
-        cluster.trainer("delete", run, timeout=180).ok()
 
 
 def check_checkpoint(cluster: Cluster, run: str, uri: str) -> None:
@@ -61,14 +71,11 @@ def check_quick(cluster: Cluster, run: str) -> None:
     assert slow == {}
 
 
-def test_submit_train(cluster: Cluster) -> None:
+def test_submit_train(cluster: Cluster, made: Made) -> None:
     """`make submit-train`: a worker on each of two pods."""
-    text = cluster.make("submit-train", "ARGS=trainer.max_epochs=2", timeout=240, admin=False)
-    submitted = re.search(r"submitted run (\S+) to", text)
-    assert submitted, text
-    found = cluster.results(submitted[1])
+    run, _ = made("submit-train", "ARGS=trainer.max_epochs=2")
+    found = cluster.results(run)
     assert found["state"] == "succeeded" and [line["epoch"] for line in found["history"]] == [0, 1]
-    cluster.trainer("delete", submitted[1], timeout=180).ok()
 
 
 def check_metrics(found: dict, printed: str) -> None:  # type: ignore[type-arg]
@@ -83,25 +90,27 @@ def check_metrics(found: dict, printed: str) -> None:  # type: ignore[type-arg]
 
 def test_rendered_manifests_are_applied_as_they_are(cluster: Cluster) -> None:
     run = "rendered-tune"
+    cluster.forget(run)
     for file in (ROOT / "k8s" / "rendered").glob("*.yaml"):
         cluster.kubectl("apply", "--dry-run=server", "-f", str(file))
     cluster.kubectl("apply", "-f", str(ROOT / "k8s" / "rendered" / "rayjob-tune.yaml"))
     try:
-        assert cluster.trainer("wait", run, timeout=300).code == 0
+        assert wait(cluster, run).code == 0
         assert cluster.results(run)["state"] == "succeeded"
     finally:
         cluster.kubectl("delete", "-f", str(ROOT / "k8s" / "rendered" / "rayjob-tune.yaml"), "--wait=false")
 
 
-def test_render_and_submit_are_quick(cluster: Cluster) -> None:
-    """Median of five: 2 s. A quota keeps what is submitted from having pods."""
+def test_render_and_submit_are_quick(cluster: Cluster, name: Callable[[str], str]) -> None:
+    """Median of five: 2 s. A quota keeps what is submitted from having pods; a run before this one has left."""
+    cluster.settle()
     words = ("tune", "trainer_app/examples/mnist/tune.yaml", "-f", "kind", "-n", NAMESPACE)
-    names = [f"quick-{number}" for number in range(5)]
+    names = [name("quick") for _ in range(5)]
     with cluster.quota("no-pods", "pods=0"):
         rendered = sorted(cluster.trainer("render", *words).ok().seconds for _ in range(5))
-        submitted = sorted(cluster.trainer("submit", *words, "--name", name).ok().seconds for name in names)
-        for name in names:
-            cluster.trainer("delete", name, "-n", NAMESPACE, "--grace", "0", timeout=120).ok()
+        submitted = sorted(cluster.trainer("submit", *words, "--name", run).ok().seconds for run in names)
+        for run in names:
+            cluster.trainer("delete", run, "-n", NAMESPACE, "--grace", "0", timeout=400).ok()
     assert rendered[2] <= 2.0 and submitted[2] <= 2.0, (rendered, submitted)
 
 

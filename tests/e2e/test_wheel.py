@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.kind import NAMESPACE, ROOT, Cluster, Done
 from tests.e2e.runs import ONE_POD
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(900)
 Name = Callable[[str], str]
 UV = Path(sys.executable).with_name("uv")
 
@@ -53,10 +53,10 @@ def test_every_launcher_verb(cluster: Cluster, command: str, name: Name, tmp_pat
     assert trainer("doctor", "-f", "kind", *n).ok().out.count("ok ") >= 6
     trainer("submit", *what, *n).ok()
     assert run in trainer("status", *n).out and run in trainer("list", *n).ok().out
-    assert trainer("wait", run, *n, timeout=240).code == 0
+    assert trainer("wait", run, *n, timeout=400).code == 0
     assert "epoch 1/1" in trainer("logs", run, *n).ok().out
     assert "succeeded" in trainer("results", run, *n).ok().out
     assert "nothing to stop" in trainer("stop", run, *n).ok().err
     assert "nothing to resume" in trainer("resume", run, *n).ok().err
-    trainer("delete", run, *n, timeout=240).ok()
+    trainer("delete", run, *n, timeout=400).ok()
     assert "epoch 1/1" in trainer("logs", run, *n, "--values", "kind").ok().out  # its pods are gone
