@@ -9,6 +9,7 @@ import pytest
 from trainer_app.errors import NotFound
 from trainer_app.launch import place, pods
 from trainer_app.launch.kube import Kube
+from trainer_app.launch.overview import Overview
 from trainer_app.launch.place import Place
 
 pytestmark = pytest.mark.chart
@@ -47,6 +48,18 @@ def test_a_firing_is_a_run_with_its_storage(child: Any) -> None:
     assert place.task_of(child) == "tune"
     with pytest.raises(NotFound, match="submitted none of the 1 runs"):  # it is seen, and nobody's
         place.job(cast(Kube, Table([child], [])), None)
+
+
+def test_a_firing_that_was_left_to_another_says_so(child: Any) -> None:
+    """Its driver has ended well, and there is nothing in the storage."""
+    told = dict(Overview(child, "succeeded").lines())["progress"]
+    assert told == "nothing trained: KubeRay fired the same time twice, and another run has it"
+    for other in (
+        Overview(child, "running"),
+        Overview(child, "succeeded", problem="can't be read from here"),
+        Overview({**child, "metadata": {**child["metadata"], "labels": {}}}, "succeeded"),
+    ):
+        assert "progress" not in dict(other.lines())
 
 
 def test_a_timetable_of_something_else_fires_no_runs(child: Any) -> None:

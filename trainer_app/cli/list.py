@@ -89,7 +89,6 @@ def _list_submitted(namespace: str | None, context: str | None, endpoint: str | 
 
 
 def _submitted_fields(run: Overview) -> dict[str, str]:
-    from trainer_app.launch.overview import progress
     from trainer_app.launch.place import task_of
 
     meta = run.job["metadata"]
@@ -100,7 +99,7 @@ def _submitted_fields(run: Overview) -> dict[str, str]:
         "state": run.phase,
         "created": meta["creationTimestamp"],
         "user": notes.get("trainer/user", ""),
-        "progress": progress(run.record) if run.record else "",
+        "progress": run.progress,
         "error": run.error,
     }
 

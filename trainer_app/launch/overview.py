@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from trainer_app.errors import TrainerError
-from trainer_app.launch import place, pods, rayjob
+from trainer_app.launch import cron, place, pods, rayjob
 from trainer_app.launch.follow import held_up
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.stored import Stored
@@ -61,6 +61,14 @@ class Overview:
         younger = self.record is None or began > self.record.created
         return f"{'on a new cluster' if younger else 'in place'}, attempt {attempt}"
 
+    @property
+    def progress(self) -> str:
+        """How far it came, as it wrote itself; a firing that has written nothing was left to another run."""
+        if self.record:
+            return progress(self.record)
+        left = self.phase == "succeeded" and cron.fired(self.job) and not self.problem
+        return "nothing trained: KubeRay fired the same time twice, and another run has it" if left else ""
+
     def lines(self) -> list[tuple[str, str]]:
         """Label and text, for people."""
         facts = [("run", f"{self.job['metadata']['name']}: {self.phase}"), ("task", self._task())]
@@ -69,8 +77,8 @@ class Overview:
         if retry := rayjob.retry(self.job):
             facts.append(("retries", f"KubeRay is at {retry}"))
         facts += [("held up", line) for line in self.held]
-        if self.record:
-            facts.append(("progress", progress(self.record)))
+        if self.progress:
+            facts.append(("progress", self.progress))
         if self.recovered:
             facts.append(("went on", self.recovered))
         if self.problem:
