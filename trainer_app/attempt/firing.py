@@ -1,10 +1,10 @@
 """One run a firing of a timetable: KubeRay 1.6 may create two RayJobs for the same time.
 
 The RayJob that it creates wakes it again, often before its own note of the firing has come back to it; then it fires
-once more (on a busy 2-core node 5 of 7 firings, on an idle one 2 of 120; raycronjob_controller.go, Reconcile). The two
-have nothing that tells them apart but their random names, and neither knows the time that it was fired for. So the
-first driver notes its start in the storage, and one that begins sooner after it than the timetable fires again leaves
-the firing to it.
+once more (measured on kind: 18 of 40 firings of one timetable alone, 2 of 120 of forty timetables that fire together;
+raycronjob_controller.go, Reconcile). The pods of the two are told nothing that tells them apart but random names, and
+not the time that they were fired for. So the first driver notes its start in the storage, and one that begins sooner
+after it than the timetable fires again leaves the firing to it.
 """
 
 from __future__ import annotations
