@@ -171,37 +171,35 @@ class Cluster:
     @contextmanager
     def bucket(self) -> Iterator[Any]:
         """A boto3 client with the runs' keys; the bucket is BUCKET, runs lie under PREFIX."""
-        keys = self.get("secret", "trainer-s3")
+        secret = self.get("secret", "trainer-s3")
         with self.minio() as port:
             yield boto3.session.Session().client(
                 "s3",
                 endpoint_url=f"http://127.0.0.1:{port}",
                 region_name="us-east-1",
-                aws_access_key_id=decoded(keys, "AWS_ACCESS_KEY_ID"),
-                aws_secret_access_key=decoded(keys, "AWS_SECRET_ACCESS_KEY"),
+                aws_access_key_id=decoded(secret, "AWS_ACCESS_KEY_ID"),
+                aws_secret_access_key=decoded(secret, "AWS_SECRET_ACCESS_KEY"),
             )
 
     def stored(self, start: str = "") -> dict[str, bytes]:
         """The bucket's objects by key, but what a run that goes on has removed since they were listed."""
         found = {}
         with self.bucket() as s3:
-            pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=start)
-            for key in [one["Key"] for page in pages for one in page.get("Contents", ())]:
+            for key in keys(s3, start):
                 with suppress(s3.exceptions.NoSuchKey):
                     found[key] = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
         return found
 
     def runs(self, start: str) -> list[str]:
         """The names of the runs in the storage that begin so."""
-        found = {key.split("/")[1] for key in self.stored(f"{PREFIX}/{start}")}
-        return sorted(found)
+        with self.bucket() as s3:
+            return sorted({key.split("/")[1] for key in keys(s3, f"{PREFIX}/{start}")})
 
     def forget(self, run: str) -> None:
         """Remove what a run of a fixed name has stored: of a session before, on a cluster that was kept."""
         with self.bucket() as s3:
-            found = s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{PREFIX}/{run}/").get("Contents", ())
-            for one in found:
-                s3.delete_object(Bucket=BUCKET, Key=one["Key"])
+            for key in keys(s3, f"{PREFIX}/{run}/"):
+                s3.delete_object(Bucket=BUCKET, Key=key)
 
     def objects(self, run: str, folder: str = "") -> dict[str, bytes]:
         """What a run has stored, by key in its folder."""
@@ -341,6 +339,12 @@ def _bind(cluster: Cluster, role: Any) -> None:
     if role["kind"] == "Role":
         binding["metadata"]["namespace"] = meta.get("namespace", NAMESPACE)
     cluster.kubectl("apply", "-f", "-", given=json.dumps(binding), namespace="")
+
+
+def keys(s3: Any, start: str) -> list[str]:
+    """Of the objects that the bucket has now."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=start)
+    return [one["Key"] for page in pages for one in page.get("Contents", ())]
 
 
 def decoded(secret: Any, key: str) -> str:

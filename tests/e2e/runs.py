@@ -72,14 +72,15 @@ def epochs_by_attempt(stored: dict[str, bytes]) -> list[list[int]]:
 
 
 def check_whole(cluster: Cluster, run: str) -> Any:
-    """The run has each epoch once: in its results, in what each attempt stored, and in what its drivers printed."""
+    """The run has each epoch once in its results and in what its drivers printed, and its attempts went on from each
+    other: what one wrote down and did not commit is all that the next one may have trained again."""
     found = cluster.results(run)
     assert found["state"] == "succeeded"
     epochs = list(range(found["done"]))
     assert epochs and [line["epoch"] for line in found["history"]] == epochs
     stored = epochs_by_attempt(cluster.objects(run, "metrics/"))
     for before, attempt in pairwise(stored):
-        # A worker that was killed between an epoch's metrics and its commit has reported nothing of it.
+        # A worker that is killed between an epoch's metrics and its commit has not reported that epoch.
         assert attempt[0] in (before[-1], before[-1] + 1), stored
     assert all(attempt == list(range(attempt[0], attempt[-1] + 1)) for attempt in stored), stored
     assert stored[0][0] == 0 and stored[-1][-1] == epochs[-1], stored

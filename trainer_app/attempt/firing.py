@@ -26,7 +26,6 @@ CLUSTER_CA: Final = "TRAINER_CLUSTER_CA"  # tells this Kubernetes cluster from a
 FOLDER: Final = ".timetables"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 LONGEST: Final = 6 * HOUR
-SPANS: Final = {"@hourly": HOUR}  # every other word of cron's is a day or more
 UNITS: Final = {"h": HOUR, "m": MINUTE, "s": 1.0}
 
 
@@ -69,12 +68,13 @@ def apart(schedule: str) -> float:
     Args:
         schedule: as robfig/cron reads it: five fields, @daily and the like, or @every 1h30m; with TZ=NAME or not.
     """
-    words = [word for word in schedule.split() if not word.startswith(("TZ=", "CRON_TZ="))]
-    if words and words[0] == "@every":
-        span = sum(float(count) * UNITS[unit] for count, unit in re.findall(r"([\d.]+)([hms])(?!s)", words[-1]))
-    elif words and words[0].startswith("@"):
-        span = SPANS.get(words[0], DAY)
+    first, *more = [word for word in schedule.split() if not word.startswith(("TZ=", "CRON_TZ="))]
+    if first == "@every":
+        span = sum(float(count) * UNITS[unit] for count, unit in re.findall(r"([\d.]+)([hms])(?!s)", more[0]))
+    elif first.startswith("@"):
+        span = HOUR if first == "@hourly" else DAY  # every other word of cron's is a day or more
+    elif first.isdigit():  # one minute of an hour, of one hour or of several
+        span = DAY if more[0].isdigit() else HOUR
     else:
-        plain = [word.isdigit() for word in words[:2]]
-        span = DAY if all(plain) else HOUR if plain and plain[0] else MINUTE
+        span = MINUTE
     return min(span / 2, LONGEST)
