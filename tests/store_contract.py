@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import signal
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from hashlib import sha256
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -42,31 +46,57 @@ BAD_KEYS = (
     "a/.tmp-1/b",
     "x" * 230,
 )
+CLEAN = multiprocessing.get_context("forkserver")
+CLEAN.set_forkserver_preload(["boto3", "trainer_app.storage"])  # 0.3 s for each writer otherwise
 
 
 def keys(store: Store, prefix: str = "") -> list[str]:
     return [entry.key for entry in store.list(prefix)]
 
 
-def killed_writer(write: Callable[[], None], seconds: float) -> None:
-    """Forks a process that writes for ever, and kills it that long after its first write."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            while True:
-                write()
-                os.write(writer, b".")
-        finally:
-            os._exit(1)
-    os.close(writer)
-    written = os.read(reader, 1)
-    os.close(reader)
-    assert written, "the writer ended by itself: it wrote nothing"
+def killed_writer(write: Callable[[], object], seconds: float) -> None:
+    """A process that writes for ever, killed that long after its first write.
+
+    From a server of clean processes: a fork of this one, which has the threads of Ray and boto3, may hang for good.
+    """
+    reader, writer = CLEAN.Pipe(duplex=False)
+    process = CLEAN.Process(target=_write_for_ever, args=(write, dict(os.environ), writer), daemon=True)
+    process.start()
+    writer.close()
+    assert reader.poll(60), "the writer wrote nothing in 60 s"
+    said = [reader.recv_bytes()]
     time.sleep(seconds)
-    os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    assert os.WIFSIGNALED(status), "the writer ended by itself"
+    process.kill()
+    process.join()
+    while reader.poll():
+        try:
+            said.append(reader.recv_bytes())
+        except EOFError:
+            break
+    assert set(said) == {b"."} and process.exitcode == -signal.SIGKILL, said[-1].decode()
+
+
+def _write_for_ever(write: Callable[[], object], env: dict[str, str], writer: Connection) -> None:
+    os.environ.clear()
+    os.environ.update(env)
+    try:
+        while True:
+            write()
+            writer.send_bytes(b".")
+    except BaseException:
+        writer.send_bytes(traceback.format_exc().encode())
+        raise
+
+
+def put_signed(store: Store, key: str, size: int) -> None:
+    store.put(key, signed(size))
+
+
+def put_three(store: Store, source: Path) -> None:
+    """One object again and again, a new one, and a file."""
+    put_signed(store, "x/same", 300_000)
+    store.put(f"x/{os.urandom(4).hex()}", signed(300_000), create=True)
+    store.put_file("x/file", source)
 
 
 def signed(size: int) -> bytes:
@@ -218,14 +248,8 @@ class StoreContract:
         store.put("warm", b"")
         source = tmp_path / "source"
         source.write_bytes(signed(1_000_000))
-
-        def write() -> None:
-            store.put("x/same", signed(300_000))
-            store.put(f"x/{os.urandom(4).hex()}", signed(300_000), create=True)
-            store.put_file("x/file", source)
-
         for round_ in range(20):
-            killed_writer(write, 0.007 * round_)
+            killed_writer(partial(put_three, store, source), 0.007 * round_)
             found = keys(store, "x")
             assert all(is_whole(store.get(f"x/{key}")) for key in found)
             for key in found[:-3]:

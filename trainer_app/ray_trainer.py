@@ -45,8 +45,8 @@ class RunTrainer(TorchTrainer):
             return super().fit()
         except KeyboardInterrupt:
             controller = getattr(self, "controller", None)
-            if controller is not None:
-                ray.wait([controller.abort.remote()], timeout=10)
+            if controller is not None and not ray.wait([controller.abort.remote()], timeout=5)[0]:
+                ray.kill(controller)  # deaf while it waits for the workers' places, which it asks for again and again
             raise
 
 

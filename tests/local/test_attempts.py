@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from tests.local.runs import Ran, run_file
 from trainer_app.attempt import Deadline, code, documents, lease, stop
@@ -157,3 +158,13 @@ def test_workers_that_find_no_place_end_the_run_in_the_seconds_given(
     assert 2 <= time.monotonic() - began < 30
     record = RunFolder.open(open_store(str(tmp_path)), "late").record
     assert (record.state, record.final, record.exit_code) == ("failed", True, 1)
+    deadline = time.monotonic() + 20
+    while controllers():
+        assert time.monotonic() < deadline, "a controller is left, which asks for the places for ever"
+        time.sleep(0.1)
+
+
+def controllers() -> list[str]:
+    """The ids of Ray Train's controllers that live."""
+    found = ray._private.state.actors().values()
+    return [a["ActorID"] for a in found if "Controller" in a["ActorClassName"] and a["State"] != "DEAD"]

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -306,7 +307,7 @@ def test_killed_multipart_uploads_are_not_seen(s3: S3, tmp_path: Path) -> None:
     for number in range(12):
         if unfinished:
             break
-        killed_writer(lambda: store.put_file(f"x/{number}", source), 0.05 + 0.03 * number)  # noqa: B023 - called here
+        killed_writer(partial(store.put_file, f"x/{number}", source), 0.05 + 0.03 * number)
         unfinished = s3.server.client().list_multipart_uploads(Bucket=s3.bucket, Prefix=s3.prefix).get("Uploads", [])
         for key in keys(store):
             assert is_whole(store.get(key))

@@ -133,7 +133,7 @@ def pbt(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Ran:
         folder,
         epochs=6,
         num_samples=1,
-        changes={"model.init_args.meet": str(folder / "meet"), "model.init_args.sleep": 0.1},
+        changes={"model.init_args.meet": str(folder / "meet")},
         scheduler={
             "pbt": {
                 "perturbation_interval": 2,

@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from ray import tune
 from torch.utils.data import DataLoader, Dataset
 
 
@@ -55,7 +56,7 @@ class Toy(L.LightningModule):
         fail_at: the epoch in which training raises; `once` names a file that is made first, and prevents a second time.
         kill_at: the same, with SIGKILL to the worker's own process.
         sleep: seconds an epoch takes more.
-        meet: a folder in which trials wait for each other, at their first epoch, until `meet_count` are there.
+        meet: a folder in which trials wait for each other, at each epoch, until `meet_count` have come there.
         plateau: log a metric in the module's own on_train_epoch_end, and step a plateau scheduler on it.
     """
 
@@ -89,8 +90,8 @@ class Toy(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         h = self.hparams
-        if h.meet and self.current_epoch == 0:
-            self._meet(Path(h.meet), h.meet_count)
+        if h.meet:
+            self._meet(Path(h.meet, str(self.current_epoch)), h.meet_count)
         if h.sleep:
             time.sleep(h.sleep)
         if self.current_epoch == h.fail_at and self._first_time():
@@ -109,8 +110,8 @@ class Toy(L.LightningModule):
 
     def _meet(self, folder: Path, count: int) -> None:
         """Without it a trial may be over before the process of the next one has started."""
-        folder.mkdir(exist_ok=True)
-        (folder / str(os.getpid())).touch()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / str(tune.get_context().get_trial_id())).touch()
         deadline = time.monotonic() + 60
         while len(list(folder.iterdir())) < count:
             if time.monotonic() > deadline:

@@ -86,6 +86,38 @@ def said(epoch: int, value: float) -> dict[str, Any]:
     return {"epochs": epoch, "objective": value}
 
 
+class Saving:
+    """The part of Tune's controller that population based training uses, with Tune's own trials."""
+
+    search_alg = None
+
+    def __init__(self, scheduler: Any, count: int) -> None:
+        self.scheduler, self.saved = scheduler, 0
+        self.trials = [Trial("t", trial_id=f"t{i}", config={LR: 0.1}, stub=True) for i in range(count)]
+        for trial in self.trials:
+            trial.set_status(Trial.RUNNING)
+            scheduler.on_trial_add(self, trial)
+
+    def get_trials(self) -> list[Trial]:
+        return self.trials
+
+    def _schedule_trial_save(self, trial: Trial, result: dict[str, Any]) -> str:
+        self.saved += 1
+        return f"{trial.trial_id} at {result['epochs']}"
+
+    def pause_trial(self, trial: Trial, should_checkpoint: bool) -> None:
+        trial.set_status(Trial.PAUSED)
+
+    def report(self, number: int, epoch: int, value: float) -> str | None:
+        """One result. Returns what the trial goes on from, if it clones another one."""
+        trial = self.trials[number]
+        self.scheduler.on_trial_result(self, trial, said(epoch, value))
+        if trial.status != Trial.PAUSED:
+            return None
+        trial.set_status(Trial.RUNNING)
+        return str(trial.checkpoint)
+
+
 # --- arguments
 
 # the scheduler of the run file; Ray's class; its attributes
@@ -404,6 +436,25 @@ def test_an_unfinished_trial_goes_on_where_it_was() -> None:
     assert tune.report(trial, 3, 0.1) == CONTINUE
     assert tune.report(trial, 4, 0.1) == STOP
     assert resumed.reasons == {"t00001": "asha: 0.1 at epoch 4 against 0.9, not among the best 1/2"}
+
+
+PBT = {"pbt": {"perturbation_interval": 2, "quantile_fraction": 0.5, "mutations": {LR: [0.1, 0.2]}}}
+
+
+def test_pbt_clones_a_better_trial_that_reported_first() -> None:
+    tune = Saving(build(PBT), 2)
+    assert tune.report(0, 2, 0.9) is None
+    assert tune.report(1, 2, 0.1) == "t0 at 2"
+    assert tune.report(1, 4, 0.1) == "t0 at 2" and tune.saved == 1
+
+
+def test_pbt_clones_a_trial_that_came_among_the_best_after_it_had_reported() -> None:
+    made = build({"pbt": {**PBT["pbt"], "quantile_fraction": 0.25}})
+    tune = Saving(made, 4)
+    for number, value in ((2, 0.1), (0, 0.9), (1, 0.8)):  # the last one is neither among the best nor the worst
+        assert tune.report(number, 2, value) is None
+    assert tune.report(0, 4, 0.2) is None  # it got worse
+    assert tune.report(3, 2, 0.05) == "t1 at 2"
 
 
 @pytest.mark.parametrize("words", ["fifo", "asha", "hyperband", "median", {"pbt": {"mutations": {LR: [1]}}}], ids=str)

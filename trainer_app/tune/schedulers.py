@@ -153,6 +153,14 @@ class Pbt(_Noting, PopulationBasedTraining):
             return decision
         return super().on_trial_result(tune_controller, trial, result)
 
+    def _checkpoint_or_exploit(self, trial: Any, tune_controller: Any, upper: list[Any], lower: list[Any]) -> None:
+        """Ray 2.60 saves a trial that is among the best when it reports. Who reports before the others has nobody to
+        be better than, was not saved, and could not be cloned an interval later ("no checkpoint ... Skip exploit"):
+        two trials at about the same pace may never exploit. So everyone is saved that does not clone another one.
+        """
+        saved = upper if trial in lower or trial in upper else [*upper, trial]
+        super()._checkpoint_or_exploit(trial, tune_controller, saved, lower)
+
 
 class Fifo(_Noting, FIFOScheduler):
     """No early stopping."""
