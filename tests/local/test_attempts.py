@@ -16,7 +16,7 @@ import ray
 
 from tests.local.runs import Ran, run_file
 from trainer_app.attempt import Deadline, code, documents, lease, stop
-from trainer_app.config import RunConfig, override
+from trainer_app.config import RunConfig
 from trainer_app.records import RunFolder
 from trainer_app.storage import Store, open_store
 
@@ -27,10 +27,11 @@ HYPERBAND = {"max_t": 4, "reduction_factor": 2}
 
 
 class Stopped(Ran):
-    """An attempt that is asked to stop when its first epoch is reported."""
+    """An attempt that is asked to stop when its first epoch is reported, and waits for that before its second ends."""
 
     def __init__(self, task: str, config: Any, name: str) -> None:
         self.folder = open_store(config.storage.uri).child(name)
+        self.asked = Path(config.model.init_args["hold"])
         asking = threading.Thread(target=self._ask)
         asking.start()
         super().__init__(task, config, name)
@@ -42,10 +43,15 @@ class Stopped(Ran):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         documents.write(self.folder, stop.ASKED, {"id": "stop-1", "asked": time.time(), "by": "test"})
+        self.asked.touch()
 
     @property
     def answer(self) -> dict[str, Any]:
         return documents.read(self.folder, stop.ANSWERED) or {}
+
+
+def toy(folder: Path) -> dict[str, Any]:
+    return {"class_path": "tests.local.toy.Toy", "init_args": {"hold": str(folder / "asked")}}
 
 
 @pytest.fixture
@@ -68,7 +74,7 @@ def test_a_train_run_stops_at_a_commit_and_goes_on_exactly(tmp_path: Path, submi
     """Two workers, with the user's code."""
     config = run_file(
         tmp_path,
-        model={"class_path": submitted_code, "init_args": {"sleep": 0.7}},
+        model={**toy(tmp_path), "class_path": submitted_code},
         scaling={"num_workers": 2, "use_gpu": False},
         trainer={"max_epochs": 5},
         checkpoint={"every_n_epochs": 3},
@@ -103,7 +109,7 @@ def refused_beside_another_driver(config: RunConfig, folder: Store) -> None:
 def test_a_sweep_stops_and_no_trial_is_lost(tmp_path: Path) -> None:
     """Two of four trials have not begun by then."""
     tune = {"metric": "val_acc", "mode": "max", "num_samples": 1, "space": SPACE, "max_concurrent_trials": 2}
-    config = run_file(tmp_path, tune=tune, trainer={"max_epochs": 4}, changes={"model.init_args.sleep": 0.7})
+    config = run_file(tmp_path, tune=tune, trainer={"max_epochs": 4}, model=toy(tmp_path))
     hit = Stopped("tune", config, "hit")
     check_cut(hit)
     more = Ran("tune", config, "hit", resume=True)
@@ -116,7 +122,7 @@ def test_a_sweep_stops_and_no_trial_is_lost(tmp_path: Path) -> None:
 def test_a_sweep_with_paused_trials_stops(tmp_path: Path) -> None:
     """HyperBand's wait for others, which have stopped."""
     tune = {"metric": "val_acc", "mode": "max", "num_samples": 1, "space": SPACE, "scheduler": {"hyperband": HYPERBAND}}
-    check_cut(Stopped("tune", run_file(tmp_path, tune=tune, changes={"model.init_args.sleep": 0.7}), "hit"))
+    check_cut(Stopped("tune", run_file(tmp_path, tune=tune, model=toy(tmp_path)), "hit"))
 
 
 def check_cut(hit: Stopped) -> None:
@@ -136,8 +142,8 @@ def test_a_trial_of_several_workers_stops_at_a_commit(tmp_path: Path) -> None:
         "num_samples": 1,
         "space": {"model.init_args.lr": {"grid_search": [0.1]}},
     }
-    config = run_file(tmp_path, tune=tune, scaling={"num_workers": 2, "use_gpu": False})
-    config = override(config, {"model.init_args.sleep": 0.7, "trainer.max_epochs": 6})
+    scaling = {"num_workers": 2, "use_gpu": False}
+    config = run_file(tmp_path, tune=tune, scaling=scaling, trainer={"max_epochs": 6}, model=toy(tmp_path))
     hit = Stopped("tune", config, "hit")
     assert (hit.code, hit.results.record.state) == (130, "interrupted")
     (trial,) = hit.results.trials

@@ -57,6 +57,8 @@ class Toy(L.LightningModule):
         kill_at: the same, with SIGKILL to the worker's own process.
         sleep: seconds an epoch takes more.
         meet: a folder in which trials wait for each other, at each epoch, until `meet_count` have come there.
+        hold: a file that the second epoch, and each after it, waits for: 1.2 s longer, since a stop is looked for
+            once a second.
         plateau: log a metric in the module's own on_train_epoch_end, and step a plateau scheduler on it.
     """
 
@@ -74,6 +76,7 @@ class Toy(L.LightningModule):
         step_lr: float | None = None,
         meet: str | None = None,
         meet_count: int = 2,
+        hold: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -92,6 +95,8 @@ class Toy(L.LightningModule):
         h = self.hparams
         if h.meet:
             self._meet(Path(h.meet, str(self.current_epoch)), h.meet_count)
+        if h.hold and self.current_epoch:
+            self._hold(Path(h.hold))
         if h.sleep:
             time.sleep(h.sleep)
         if self.current_epoch == h.fail_at and self._first_time():
@@ -116,6 +121,13 @@ class Toy(L.LightningModule):
         while len(list(folder.iterdir())) < count:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"only {len(list(folder.iterdir()))} of {count} trials came")
+            time.sleep(0.01)
+
+    def _hold(self, asked: Path) -> None:
+        deadline = time.monotonic() + 120
+        while not asked.exists() or time.time() < asked.stat().st_mtime + 1.2:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"nobody made {asked}")
             time.sleep(0.01)
 
     def validation_step(self, batch: Any, index: int) -> None:
