@@ -371,6 +371,31 @@ def test_hyperband_forgets_no_trial_that_is_being_paused() -> None:
     assert sorted(tune.stopped) == ["t00000", "t00001", "t00002"]
 
 
+def test_hyperband_says_why_it_stopped_a_trial_that_is_being_paused() -> None:
+    made, tune, trials = hyperband()
+    assert tune.report(trials[4], 2, 0.1) == PAUSE
+    trials[4].status, trials[4].is_saving = Trial.RUNNING, True
+    assert tune.report(trials[3], 2, 0.5) == PAUSE
+    assert tune.report(trials[5], 2, 0.9) == CONTINUE
+    assert tune.stopped == ["t00004"]
+    assert made.reasons == {"t00004": "hyperband: 0.1 at epoch 2, not among the best of its bracket"}
+
+
+@pytest.mark.parametrize("failed", [False, True], ids=["ended", "failed"])
+def test_hyperband_ends_paused_trials_whose_last_companion_ends(failed: bool) -> None:
+    made, tune, trials = hyperband()
+    for trial in trials[:2]:
+        assert tune.report(trial, 4, 0.5) == PAUSE
+    trials[1].status, trials[1].is_saving = Trial.RUNNING, True
+    tune.report(trials[2], 3, 0.5)
+    if failed:
+        made.on_trial_error(tune, trials[2])
+    else:
+        made.on_trial_complete(tune, trials[2], said(3, 0.5))
+    assert sorted(tune.stopped) == ["t00000", "t00001"]
+    assert {made.reasons[name] for name in tune.stopped} == {"reached max_t 4"}
+
+
 def test_a_trial_that_ends_by_itself_has_no_reason() -> None:
     for kind in ("asha", "hyperband", "median"):
         made = build(kind)

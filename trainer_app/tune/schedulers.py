@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import (
     AsyncHyperBandScheduler,
     FIFOScheduler,
@@ -93,19 +94,24 @@ class Asha(_Noting, AsyncHyperBandScheduler):
 class HyperBand(_Noting, HyperBandScheduler):
     """Synchronous HyperBand. It ends trials itself too, while they are paused."""
 
-    completing = False
+    completing: Any = None  # the trial that Tune completes
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Ray 2.60 ends a finished bracket's other trials that are paused, but not those that are being saved for it:
-        nobody started or ended them any more, and the sweep hung. Seen where two reached max_t at about the same time.
-        """
         decision = super().on_trial_result(tune_controller, trial, result)
-        bracket, _ = self._trial_info[trial]
-        if decision == TrialScheduler.STOP and bracket.finished():
-            for other in bracket.current_trials():
-                if other is not trial and other.is_saving:
-                    tune_controller.stop_trial(other)
+        if decision == TrialScheduler.STOP:
+            self._end_others(tune_controller, trial)
         return decision
+
+    def _end_others(self, tune_controller: Any, trial: Any) -> None:
+        """Ray 2.60 ends a finished bracket's other trials that are paused where one reports that it reached max_t. It
+        forgets those that are being saved for the pause, and all where the last one failed or ended by itself: nobody
+        started or ended them any more, and the sweep hung. Seen where two reached max_t at about the same time.
+        """
+        bracket, _ = self._trial_info[trial]
+        if bracket.finished():
+            for other in bracket.current_trials():
+                if other is not trial and (other.is_saving or other.status == Trial.PAUSED):
+                    tune_controller.stop_trial(other)
 
     def explainer(self, trial: Any, result: dict[str, Any]) -> Callable[[], str]:
         self.last = {**getattr(self, "last", {}), trial.trial_id: result}
@@ -119,14 +125,15 @@ class HyperBand(_Noting, HyperBandScheduler):
         return f"hyperband: {result.get(METRIC, math.nan):.4g} at epoch {epoch}, not among the best of its bracket"
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        self.completing = True
+        self.completing = trial
         super().on_trial_complete(tune_controller, trial, result)
-        self.completing = False
+        self.completing = None
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        if not self.completing:
+        if trial is not self.completing or trial.is_saving:  # completed too: one that is being saved for its pause
             self.reasons.setdefault(trial.trial_id, self._why(trial))
         super().on_trial_remove(tune_controller, trial)
+        self._end_others(tune_controller, trial)
 
 
 class Median(_Noting, MedianStoppingRule):
