@@ -36,8 +36,8 @@ class Relay(ray.train.UserCallback):
         self.mailbox = mailbox
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        for event in report_events(metrics[0], None):
-            self.mailbox.put.remote(event)
+        # Waited for: nothing else keeps the last ones before the driver's last look, which is another caller
+        ray.get([self.mailbox.put.remote(event) for event in report_events(metrics[0], None)])
 
 
 def report_events(report: dict[str, Any], trial: str | None) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ class Stopped(Ran):
 
     def __init__(self, task: str, config: Any, name: str) -> None:
         self.folder = open_store(config.storage.uri).child(name)
-        self.asked = Path(config.model.init_args["hold"])
+        self.asked = Path(config.model["init_args"]["hold"])
         asking = threading.Thread(target=self._ask)
         asking.start()
         super().__init__(task, config, name)

@@ -64,6 +64,11 @@ class Holds:
         self.prefix = f"sweep-{uuid.uuid4().hex[:8]}-"
         self.over: set[str] = set()
 
+    def close(self) -> None:
+        """The sweep is over. Its actor would live as long as the driver: Tune keeps a pickled handle to it."""
+        self.sweep()
+        ray.kill(self.controllers)
+
     def release(self, trial: str) -> None:
         """Ends a trial's controllers and removes its placement groups, and with them its workers. Twice is no error."""
         taken = ray.get(self.controllers.take.remote(trial))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import ray.train
 from ray import tune
-from ray.tune.integration.ray_train import TuneReportCallback
+from ray.util import queue
 
 from trainer_app import ray_trainer
 from trainer_app.config import override
@@ -15,6 +18,8 @@ from trainer_app.failures import one_line, root_cause
 from trainer_app.job import Job
 from trainer_app.tune.groups import Named
 from trainer_app.tune.objective import STOPPED, objective
+
+POLL_S = 0.2
 
 
 def run_nested(params: dict[str, Any], job: Job, controllers: Any, prefix: str) -> None:
@@ -24,7 +29,8 @@ def run_nested(params: dict[str, Any], job: Job, controllers: Any, prefix: str) 
     """
     trial = tune.get_context().get_trial_id()
     config = override(job.load(), params)
-    callbacks = [TuneReportCallback(), Named(controllers, prefix, trial)]
+    arrived = queue.Queue(1, actor_options={"num_cpus": 0})
+    callbacks = [Reports(arrived), Named(controllers, prefix, trial)]
     nested = ray_trainer.RunTrainer(
         nested_worker,
         job=job,
@@ -35,10 +41,48 @@ def run_nested(params: dict[str, Any], job: Job, controllers: Any, prefix: str) 
         torch_config=ray_trainer.torch_config(config),
     )
     try:
-        nested.fit()
+        for metrics in reports(nested.fit, arrived):
+            tune.report(metrics)
     except ray.train.TrainingFailedError as error:
         print(f"trial {trial} failed:\n{error}", file=sys.stderr, flush=True)
         tune.report({"error": one_line(root_cause(error)), "traceback": str(error), "epochs": 0, "done": True})
+
+
+class Reports(ray.train.UserCallback):
+    """Runs in Ray's controller: hands each report of rank 0 to the trial's process, and waits until it is taken.
+
+    Not Ray's TuneReportCallback: its reports go to Tune beside those of the trial's own thread, through a queue of one
+    place. Where the driver was slower over one result than the controller over its end, the last report found the
+    trial's end in that place, and the trial never came back (Ray 2.60, `_TrainSession._get_result_from_queues`).
+    """
+
+    def __init__(self, arrived: queue.Queue) -> None:
+        self.arrived = arrived
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        self.arrived.put(metrics[0])
+
+
+def reports(fit: Callable[[], Any], arrived: queue.Queue) -> Iterator[dict[str, Any]]:
+    """What arrives while `fit` runs in a thread, up to its last report. Raises what `fit` raised."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            fit()
+            done.set_result(None)
+        except BaseException as error:  # noqa: BLE001 - raised where the trial's own thread can hear it
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="fit", daemon=True).start()
+    while True:
+        over = done.done()  # asked first: nothing arrives after it
+        try:
+            yield arrived.get(block=not over, timeout=POLL_S)
+        except queue.Empty:
+            if over:
+                done.result()
+                return
 
 
 def nested_worker(config: dict[str, Any]) -> None:

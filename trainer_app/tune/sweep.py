@@ -115,11 +115,13 @@ def sweep(config: RunConfig, folder: RunFolder, job: Job, watch: Watch) -> dict[
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency(config))
     # It misses the files of Tune's own loggers, in whose place are the run's records: a warning with all trials' names
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
-    tuner(config, job, planned, scheduler, book, holds).fit()
-    book.cut_off()
-    book.settle()
-    if holds:
-        holds.sweep()
+    try:
+        tuner(config, job, planned, scheduler, book, holds).fit()
+        book.cut_off()
+        book.settle()
+    finally:
+        if holds:
+            holds.close()
     return records
 
 

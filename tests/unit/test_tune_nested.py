@@ -1,0 +1,57 @@
+"""What a nested trial's workers report, on its way to Tune."""
+
+from __future__ import annotations
+
+import queue
+import time
+from typing import Any
+
+import pytest
+import ray.util.queue
+
+from trainer_app.tune import nested
+
+pytestmark = pytest.mark.unit
+
+
+class OnePlace:
+    """Ray's queue of one place, in this process."""
+
+    def __init__(self) -> None:
+        self.inner: queue.Queue[dict[str, Any]] = queue.Queue(1)
+
+    def put(self, item: dict[str, Any]) -> None:
+        self.inner.put(item, timeout=10)
+
+    def get(self, *, block: bool, timeout: float) -> dict[str, Any]:
+        try:
+            return self.inner.get(block=block, timeout=timeout)
+        except queue.Empty:
+            raise ray.util.queue.Empty from None
+
+
+def reporting(count: int, arrived: OnePlace, error: Exception | None = None) -> Any:
+    def fit() -> None:
+        for number in range(count):
+            nested.Reports(arrived).after_report(None, [{"n": number}, {"n": "of rank 1"}], None)  # type: ignore[arg-type]
+        if error:
+            raise error
+
+    return nested.reports(fit, arrived)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("slow", [0.0, 0.05], ids=["at once", "slower than the fit"])
+def test_every_report_of_rank_0_arrives(slow: float) -> None:
+    seen = []
+    for report in reporting(5, OnePlace()):
+        time.sleep(slow)
+        seen.append(report["n"])
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_a_failure_comes_after_the_reports() -> None:
+    seen = []
+    with pytest.raises(ValueError, match="planned"):
+        for report in reporting(2, OnePlace(), ValueError("planned")):
+            seen.append(report["n"])  # noqa: PERF401 - a comprehension would be lost with the error
+    assert seen == [0, 1]
