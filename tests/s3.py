@@ -55,7 +55,8 @@ class S3Server:
         from botocore.config import Config
 
         given = {"aws_access_key_id": self.access_key, "aws_secret_access_key": self.secret_key, **options}
-        config = Config(proxies={}, retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=20)
+        # No second try: the server may take many seconds to settle a race while the machine is busy.
+        config = Config(proxies={}, retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=60)
         return boto3.session.Session().client(
             "s3", endpoint_url=self.endpoint, region_name="us-east-1", config=config, **given
         )

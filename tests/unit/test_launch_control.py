@@ -157,10 +157,20 @@ def test_resume_waits_for_the_pods_of_the_former_cluster(stored: Stored) -> None
     with pytest.raises(TrainerError, match=r"still there .* demo-x"):
         resume(table)
     assert table.changes == []
-    threading.Timer(0.05, table.pods.clear).start()
+    said: list[str] = []
+
+    def say(words: str) -> None:
+        said.append(words)
+        if words.startswith("waiting for pods to end"):
+            table.pods.clear()
+
     stored.ask_to_stop("one", "alice")
     stored.store.put("control/stopped.json", b'{"id": "one", "epoch": 3, "step": 120, "commit": "c3"}')
-    assert resume(table)[1][-1] == "resumed run demo: it goes on from step 120 (3 epochs, commit c3)"
+    control.resume(cast(Kube, table), table.job, say=say)
+    assert said == [
+        "waiting for pods to end: demo-x",
+        "resumed run demo: it goes on from step 120 (3 epochs, commit c3)",
+    ]
     assert table.changes == [{"spec": {"suspend": False}}]
     assert not stored.store.exists("control/stop.json")  # else it would stop again
 

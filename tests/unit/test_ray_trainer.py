@@ -169,7 +169,11 @@ def test_all_of_rays_callbacks_but_the_cleaner(tmp_path: Path, monkeypatch: pyte
     assert dropped == {PlacementGroupCleanerCallback}
 
 
-def test_ctrl_c_aborts_the_workers_and_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("answers", [True, False])
+def test_ctrl_c_aborts_the_workers_and_is_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, answers: bool
+) -> None:
+    """A controller that doesn't answer is killed."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     done: list[str] = []
 
@@ -181,15 +185,24 @@ def test_ctrl_c_aborts_the_workers_and_is_passed_on(tmp_path: Path, monkeypatch:
     class Controller:
         abort = Abort()
 
+    controller = Controller()
+
     def interrupted(self: Any) -> None:
-        self._register_sigint_handler(Controller())
+        self._register_sigint_handler(controller)
         raise KeyboardInterrupt
 
+    def wait(references: list[str], timeout: float) -> tuple[list[str], list[str]]:
+        done.append(f"waited {references} {timeout}")
+        return (references, []) if answers else ([], references)
+
+    killed: list[object] = []
     monkeypatch.setattr(DataParallelTrainer, "fit", interrupted)
-    monkeypatch.setattr(ray, "wait", lambda references, timeout: done.append(f"waited {references} {timeout}"))
+    monkeypatch.setattr(ray, "wait", wait)
+    monkeypatch.setattr(ray, "kill", killed.append)
     with pytest.raises(KeyboardInterrupt):
         trainer().fit()
-    assert done == ["abort", "waited ['reference'] 10"]
+    assert done == ["abort", "waited ['reference'] 5"]
+    assert killed == ([] if answers else [controller])
 
 
 CONTROLLER_SIDE = ("ray_trainer", "relay", "failures", "job", "tune.nested", "tune.groups")
