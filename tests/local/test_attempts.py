@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import sys
-import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,15 @@ class Stopped(Ran):
     def __init__(self, task: str, config: Any, name: str) -> None:
         self.folder = open_store(config.storage.uri).child(name)
         self.asked = Path(config.model["init_args"]["hold"])
-        asking = threading.Thread(target=self._ask)
-        asking.start()
-        super().__init__(task, config, name)
-        asking.join()
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(self._ask)
+            super().__init__(task, config, name)
+            asking.result()
 
     def _ask(self) -> None:
         deadline = time.monotonic() + 120
         while not any("metrics/" in entry.key for entry in self.folder.list()):
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, "no epoch was reported in 120 s"
             time.sleep(0.02)
         documents.write(self.folder, stop.ASKED, {"id": "stop-1", "asked": time.time(), "by": "test"})
         self.asked.touch()
@@ -173,4 +173,4 @@ def test_workers_that_find_no_place_end_the_run_in_the_seconds_given(
 def controllers() -> list[str]:
     """The ids of Ray Train's controllers that live."""
     found = ray._private.state.actors().values()
-    return [a["ActorID"] for a in found if "Controller" in a["ActorClassName"] and a["State"] != "DEAD"]
+    return [a["ActorID"] for a in found if "TrainController" in a["ActorClassName"] and a["State"] != "DEAD"]
