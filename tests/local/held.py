@@ -19,19 +19,19 @@ class Held(Toy):
     """Waits in the third step of epoch `hold_at`, once.
 
     Args:
-        hold: a file that is made there as `<hold>.<epoch>`; where it exists already, nobody waits.
+        mark: a file that is made there as `<mark>.<epoch>`; where it exists already, nobody waits.
         hold_at: epoch, -1 for never.
         **kwargs: Toy's.
     """
 
-    def __init__(self, hold: str | None = None, hold_at: int = -1, **kwargs: Any) -> None:
+    def __init__(self, mark: str | None = None, hold_at: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.save_hyperparameters()
 
     def training_step(self, batch: Any, index: int) -> torch.Tensor:
         loss = super().training_step(batch, index)
         if index == 2 and self.current_epoch == self.hparams["hold_at"]:
-            self._wait(Path(f"{self.hparams['hold']}.{self.current_epoch}"))
+            self._wait(Path(f"{self.hparams['mark']}.{self.current_epoch}"))
         return loss
 
     def _wait(self, file: Path) -> None:

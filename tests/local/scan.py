@@ -24,13 +24,20 @@ def holds(data: bytes, secret: str) -> bool:
 
 def files(folders: Iterable[Path], secret: str) -> list[str]:
     """Files below the folders that hold the secret, or whose path does. Links, sockets and pipes are not followed."""
-    found = []
-    for folder in folders:
-        for path in folder.rglob("*"):
-            readable = path.is_file() and not path.is_symlink()
-            if holds(str(path).encode(), secret) or (readable and holds(path.read_bytes(), secret)):
-                found.append(str(path))
-    return found
+    return [
+        str(path)
+        for folder in folders
+        for path in folder.rglob("*")
+        if holds(str(path).encode(), secret) or (not path.is_symlink() and holds(content(path), secret))
+    ]
+
+
+def content(path: Path) -> bytes:
+    """Nothing of what is no file, or no longer: a server may remove one at any moment."""
+    try:
+        return path.read_bytes() if path.is_file() else b""
+    except FileNotFoundError:
+        return b""
 
 
 def objects(client: Any, bucket: str, secret: str) -> tuple[int, list[str]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import sys
-import threading
 import time
 import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from trainer_app.attempt import Deadline, code, documents, lease, stop
 from trainer_app.config import RunConfig
 from trainer_app.records import RunFolder
 from trainer_app.storage import Store, open_store
+from trainer_app.tune.book import Book
 
 pytestmark = [pytest.mark.local, pytest.mark.usefixtures("ray_session")]
 
@@ -27,23 +29,31 @@ HYPERBAND = {"max_t": 4, "reduction_factor": 2}
 
 
 class Stopped(Ran):
-    """An attempt that is asked to stop when its first epoch is reported, and waits for that before its second ends."""
+    """An attempt that is asked to stop when its first epoch is reported, and waits for that before its second ends.
 
-    def __init__(self, task: str, config: Any, name: str) -> None:
+    Args:
+        due: whether to ask, if not by the first epoch.
+    """
+
+    def __init__(self, task: str, config: Any, name: str, *, due: Callable[[], object] | None = None) -> None:
         self.folder = open_store(config.storage.uri).child(name)
+        self.due = due or self._reported
         self.asked = Path(config.model["init_args"]["hold"])
-        asking = threading.Thread(target=self._ask)
-        asking.start()
-        super().__init__(task, config, name)
-        asking.join()
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(self._ask)
+            super().__init__(task, config, name)
+            asking.result()
 
     def _ask(self) -> None:
         deadline = time.monotonic() + 120
-        while not any("metrics/" in entry.key for entry in self.folder.list()):
-            assert time.monotonic() < deadline
+        while not self.due():
+            assert time.monotonic() < deadline, "no time to ask for the stop came in 120 s"
             time.sleep(0.02)
         documents.write(self.folder, stop.ASKED, {"id": "stop-1", "asked": time.time(), "by": "test"})
         self.asked.touch()
+
+    def _reported(self) -> bool:
+        return any("metrics/" in entry.key for entry in self.folder.list())
 
     @property
     def answer(self) -> dict[str, Any]:
@@ -119,20 +129,35 @@ def test_a_sweep_stops_and_no_trial_is_lost(tmp_path: Path) -> None:
     assert len(trained) == len(set(trained)) == 16  # no epoch twice
 
 
-def test_a_sweep_with_paused_trials_stops(tmp_path: Path) -> None:
-    """HyperBand's wait for others, which have stopped."""
-    tune = {"metric": "val_acc", "mode": "max", "num_samples": 1, "space": SPACE, "scheduler": {"hyperband": HYPERBAND}}
-    check_cut(Stopped("tune", run_file(tmp_path, tune=tune, model=toy(tmp_path)), "hit"))
+def test_a_sweep_with_paused_trials_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HyperBand's second bracket, trials 3 to 5: 3 waits at 2 epochs for 4, held in its first, and 5, without a place.
+
+    The first bracket, trials 0 to 2, has the three other places, each held in another epoch.
+    """
+    paused: set[str] = set()
+    step_end = Book.on_step_end
+
+    def noted(self: Book, iteration: int, trials: list[Any], **info: Any) -> None:
+        paused.update(trial.trial_id for trial in trials if trial.status == "PAUSED")
+        step_end(self, iteration, trials, **info)
+
+    monkeypatch.setattr(Book, "on_step_end", noted)
+    space = {"model.init_args.hold_from": {"grid_search": [1, 2, 3, 4, 0, 5]}}
+    tune = {"metric": "val_acc", "mode": "max", "num_samples": 1, "space": space, "scheduler": {"hyperband": HYPERBAND}}
+    config = run_file(tmp_path, tune=tune, trainer={"max_epochs": 4}, model=toy(tmp_path))
+    hit = Stopped("tune", config, "hit", due=lambda: paused)
+    assert "t00003" in check_cut(hit)
 
 
-def check_cut(hit: Stopped) -> None:
-    """What was running has stopped at a commit, and the answer names it."""
+def check_cut(hit: Stopped) -> set[str]:
+    """What was running has stopped at a commit, and the answer names it: these trials."""
     assert (hit.code, hit.results.record.state) == (130, "interrupted")
     cut = {t.trial: t for t in hit.results.trials if t.record and t.record.reason == "stop was asked for"}
     assert cut and all(t.record and t.record.state == "stopped" for t in cut.values())
     assert hit.answer["trials"].keys() == cut.keys()
     assert all(hit.answer["trials"][name]["epoch"] == trial.epochs for name, trial in cut.items())
     assert hit.answer["step"] == max(t["step"] for t in hit.answer["trials"].values()) > 0
+    return {name for name in cut if name}
 
 
 def test_a_trial_of_several_workers_stops_at_a_commit(tmp_path: Path) -> None:
@@ -173,4 +198,4 @@ def test_workers_that_find_no_place_end_the_run_in_the_seconds_given(
 def controllers() -> list[str]:
     """The ids of Ray Train's controllers that live."""
     found = ray._private.state.actors().values()
-    return [a["ActorID"] for a in found if "Controller" in a["ActorClassName"] and a["State"] != "DEAD"]
+    return [a["ActorID"] for a in found if "TrainController" in a["ActorClassName"] and a["State"] != "DEAD"]

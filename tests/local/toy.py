@@ -57,7 +57,7 @@ class Toy(L.LightningModule):
         kill_at: the same, with SIGKILL to the worker's own process.
         sleep: seconds an epoch takes more.
         meet: a folder in which trials wait for each other, at each epoch, until `meet_count` have come there.
-        hold: a file that the second epoch, and each after it, waits for: 1.2 s longer, since a stop is looked for
+        hold: a file that epoch `hold_from`, and each after it, waits for: 1.2 s longer, since a stop is looked for
             once a second.
         plateau: log a metric in the module's own on_train_epoch_end, and step a plateau scheduler on it.
     """
@@ -77,6 +77,7 @@ class Toy(L.LightningModule):
         meet: str | None = None,
         meet_count: int = 2,
         hold: str | None = None,
+        hold_from: int = 1,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -95,7 +96,7 @@ class Toy(L.LightningModule):
         h = self.hparams
         if h.meet:
             self._meet(Path(h.meet, str(self.current_epoch)), h.meet_count)
-        if h.hold and self.current_epoch:
+        if h.hold and self.current_epoch >= h.hold_from:
             self._hold(Path(h.hold))
         if h.sleep:
             time.sleep(h.sleep)
