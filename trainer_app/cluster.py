@@ -180,3 +180,15 @@ def lacking(wanted: Mapping[str, float], count: int, what: str) -> str:
 def scratch(run: str) -> str:
     """A folder for Ray's own files of one attempt, thrown away with the machine's temporary files."""
     return tempfile.mkdtemp(prefix=f"trainer-{run}-")
+
+
+def beside_me() -> dict[str, Any]:
+    """Options of an actor that serves this process: it reserves nothing, and lies on this process's node.
+
+    Ray puts an actor without resources on any node, a worker's pod too: the run would lose it with that pod.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = ray.get_runtime_context().get_node_id()
+    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False)}

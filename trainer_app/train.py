@@ -168,7 +168,7 @@ def fit(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> ray.train
         Ray's Result: `metrics` of the last epoch, `checkpoint` the newest commit, `best_checkpoints` all that stay,
         `path` the run in storage, `error` Ray's TrainingFailedError or None.
     """
-    mailbox = ray.remote(num_cpus=0)(Mailbox).remote()
+    mailbox = ray.remote(**cluster.beside_me())(Mailbox).remote()
     error, stopped = None, False
     with relayed(mailbox, emit):
         trainer = RunTrainer(

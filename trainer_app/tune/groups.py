@@ -21,6 +21,8 @@ from ray.train.v2._internal.execution.worker_group import worker_group
 from ray.util import placement_group_table
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from trainer_app import cluster
+
 END_S: Final = 5.0  # until a controller that was killed is dead; 20 to 100 ms are usual
 
 
@@ -60,7 +62,7 @@ class Holds:
     """In the driver: what the trials of one sweep hold. `controllers` and `prefix` are for `Named`."""
 
     def __init__(self) -> None:
-        self.controllers = ray.remote(num_cpus=0)(Controllers).remote()
+        self.controllers = ray.remote(**cluster.beside_me())(Controllers).remote()
         self.prefix = f"sweep-{uuid.uuid4().hex[:8]}-"
         self.over: set[str] = set()
 

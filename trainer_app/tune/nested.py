@@ -12,7 +12,7 @@ import ray.train
 from ray import tune
 from ray.util import queue
 
-from trainer_app import ray_trainer
+from trainer_app import cluster, ray_trainer
 from trainer_app.config import override
 from trainer_app.failures import one_line, root_cause
 from trainer_app.job import Job
@@ -29,7 +29,7 @@ def run_nested(params: dict[str, Any], job: Job, controllers: Any, prefix: str) 
     """
     trial = tune.get_context().get_trial_id()
     config = override(job.load(), params)
-    arrived = queue.Queue(1, actor_options={"num_cpus": 0})
+    arrived = queue.Queue(1, actor_options=cluster.beside_me())
     callbacks = [Reports(arrived), Named(controllers, prefix, trial)]
     nested = ray_trainer.RunTrainer(
         nested_worker,
