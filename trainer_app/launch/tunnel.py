@@ -30,6 +30,12 @@ def service_of(endpoint: str) -> tuple[str, str, int] | None:
     return match["name"], match["namespace"], parts.port or (443 if parts.scheme == "https" else 80)
 
 
+class Server(ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False  # a client that keeps its connection open would be waited for
+    request_queue_size = 64  # of 16 connections at once some waited a second in Python's 5: TCP tries again after one
+
+
 @contextmanager
 def forwarded(kube: Kube, service: str, namespace: str, port: int) -> Iterator[int]:
     """A port of 127.0.0.1 whose connections end in a ready pod of the Service.
@@ -49,9 +55,7 @@ def forwarded(kube: Kube, service: str, namespace: str, port: int) -> Iterator[i
             finally:
                 far.close()
 
-    with ThreadingTCPServer(("127.0.0.1", 0), Connection) as server:
-        server.daemon_threads = True
-        server.block_on_close = False  # a client that keeps its connection open would be waited for
+    with Server(("127.0.0.1", 0), Connection) as server:
         threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
         try:
             yield server.server_address[1]
