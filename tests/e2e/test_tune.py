@@ -61,16 +61,13 @@ def check_checkpoint(cluster: Cluster, run: str, uri: str) -> None:
 
 
 def check_quick(cluster: Cluster, run: str) -> None:
-    """What does not wait takes 2 s on a run that is there, but for what else this machine does: the least of five.
-
-    The medians are printed: those of `results` went from 1.5 to 2.4 s between two whole runs of this suite.
-    """
+    """Median of five, of what does not wait, on a run that is there: 2 s."""
     slow = {}
     for verb in ("status", "list", "results", "logs", "stop", "resume"):
         words = (verb,) if verb == "list" else (verb, run)
         times = sorted(cluster.trainer(*words, "-n", NAMESPACE).ok().seconds for _ in range(5))
         print(f"[e2e] trainer {verb}: {times[2]:.1f} s, median of 5")
-        if times[0] > 2.0:
+        if times[2] > 2.0:
             slow[verb] = times
     assert slow == {}
 

@@ -22,6 +22,7 @@ from trainer_app.errors import AccessDenied, InputError, NotFound, StorageError
 from trainer_app.storage import Store, open_store, s3_client
 
 pytestmark = pytest.mark.local
+SLACK_S = 3  # of a busy machine
 KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 
@@ -183,7 +184,7 @@ def test_no_connection_within_15_s(s3: S3, hole: str) -> None:
         open_store(s3.uri, endpoint=hole).put("k", b"")
     took = time.monotonic() - began
     # Three attempts of CONNECT_S; between them botocore waits up to 1 s, then up to 2 s, whatever the time-outs.
-    assert 3 * 0.5 <= took < 12  # 15 with the time-outs as they are
+    assert 3 * 0.5 <= took < 3 * 0.5 + 3 + SLACK_S
 
 
 @pytest.mark.usefixtures("short")
@@ -191,7 +192,7 @@ def test_no_answer(s3: S3, silence: str) -> None:
     began = time.monotonic()
     with pytest.raises(StorageError, match=f"{silence} did not answer in time"):
         open_store(s3.uri, endpoint=silence).get("k")
-    assert 3 * 1 <= time.monotonic() - began < 30  # 90 with the time-outs as they are
+    assert 3 * 1 <= time.monotonic() - began < 3 * 1 + 3 + SLACK_S  # as above
 
 
 def test_https_where_there_is_none(s3: S3) -> None:

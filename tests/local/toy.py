@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,14 @@ class ToyData(L.LightningDataModule):
 
     def test_dataloader(self) -> Any:
         return DataLoader(Samples(32, 3), batch_size=self.batch_size)
+
+
+def wait(ready: Callable[[], bool], seconds: float, problem: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > deadline:
+            raise TimeoutError(problem)
+        time.sleep(0.01)
 
 
 class Toy(L.LightningModule):
@@ -118,18 +127,10 @@ class Toy(L.LightningModule):
         """Without it a trial may be over before the process of the next one has started."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / str(tune.get_context().get_trial_id())).touch()
-        deadline = time.monotonic() + 60
-        while len(list(folder.iterdir())) < count:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"only {len(list(folder.iterdir()))} of {count} trials came")
-            time.sleep(0.01)
+        wait(lambda: len(list(folder.iterdir())) >= count, 60, f"fewer than {count} trials came to {folder}")
 
     def _hold(self, asked: Path) -> None:
-        deadline = time.monotonic() + 120
-        while not asked.exists() or time.time() < asked.stat().st_mtime + 1.2:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"nobody made {asked}")
-            time.sleep(0.01)
+        wait(lambda: asked.exists() and time.time() >= asked.stat().st_mtime + 1.2, 120, f"nobody made {asked}")
 
     def validation_step(self, batch: Any, index: int) -> None:
         _, x, y = batch

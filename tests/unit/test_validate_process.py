@@ -79,8 +79,8 @@ print(sorted(name for name in {HEAVY!r} if name in sys.modules))
         begin = time.perf_counter()
         assert trainer("validate", str(file)).returncode == 0
         times.append(time.perf_counter() - begin)
-    # Measured 0.29 s on 2 cores; other work on the machine may slow all three down.
-    assert min(times) < 3.0, times
+    # Measured 0.29 s on 2 cores; other work on the machine may slow one down.
+    assert min(times) < 1.0, times
 
 
 def test_deep_names_the_argument() -> None:

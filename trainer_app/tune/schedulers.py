@@ -96,12 +96,6 @@ class HyperBand(_Noting, HyperBandScheduler):
 
     completing: Any = None  # the trial that Tune completes
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        decision = super().on_trial_result(tune_controller, trial, result)
-        if decision == TrialScheduler.STOP:
-            self._end_others(tune_controller, trial)
-        return decision
-
     def _end_others(self, tune_controller: Any, trial: Any) -> None:
         """Ray 2.60 ends a finished bracket's other trials that are paused where one reports that it reached max_t. It
         forgets those that are being saved for the pause, and all where the last one failed or ended by itself: nobody
