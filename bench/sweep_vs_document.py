@@ -62,7 +62,7 @@ def lay_out(data: str, root: Path) -> None:
     raw = root / "MNIST/raw"
     raw.mkdir(parents=True)
     if data == "digits":
-        from trainer_app.data.digits import read_digits
+        from trainer_app.examples.data.digits import read_digits
 
         digits = read_digits()
         write_idx(raw / "train-images-idx3-ubyte", digits.train_images)

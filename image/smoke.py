@@ -24,14 +24,14 @@ NEEDED = (
     "sklearn",
     "boto3",
     "kubernetes",
-    "trainer_app.train",
+    "trainer_app.train.driver",
     "trainer_app.tune",
     "trainer_app.examples.mnist",
     # what the chart's pods run
-    "trainer_app.launch.in_pod",
-    "trainer_app.launch.run_file",
-    "trainer_app.launch.helm_test",
-    "trainer_app.launch.probe",
+    "trainer_app.pod.submitter",
+    "trainer_app.pod.run_file",
+    "trainer_app.pod.chart_check",
+    "trainer_app.pod.probe",
 )
 SHOWN = ("trainer-app", "ray", "torch", "lightning", "torchvision", "torchmetrics")
 

@@ -8,8 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-# 128 + SIGPIPE, what a shell reports for any command whose reader went away.
-READER_GONE = 141
+from trainer_app.cli.stdout import READER_GONE, forget_stdout
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +43,7 @@ def _dispatch(argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return 130
     except TrainerError as e:
-        from trainer_app.cli.text import error_text
+        from trainer_app.cli.formatting import error_text
 
         sys.stderr.write(f"{error_text(e)}\n")
         return e.exit_code
@@ -64,13 +63,6 @@ def _leave(code: int) -> NoReturn:
         except BrokenPipeError:
             code = READER_GONE
     os._exit(code)
-
-
-def forget_stdout() -> None:
-    """Python flushes stdout once more at its end: let that go nowhere instead of printing a second error."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
-    os.close(devnull)
 
 
 if __name__ == "__main__":

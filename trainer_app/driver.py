@@ -8,16 +8,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from trainer_app import cluster
 from trainer_app.config import RunConfig
-from trainer_app.tune import processes
+from trainer_app.run import cluster
+from trainer_app.tune import prewarm
 
 HEAVY = ("torch", "lightning.pytorch")
 
 
 def run(task: str, config: RunConfig, **more: Any) -> int:
-    """`trainer_app.train.run` or `trainer_app.tune.run`, which say what `more` may hold, on a Ray."""
-    local = processes.ahead(config) if task == "tune" else {}
+    """`trainer_app.train.driver.run` or `trainer_app.tune.run`, which say what `more` may hold, on a Ray."""
+    local = prewarm.ahead(config) if task == "tune" else {}
     with cluster.connected(local, meanwhile=HEAVY):
         code: int = import_module(f"trainer_app.{task}").run(config, **more)
         return code

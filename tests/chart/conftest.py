@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trainer_app.launch import helm
-from trainer_app.launch.place import objects
+from trainer_app.launch.location import objects
 
 RUN_FILE = "name: demo\nscaling: {num_workers: 1}\n"
 Rendered = dict[str, Any]

@@ -7,10 +7,10 @@ from typing import Any, cast
 import pytest
 
 from trainer_app.errors import NotFound
-from trainer_app.launch import place, pods
+from trainer_app.launch import location, pods
 from trainer_app.launch.kube import Kube
-from trainer_app.launch.overview import Overview
-from trainer_app.launch.place import Place
+from trainer_app.launch.location import Place
+from trainer_app.launch.status import Overview
 
 pytestmark = pytest.mark.chart
 CRON = ("kind=RayCronJob", "cron.schedule=@daily")
@@ -36,7 +36,7 @@ class Table:
 @pytest.fixture
 def child(text: Callable[..., str]) -> Any:
     """As KubeRay makes it of the RayCronJob `nightly`."""
-    timetable = place.objects(text(*CRON, name="nightly", task="tune"))[-1]
+    timetable = location.objects(text(*CRON, name="nightly", task="tune"))[-1]
     notes = {"ray.io/cronjob-scheduled-timestamp": AT}
     labels = {"ray.io/cronjob-name": "nightly"}
     meta = {"name": "nightly-x7k2p", "labels": labels, "annotations": notes, "creationTimestamp": AT}
@@ -44,10 +44,10 @@ def child(text: Callable[..., str]) -> Any:
 
 
 def test_a_firing_is_a_run_with_its_storage(child: Any) -> None:
-    assert place.of(child) == Place("nightly-x7k2p", "s3://trainer/runs", MINIO, "us-east-1", "trainer-s3")
-    assert place.task_of(child) == "tune"
+    assert location.of(child) == Place("nightly-x7k2p", "s3://trainer/runs", MINIO, "us-east-1", "trainer-s3")
+    assert location.task_of(child) == "tune"
     with pytest.raises(NotFound, match="submitted none of the 1 runs"):  # it is seen, and nobody's
-        place.job(cast(Kube, Table([child], [])), None)
+        location.job(cast(Kube, Table([child], [])), None)
 
 
 def test_a_firing_that_was_left_to_another_says_so(child: Any) -> None:
@@ -64,7 +64,7 @@ def test_a_firing_that_was_left_to_another_says_so(child: Any) -> None:
 
 def test_a_timetable_of_something_else_fires_no_runs(child: Any) -> None:
     child["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["env"] = []
-    assert place.jobs(cast(Kube, Table([child], []))) == []
+    assert location.jobs(cast(Kube, Table([child], []))) == []
 
 
 def test_its_pods_are_found(child: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from trainer_app.launch import doctor
-from trainer_app.launch.place import objects
+from trainer_app.launch.location import objects
 
 pytestmark = pytest.mark.chart
 BUCKET = ("storage.bucket=my-bucket", "image.repository=trainer", "image.tag=dev")

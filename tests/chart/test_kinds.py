@@ -67,7 +67,7 @@ def test_a_run_on_that_cluster(render: Render) -> None:
     submitter = pod_templates(made["RayJob/demo"])["submitter"]
     assert json.loads(environment(submitter)["TRAINER_RUNTIME_ENV"]) == {"env_vars": given}
     assert submitter["spec"]["containers"][0]["args"] == spec["entrypoint"].split()
-    assert spec["entrypoint"] == "python -m trainer_app.launch.run_file train --log -"
+    assert spec["entrypoint"] == "python -m trainer_app.pod.run_file train --log -"
 
 
 def test_that_cluster_lets_the_run_in_and_the_run_goes_there_only(render: Render) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.chart.conftest import RUN_FILE, Rendered, environment, pod_templates
-from trainer_app import cluster
+from trainer_app.run import cluster
 
 pytestmark = pytest.mark.chart
 Render = Callable[..., Rendered]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trainer_app import cluster
+from trainer_app.run import cluster
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from trainer_app import results, train, tune
+from trainer_app import results, tune
 from trainer_app.config import RunConfig, loads, override
+from trainer_app.train import driver
 
 Event = dict[str, Any]
 
@@ -37,7 +38,7 @@ class Ran:
         self.events: list[Event] = []
         self.uri = config.storage.uri
         self.name = name
-        verb = train.run if task == "train" else tune.run
+        verb = driver.run if task == "train" else tune.run
         self.code = verb(config, name=name, resume=resume, emit=self.events.append, log=None, test=test)
 
     def of(self, kind: str) -> list[Event]:

@@ -10,8 +10,8 @@ import sys
 from typing import Any
 
 from tests.local.runs import Ran, run_file
-from trainer_app import cluster
 from trainer_app.config import RunConfig
+from trainer_app.run import cluster
 
 LR = "model.init_args.lr"
 

@@ -16,11 +16,12 @@ import pytest
 import ray
 
 from tests.local.runs import Ran, run_file
-from trainer_app.attempt import Deadline, code, documents, lease, stop
 from trainer_app.config import RunConfig
 from trainer_app.records import RunFolder
+from trainer_app.run import documents, lease, stop, user_code
+from trainer_app.run.watch import Deadline
 from trainer_app.storage import Store, open_store
-from trainer_app.tune.book import Book
+from trainer_app.tune.recorder import Book
 
 pytestmark = [pytest.mark.local, pytest.mark.usefixtures("ray_session")]
 
@@ -73,10 +74,10 @@ def submitted_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     digest = hashlib.sha256(archive.getvalue()).hexdigest()
     store = open_store(str(tmp_path)).child("hit")
     store.put(f"code/{digest}.zip", archive.getvalue())
-    monkeypatch.setenv(code.CODE, digest)
+    monkeypatch.setenv(user_code.CODE, digest)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("PYTHONPATH", "")
-    code.install(store, digest)
+    user_code.install(store, digest)
     return "only_submitted.Mine"
 
 

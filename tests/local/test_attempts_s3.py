@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.s3 import S3
-from trainer_app import attempt
-from trainer_app.attempt import code, documents, lease, logs, stop
 from trainer_app.records import RunFolder, RunRecord
+from trainer_app.run import decision, documents, lease, logs, stop, user_code
 from trainer_app.storage import open_store
 
 pytestmark = pytest.mark.local
@@ -28,7 +27,7 @@ def test_an_attempt_on_s3(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     store = storage.child("toy-1")
 
     def begin(mine: str = "s-1") -> str:
-        return attempt.begin(storage, "toy-1", mine, task="train", say=lambda text: None).what
+        return decision.begin(storage, "toy-1", mine, task="train", say=lambda text: None).what
 
     assert begin() == "create"
     RunFolder.create(storage, RunRecord(name="toy-1", task="train", submission="s-1"), "name: toy\n")
@@ -69,6 +68,6 @@ def test_code_from_s3(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     digest = hashlib.sha256(archive.getvalue()).hexdigest()
     store = open_store(s3.uri).child("toy-1")
     store.put(f"code/{digest}.zip", archive.getvalue())
-    folder = code.install(store, digest)
+    folder = user_code.install(store, digest)
     assert folder is not None and (folder / "m.py").read_text() == "X = 1\n"
     assert os.environ["PYTHONPATH"] == str(folder)

@@ -18,10 +18,10 @@ import pytest
 
 from tests.s3 import S3
 from tests.unit.idx_files import TRAIN, images, write_set
-from trainer_app.data import Arrays, DataError, download, load, settle, sources
-from trainer_app.data.digits import CHECKSUM
-from trainer_app.data.idx import read_folder
 from trainer_app.errors import AccessDenied
+from trainer_app.examples.data import Arrays, DataError, download, load, settle, sources
+from trainer_app.examples.data.digits import CHECKSUM
+from trainer_app.examples.data.idx import read_folder
 from trainer_app.storage import open_store
 
 pytestmark = pytest.mark.local
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.local
 # A process that wants the data of argv[1]; each read of the source adds a letter to argv[2].
 READER = """
 import sys, time
-from trainer_app.data import choose, sources, settle, load
+from trainer_app.examples.data import choose, sources, settle, load
 source, counter, seconds = sys.argv[1:]
 def counted(files, read=sources.read_folder):
     with open(counter, "a") as f:

@@ -15,8 +15,8 @@ import pytest
 from tests.local.commands import Command, Place
 from tests.local.runs import Ran, ledger, run_file
 from trainer_app import results
-from trainer_app.attempt import lease
 from trainer_app.config import RunConfig, dump, loads, override
+from trainer_app.run import lease
 from trainer_app.storage import Store, open_store
 
 pytestmark = [pytest.mark.local, pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(900)]
@@ -30,7 +30,7 @@ HOLD = "model.init_args.hold_at"
 def held_file(storage: Path, *, hold: Path, notes: Path, **blocks: Any) -> RunConfig:
     """A run of `Held` that keeps all of its checkpoints."""
     args = {"mark": str(hold), "ledger": str(notes)}
-    model = {"class_path": "tests.local.held.Held", "init_args": args}
+    model = {"class_path": "tests.local.held_run.Held", "init_args": args}
     given = {"trainer": {"max_epochs": EPOCHS}, "checkpoint": {"keep": None}, **blocks}
     return run_file(storage, model=model, **given)
 

@@ -10,11 +10,11 @@ import torch
 
 from tests.local.runs import Ran, ledger, run_file
 from tests.local.toy import Toy
-from trainer_app import evaluate, train
 from trainer_app.config import RunConfig, loads, override
 from trainer_app.errors import AlreadyExists, InputError, NotFound, TrainerError
 from trainer_app.records import RunFolder
 from trainer_app.storage import open_store
+from trainer_app.train import driver, evaluate
 
 pytestmark = [pytest.mark.local, pytest.mark.usefixtures("ray_session")]
 
@@ -142,7 +142,7 @@ def test_a_failed_run_has_a_result_with_its_error(tmp_path: Path) -> None:
     assert len(ran.of("retry")) == 1  # the first failure; the second ended it
     assert [line["epoch"] for line in ran.history()] == [0]
     folder = RunFolder.open(open_store(str(tmp_path)), "bad")
-    result = train.as_result(folder, ray.train.TrainingFailedError("x"))
+    result = driver.as_result(folder, ray.train.TrainingFailedError("x"))
     assert result.metrics == ran.metrics()[-1] and result.error is not None
     assert result.checkpoint is not None and result.path == folder.uri
 

@@ -11,7 +11,7 @@ import pytest
 from tests.local.runs import Ran, run_file
 from trainer_app.config import RunConfig, override
 from trainer_app.errors import ConfigError, InputError
-from trainer_app.tune import shapes
+from trainer_app.tune import pbt_checks
 
 pytestmark = [pytest.mark.local, pytest.mark.usefixtures("ray_session")]
 
@@ -172,7 +172,7 @@ def test_an_exploit_goes_on_from_the_other_trials_weights(pbt: Ran) -> None:
 def test_a_scheduled_rate_keeps_its_place_after_an_exploit() -> None:
     import torch
 
-    from trainer_app.callbacks.mutated import apply, rebase
+    from trainer_app.callbacks.pbt_hparams import apply, rebase
 
     weight = torch.nn.Parameter(torch.zeros(1))
     old = torch.optim.SGD([weight], lr=0.1, weight_decay=0.5)
@@ -202,7 +202,7 @@ def test_a_mutation_that_changes_shapes_is_refused_by_key(tmp_path: Path) -> Non
         space={"model.init_args.hidden": {"choice": [8]}, LR: {"choice": [0.1]}},
     )
     with pytest.raises(ConfigError) as refused:
-        shapes.check_mutations(config)
+        pbt_checks.check_mutations(config)
     (problem,) = refused.value.problems
     assert problem.key == "tune.scheduler.pbt.mutations.model.init_args.hidden"
     assert "net.0.bias" in problem.message

@@ -15,17 +15,7 @@ from typing import Any
 
 import pytest
 
-from trainer_app.checkpoint import (
-    MANIFEST,
-    PAYLOAD,
-    Commit,
-    Manifest,
-    Rejected,
-    commits,
-    fetch,
-    newest_intact,
-    write,
-)
+from trainer_app.checkpoint import MANIFEST, PAYLOAD, Commit, Manifest, Rejected, commits, fetch, newest_intact, write
 from trainer_app.checkpoint.commit import commit_name, read
 from trainer_app.errors import NotFound, StorageError
 from trainer_app.storage import Store, open_store

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trainer_app.config import dump, load, loads
-from trainer_app.config.lightning_keys import RAY_STRATEGIES, REFUSED_STRATEGIES, STRATEGIES, TRAINER_KEYS
+from trainer_app.config.lightning.keys import RAY_STRATEGIES, REFUSED_STRATEGIES, STRATEGIES, TRAINER_KEYS
 from trainer_app.errors import ConfigError
 
 pytestmark = pytest.mark.unit

@@ -11,8 +11,8 @@ import torch
 from torch.utils.data import DataLoader, DistributedSampler
 
 from trainer_app.data import BatchedDataset, Normalise, loader, shifted, split
-from trainer_app.data.cache import checksum
-from trainer_app.data.digits import CHECKSUM, enlarge, read_digits
+from trainer_app.examples.data.cache import checksum
+from trainer_app.examples.data.digits import CHECKSUM, enlarge, read_digits
 
 pytestmark = pytest.mark.unit
 

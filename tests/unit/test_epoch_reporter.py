@@ -15,13 +15,13 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, Dataset
 
-from trainer_app import worker
 from trainer_app.callbacks.epoch import Policy, load
 from trainer_app.checkpoint import commits, newest_intact
 from trainer_app.config import RunConfig
 from trainer_app.errors import TrainerError
 from trainer_app.records import Unit
 from trainer_app.storage import open_store
+from trainer_app.train import worker
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]  # Lightning's, on workers and small logs
 

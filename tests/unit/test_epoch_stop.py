@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tests.unit.test_epoch_reporter import Case, Fitted, fit
-from trainer_app import worker
-from trainer_app.attempt import lease, stop
 from trainer_app.callbacks.epoch import Policy
 from trainer_app.checkpoint import commits
 from trainer_app.records import Unit
+from trainer_app.run import lease, stop
 from trainer_app.storage import open_store
+from trainer_app.train import worker
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from tests.unit.idx_files import FASHION, NO_FASHION, TEST, TRAIN, write_set
-from trainer_app import components, examples
+from trainer_app import examples, lightning_cli
 from trainer_app.config import RunConfig, dump, load, loads
-from trainer_app.data.digits import CHECKSUM
 from trainer_app.errors import ConfigError
+from trainer_app.examples.data.digits import CHECKSUM
 from trainer_app.examples.fashion_mnist import FashionMNISTDataModule, ImageClassifier
 from trainer_app.examples.mnist import MNISTClassifier, MNISTDataModule
 
@@ -53,7 +53,7 @@ def test_every_shipped_run_file_can_be_run(path: Path) -> None:
     config = load([path])
     assert config.notes == () and (config.tune is not None) == (path.name == "tune.yaml")
     assert loads(dump(config)) == config
-    components.check(config)
+    lightning_cli.check(config)
 
 
 def test_the_mnist_sweep_is_the_documents() -> None:
@@ -72,13 +72,13 @@ def test_the_mnist_sweep_is_the_documents() -> None:
 
 def test_a_wrong_argument_of_an_example_is_named() -> None:
     with pytest.raises(ConfigError, match=r"layer_3"):
-        components.check(load([FOLDER / "mnist/train.yaml"], ["model.init_args.layer_3=5"]))
+        lightning_cli.check(load([FOLDER / "mnist/train.yaml"], ["model.init_args.layer_3=5"]))
 
 
 def test_an_optimizer_block_replaces_adam() -> None:
     block = "optimizer={class_path: torch.optim.SGD, init_args: {lr: 0.5}}"
     config = load([FOLDER / "mnist/train.yaml"], [block, "data.init_args.source=digits"])
-    parts = components.build(config, trainer_kwargs={"accelerator": "cpu", "logger": False})
+    parts = lightning_cli.build(config, trainer_kwargs={"accelerator": "cpu", "logger": False})
     made: Any = parts.model.configure_optimizers()
     optimizer = made["optimizer"] if isinstance(made, dict) else made
     optimizer = optimizer[0][0] if isinstance(optimizer, tuple) else optimizer

@@ -12,9 +12,9 @@ from typing import Any, cast
 import pytest
 
 from trainer_app.errors import InputError, NotFound, TrainerError
-from trainer_app.launch import control, overview, rayjob
+from trainer_app.launch import control, rayjob, status
 from trainer_app.launch.kube import Kube
-from trainer_app.launch.stored import Stored
+from trainer_app.launch.remote_run import Stored
 
 pytestmark = pytest.mark.unit
 
@@ -181,7 +181,7 @@ def test_a_resumed_run_has_not_ended_while_kuberay_still_calls_it_suspended(stor
     assert resume(table)[1][-1].startswith("resumed run demo")
     assert table.job["status"]["jobDeploymentStatus"] == "Suspended"
     assert not rayjob.ended(table.job) and rayjob.state(table.job) == "run demo: New"
-    assert overview.phase(table.job, []) == "submitted"
+    assert status.phase(table.job, []) == "submitted"
     assert "nothing to resume" in resume(table)[1][0]
     assert stop(table)[-1].startswith("stopped run demo")
     assert table.changes == [{"spec": {"suspend": False}}, {"spec": {"suspend": True}}]

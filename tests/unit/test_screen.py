@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from tests.unit import fake_driver
-from trainer_app.cli import live, text
+from trainer_app.cli import formatting, live
 from trainer_app.cli.screen import JsonScreen, PlainScreen, open_screen
 from trainer_app.cli.view import View
 
@@ -214,13 +214,13 @@ def test_metric_names_with_markup_and_slashes_are_shown_as_they_are() -> None:
 
 def test_short_names_are_the_shortest_that_tell_keys_apart() -> None:
     keys = ["model.init_args.lr", "data.init_args.batch_size", "optimizer.init_args.lr", "lr"]
-    assert text.short_names(keys) == {
+    assert formatting.short_names(keys) == {
         "model.init_args.lr": "model.init_args.lr",
         "data.init_args.batch_size": "batch_size",
         "optimizer.init_args.lr": "optimizer.init_args.lr",
         "lr": "lr",
     }
-    assert text.short_names(["model.a.lr", "model.b.lr"]) == {"model.a.lr": "a.lr", "model.b.lr": "b.lr"}
+    assert formatting.short_names(["model.a.lr", "model.b.lr"]) == {"model.a.lr": "a.lr", "model.b.lr": "b.lr"}
 
 
 @pytest.mark.parametrize(
@@ -228,11 +228,11 @@ def test_short_names_are_the_shortest_that_tell_keys_apart() -> None:
     [(4.24, "4.2s"), (200.0, "3m20s"), (7500, "2h05m"), (371000, "4d07h"), (None, "-"), (59.99, "1m00s")],
 )
 def test_durations(value: Any, shown: str) -> None:
-    assert text.seconds(value) == shown
+    assert formatting.seconds(value) == shown
 
 
 def test_a_runs_uri_keeps_the_query_of_its_storage() -> None:
-    assert text.run_uri("s3://b/p/?region=eu", "mnist-1") == "s3://b/p/mnist-1?region=eu"
+    assert formatting.run_uri("s3://b/p/?region=eu", "mnist-1") == "s3://b/p/mnist-1?region=eu"
     view = view_of([{**fake_driver.sweep()[-1], "uri": "s3://b/p?region=eu"}])
     assert dict(view.closing())["results"] == "trainer results 's3://b/p/mnist-1?region=eu'"
 

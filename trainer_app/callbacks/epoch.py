@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import _TunerExitException
 
 from trainer_app import checkpoint as ckpt
-from trainer_app.callbacks import rng
+from trainer_app.checkpoint import rng_state
 from trainer_app.errors import TrainerError
 from trainer_app.records import Unit
 
@@ -110,7 +110,7 @@ class EpochReporter(Callback):
             self._finish_epoch(trainer, final=True)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint[STATE_KEY] = {"world_size": trainer.world_size, "rng": _gather(rng.capture())}
+        checkpoint[STATE_KEY] = {"world_size": trainer.world_size, "rng": _gather(rng_state.capture())}
         if self._boundary:
             # Lightning has counted the next epoch as ready already. Left so, its restart takes the last epoch's
             # batches for the new epoch's and skips that one (measured: 12 steps instead of 16).
@@ -130,7 +130,7 @@ class EpochReporter(Callback):
         assert state is not None
         if state["world_size"] != trainer.world_size:
             return
-        rng.restore(state["rng"][trainer.global_rank])
+        rng_state.restore(state["rng"][trainer.global_rank])
         if trainer.current_epoch > 0:
             # An undisturbed fit makes the epoch's iterator after this hook, a restarted one before it: make it again,
             # so that a RandomSampler draws from the restored state.
@@ -236,7 +236,7 @@ def load(path: Path, allow: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def safe(allow: tuple[str, ...]) -> Any:
     """A context in which torch also unpickles the classes named in `allow`."""
-    from trainer_app.components.importing import load as load_object
+    from trainer_app.lightning_cli.importing import load as load_object
 
     return torch.serialization.safe_globals([load_object("checkpoint.allow", name) for name in allow])
 

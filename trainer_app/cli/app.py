@@ -65,7 +65,7 @@ class VerbGroup(TyperGroup):
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except BrokenPipeError:
-            from trainer_app.__main__ import READER_GONE, forget_stdout
+            from trainer_app.cli.stdout import READER_GONE, forget_stdout
 
             forget_stdout()
             raise typer.Exit(READER_GONE) from None

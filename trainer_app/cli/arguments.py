@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from trainer_app.attempt.identity import run_of_cluster
 from trainer_app.errors import ConfigError, InputError, Problem
+from trainer_app.run.identity import run_of_cluster
 
 if TYPE_CHECKING:
     from trainer_app.config import RunConfig

@@ -43,21 +43,21 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped, that failed, or whose objects are gone."""
     from trainer_app.errors import NotFound
-    from trainer_app.launch import control, place
+    from trainer_app.launch import control, location
     from trainer_app.launch.kube import connect
     from trainer_app.launch.resubmit import resubmit
 
     kube = connect(namespace, context)
     try:
-        job = place.job(kube, run)
+        job = location.job(kube, run)
     except NotFound:
         if not run:
             raise
-        where = place.of_run_or_values(kube, run, values or (), sets or ())
+        where = location.of_run_or_values(kube, run, values or (), sets or ())
     else:
         if control.resume(kube, job, say=say, endpoint=endpoint):
             return
-        where = place.of(job)
+        where = location.of(job)
     resubmit(kube, where, say=say, values=values or (), sets=sets or (), endpoint=endpoint)
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trainer_app.cli.formatting import one_line
 from trainer_app.cli.options import Context, Endpoint, Image, Namespace, Sets, Values
 from trainer_app.cli.remote import say
-from trainer_app.cli.text import one_line
 
 if TYPE_CHECKING:
     from trainer_app.launch.doctor import Finding
@@ -31,7 +31,7 @@ def doctor(
 ) -> int:
     """Check operator, rights, GPUs and storage for runs with these values. Exit code 1 if something would fail."""
     from trainer_app.launch import doctor as checks
-    from trainer_app.launch import doctor_pod, helm, place
+    from trainer_app.launch import doctor_pod, helm, location
     from trainer_app.launch.kube import connect
 
     kube = connect(namespace, context)
@@ -40,7 +40,7 @@ def doctor(
         failed |= _shown(found)
     if in_cluster:
         helm.check_image(image or "")
-        things = place.sample(kube, values or (), sets or (), name=checks.probe_name())
+        things = location.sample(kube, values or (), sets or (), name=checks.probe_name())
         for found in doctor_pod.probe(kube, things, deadline=deadline, image=image or "", say=say):
             failed |= _shown(found)
     return int(failed)

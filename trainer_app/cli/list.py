@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trainer_app.cli.formatting import number, one_line
 from trainer_app.cli.results import of, state_text, when
 from trainer_app.cli.tables import show_table
-from trainer_app.cli.text import number, one_line
 from trainer_app.errors import InputError
 
 if TYPE_CHECKING:
-    from trainer_app.launch.overview import Overview
+    from trainer_app.launch.status import Overview
     from trainer_app.results import RunSummary
 
 Place = Annotated[
@@ -70,12 +70,12 @@ def list_runs(
 
 
 def _list_submitted(namespace: str | None, context: str | None, endpoint: str | None, *, as_json: bool) -> None:
-    from trainer_app.launch import overview
+    from trainer_app.launch import status
     from trainer_app.launch.kube import connect
     from trainer_app.records import to_json
 
     kube = connect(namespace, context)
-    runs = overview.all_of(kube, endpoint=endpoint)
+    runs = status.all_of(kube, endpoint=endpoint)
     if as_json:
         print(to_json({"namespace": kube.namespace, "runs": [_submitted_fields(run) for run in runs]}).decode())
         return
@@ -89,7 +89,7 @@ def _list_submitted(namespace: str | None, context: str | None, endpoint: str | 
 
 
 def _submitted_fields(run: Overview) -> dict[str, str]:
-    from trainer_app.launch.place import task_of
+    from trainer_app.launch.location import task_of
 
     meta = run.job["metadata"]
     notes = meta.get("annotations", {})

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from trainer_app.cli.text import number, one_line, ordered_metrics, pairs, seconds, short_names
+from trainer_app.cli.formatting import number, one_line, ordered_metrics, pairs, seconds, short_names
 from trainer_app.cli.view import Event, Row, View
 
 _log = logging.getLogger(__name__)

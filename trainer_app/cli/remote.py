@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from trainer_app.cli.formatting import one_line
 from trainer_app.cli.options import Context, Endpoint, Namespace
-from trainer_app.cli.text import one_line
 
 if TYPE_CHECKING:
     from trainer_app.launch.kube import Kube, Object
@@ -35,12 +35,12 @@ def status(
 ) -> int:
     """Show how far a run is, and what holds it up. Exit codes: those of wait, 0 while it runs."""
     from trainer_app.cli.tables import show_facts
-    from trainer_app.launch import overview, rayjob
+    from trainer_app.launch import rayjob, status
 
     kube, job = found(run, namespace, context)
     shown: set[tuple[str, str]] = set()
     while True:
-        facts = overview.look(kube, job, endpoint=endpoint).lines()
+        facts = status.look(kube, job, endpoint=endpoint).lines()
         if new := [fact for fact in facts if fact not in shown]:
             show_facts(new)
             sys.stdout.flush()
@@ -63,13 +63,13 @@ def logs(
 ) -> None:
     """Print the driver's log: from its pod, or from the storage once that is gone (there within 10 s)."""
     from trainer_app.errors import InputError, NotFound
-    from trainer_app.launch import place, rayjob, stored_logs
+    from trainer_app.launch import location, rayjob, stored_logs
     from trainer_app.launch.follow import DriverLog, until_end
     from trainer_app.launch.kube import connect
 
     kube = connect(namespace, context)
     try:
-        job: Object | None = place.job(kube, run)
+        job: Object | None = location.job(kube, run)
     except NotFound:
         if not run:
             raise
@@ -83,8 +83,8 @@ def logs(
             return
     if follow and not job:
         raise InputError(f"run {run} is gone from namespace {kube.namespace}: leave out --follow")
-    where = place.of(job) if job else place.of_run_or_values(kube, str(run), values or (), ())
-    with place.reachable(kube, where, endpoint):
+    where = location.of(job) if job else location.of_run_or_values(kube, str(run), values or (), ())
+    with location.reachable(kube, where, endpoint):
         if workers and follow:
             stored_logs.follow_workers(kube, where, show=_show)
         else:
@@ -93,24 +93,24 @@ def logs(
 
 def wait(run: Run = None, namespace: Namespace = None, context: Context = None, endpoint: Endpoint = None) -> int:
     """Wait until a run ends. Exit codes: 0 SUCCEEDED, 1 FAILED, 130 STOPPED."""
-    from trainer_app.launch import overview
+    from trainer_app.launch import status
     from trainer_app.launch.follow import until_end
 
     kube, job = found(run, namespace, context)
     name = job["metadata"]["name"]
     code = until_end(kube, name, say=say, show=None)
     if code == 1:  # the run's own words: the operator's say that a process ended
-        say(f"error: {overview.look(kube, kube.get('RayJob', name), endpoint=endpoint).error}")
+        say(f"error: {status.look(kube, kube.get('RayJob', name), endpoint=endpoint).error}")
     return code
 
 
 def found(run: str | None, namespace: str | None, context: str | None) -> tuple[Kube, Object]:
     """The cluster, and the RayJob of the run, or of this user's newest."""
-    from trainer_app.launch import place
+    from trainer_app.launch import location
     from trainer_app.launch.kube import connect
 
     kube = connect(namespace, context)
-    return kube, place.job(kube, run)
+    return kube, location.job(kube, run)
 
 
 def say(line: str) -> None:

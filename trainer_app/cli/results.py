@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trainer_app.cli.formatting import block, number, one_line, ordered_metrics, pairs, seconds, short_names
 from trainer_app.cli.tables import show_facts, show_table, width
-from trainer_app.cli.text import block, number, one_line, ordered_metrics, pairs, seconds, short_names
 from trainer_app.errors import NotFound
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ def show_submitted(
     values: list[str] | None = None,
 ) -> None:
     """The results of a run on Kubernetes, from its storage."""
-    from trainer_app.launch import place
-    from trainer_app.launch.stored import Stored
+    from trainer_app.launch import location
+    from trainer_app.launch.remote_run import Stored
 
-    found = place.of_run_or_values(kube, run, values, ()) if run and values else place.find(kube, run)
-    with place.reachable(kube, found, endpoint):
+    found = location.of_run_or_values(kube, run, values, ()) if run and values else location.find(kube, run)
+    with location.reachable(kube, found, endpoint):
         if Stored.open(found.uri, found.run).record() is None:
             raise NotFound(f"run {found.run} has written nothing yet; see: trainer status {found.run}")
         show(found.uri, found.run, json=json, trial=trial)

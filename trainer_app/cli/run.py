@@ -14,15 +14,14 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from trainer_app import attempt
-from trainer_app.attempt import code, lease, logs
-from trainer_app.cli import arguments, complete, extra, interrupt, noise
+from trainer_app.cli import arguments, interrupt, redirect, require, resume_check
+from trainer_app.cli.formatting import command, error_text, one_line
 from trainer_app.cli.options import Items, Name
 from trainer_app.cli.screen import Screen, open_screen, write_now
-from trainer_app.cli.text import command, error_text, one_line
 from trainer_app.cli.view import View
-from trainer_app.cluster import prepare_environment
 from trainer_app.errors import Interrupted, TrainerError
+from trainer_app.run import identity, lease, logs, user_code
+from trainer_app.run.cluster import prepare_environment
 from trainer_app.storage import Store, open_store
 
 _log = logging.getLogger(__name__)
@@ -74,10 +73,10 @@ def start(asked: arguments.Asked, *, as_json: bool, log: str | None, test: bool)
         InputError: bad input, nothing was started. TrainerError: the `[train]` extra is missing.
     """
     prepared = arguments.prepare(asked)
-    submission = None if asked.resume else attempt.submission()
-    if prepared.resume and not submission and not test and complete.told(asked.task, prepared, as_json=as_json):
+    submission = None if asked.resume else identity.submission()
+    if prepared.resume and not submission and not test and resume_check.told(asked.task, prepared, as_json=as_json):
         return 0
-    path = noise.log_path(log, prepared.name, prepared.config.storage.uri)
+    path = redirect.log_path(log, prepared.name, prepared.config.storage.uri)
     if submission:
         return _submitted(asked.task, prepared, submission, path, as_json=as_json, test=test)
     _need_extra(asked.task)
@@ -92,7 +91,7 @@ def _session(
     task: str, prepared: arguments.Prepared, path: Path | None, *, as_json: bool, test: bool
 ) -> tuple[int, TrainerError | None]:
     """The exit code, and the error of ours that the driver ended with."""
-    with noise.to_log(path) as real:
+    with redirect.to_log(path) as real:
         view = _view(task, prepared, str(path) if path else None)
         session = Session(task, prepared, view, real, as_json=as_json, test=test)
         return session.run(), session.error
@@ -102,7 +101,7 @@ def _submitted(
     task: str, prepared: arguments.Prepared, submission: str, path: Path | None, *, as_json: bool, test: bool
 ) -> int:
     """Create the run, go on with it, or say again how it ended: whatever the operator repeats ends the same."""
-    from trainer_app.cli import submitted
+    from trainer_app.cli import submission as submitted
 
     if submitted.another_has_it(prepared):
         return 0
@@ -127,7 +126,7 @@ def _submitted(
 
 
 def _need_extra(task: str) -> None:
-    extra.need("torch", "lightning", "ray", what=f"trainer {task}")
+    require.need("torch", "lightning", "ray", what=f"trainer {task}")
 
 
 def _store(prepared: arguments.Prepared) -> Store:
@@ -137,7 +136,7 @@ def _store(prepared: arguments.Prepared) -> Store:
 
 def _need_free_name(task: str, prepared: arguments.Prepared) -> None:
     """A name that is taken, or a storage that refuses us, is told before torch and Ray are imported."""
-    from trainer_app.prepare import absent
+    from trainer_app.run.prepare import absent
 
     absent(open_store(prepared.config.storage.uri), prepared.name, task=task)
 
@@ -155,7 +154,7 @@ class Session:
     task: str
     prepared: arguments.Prepared
     view: View
-    real: noise.Real
+    real: redirect.Real
     as_json: bool
     test: bool
     error: TrainerError | None = None
@@ -197,7 +196,7 @@ class Session:
     def _driver(self) -> Callable[[Callable[[dict[str, Any]], None]], int]:
         """Torch, Lightning and Ray are imported here: 5 to 10 s when the disk is cold."""
         prepare_environment(self.prepared.folders)  # Ray reads it when it is imported
-        code.install(_store(self.prepared), os.environ.get(code.CODE, ""))
+        user_code.install(_store(self.prepared), os.environ.get(user_code.CODE, ""))
         run = import_module("trainer_app.driver").run
         given = self.prepared
         more = {"test": True} if self.test else {}

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Protocol, TextIO
 
-from trainer_app.cli.text import number, one_line, ordered_metrics, pairs, seconds
+from trainer_app.cli.formatting import number, one_line, ordered_metrics, pairs, seconds
 from trainer_app.cli.view import Event, View
 
 _log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from trainer_app.cli import arguments
+from trainer_app.cli.formatting import command
 from trainer_app.cli.options import Context, Endpoint, Image, Items, Name, Namespace, Sets, Values
 from trainer_app.cli.remote import say
-from trainer_app.cli.text import command
 from trainer_app.errors import InputError, TrainerError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Mapping, Sequence
 
-from trainer_app.cli.text import one_line
+from trainer_app.cli.formatting import one_line
 
 _STYLE: Mapping[str, str] = {
     "running": "cyan",

@@ -20,19 +20,19 @@ def test(
 ) -> int:
     """Score a run's best checkpoint on the test split, loading it afresh from storage."""
     from trainer_app import results
-    from trainer_app.cli import extra, noise
+    from trainer_app.cli import redirect, require
     from trainer_app.cli.screen import write_now
-    from trainer_app.cluster import prepare_environment
     from trainer_app.records import RunFolder
+    from trainer_app.run.cluster import prepare_environment
     from trainer_app.storage import open_store
 
     uri, name = results.find(run, storage)
     name = name or results.newest(uri)
     folders = RunFolder.open(open_store(uri), name).record.folders
-    extra.need("torch", "lightning", "ray", what="trainer test")
-    with noise.to_log(noise.log_path(log, name, uri)) as real:
+    require.need("torch", "lightning", "ray", what="trainer test")
+    with redirect.to_log(redirect.log_path(log, name, uri)) as real:
         prepare_environment(folders)  # Ray reads it when it is imported
-        from trainer_app import evaluate
+        from trainer_app.train import evaluate
 
         event = evaluate.test(open_store(uri), name)
         if json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainer_app.cli.arguments import split
-from trainer_app.cli.text import one_line
+from trainer_app.cli.formatting import one_line
 
 if TYPE_CHECKING:
     from trainer_app.config import RunConfig
@@ -44,17 +44,17 @@ def report(files: Sequence[str], overrides: Sequence[str] = (), *, deep: bool = 
 
 
 def _check_code(config: RunConfig, files: Sequence[str]) -> None:
-    from trainer_app.cli import extra
+    from trainer_app.cli import require
     from trainer_app.cli.arguments import parents
 
-    extra.need("lightning", what="--deep")
-    from trainer_app.components import check, check_space, importable
+    require.need("lightning", what="--deep")
+    from trainer_app.lightning_cli import check, check_space, importable
 
     importable(*parents(files))
     check(config)
     check_space(config)
     if config.tune is not None and config.tune.scheduler.kind == "pbt":
-        from trainer_app.tune.shapes import check_mutations
+        from trainer_app.tune.pbt_checks import check_mutations
 
         with config.placing():
             check_mutations(config)

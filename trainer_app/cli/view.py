@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer_app.cli.text import command, number, one_line, ordered_metrics, pairs, run_uri, seconds
+from trainer_app.cli.formatting import command, number, one_line, ordered_metrics, pairs, run_uri, seconds
 
 Event = Mapping[str, Any]
 ENDED = ("finished", "stopped", "failed", "interrupted")

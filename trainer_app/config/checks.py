@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from trainer_app.config.draft import Draft, Path, did_you_mean
-from trainer_app.config.lightning_keys import TRAINER_KEYS
+from trainer_app.config.lightning.keys import TRAINER_KEYS
 from trainer_app.config.models import RunConfig
 
 _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")

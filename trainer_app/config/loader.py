@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
-from trainer_app.config.adopt import adopt
 from trainer_app.config.checks import check
 from trainer_app.config.draft import Draft
-from trainer_app.config.lightning_file import lift
+from trainer_app.config.lightning.adopt import adopt
+from trainer_app.config.lightning.fit_block import lift
 from trainer_app.config.models import RunConfig, Scaling
 from trainer_app.config.overrides import apply_overrides, merge, put
 from trainer_app.config.problems import validate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trainer_app.config.fields import MAX_NAME, RUN_NAME
-from trainer_app.config.lightning_keys import STRATEGIES, TRAINER_KEYS
+from trainer_app.config.lightning.keys import STRATEGIES, TRAINER_KEYS
 from trainer_app.config.models import RunConfig
 from trainer_app.config.space import Primitive
 from trainer_app.config.sweep import ROOTS

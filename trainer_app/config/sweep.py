@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trainer_app.config.draft import Draft, Path, did_you_mean, get
-from trainer_app.config.lightning_keys import TRAINER_KEYS
+from trainer_app.config.lightning.keys import TRAINER_KEYS
 from trainer_app.config.models import RunConfig
 from trainer_app.config.overrides import put
 from trainer_app.config.space import Primitive

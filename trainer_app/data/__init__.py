@@ -1,7 +1,9 @@
-"""Fast data: sources that are chosen once and fetched once a node, and batches made by one index operation."""
+"""Batches of tensors that are in memory, made by one index operation each; for a data module of your own.
+
+dataset = BatchedDataset((images, labels), transform=Normalise(mean, std))
+return loader(dataset, batch_size=64, shuffle=True)
+"""
 
 from trainer_app.data.batches import BatchedDataset, Normalise, loader, shifted, split
-from trainer_app.data.choose import load, settle
-from trainer_app.data.idx import Arrays, DataError
 
-__all__ = ["Arrays", "BatchedDataset", "DataError", "Normalise", "load", "loader", "settle", "shifted", "split"]
+__all__ = ["BatchedDataset", "Normalise", "loader", "shifted", "split"]

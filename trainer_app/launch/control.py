@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from trainer_app.errors import InputError, NotFound, StorageError, TrainerError
-from trainer_app.launch import place, pods, rayjob
+from trainer_app.launch import location, pods, rayjob
 from trainer_app.launch.kube import Kube, Object
-from trainer_app.launch.stored import Stored, place_words
+from trainer_app.launch.remote_run import Stored, place_words
 
 POLL_S: Final = 1.0
 SUSPEND_S: Final = 120.0  # the operator acts within seconds; more means that it is not there
@@ -54,13 +54,13 @@ def stop(kube: Kube, job: Object, *, grace: float, say: Say, endpoint: str | Non
 @contextmanager
 def opened(kube: Kube, job: Object, endpoint: str | None, say: Say) -> Iterator[Stored | None]:
     """The run's storage; None, and words, for what only pods reach: a volume, or what they alone know."""
-    found = place.of(job)
+    found = location.of(job)
     if "://" not in found.uri:
         where = "in a volume" if found.uri else "where its run file alone says"
         say(f"run {found.run} is stored {where}: it can't be asked to commit, and goes on from its newest commit")
         yield None
         return
-    with place.reachable(kube, found, endpoint):
+    with location.reachable(kube, found, endpoint):
         yield Stored.open(found.uri, found.run)
 
 

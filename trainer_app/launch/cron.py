@@ -1,6 +1,6 @@
 """The runs that a RayCronJob fires: RayJobs that KubeRay makes, without the labels and annotations of the chart.
 
-Each is a run of its own, under its RayJob's name in the storage too (trainer_app.attempt.identity). What a submitted
+Each is a run of its own, under its RayJob's name in the storage too (trainer_app.run.identity). What a submitted
 run has in annotations stands in its pods alone.
 """
 
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from trainer_app.attempt.identity import FROM_CLUSTER
 from trainer_app.launch import rayjob
 from trainer_app.launch.kube import Object
+from trainer_app.run.identity import FROM_CLUSTER
 
 TIMETABLE: Final = "ray.io/cronjob-name"
 

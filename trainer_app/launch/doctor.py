@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from trainer_app.errors import AccessDenied, NotFound, TrainerError
-from trainer_app.launch import helm, place, rayjob, rights
+from trainer_app.launch import helm, location, rayjob, rights
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.submit import check_secret, drops_labels
 from trainer_app.launch.tunnel import service_of
@@ -33,7 +33,7 @@ class Finding:
 
 def examine(kube: Kube, values: Sequence[str], sets: Sequence[str], endpoint: str | None) -> Iterator[Finding]:
     """All findings, in the order of what depends on what. Takes a few seconds, 15 where nothing answers."""
-    things = place.sample(kube, values, sets, name=probe_name())
+    things = location.sample(kube, values, sets, name=probe_name())
     version, app = helm.chart_versions()
     yield Finding("chart", "ok", f"{version} for Ray {app}; helm {helm.version()}")
     yield cluster(kube)
@@ -126,7 +126,7 @@ def permissions(kube: Kube, things: Sequence[Object]) -> list[Finding]:
         short = rights.listed(right for rights_ in lacking.values() for right in rights_)
         words = f"in {kube.namespace} this user can do: {fine}; not: {', '.join(lacking)}, for want of: {short}"
         findings.append(Finding("rights", "fail", f"{words}; ask for the Role of k8s/rbac/submitter.yaml"))
-    found = place.of(things[-1])
+    found = location.of(things[-1])
     if found.secret and not rights.allowed(kube, rights.SECRET, kube.namespace, found.secret):
         words = f"this user may not read Secret {found.secret}: AWS_ACCESS_KEY_ID and the like of the environment count"
         findings.append(Finding("rights", "warn", words))
@@ -252,12 +252,12 @@ def _tolerates(toleration: Object, taint: Object) -> bool:
 
 def storage(kube: Kube, things: Sequence[Object], endpoint: str | None) -> list[Finding]:
     """As seen from here: an object written, read and deleted with the run's keys."""
-    found, began = place.of_rendered(things), time.monotonic()
+    found, began = location.of_rendered(things), time.monotonic()
     if "://" not in found.uri:
         return [Finding("storage", "warn", f"a volume ({found.uri}): only doctor --in-cluster can say more")]
     try:
         check_secret(kube, things)
-        with place.reachable(kube, found, endpoint):
+        with location.reachable(kube, found, endpoint):
             store, key = open_store(found.uri), f".doctor-{uuid.uuid4().hex[:12]}/probe"
             store.put(key, b"doctor")
             store.get(key)

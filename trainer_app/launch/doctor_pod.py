@@ -59,7 +59,7 @@ def pod_of(owner: Object, image: str = "") -> Object:
     template = copy.deepcopy(group["template"])
     spec, run = template["spec"], owner["metadata"]["name"]
     container = spec["containers"][0]
-    container["command"], container["args"] = ["python", "-m", "trainer_app.launch.probe"], []
+    container["command"], container["args"] = ["python", "-m", "trainer_app.pod.probe"], []
     container["resources"] = SMALL
     if image:
         container["image"] = image

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 from trainer_app.errors import StorageError, TrainerError
-from trainer_app.launch import place, pods, rayjob
+from trainer_app.launch import location, pods, rayjob
 from trainer_app.launch.kube import Kube, Object, explained
 from trainer_app.launch.stored_logs import Tail
 
@@ -32,7 +32,7 @@ def until_end(kube: Kube, run: str, *, say: Say, show: Say | None, endpoint: str
         log: DriverLog | Tail | None = DriverLog(kube, run, show) if show else None
         job = kube.get("RayJob", run)
         if show and job["spec"].get("submissionMode") == "HTTPMode":
-            log = _stored_log(kube, place.of(job), stack, say=say, show=show, endpoint=endpoint)
+            log = _stored_log(kube, location.of(job), stack, say=say, show=show, endpoint=endpoint)
         once = _once(say)
         while True:
             job = _patiently(lambda: kube.get("RayJob", run), say)
@@ -57,14 +57,14 @@ def _once(say: Say) -> Callable[[list[str]], None]:
 
 
 def _stored_log(
-    kube: Kube, where: place.Place, stack: ExitStack, *, say: Say, show: Say, endpoint: str | None
+    kube: Kube, where: location.Place, stack: ExitStack, *, say: Say, show: Say, endpoint: str | None
 ) -> Tail | None:
     """The log of a run without a submitter, while `stack` is open; None, and words, where it can't be read from here.
 
     A run is followed to its end without its log too: what ends is told by the RayJob.
     """
     try:
-        stack.enter_context(place.reachable(kube, where, endpoint))
+        stack.enter_context(location.reachable(kube, where, endpoint))
         return Tail(where, show, workers=False)
     except TrainerError as error:
         say(f"there is no log to show: {error}")

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from trainer_app.errors import NotFound, TrainerError
-from trainer_app.launch import control, helm, place
+from trainer_app.launch import control, helm, location
 from trainer_app.launch.kube import Kube, Object
-from trainer_app.launch.secret_words import without_secrets
-from trainer_app.launch.stored import Launch, Stored
+from trainer_app.launch.remote_run import Launch, Stored
 from trainer_app.launch.submit import KEPT, Say, accepted, check_secret, create, launch_of, new_submission
+from trainer_app.redact import without_secrets
 
 FREE_S: Final = 60.0
 
 
 def resubmit(
     kube: Kube,
-    found: place.Place,
+    found: location.Place,
     *,
     say: Say,
     values: Sequence[str] = (),
@@ -38,7 +38,7 @@ def resubmit(
         NotFound: nothing is stored to create it from.
     """
     run = found.run
-    with place.reachable(kube, found, endpoint):
+    with location.reachable(kube, found, endpoint):
         stored = Stored.open(found.uri, run)
         launch, text, kept = stored.launched()
         record = stored.record()
@@ -68,7 +68,7 @@ def _rendered(
         again = helm.Release(launch.run, kube.namespace, launch.task, text, new, (str(file), *values), tuple(sets))
         release = replace(again, image=launch.image, code=launch.code, user=kube.user())
         merged = helm.merged_values(release.values, release.sets)
-        return release, place.objects(helm.template(release)), without_secrets(merged)
+        return release, location.objects(helm.template(release)), without_secrets(merged)
 
 
 def _until_free(kube: Kube, things: Sequence[Object]) -> None:

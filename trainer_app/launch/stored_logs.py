@@ -10,8 +10,8 @@ from typing import Final
 from trainer_app.errors import NotFound
 from trainer_app.launch import rayjob
 from trainer_app.launch.kube import Kube
-from trainer_app.launch.place import Place
-from trainer_app.launch.stored import Stored
+from trainer_app.launch.location import Place
+from trainer_app.launch.remote_run import Stored
 
 POLL_S: Final = 5.0
 _PART: Final = re.compile(r"\.(\d{3,})\.log$")

@@ -8,11 +8,11 @@ from contextlib import suppress
 from typing import Final
 
 from trainer_app.errors import AlreadyExists, InputError, NotFound, TrainerError
-from trainer_app.launch import helm, place, pods, rayjob
+from trainer_app.launch import helm, location, pods, rayjob
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pack import Packed
-from trainer_app.launch.secret_words import without_secrets
-from trainer_app.launch.stored import Launch, Stored
+from trainer_app.launch.remote_run import Launch, Stored
+from trainer_app.redact import without_secrets
 
 KEPT: Final = "PersistentVolumeClaim"  # holds results: never owned by the run, never removed
 KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -30,7 +30,7 @@ def submit(kube: Kube, release: helm.Release, packed: Packed | None, *, say: Say
     Raises:
         TrainerError: the first refusal, of the chart, the cluster or the storage; nothing was created.
     """
-    things = place.objects(helm.template(release))
+    things = location.objects(helm.template(release))
     if (kind := things[-1]["kind"]) != "RayJob":
         raise InputError(
             f"submit makes runs, and these values make a {kind}; install that with helm, or with: "
@@ -42,8 +42,8 @@ def submit(kube: Kube, release: helm.Release, packed: Packed | None, *, say: Say
         create(kube, things)
         return
     values = without_secrets(helm.merged_values(release.values, release.sets))
-    found = place.of_rendered(things)
-    with place.reachable(kube, found, endpoint):
+    found = location.of_rendered(things)
+    with location.reachable(kube, found, endpoint):
         stored = Stored.open(found.uri, release.name)
         stored.claim(launch_of(release), release.run_file, values)
         try:
@@ -131,7 +131,7 @@ def accepted(kube: Kube, things: Sequence[Object], say: Say) -> None:
             if thing["kind"] != KEPT:
                 raise
             continue
-        if thing["kind"] in place.OWNERS and drops_labels(back):
+        if thing["kind"] in location.OWNERS and drops_labels(back):
             say(
                 "warning: this cluster's KubeRay CRDs drop the labels of pods, so the run's NetworkPolicy selects "
                 "none; see: trainer doctor"
@@ -149,7 +149,7 @@ def drops_labels(owner: Object) -> bool:
 
 def _opens(job: Object, packed: Packed | None, say: Say) -> bool:
     """Whether this machine can write to the run's storage: a volume it can't."""
-    uri = place.of(job).uri
+    uri = location.of(job).uri
     if "://" in uri:
         return True
     if packed:

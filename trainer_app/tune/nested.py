@@ -12,12 +12,13 @@ import ray.train
 from ray import tune
 from ray.util import queue
 
-from trainer_app import cluster, ray_trainer
 from trainer_app.config import override
-from trainer_app.failures import one_line, root_cause
-from trainer_app.job import Job
-from trainer_app.tune.groups import Named
+from trainer_app.run import cluster
+from trainer_app.run.spec import Job
+from trainer_app.train import ray_trainer
+from trainer_app.train.failures import one_line, root_cause
 from trainer_app.tune.objective import STOPPED, objective
+from trainer_app.tune.placement_groups import Named
 
 POLL_S = 0.2
 
@@ -87,7 +88,7 @@ def reports(fit: Callable[[], Any], arrived: queue.Queue) -> Iterator[dict[str, 
 
 def nested_worker(config: dict[str, Any]) -> None:
     """The function that each worker runs."""
-    from trainer_app import worker
+    from trainer_app.train import worker
 
     job: Job = config["job"]
     run_file = override(job.load(), config["params"])

@@ -11,8 +11,8 @@ from ray import tune
 from ray.tune.search.sample import Domain
 from ray.tune.search.variant_generator import RecursiveDependencyError, generate_variants
 
-from trainer_app.components.importing import load
 from trainer_app.config import Primitive
+from trainer_app.lightning_cli.importing import load
 
 # A sweep bounded by time alone draws at most this many; each draw is a few microseconds.
 UNBOUNDED = 1_000_000

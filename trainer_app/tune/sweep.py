@@ -14,20 +14,21 @@ from typing import Any
 import ray
 from ray import tune
 
-from trainer_app import cluster, components, prepare, results
-from trainer_app.attempt import Watch, stop
+from trainer_app import lightning_cli, results
 from trainer_app.config import RunConfig, require_tune
-from trainer_app.job import Job
-from trainer_app.ray_trainer import accelerator, worker_resources
 from trainer_app.records import RunFolder, TrialRecord, trial_name
-from trainer_app.relay import Emit
+from trainer_app.run import cluster, prepare, stop
+from trainer_app.run.spec import Job
+from trainer_app.run.watch import Watch
 from trainer_app.storage import open_store
-from trainer_app.train import EXIT_CODES, NOWHERE, opened, recorded, stopped_at, tested
-from trainer_app.tune import groups, processes, schedulers, space
-from trainer_app.tune.book import LOST, Book, WhenQuiet
+from trainer_app.train.driver import EXIT_CODES, NOWHERE, opened, recorded, stopped_at, tested
+from trainer_app.train.ray_trainer import accelerator, worker_resources
+from trainer_app.train.relay import Emit
+from trainer_app.tune import placement_groups, prewarm, schedulers, space
 from trainer_app.tune.nested import run_nested
-from trainer_app.tune.planned import PlannedTrials
-from trainer_app.tune.shapes import check_mutations
+from trainer_app.tune.pbt_checks import check_mutations
+from trainer_app.tune.recorder import LOST, Book, WhenQuiet
+from trainer_app.tune.search import PlannedTrials
 
 
 def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool = False) -> int:
@@ -41,12 +42,12 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
         KeyboardInterrupt: after the run was recorded as interrupted.
     """
     require_tune(config)
-    components.check(config)
-    components.check_space(config)
+    lightning_cli.check(config)
+    lightning_cli.check_space(config)
     with config.placing():
         check_mutations(config)
     store = open_store(config.storage.uri)
-    processes.tell_nothing()
+    prewarm.tell_nothing()
     with cluster.connected():
         folder, config = opened(store, config, name=name, resume=resume, task="tune", check=concurrency)
         tuning = require_tune(config)
@@ -101,7 +102,7 @@ def sweep(config: RunConfig, folder: RunFolder, job: Job, watch: Watch) -> dict[
             watch.emit(past(record))
     if planned.is_finished():
         return records
-    holds = groups.Holds() if nested(config) else None
+    holds = placement_groups.Holds() if nested(config) else None
     book = Book(
         folder,
         watch.emit,

@@ -16,14 +16,14 @@ import torch
 from ray import tune
 
 from trainer_app import checkpoint as ckpt
-from trainer_app import worker
-from trainer_app.callbacks.mutated import ConfiguredOptimizers
+from trainer_app.callbacks.pbt_hparams import ConfiguredOptimizers
 from trainer_app.config import RunConfig, override
 from trainer_app.errors import NotFound, StorageError, TrainerError
-from trainer_app.failures import one_line, place
-from trainer_app.job import Job
 from trainer_app.records import Unit
+from trainer_app.run.spec import Job
 from trainer_app.storage import name_of
+from trainer_app.train import worker
+from trainer_app.train.failures import one_line, place
 from trainer_app.tune.objective import STOPPED, objective
 from trainer_app.tune.schedulers import NEEDS_EVERY_EPOCH
 

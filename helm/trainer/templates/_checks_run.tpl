@@ -44,7 +44,7 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* What one worker of a train run, or of a trial, takes; as trainer_app.ray_trainer and trainer_app.tune.sweep count
+{{- /* What one worker of a train run, or of a trial, takes; as trainer_app.train.ray_trainer and trainer_app.tune.sweep count
        it. use_gpu: auto asks for nothing: the driver settles it by what the pools have. */ -}}
 {{- define "trainer.oneWorker" -}}
 {{- $scaling := .run.scaling | default dict -}}

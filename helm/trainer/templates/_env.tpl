@@ -1,4 +1,4 @@
-{{- /* What the driver and the workers read. The second part is trainer_app.cluster.ENVIRONMENT: what a local run sets
+{{- /* What the driver and the workers read. The second part is trainer_app.run.cluster.ENVIRONMENT: what a local run sets
        for its processes; here each is started by a pod. */ -}}
 {{- define "trainer.env" -}}
 {{- if eq (include "trainer.hasRun" .) "true" }}

@@ -58,7 +58,7 @@ annotations:
 {{- /* The driver's command: plain words, since a shell of KubeRay's and one of Ray's read it. */ -}}
 {{- define "trainer.entrypoint" -}}
 {{- if .Values.clusterSelector -}}
-python -m trainer_app.launch.run_file {{ .Values.run.task }} --log -
+python -m trainer_app.pod.run_file {{ .Values.run.task }} --log -
 {{- else -}}
 trainer {{ .Values.run.task }} /etc/trainer/run.yaml --log -
 {{- end -}}

@@ -37,7 +37,7 @@ spec:
       imagePullPolicy: {{ $.Values.image.pullPolicy }}
       {{- if not $ray }}
       # Ray's own submitter ends when the head does; this one goes on with the next.
-      command: [python, -m, trainer_app.launch.in_pod, --]
+      command: [python, -m, trainer_app.pod.submitter, --]
       args: {{ include "trainer.entrypoint" $ | splitList " " | toJson }}
       {{- end }}
       {{- include "trainer.containerSecurity" $ | nindent 6 }}

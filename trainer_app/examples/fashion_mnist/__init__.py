@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision.models import resnet18
 
-from trainer_app.data import BatchedDataset, Normalise, load, loader, settle, split
+from trainer_app.data import BatchedDataset, Normalise, loader, split
+from trainer_app.examples.data import load, settle
 
 
 class ImageClassifier(pl.LightningModule):

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from trainer_app.data import BatchedDataset, Normalise, load, loader, settle, shifted, split
+from trainer_app.data import BatchedDataset, Normalise, loader, shifted, split
+from trainer_app.examples.data import load, settle
 
 # (mean, standard deviation) of the pixels in 0..1, over the training images
 MNIST = (0.1307, 0.3081)

@@ -1,0 +1,126 @@
+"""What the launcher keeps of a run in its storage, on a folder."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainer_app.errors import AlreadyExists, NotFound, StorageError
+from trainer_app.launch import stored_logs
+from trainer_app.launch.location import Place
+from trainer_app.launch.remote_run import Launch, Stored, place_words
+from trainer_app.redact import without_secrets
+
+pytestmark = pytest.mark.unit
+LAUNCH = Launch("demo", "tune", "team", "demo-1", "0.1.0", "2.60.0", code="ab", image="trainer:1", user="alice")
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Stored:
+    return Stored.open(str(tmp_path), "demo")
+
+
+def test_a_run_is_created_again_from_what_is_stored(stored: Stored) -> None:
+    stored.claim(LAUNCH, "name: demo\n", {"pools": {"cpu": None}})
+    launch, text, values = stored.launched()
+    assert (launch, text, values) == (LAUNCH, "name: demo\n", {"pools": {"cpu": None}})
+
+
+def test_a_name_is_taken_once(stored: Stored) -> None:
+    stored.claim(LAUNCH, "", {})
+    with pytest.raises(AlreadyExists, match="trainer resume demo"):
+        stored.claim(LAUNCH, "", {})
+    stored.forget()
+    stored.claim(LAUNCH, "", {})
+
+
+def test_a_name_that_a_local_run_took_is_taken(stored: Stored) -> None:
+    stored.store.put("run.json", b"{}")
+    with pytest.raises(AlreadyExists):
+        stored.claim(LAUNCH, "", {})
+    assert not stored.store.exists("launch/launch.json")
+
+
+def test_a_resume_names_the_only_submission_that_may_go_on(stored: Stored) -> None:
+    stored.claim(LAUNCH, "", {})
+    again = Launch(**{**LAUNCH.__dict__, "submission": "demo-2", "former": ("demo-1",)})
+    stored.again(again)
+    assert stored.launched()[0] == again
+    assert b'"submission": "demo-2"' in stored.store.get("submission.json")
+
+
+def test_nothing_to_create_from(stored: Stored) -> None:
+    with pytest.raises(NotFound, match=r"nothing in .* to create run 'demo' from"):
+        stored.launched()
+
+
+def test_only_the_answer_to_this_request_counts(stored: Stored) -> None:
+    stored.ask_to_stop("two", "alice")
+    stored.store.put("control/stopped.json", b'{"id": "one", "epoch": 3, "step": 120, "commit": "c1"}')
+    assert stored.stopped("two") is None
+    found = stored.stopped("one")
+    assert found and place_words(found) == "step 120 (3 epochs, commit c1)"
+    assert stored.stopped() == found
+    stored.clear_stop()
+    assert stored.stopped() is None and not stored.store.exists("control/stop.json")
+
+
+def test_a_damaged_answer_is_told(stored: Stored) -> None:
+    stored.store.put("control/stopped.json", b"[")
+    with pytest.raises(StorageError, match=r"control/stopped\.json is damaged"):
+        stored.stopped("one")
+
+
+def test_attempts_are_those_that_wrote_metrics(stored: Stored) -> None:
+    assert stored.attempts() == 0
+    for key in ("a0001-0000.jsonl", "a0001-0001.jsonl", "a0003-0000.jsonl", "other.txt"):
+        stored.store.put(f"metrics/{key}", b"")
+    assert stored.attempts() == 3
+
+
+def test_logs_are_joined_before_they_are_decoded(stored: Stored, tmp_path: Path) -> None:
+    text = "one\nträgt\n".encode()
+    cut = text.index(b"\xc3") + 1  # within a character
+    stored.store.put("logs/driver/a0001.001.log", text[cut:])
+    stored.store.put("logs/driver/a0001.000.log", text[:cut])
+    stored.store.put("logs/worker-x/out.000.log", b"two\n")
+    where = Place("demo", str(tmp_path), "", "", "")
+    lines: list[str] = []
+    stored_logs.show(where, workers=False, out=lines.append)
+    assert lines == ["one", "trägt"]
+    lines.clear()
+    stored_logs.show(where, workers=True, out=lines.append)
+    assert lines == ["==> worker-x/out <==", "two"]
+
+
+def test_a_tail_shows_each_line_once(stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_logs, "POLL_S", 0.0)
+    lines: list[str] = []
+    tail = stored_logs.Tail(Place("demo", str(tmp_path), "", "", ""), lines.append, workers=False)
+    for text in (b"one\n", b"one\ntwo\n"):
+        stored.store.put("logs/driver/a0001.000.log", text)
+        tail.read()
+    tail.read()
+    assert lines == ["one", "two"]
+
+
+def test_no_log_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no log of the driver of run demo"):
+        stored_logs.show(Place("demo", str(tmp_path), "", "", ""), workers=False, out=print)
+
+
+@pytest.mark.parametrize(
+    "values, kept",
+    [
+        ({"storage": {"keys": {"accessKeyId": "a", "secretAccessKey": "b"}}}, {"storage": {"keys": {}}}),
+        ({"storage": {"existingSecret": "s3"}}, {"storage": {"existingSecret": "s3"}}),
+        ({"image": {"pullSecrets": ["one"]}}, {"image": {"pullSecrets": ["one"]}}),
+        (
+            {"head": {"env": [{"name": "AWS_SECRET_ACCESS_KEY", "value": "x"}, {"name": "A", "value": "1"}]}},
+            {"head": {"env": [{"name": "A", "value": "1"}]}},
+        ),
+        ({"a": {"password": "x", "token": "y", "tokenName": "z"}}, {"a": {"tokenName": "z"}}),
+    ],
+)
+def test_values_are_kept_without_secrets(values: dict[str, Any], kept: dict[str, Any]) -> None:
+    assert without_secrets(values) == kept

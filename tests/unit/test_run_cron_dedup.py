@@ -1,0 +1,133 @@
+"""KubeRay may create two RayJobs for one time of a timetable: one of them becomes a run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit import fake_driver
+from tests.unit.test_cli_arguments import RUN_FILE
+from tests.unit.test_run_decision import driven
+from trainer_app.__main__ import main
+from trainer_app.run import cron_dedup, documents, lease
+from trainer_app.storage import Store, open_store
+
+pytestmark = pytest.mark.unit
+NIGHTLY = {"TRAINER_TIMETABLE": "team/nightly 0 3 * * *", "TRAINER_CLUSTER_CA": "here"}
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "runs"))
+
+
+def notes(storage: Store) -> list[str]:
+    return [entry.key for entry in storage.list(cron_dedup.FOLDER)]
+
+
+def aged(storage: Store, seconds: float) -> None:
+    """The last start was so long ago."""
+    key = notes(storage)[-1]
+    store = storage.child(cron_dedup.FOLDER)
+    found = documents.read(store, key) or {}
+    documents.write(store, key, {**found, "began": time.time() - seconds})
+
+
+def test_the_second_of_two_leaves_it_to_the_first(storage: Store) -> None:
+    assert cron_dedup.taken(storage, "nightly-aaaaa", NIGHTLY) is None
+    assert cron_dedup.taken(storage, "nightly-bbbbb", NIGHTLY) == "nightly-aaaaa"
+    assert cron_dedup.taken(storage, "nightly-aaaaa", NIGHTLY) is None  # its driver was lost, and begins again
+    assert len(notes(storage)) == 1
+
+
+def test_the_next_time_is_another_firing(storage: Store) -> None:
+    for number, run in enumerate(("nightly-aaaaa", "nightly-bbbbb", "nightly-ccccc")):
+        assert cron_dedup.taken(storage, run, NIGHTLY) is None
+        assert cron_dedup.taken(storage, "nightly-zzzzz", NIGHTLY) == run
+        assert len(notes(storage)) == min(number + 1, 2), "old notes are removed"
+        aged(storage, 7 * cron_dedup.HOUR)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"TRAINER_TIMETABLE": "team-b/nightly 0 3 * * *"},
+        {"TRAINER_TIMETABLE": "team/nightly 30 3 * * *"},  # changed, to try it now
+        {"TRAINER_CLUSTER_CA": "there"},
+    ],
+)
+def test_another_timetable_is_another_firing(storage: Store, other: dict[str, str]) -> None:
+    assert cron_dedup.taken(storage, "nightly-aaaaa", NIGHTLY) is None
+    assert cron_dedup.taken(storage, "nightly-bbbbb", {**NIGHTLY, **other}) is None
+
+
+def test_a_run_that_has_begun_goes_on_whenever_that_is(storage: Store) -> None:
+    documents.write(storage.child("nightly-aaaaa"), "submission.json", {"submission": "nightly-aaaaa"})
+    assert cron_dedup.taken(storage, "nightly-bbbbb", NIGHTLY) is None
+    assert cron_dedup.taken(storage, "nightly-aaaaa", NIGHTLY) is None
+
+
+def test_nothing_is_noted_of_a_run_that_was_submitted(storage: Store) -> None:
+    assert cron_dedup.taken(storage, "toy-1", {}) is None
+    assert notes(storage) == []
+
+
+def test_of_many_at_once_one_has_it(storage: Store) -> None:
+    answers: dict[str, str | None] = {}
+    gate = threading.Barrier(8)
+
+    def begin(run: str) -> None:
+        gate.wait()
+        answers[run] = cron_dedup.taken(storage, run, NIGHTLY)
+
+    threads = [threading.Thread(target=begin, args=(f"nightly-{number:05d}",)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = [run for run, other in answers.items() if other is None]
+    assert set(answers.values()) == {None, winner}
+
+
+@pytest.mark.parametrize(
+    "schedule, seconds",
+    [
+        ("* * * * *", 30),
+        ("*/30 * * * *", 30),
+        ("0,30 3 * * *", 30),
+        ("15 * * * *", 1800),
+        ("15 */2 * * 1-5", 1800),
+        ("0 3 * * *", 6 * 3600),
+        ("TZ=Europe/Berlin 0 3 1 * *", 6 * 3600),
+        ("@hourly", 1800),
+        ("@daily", 6 * 3600),
+        ("@weekly", 6 * 3600),
+        ("@every 1h30m", 2700),
+        ("@every 90s", 45),
+        ("@every 48h", 6 * 3600),
+        ("@every 10s500ms", 5),
+    ],
+)
+def test_how_far_apart_firings_are(schedule: str, seconds: float) -> None:
+    assert cron_dedup.apart(schedule) == seconds
+
+
+def test_the_driver_of_the_second_ends_well_and_leaves_nothing(
+    tmp_path: Path, storage: Store, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(lease, "SETTLE_S", 0.01)
+    (tmp_path / "run.yaml").write_text(RUN_FILE)
+    calls = driven(monkeypatch, fake_driver.quick)
+    for name, value in {**NIGHTLY, "TRAINER_RUN_FROM_CLUSTER": "1", "TRAINER_STORAGE_URI": storage.uri}.items():
+        monkeypatch.setenv(name, value)
+    for run in ("nightly-aaaaa", "nightly-bbbbb"):
+        monkeypatch.setenv("RAY_CLUSTER_NAME", f"{run}-xxxxx")
+        assert main(["tune", str(tmp_path / "run.yaml"), "--log", "-"]) == 0
+    assert len(calls) == 1
+    told = "run nightly-bbbbb: KubeRay fired the same time twice, and run nightly-aaaaa has it; nothing was started"
+    assert told in capsys.readouterr().err
+    assert [name for name in storage.names() if name != cron_dedup.FOLDER] == ["nightly-aaaaa"]

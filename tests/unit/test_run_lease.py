@@ -1,0 +1,162 @@
+"""The lease of a run, in a real folder, with processes that really end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from trainer_app.errors import InputError
+from trainer_app.run import documents, lease
+from trainer_app.run.identity import Process, run_of_cluster, submission, this_process
+from trainer_app.storage import Store, open_store
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setattr(lease, "SETTLE_S", 0.01)
+    monkeypatch.setattr(lease, "POLL_S", 0.01)
+    found = open_store(str(tmp_path)).child("toy-1")
+    yield found
+    lease.release(found)
+
+
+def elsewhere(store: Store, *, expires: float, **more: Any) -> dict[str, Any]:
+    """Another machine's driver has the lease."""
+    other = replace(this_process(), host="head-2", machine="another boot", pid=7)
+    document = {"holder": other.name, "expires": expires, **other.as_dict(), "spent": 40.0, "attempt": 3, **more}
+    documents.write(store, lease.KEY, document)
+    return document
+
+
+def test_a_held_run_is_refused_in_one_line_with_holder_and_end(store: Store) -> None:
+    until = time.time() + 20
+    elsewhere(store, expires=until)
+    words = rf"^run toy-1 is held by the driver head-2:7, until {time.strftime('%H:%M:%S', time.gmtime(until))} UTC"
+    for refuse in (lambda: lease.hold(store, None), lambda: lease.refuse_held(store)):
+        with pytest.raises(lease.Held, match=words) as refused:
+            refuse()
+        assert refused.value.exit_code == 2 and "\n" not in str(refused.value)
+
+
+def test_a_submission_waits_until_it_expires_and_counts_what_was_spent(store: Store) -> None:
+    elsewhere(store, expires=time.time() + 30)
+    said: list[str] = []
+
+    def say(words: str) -> None:
+        said.append(words)
+        elsewhere(store, expires=time.time() + 0.3)  # not before: it may have expired once it is written
+
+    began = time.monotonic()
+    held = lease.hold(store, "s", wait=True, say=say)
+    assert 0.2 < time.monotonic() - began < 5
+    assert len(said) == 1 and "waiting" in said[0]
+    assert 40.0 <= held.spent < 45
+    assert documents.read(store, lease.KEY) == {
+        **(documents.read(store, lease.KEY) or {}),
+        "submission": "s",
+        "holder": this_process().name,
+        "attempt": 4,
+    }
+
+
+def test_a_released_lease_is_free_at_once(store: Store) -> None:
+    lease.hold(store, None).release()
+    found = documents.read(store, lease.KEY)
+    assert found is not None and found["expires"] == 0
+    lease.refuse_held(store)
+    assert lease.hold(store, None) is lease.hold(store, None)
+
+
+def test_a_dead_process_of_this_machine_does_not_hold_it(store: Store) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    alive = replace(this_process(), pid=child.pid, began=began(child.pid))
+    documents.write(store, lease.KEY, {"holder": "x", "expires": time.time() + 30, **alive.as_dict()})
+    with pytest.raises(lease.Held):
+        lease.hold(store, None)
+    child.kill()
+    deadline = time.monotonic() + 5
+    while not alive.dead() and time.monotonic() < deadline:  # a zombie is dead too: nobody has waited for it yet
+        time.sleep(0.01)
+    lease.hold(store, None)
+    child.communicate()
+
+
+def began(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+
+def test_who_is_certainly_dead() -> None:
+    me = this_process()
+    assert not me.dead()
+    assert replace(me, began=me.began + 1).dead()  # the number was given to another process since
+    assert not replace(me, pid=2**22 + 1, machine="a container of the same name").dead()
+    assert not Process("another-host", 2**22 + 1).dead()
+
+
+def test_it_is_renewed_and_a_new_holder_is_noticed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEW_S", 0.05)
+    held = lease.hold(store, "s")
+    first = documents.read(store, lease.KEY) or {}
+    until(lambda: (documents.read(store, lease.KEY) or {})["expires"] > first["expires"])
+    with held._lock:  # else a renewal that has read already writes over it
+        theirs = elsewhere(store, expires=time.time() + 30)
+    until(lambda: held.lost is not None)
+    assert held.lost == "head-2:7"
+    held.release()
+    assert documents.read(store, lease.KEY) == theirs  # the other's lease stays
+
+
+def until(look: Any) -> None:
+    deadline = time.monotonic() + 10
+    while not look():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_of_two_that_take_an_expired_lease_one_has_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2, timeout=20)  # for the time to settle: a slow write may outlast that
+    clock = SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=lambda _: both.wait())
+    monkeypatch.setattr(lease, "time", clock)
+    elsewhere(store, expires=1.0)
+    one = lease.Lease(store, "s")
+    other = lease.Lease(store, "s")
+    other.me = replace(one.me, host="head-3", machine="third")
+    results: dict[str, bool] = {}
+    before = documents.read(store, lease.KEY)
+    threads = [
+        threading.Thread(target=lambda who=who: results.__setitem__(who.me.host, who._written(before)))
+        for who in (one, other)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results.values()) == [False, True]
+
+
+def test_the_submission_of_a_cron_firing_is_its_rayjobs_name() -> None:
+    fired = {"TRAINER_RUN_FROM_CLUSTER": "1", "RAY_CLUSTER_NAME": "nightly-x7k2p-abcde"}
+    assert run_of_cluster(fired) == submission(fired) == "nightly-x7k2p"
+    assert run_of_cluster({"RAY_CLUSTER_NAME": "nightly-x7k2p-abcde"}) is None and submission({}) is None
+    assert submission({"TRAINER_SUBMISSION": "toy-1-abc", **fired}) == "toy-1-abc"
+    for name in ("", "abcde", "-abcde", "nodash"):
+        with pytest.raises(InputError, match="RAY_CLUSTER_NAME"):
+            run_of_cluster({**fired, "RAY_CLUSTER_NAME": name})
+
+
+def test_a_process_is_described_so_that_another_can_look_it_up() -> None:
+    me = this_process()
+    assert me.pid == os.getpid() and me.name == f"{me.host}:{me.pid}"
+    assert Process(**me.as_dict()) == me

@@ -1,0 +1,206 @@
+"""A checkpoint's score, loaded afresh."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from trainer_app import lightning_cli, results
+from trainer_app.callbacks.epoch import Policy
+from trainer_app.checkpoint import Rejected, commits
+from trainer_app.config import RunConfig, dump, loads, override
+from trainer_app.errors import InputError, NotFound, TrainerError
+from trainer_app.records import RunFolder, RunRecord, TrialRecord
+from trainer_app.run import cluster
+from trainer_app.storage import Store, open_store
+from trainer_app.train import evaluate, worker
+
+pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
+
+HERE = "tests.unit.test_train_evaluate"
+
+
+class Numbers(L.LightningDataModule):
+    """Eight numbers; the test split is 0 ... 7."""
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(TensorDataset(torch.ones(8, 1)), batch_size=4)
+
+    def test_dataloader(self) -> Any:
+        return DataLoader(TensorDataset(torch.arange(8.0).unsqueeze(1)), batch_size=4)
+
+
+class TrainOnly(L.LightningDataModule):
+    def train_dataloader(self) -> Any:
+        return DataLoader(TensorDataset(torch.ones(8, 1)), batch_size=4)
+
+
+class Untested(L.LightningModule):
+    """One weight that grows by `step` in every step; 2 steps an epoch."""
+
+    def __init__(self, step: float = 1.0, odd: bool = False) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        if odd:
+            self.save_hyperparameters({"thing": Thing()})
+        self.step_size = step
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def training_step(self, batch: Any, index: int) -> torch.Tensor:
+        loss = -self.weight.sum()
+        self.log("weight", self.weight.item(), on_step=False, on_epoch=True)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log("grown", self.weight.item())
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=self.step_size)
+
+
+class Scored(Untested):
+    def test_step(self, batch: Any, index: int) -> None:
+        self.log("test/sum", (self.weight * batch[0]).mean())
+
+
+class Thing:
+    """Not known to torch."""
+
+
+def run_file(model: str = "Scored", data: str = "Numbers", **init: Any) -> RunConfig:
+    return loads(
+        f"model: {{class_path: {HERE}.{model}, init_args: {init}}}\n"
+        f"data: {{class_path: {HERE}.{data}}}\n"
+        f"seed_everything: 1\ntrainer: {{max_epochs: 3}}\nscaling: {{use_gpu: false}}\n"
+        f"checkpoint: {{keep: null, allow: [{HERE}.Thing]}}\n"
+    )
+
+
+def trained(store: Store, config: RunConfig, *, trial: str | None = None, run: str = "r", **record: Any) -> RunFolder:
+    """A run, or a trial of it, trained in this process."""
+    if store.exists(f"{run}/run.json"):
+        folder = RunFolder.open(store, run)
+    else:
+        about = RunRecord(name=run, task="tune" if trial else "train", state="succeeded", **record)
+        folder = RunFolder.create(store, about, dump(config))
+    worker.fit(
+        config,
+        folder.unit(trial),
+        policy=Policy(keep=None, allow=(f"{HERE}.Thing",)),
+        report=lambda said: None,
+        trainer_kwargs={"devices": 1, "accelerator": "cpu"},
+    )
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "runs"))
+
+
+def test_the_best_checkpoint_is_loaded_and_scored(store: Store) -> None:
+    """The weight is 2 after the first epoch, 6 after the last; the smallest is the best here."""
+    trained(store, run_file(), metric="grown", mode="min")
+    event = evaluate.test(store, "r")
+    assert event["event"] == "test" and event["trial"] is None
+    assert Path(event["checkpoint"]).name.endswith("e000001-s000000002")
+    assert event["metrics"] == {"test/sum": pytest.approx(2 * 3.5)}
+
+
+def test_without_a_metric_the_newest_is_scored(store: Store) -> None:
+    trained(store, run_file())
+    assert evaluate.test(store, "r")["metrics"] == {"test/sum": pytest.approx(6 * 3.5)}
+
+
+def test_a_trials_checkpoint_is_scored_with_its_parameters(store: Store) -> None:
+    """`step` is what the trial drew: the run file says another."""
+    base = run_file(step=1.0)
+    for index, step in enumerate([0.5, 2.0, 1.0]):
+        trial = f"t{index:05d}"
+        folder = trained(store, run_file(step=step), trial=trial, metric="grown", mode="max")
+        record = TrialRecord(trial=trial, index=index, params={"model.init_args.step": step}, state="finished")
+        folder.write_trial(record)
+    folder.store.put("run.yaml", dump(base).encode())
+    event = evaluate.test(store, "r")
+    assert event["trial"] == "t00001" and "/trials/t00001/checkpoints/" in event["checkpoint"]
+    assert event["metrics"] == {"test/sum": pytest.approx(12 * 3.5)}
+    found = results.read_run(store, "r")
+    assert found.checkpoint is not None
+    config = evaluate.of_checkpoint(folder, found, found.checkpoint)
+    assert config.model is not None and config.model["init_args"]["step"] == 2.0
+
+
+@pytest.mark.parametrize(
+    "model, data, said", [("Untested", "Numbers", "test_step"), ("Scored", "TrainOnly", "test_dataloader")]
+)
+def test_what_has_no_test_is_said_in_one_line(store: Store, model: str, data: str, said: str) -> None:
+    trained(store, run_file(model, data))
+    with pytest.raises(InputError, match=rf"this run can't be tested: .*{said}") as refused:
+        evaluate.test(store, "r")
+    assert "\n" not in str(refused.value) and refused.value.exit_code == 2
+
+
+def test_no_checkpoint_is_said(store: Store) -> None:
+    RunFolder.create(store, RunRecord(name="r", task="train"), dump(run_file()))
+    with pytest.raises(NotFound, match="run r has no committed checkpoint to test"):
+        evaluate.test(store, "r")
+
+
+def test_a_damaged_checkpoint_is_not_scored(store: Store) -> None:
+    folder = trained(store, run_file())
+    newest = commits(folder.unit().checkpoints)[-1]
+    payload = Path(newest.uri, "checkpoint.ckpt")
+    data = bytearray(payload.read_bytes())
+    data[len(data) // 2] ^= 1
+    payload.write_bytes(data)
+    with pytest.raises(Rejected, match="does not match its manifest"):
+        evaluate.test(store, "r")
+
+
+def test_an_allowed_class_is_loaded(store: Store) -> None:
+    trained(store, run_file(odd=True))
+    assert evaluate.test(store, "r")["metrics"].keys() == {"test/sum"}
+
+
+def test_a_class_that_is_not_allowed_is_refused_by_name(store: Store) -> None:
+    folder = trained(store, run_file(odd=True))
+    text = folder.config_text().replace(f"{HERE}.Thing", f"{HERE}.Scored")
+    folder.store.put("run.yaml", text.encode())
+    with pytest.raises(TrainerError, match="Thing"):
+        evaluate.test(store, "r")
+
+
+@pytest.mark.parametrize("use_gpu, gpus, where", [(False, 4, "cpu"), (True, 0, "cpu"), (True, 1, "a task")])
+def test_what_trained_on_gpus_is_scored_on_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch, use_gpu: bool, gpus: int, where: str
+) -> None:
+    """By what was settled and what the cluster has: the driver's own devices are not asked."""
+    config = override(run_file(), {"scaling.use_gpu": "auto", "scaling.accelerator_type": "A100"})
+    RunFolder.create(store, RunRecord(name="r", task="train", use_gpu=use_gpu), dump(config))
+    monkeypatch.setattr(cluster, "connected", contextlib.nullcontext)
+    monkeypatch.setattr(cluster, "has_gpus", lambda needed: gpus >= needed)
+    monkeypatch.setattr(evaluate, "test_here", lambda store, run, accelerator: {"on": accelerator})
+    monkeypatch.setattr(evaluate, "test_in_task", lambda store, run, **options: {"on": "a task", **options})
+    asked = {"accelerator": "gpu", "num_cpus": 1, "num_gpus": 1, "accelerator_type": "A100"}
+    assert evaluate.test(store, "r") == {"on": where, **(asked if where == "a task" else {})}
+
+
+def test_the_device_is_told_to_lightning(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained(store, run_file())
+    told = []
+    build = lightning_cli.build
+
+    def noted(config: RunConfig, *, trainer_kwargs: dict[str, Any]) -> Any:
+        told.append(trainer_kwargs["accelerator"])
+        return build(config, trainer_kwargs={**trainer_kwargs, "accelerator": "cpu"})
+
+    monkeypatch.setattr(lightning_cli, "build", noted)
+    for accelerator in ("cpu", "gpu"):
+        evaluate.test_here(store, "r", accelerator=accelerator)
+    assert told == ["cpu", "gpu"]

@@ -1,0 +1,205 @@
+"""Which failures are tried again, and how they are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray.train
+from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
+from ray.train.v2._internal.exceptions import (
+    UserExceptionWithTraceback,
+    WorkerGroupStartupTimeoutError,
+    WorkerHealthCheckFailedError,
+    WorkerHealthCheckTimeoutError,
+)
+from ray.train.v2._internal.execution.failure_handling.failure_policy import FailureDecision
+from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
+from ray.train.v2.api.preemption import PreemptionInfo
+
+from trainer_app.errors import AccessDenied, ConfigError, InputError, Problem, StorageError, TrainerError
+from trainer_app.run.spec import Job
+from trainer_app.train.failures import NotTwice, final, one_line, place, root_cause
+
+pytestmark = pytest.mark.unit
+
+AGAIN, END = FailureDecision.RETRY, FailureDecision.RAISE
+
+
+def user(error: Exception) -> Exception:
+    """As Ray hands on what the worker function raised."""
+    return UserExceptionWithTraceback(error, f"Traceback ...\n{error!r}")
+
+
+def of_workers(*failures: Exception) -> WorkerGroupError:
+    return WorkerGroupError("n workers failed", dict(enumerate(failures)))
+
+
+def lost(*, preempted: bool = False) -> Exception:
+    """As Ray's poll tells of a worker whose process is gone."""
+    died = RayActorError(error_msg="The actor died: SIGKILL", preempted=preempted)
+    return WorkerHealthCheckFailedError("A worker health check failed.", failure=died)
+
+
+BUG = of_workers(user(ValueError("shape mismatch")))
+OTHER_BUG = of_workers(user(ValueError("another")))
+MISTAKE = of_workers(user(InputError("use_gpu is true but node 1 has no CUDA device")))
+LOST = of_workers(lost())
+LOST_DIRECT = of_workers(ActorDiedError())
+SILENT = of_workers(WorkerHealthCheckTimeoutError("no answer for 60 s"))
+# one rank is lost, the others fail for its sake, the lowest of them first
+COLLATERAL = of_workers(user(RuntimeError("Connection closed by peer")), lost())
+PREEMPTED = PreemptionError(PreemptionInfo(None, {"n": [0]}))
+NOT_STARTED = ControllerError(WorkerGroupStartupTimeoutError(2))
+BROKEN = ControllerError(RuntimeError("bad callback"))
+
+COMMIT = "a new commit"
+# what happens, in order, with max_failures 5; a decision for each failure
+DECISIONS: dict[str, list[Any]] = {
+    "an error that does not come again": [BUG, AGAIN],
+    "the same error twice at one commit": [BUG, AGAIN, BUG, END],
+    "the same error after progress": [BUG, AGAIN, COMMIT, BUG, AGAIN],
+    "the same error after progress, then again there": [BUG, AGAIN, COMMIT, BUG, AGAIN, BUG, END],
+    "progress before the first error": [COMMIT, BUG, AGAIN, BUG, END],
+    "another error at one commit": [BUG, AGAIN, OTHER_BUG, AGAIN, BUG, AGAIN, BUG, END],
+    "the person's mistake": [MISTAKE, END],
+    "a lost worker, again and again at one commit": [LOST, AGAIN, LOST, AGAIN, LOST, AGAIN],
+    "a lost worker told by its actor's error": [LOST_DIRECT, AGAIN, LOST_DIRECT, AGAIN, LOST_DIRECT, AGAIN],
+    "a worker that does not answer": [SILENT, AGAIN, SILENT, AGAIN, SILENT, AGAIN],
+    "a lost worker that others fail for": [COLLATERAL, AGAIN, COLLATERAL, AGAIN, COLLATERAL, AGAIN],
+    "a lost worker between two errors": [BUG, AGAIN, LOST, AGAIN, BUG, END],
+    "preempted more often than max_failures": [PREEMPTED, AGAIN] * 7,
+    "workers that find no place yet": [NOT_STARTED, AGAIN] * 7,
+    "an error of the controller": [BROKEN, END],
+    "max_failures spent by lost workers": [*[LOST, AGAIN] * 5, LOST, END],
+    "max_failures spent by errors with progress": [*[BUG, AGAIN, COMMIT] * 5, BUG, END],
+}
+
+
+def policy(folder: Path, *, max_failures: int = 5, trial: str | None = None) -> NotTwice:
+    job = Job(run="r", uri=str(folder), config="", use_gpu=False)
+    return NotTwice(ray.train.FailureConfig(max_failures=max_failures), job, trial)
+
+
+def progress(job: Job, trial: str | None = None) -> None:
+    unit = job.unit(trial)
+    epoch = len(unit.checkpoints.names()) + 1
+    unit.checkpoints.put(f"a0001-e{epoch:06d}-s{epoch:09d}/manifest.json", b"{}")
+
+
+@pytest.mark.parametrize("name", DECISIONS)
+def test_decisions(tmp_path: Path, name: str) -> None:
+    deciding = policy(tmp_path)
+    steps = iter(DECISIONS[name])
+    got, wanted = [], []
+    for step in steps:
+        if step == COMMIT:
+            progress(deciding.job)
+        else:
+            got.append(deciding.make_decision(step))
+            wanted.append(next(steps))
+    assert got == wanted
+
+
+@pytest.mark.parametrize("max_failures, tries", [(0, 0), (1, 1), (-1, 9)])
+def test_max_failures_as_in_ray(tmp_path: Path, max_failures: int, tries: int) -> None:
+    deciding = policy(tmp_path, max_failures=max_failures)
+    assert [deciding.make_decision(LOST) for _ in range(tries)] == [AGAIN] * tries
+    if max_failures >= 0:
+        assert deciding.make_decision(LOST) is END
+
+
+def test_endless_tries_end_with_a_repeated_error(tmp_path: Path) -> None:
+    deciding = policy(tmp_path, max_failures=-1)
+    assert [deciding.make_decision(BUG) for _ in range(2)] == [AGAIN, END]
+
+
+def test_a_nested_trial_looks_at_its_own_commits(tmp_path: Path) -> None:
+    deciding = policy(tmp_path, trial="t00003")
+    assert deciding.make_decision(BUG) is AGAIN
+    progress(deciding.job)  # of the run itself, or another trial: no progress of this one
+    progress(deciding.job, "t00004")
+    assert deciding.make_decision(BUG) is END
+    deciding = policy(tmp_path, trial="t00003")
+    assert deciding.make_decision(BUG) is AGAIN
+    progress(deciding.job, "t00003")
+    assert deciding.make_decision(BUG) is AGAIN
+
+
+def test_the_place_is_the_newest_commit(tmp_path: Path) -> None:
+    job = Job(run="r", uri=str(tmp_path), config="", use_gpu=False)
+    assert place(job.unit()) == "start"
+    progress(job)
+    progress(job)
+    assert place(job.unit()) == "a0001-e000002-s000000002"
+
+
+VALUE = ValueError("x")
+ACTOR = RayActorError(error_msg="died")
+ROOTS: dict[str, tuple[BaseException, BaseException]] = {
+    "itself": (VALUE, VALUE),
+    "of a worker": (of_workers(user(VALUE)), VALUE),
+    "of the lowest rank": (WorkerGroupError("m", {3: KeyError("k"), 1: user(VALUE), 2: KeyError("k")}), VALUE),
+    "bare": (of_workers(VALUE), VALUE),
+    "of the controller": (ControllerError(VALUE), VALUE),
+    "of a worker, in the controller": (ControllerError(of_workers(user(VALUE))), VALUE),
+    "of a task": (RayTaskError("f", "traceback", VALUE), VALUE),
+    "of a task in a worker": (of_workers(user(RayTaskError("f", "traceback", VALUE))), VALUE),
+    "a lost worker": (of_workers(WorkerHealthCheckFailedError("w", failure=ACTOR)), ACTOR),
+    "no worker": (PREEMPTED, PREEMPTED),
+}
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_the_root_cause_is_found(name: str) -> None:
+    error, root = ROOTS[name]
+    assert root_cause(error) is root
+
+
+def test_an_error_that_names_itself_as_its_cause_ends() -> None:
+    odd = RuntimeError("odd")
+    odd.cause = odd  # type: ignore[attr-defined]
+    assert root_cause(odd) is odd
+
+
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (ValueError("a\n  b\tc"), "ValueError: a b c"),
+        (KeyError("lr"), "KeyError: 'lr'"),
+        (RuntimeError(), "RuntimeError: "),
+        (TrainerError("two\nlines"), "two lines"),
+        (InputError("use_gpu"), "use_gpu"),
+        (ConfigError([Problem("a", "bad"), Problem("b", "worse")]), "a: bad b: worse"),
+    ],
+)
+def test_an_error_on_one_line(error: BaseException, line: str) -> None:
+    assert one_line(error).strip() == line.strip()
+
+
+def test_a_long_error_is_cut() -> None:
+    assert len(one_line(ValueError("x" * 5000))) == 1000
+
+
+FINAL: dict[str, tuple[BaseException, bool]] = {
+    "an error of the code": (BUG, True),
+    "the person's mistake, in a worker": (MISTAKE, True),
+    "a storage that did not answer a worker": (of_workers(user(StorageError("no answer"))), False),
+    "a storage that refuses a worker": (of_workers(user(AccessDenied("no"))), True),
+    "lost workers": (LOST, False),
+    "a lost worker that others fail for": (COLLATERAL, False),
+    "workers that find no place": (NOT_STARTED, False),
+    "preempted": (PREEMPTED, False),
+    "the person's mistake, in the driver": (InputError("no"), True),
+    "a storage that did not answer the driver": (StorageError("no answer"), False),
+    "a cluster that is gone": (ActorDiedError(), False),
+    "a connection that is gone": (ConnectionError("GCS"), False),
+    "an error in the driver": (ValueError("x"), True),
+}
+
+
+@pytest.mark.parametrize("name", FINAL)
+def test_what_another_attempt_of_the_submission_would_meet_again(name: str) -> None:
+    error, expected = FINAL[name]
+    assert final(error) is expected

@@ -1,0 +1,51 @@
+"""What the sweep's book writes of a trial that fails."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from trainer_app.records import TRACEBACK, RunFolder, RunRecord
+from trainer_app.storage import open_store
+from trainer_app.tune.recorder import Book
+
+pytestmark = pytest.mark.unit
+
+LONG = "Traceback (most recent call last):\n" + "  File x\n" * 5000 + "ValueError: boom"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(open_store(str(tmp_path)), RunRecord(name="r", task="tune"), "")
+
+
+def book(folder: RunFolder) -> Book:
+    scheduler = SimpleNamespace(reasons={})
+    return Book(folder, lambda e: None, mode="max", scheduler=scheduler, records={}, stopping=threading.Event())
+
+
+def trial(error: str | None = None) -> Any:
+    return SimpleNamespace(trial_id="t00000", config={"lr": 0.1}, get_error=lambda: error)
+
+
+@pytest.mark.parametrize("text", ["Traceback\nValueError: boom", LONG], ids=["short", "long"])
+def test_the_traceback_of_a_failed_trial_is_kept_up_to_a_bound(folder: RunFolder, text: str) -> None:
+    kept = book(folder)
+    kept.on_trial_start(0, [], trial())
+    kept.on_trial_result(0, [], trial(), {"error": "ValueError: boom", "traceback": text, "epochs": 0})
+    kept.on_trial_complete(0, [], trial())
+    (record,) = folder.trials()
+    assert (record.state, record.error) == ("failed", "ValueError: boom")
+    assert record.traceback == text[-TRACEBACK:] and record.traceback.endswith("ValueError: boom")
+
+
+def test_so_is_that_of_a_process_that_ended(folder: RunFolder) -> None:
+    kept = book(folder)
+    kept.on_trial_start(0, [], trial())
+    kept.on_trial_error(0, [], trial(LONG))
+    (record,) = folder.trials()
+    assert record.error == "ValueError: boom" and record.traceback == LONG[-TRACEBACK:]

@@ -1,0 +1,17 @@
+"""Standard output whose reader went away."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+# 128 + SIGPIPE, what a shell reports for any command whose reader went away.
+READER_GONE: Final = 141
+
+
+def forget_stdout() -> None:
+    """Let Python's last flush of stdout go nowhere instead of printing a second error."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)

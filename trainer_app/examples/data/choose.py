@@ -1,0 +1,113 @@
+"""Which data a run uses: chosen once, by the driver, then used by every rank, trial and retry, or refused."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from trainer_app.examples.data import cache as caches
+from trainer_app.examples.data.download import NoDownload
+from trainer_app.examples.data.idx import Arrays, DataError
+from trainer_app.examples.data.sources import Source, downloaded, find, from_files, in_folder, layouts
+
+log = logging.getLogger(__name__)
+
+AUTO_SECONDS: Final = 10.0
+PLACES: Final = {"FashionMNIST": ("/usr/share/datasets/fashion-mnist",)}  # Debian's package dataset-fashion-mnist
+# Its files are named as MNIST's are: only their content tells them apart.
+FASHION: Final = "sha256:58a45a1e6a85a2cf35f8972c90a77afe1fc31e8e13fc07641fe60dfb348d71a9"
+
+
+def settle(init_args: Mapping[str, Any], *, dataset: str) -> dict[str, Any]:
+    """`init_args` with `source` made concrete and the `checksum` of what it holds.
+
+    For a data module's `resolve_init_args`. A checksum that is already there is verified. Raises DataError.
+    """
+    wanted = str(init_args.get("source") or "auto")
+    name, digest = _auto(dataset) if wanted == "auto" else _named(wanted, dataset)
+    given = init_args.get("checksum")
+    if given and given != digest:
+        raise DataError(
+            f"data source {name!r}: holds {digest[:19]}..., the run began with {str(given)[:19]}...; bring the data"
+            " back, or start a new run"
+        )
+    return {**init_args, "source": name, "checksum": digest}
+
+
+def load(source: str, *, dataset: str, checksum: str | None = None) -> Arrays:
+    """The images, memory-mapped from this node's cache, which fetches them first if it has to. Raises DataError.
+
+    With a checksum, exactly the data it was made from, whatever the source holds by now.
+    """
+    cache = caches.cache_dir()
+    found = caches.load_set(checksum, cache=cache) if checksum else None
+    if found is not None:
+        return found
+    if source == "auto" and checksum:
+        raise DataError("data source 'auto': goes without a checksum; name the source that the checksum is of")
+    digest = str(settle({"source": source, "checksum": checksum}, dataset=dataset)["checksum"])
+    found = caches.load_set(digest, cache=cache)
+    if found is None:
+        raise DataError(f"{cache}: what was written there does not read back; is its disk full? See TRAINER_CACHE")
+    return found
+
+
+def fetch(source: Source, *, seconds: float | None = None) -> str:
+    """Bring the source into this node's cache, once however many processes ask, and return its checksum.
+
+    `seconds` bounds the wait for another process that is at it. Raises DataError, NoDownload.
+    """
+    cache = caches.cache_dir()
+    key = hashlib.sha256(source.key.encode()).hexdigest()[:16]
+    with caches.lock(key, cache=cache, seconds=seconds):
+        mark = source.mark()
+        known = caches.remembered(key, mark, cache=cache) if mark is not None else None
+        if known and caches.load_set(known, cache=cache) is not None:
+            return known
+        try:
+            with caches.scratch(cache) as work:
+                digest = caches.save_set(source.read(work), cache=cache)
+            caches.remember(key, mark, digest, cache=cache)
+        except OSError as e:
+            raise DataError(f"{cache}: cannot keep {source.name} there: {e.strerror or e}; see TRAINER_CACHE") from e
+    return digest
+
+
+def _named(name: str, dataset: str) -> tuple[str, str]:
+    source = find(name, dataset)
+    return source.name, fetch(source)
+
+
+def _auto(dataset: str) -> tuple[str, str]:
+    for source in _folders(dataset):
+        return source.name, fetch(source)
+    until = time.monotonic() + AUTO_SECONDS
+    try:
+        source = downloaded(dataset, seconds=lambda: until - time.monotonic())
+        return source.name, fetch(source, seconds=AUTO_SECONDS)
+    except (NoDownload, TimeoutError) as e:
+        places = ", ".join(_places(dataset))
+        log.warning("data: no %s in %s, and %s; using scikit-learn's digits instead", dataset, places, e)
+    return _named("digits", dataset)
+
+
+def _folders(dataset: str) -> Iterator[Source]:
+    for place in _places(dataset):
+        folder = Path(place).expanduser().absolute()
+        named, flat = in_folder(folder, layouts(dataset)[:-1]), in_folder(folder, ("",))
+        if named:
+            yield from_files(folder, named, dataset)
+        elif flat:
+            source = from_files(folder, flat, dataset)
+            if (fetch(source) == FASHION) == (dataset == "FashionMNIST"):
+                yield source
+
+
+def _places(dataset: str) -> list[str]:
+    given = os.environ.get("TRAINER_DATA")
+    return [*([given] if given else []), "data", *PLACES.get(dataset, ())]

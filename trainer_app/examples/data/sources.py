@@ -1,0 +1,142 @@
+"""The places that images come from: `download`, `digits`, a folder, `s3://...`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from trainer_app.examples.data import digits
+from trainer_app.examples.data.download import download
+from trainer_app.examples.data.idx import NAMES, Arrays, DataError, read_folder
+from trainer_app.storage import Store, open_store
+
+ALLOWED: Final = "auto, download, digits, a folder with the four IDX files, or s3://bucket/prefix"
+DOWNLOAD_SECONDS: Final = 900.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place that holds one data set.
+
+    name: what a run file says. key: tells it from other sources of this node. read: the arrays; its argument is an
+    empty folder to work in. mark: plain JSON that changes when the content may have; None if that cannot be told.
+    """
+
+    name: str
+    key: str
+    read: Callable[[Path], Arrays]
+    mark: Callable[[], Any]
+
+
+def find(name: str, dataset: str) -> Source:
+    """The source that a run file names. `dataset` is torchvision's name: MNIST or FashionMNIST. Raises DataError."""
+    if name == "digits":
+        return Source(name, name, lambda _: digits.read_digits(), lambda: digits.CHECKSUM)
+    if name == "download":
+        return downloaded(dataset, seconds=lambda: DOWNLOAD_SECONDS)
+    if name.startswith("s3://"):
+        return _s3(name, dataset)
+    if "://" in name and not name.startswith("file://"):
+        raise DataError(f"data source {name!r}: unknown kind; allowed: {ALLOWED}")
+    folder = Path(unquote(urlsplit(name).path) if name.startswith("file://") else name).expanduser().absolute()
+    if not folder.is_dir():
+        raise DataError(f"data source {name!r}: no folder {folder} on this machine; allowed: {ALLOWED}")
+    files = in_folder(folder, layouts(dataset))
+    if files is None:
+        raise DataError(f"data source {name!r}: {folder} {_missing(folder, dataset)}")
+    return from_files(folder, files, dataset)
+
+
+def layouts(dataset: str) -> tuple[str, ...]:
+    """Where in a folder or under a prefix the files may lie: torchvision's layout first."""
+    return f"{dataset}/raw/", f"{dataset}/", ""
+
+
+def in_folder(folder: Path, under: tuple[str, ...]) -> dict[str, Path] | None:
+    """The four files, by the keys of idx.NAMES, if they are all in one of these layouts."""
+    for layout in under:
+        found = {key: next(filter(Path.is_file, _variants(folder / layout, name)), None) for key, name in NAMES.items()}
+        if all(found.values()):
+            return {key: path for key, path in found.items() if path}
+    return None
+
+
+def from_files(folder: Path, files: dict[str, Path], dataset: str) -> Source:
+    """A folder as a source: its absolute path is its name."""
+
+    def mark() -> Any:
+        stats = [(path, path.stat()) for path in files.values()]
+        return [[str(path), s.st_size, s.st_mtime_ns, s.st_ino] for path, s in stats]
+
+    return Source(str(folder), f"{dataset} {folder}", lambda _: read_folder(files), mark)
+
+
+def downloaded(dataset: str, *, seconds: Callable[[], float]) -> Source:
+    """torchvision's download, ended when `seconds`, as it is at the start, are over.
+
+    torchvision verifies each file, so the mark never changes.
+    """
+
+    def read(work: Path) -> Arrays:
+        download(dataset, work, seconds=seconds())
+        files = in_folder(work, layouts(dataset))
+        if files is None:
+            raise DataError(f"download of {dataset}: torchvision left no IDX files; name a folder as source")
+        return read_folder(files)
+
+    return Source("download", f"{dataset} download", read, lambda: "verified by torchvision")
+
+
+def _s3(uri: str, dataset: str) -> Source:
+    store = open_store(uri)
+    keys = _keys(store, uri, dataset)
+
+    def mark() -> Any:
+        under, _, _ = keys["train_images"].rpartition("/")
+        names = {key.rpartition("/")[2] for key in keys.values()}
+        home = store.child(under) if under else store
+        found = [[under, e.key, e.size, e.modified] for e in home.list() if e.key in names]
+        return found if len(found) == len(names) else None
+
+    def read(work: Path) -> Arrays:
+        files = {key: work / Path(name).name for key, name in keys.items()}
+        for key, path in files.items():
+            store.get_file(keys[key], path)
+        return read_folder(files)
+
+    return Source(uri, f"{dataset} {uri}", read, mark)
+
+
+def _keys(store: Store, uri: str, dataset: str) -> dict[str, str]:
+    for layout in layouts(dataset):
+        found = {key: next(filter(store.exists, _spellings(layout, name)), None) for key, name in NAMES.items()}
+        if all(found.values()):
+            return {key: name for key, name in found.items() if name}
+    raise DataError(f"data source {uri!r}: not all of {', '.join(NAMES.values())} (or .gz) there, nor under {dataset}/")
+
+
+def _variants(folder: Path, name: str) -> Iterator[Path]:
+    return (Path(spelling) for spelling in _spellings(f"{folder}/", name))
+
+
+def _spellings(prefix: str, name: str) -> tuple[str, ...]:
+    dotted = name.replace("-idx", ".idx")  # as the archives of some mirrors name them
+    return tuple(f"{prefix}{stem}{end}" for stem in (name, dotted) for end in ("", ".gz"))
+
+
+def _missing(folder: Path, dataset: str) -> str:
+    other = next((p for p in sorted(folder.glob("*/raw")) if in_folder(p, ("",))), None)
+    if other:
+        return f"holds no {dataset}; if {other.parent.name} is what you mean, write source: {other}"
+    there = in_folder_some(folder)
+    if there:
+        return f"holds {', '.join(there)} only; all of {', '.join(NAMES.values())} (or .gz) are needed"
+    return f"holds none of {', '.join(NAMES.values())} (or .gz), nor does {dataset}/raw in it"
+
+
+def in_folder_some(folder: Path) -> list[str]:
+    """Those of the four files that are right in the folder."""
+    return [p.name for name in NAMES.values() for p in _variants(folder, name) if p.is_file()]

@@ -1,0 +1,159 @@
+"""A submitted run's own folder in storage, as the launcher reads and writes it: launch/, control/, logs/, code/."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from trainer_app.errors import AlreadyExists, NotFound, StorageError
+from trainer_app.records import RunRecord, part_order
+from trainer_app.run import decision, documents, stop
+from trainer_app.storage import Store, open_store
+
+RUN_FILE, VALUES, LAUNCH = "launch/run.yaml", "launch/values.yaml", "launch/launch.json"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a run was submitted with, so that it can be created again. `created` in unix seconds."""
+
+    run: str
+    task: str
+    namespace: str
+    submission: str
+    chart: str
+    app_version: str
+    code: str = ""
+    image: str = ""
+    user: str = ""
+    created: float = field(default_factory=time.time)
+    former: tuple[str, ...] = ()  # submissions before this one: each a person's resume
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), indent=1).encode()
+
+
+class Stored:
+    """`store` is the run's folder. Every method raises StorageError or one of its kinds."""
+
+    def __init__(self, store: Store, run: str) -> None:
+        self.store = store
+        self.run = run
+
+    @classmethod
+    def open(cls, uri: str, run: str) -> Stored:
+        return cls(open_store(uri).child(run), run)
+
+    def claim(self, launch: Launch, run_file: str, values: dict[str, Any]) -> None:
+        """Takes the run's name in the storage, and keeps what `resume` needs.
+
+        Raises:
+            AlreadyExists: a run of this name is there, whoever began it.
+        """
+        taken = AlreadyExists(
+            f"run {self.run!r} is in {self.store.uri} already; go on with it: trainer resume {self.run}; "
+            "or take another --name"
+        )
+        if self.store.exists("run.json"):
+            raise taken
+        try:
+            self.store.put(LAUNCH, launch.to_json(), create=True)
+        except AlreadyExists as error:
+            raise taken from error
+        self.store.put(RUN_FILE, run_file.encode())
+        self.keep_values(values)
+
+    def keep_values(self, values: dict[str, Any]) -> None:
+        self.store.put(VALUES, json.dumps(values, indent=1).encode())  # JSON is YAML
+
+    def forget(self) -> None:
+        """Undoes `claim`, for a run that could not be created. Its code stays: the next try has the same."""
+        with suppress(StorageError):  # the reason why it could not be created is what counts
+            for key in (RUN_FILE, VALUES, LAUNCH):
+                self.store.delete(key)
+
+    def launched(self) -> tuple[Launch, str, dict[str, Any]]:
+        """(what it was submitted with, the run file's text, the values).
+
+        Raises:
+            NotFound: no run of this name was submitted to this storage.
+        """
+        try:
+            about = self._json(LAUNCH)
+            text = self.store.get(RUN_FILE).decode()
+            values = self._json(VALUES)
+        except NotFound as error:
+            raise NotFound(
+                f"there is nothing in {self.store.uri} to create run {self.run!r} from; is the storage right "
+                "(--values FILE), and was it submitted with trainer submit?"
+            ) from error
+        known = {name: about[name] for name in Launch.__dataclass_fields__ if name in about}
+        return Launch(**{**known, "former": tuple(about.get("former", ()))}), text, values
+
+    def again(self, launch: Launch) -> None:
+        """A person's resume: the driver takes only the submission that is named here."""
+        self.store.put(LAUNCH, launch.to_json())
+        decision.name_owner(self.store, launch.submission, task=launch.task)
+
+    def ask_to_stop(self, request: str, by: str) -> None:
+        """The driver looks at it every 2 s, workers at the start of every epoch."""
+        documents.write(self.store, stop.ASKED, {"id": request, "asked": time.time(), "by": by})
+
+    def stopped(self, request: str | None = None) -> dict[str, Any] | None:
+        """Where the run stopped ({epoch, step, commit, at}), once it did so for this request (any, if None)."""
+        try:
+            found = self._json(stop.ANSWERED)
+        except NotFound:
+            return None
+        return found if request in (None, found.get("id")) else None
+
+    def clear_stop(self) -> None:
+        """Before going on: else the run would stop again."""
+        stop.withdraw(self.store)
+        self.store.delete(stop.ANSWERED)
+
+    def record(self) -> RunRecord | None:
+        """How far the run is; None before its driver began."""
+        try:
+            return RunRecord.from_json(self.store.get("run.json"), f"{self.store.uri}: run.json")
+        except NotFound:
+            return None
+
+    def attempts(self) -> int:
+        """Of a train run's workers, that wrote metrics: a lost worker costs one, and so does a lost driver."""
+        orders = [part_order(entry.key) for entry in self.store.list("metrics")]
+        return max((order[0] for order in orders if order), default=0)
+
+    def logs(self, role: str) -> Iterator[tuple[str, bytes]]:
+        """(name, content) of the log objects of a role: `driver`, or all others for `workers`."""
+        for entry in self.store.list("logs"):
+            if (entry.key.partition("/")[0] == "driver") == (role == "driver"):
+                yield entry.key, self.store.get(f"logs/{entry.key}")
+
+    def put_code(self, digest: str, data: bytes) -> None:
+        """The same bytes have the same name: what is there is not sent again."""
+        if not self.store.exists(f"code/{digest}.zip"):
+            self.store.put(f"code/{digest}.zip", data)
+
+    def _json(self, key: str) -> dict[str, Any]:
+        data = self.store.get(key)
+        try:
+            found = json.loads(data)
+        except ValueError as error:
+            raise StorageError(f"{self.store.uri}: {key} is damaged: {error}") from error
+        if not isinstance(found, dict):
+            raise StorageError(f"{self.store.uri}: {key} is damaged: a JSON object was expected")
+        return found
+
+
+def place_words(stopped: dict[str, Any] | None) -> str:
+    """`step 120 (3 epochs, commit e000003)`, as far as it is known."""
+    if not stopped:
+        return "an unknown step"
+    more = [f"{stopped['epoch']} epochs"] if stopped.get("epoch") is not None else []
+    more += [f"commit {stopped['commit']}"] if stopped.get("commit") else ["no commit"]
+    return f"step {stopped.get('step') or 0} ({', '.join(more)})"

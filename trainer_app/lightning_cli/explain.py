@@ -1,0 +1,203 @@
+"""What jsonargparse says about a config that it refuses, as one line for each key that is wrong.
+
+jsonargparse stops at the first error. So once it has refused, every value is judged alone; where the value is a
+`class_path` block, its arguments are judged one by one against the signature of its class.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from argparse import ArgumentError
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from trainer_app.errors import ConfigError, Problem
+from trainer_app.lightning_cli.importing import described, foreign, load
+
+# A value's judge: jsonargparse's message about it, None if it is fine.
+Judge = Callable[[Any], str | None]
+
+_BLOCK = ("class_path", "init_args", "dict_kwargs")
+_REQUIRED = re.compile(r"the following arguments are required: ([^\n]+)")
+_NOT_A = re.compile(r"does not correspond to a subclass of (?:<class ')?([\w.]+)")
+
+
+def explain(parser: ArgumentParser, args: dict[str, Any], error: BaseException) -> list[Problem]:
+    """All problems of `args`, which `parser` refused with `error`. Never empty."""
+    problems: list[Problem] = []
+    good: dict[str, Any] = {}
+    for key, value in _leaves(parser, args):
+        found = _judged(key, value, partial(_verdict, parser, key), parser)
+        problems += found
+        if not found:
+            _put(good, key, value)
+    return problems + _whole(parser, args, good, error if not problems else None)
+
+
+def _leaves(parser: ArgumentParser, args: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys down to what the parser knows as one argument, or does not know."""
+    names = _names(parser)
+    for name, value in args.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and any(n.startswith(f"{key}.") for n in names):
+            yield from _leaves(parser, value, f"{key}.")
+        else:
+            yield key, value
+
+
+def _names(parser: ArgumentParser) -> list[str]:
+    """Dotted names of the arguments, without those that only a command line has (`--model.help`)."""
+    dests = [action.dest for action in parser._actions]
+    return [d for d in dests if d.rpartition(".")[2] != "help" and d not in ("config", "print_config")]
+
+
+def _verdict(parser: ArgumentParser, key: str, value: Any) -> str | None:
+    namespace = Namespace()
+    namespace[key] = value
+    try:
+        parser.validate(namespace, skip_required=True)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever user code raises at import or in its own types
+        return str(error) or type(error).__name__
+    return None
+
+
+def _judged(key: str, value: Any, judge: Judge, parser: ArgumentParser | None = None) -> list[Problem]:
+    message = judge(value)
+    if message is None:
+        return []
+    if "does not accept option" in message or re.match(r"Option '.*' is not accepted", message):
+        return [_unknown(key, value, _names(parser) if parser else [])]
+    if isinstance(value, dict) and "class_path" in value:
+        return _block(key, value, message, judge)
+    if isinstance(value, dict) and "init_args" in value:
+        return [Problem(key, "class_path is missing beside init_args")]
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        items = [_judged(f"{key}.{i}", item, lambda v: judge([v])) for i, item in enumerate(value)]
+        return [p for item in items for p in item] or [_wrong(key, value, message)]
+    return [_wrong(key, value, message)]
+
+
+def _block(key: str, block: dict[str, Any], message: str, judge: Judge) -> list[Problem]:
+    """The problems of `{class_path, init_args}`, which `judge` refused with `message`."""
+    allowed = f"allowed: {', '.join(_BLOCK)}"
+    extra = [Problem(f"{key}.{name}", "unknown key", block[name], allowed) for name in block if name not in _BLOCK]
+    path = block["class_path"]
+    try:
+        cls = _class(f"{key}.class_path", path, message)
+    except ConfigError as error:
+        return extra + error.problems
+    not_a = _NOT_A.search(message)
+    if not_a and "Problem with given class_path" not in message:
+        return [*extra, Problem(f"{key}.class_path", f"is not a {not_a[1].rpartition('.')[2]}", path)]
+    arguments = _init_args(key, cls, block, judge) if isinstance(cls, type) else []
+    return extra + arguments or [_wrong(key, block, message)]
+
+
+def _class(key: str, path: Any, message: str) -> Any:
+    """What `class_path` names; None for a short name, which jsonargparse looks up among the classes it knows."""
+    if isinstance(path, str) and "." not in path and "Expected a dot import path" not in message:
+        return None
+    if not isinstance(path, str) or "." not in path:
+        raise ConfigError([Problem(key, "names no known class", path, "write package.module.Name")])
+    cls = load(key, path)
+    other = foreign(key, path, cls)
+    if other:
+        raise ConfigError([other])
+    return cls
+
+
+def _init_args(key: str, cls: type, block: dict[str, Any], judge: Judge) -> list[Problem]:
+    parser = ArgumentParser(exit_on_error=False)
+    # Lightning passes the first argument of these itself.
+    skip = [name for base, name in ((Optimizer, "params"), (LRScheduler, "optimizer")) if issubclass(cls, base)]
+    names = parser.add_class_arguments(cls, fail_untyped=False, sub_configs=True, skip={*skip})
+    given = block.get("init_args") or {}
+    if not isinstance(given, dict):
+        return [Problem(f"{key}.init_args", "not a mapping", given, f"allowed keys: {', '.join(names)}")]
+    problems: list[Problem] = []
+    good: dict[str, Any] = {}
+    for name, value in given.items():
+        dotted = f"{key}.init_args.{name}"
+        if not any(n.split(".")[0] == name for n in names):
+            found = [_unknown(dotted, value, [f"{key}.init_args.{n}" for n in names], f" argument of {cls.__name__}")]
+        else:
+            found = _judged(dotted, value, partial(_verdict, parser, name))
+        problems += found
+        if not found:
+            good[name] = value
+    # With the bad ones gone, jsonargparse gets as far as those that are missing.
+    missing = _REQUIRED.search(judge({**block, "init_args": good}) or "")
+    absent = [n.strip() for n in missing[1].split(",") if n.strip() not in given] if missing else []
+    return problems + [Problem(f"{key}.init_args.{n}", f"{cls.__name__} requires this argument") for n in absent]
+
+
+def _whole(
+    parser: ArgumentParser, args: dict[str, Any], good: dict[str, Any], error: BaseException | None
+) -> list[Problem]:
+    """What only the whole tells: missing blocks, and links between arguments. `error` if nothing else explains it."""
+    try:
+        parser.parse_object(good)
+    except Exception as again:  # noqa: BLE001  as above
+        missing = _REQUIRED.search(str(again))
+        if missing:
+            absent = [n.strip() for n in missing[1].split(",") if not _has(args, n.strip())]
+            if absent:
+                return [Problem(n, "required, and missing") for n in absent]
+        if error is not None:
+            return [_general(again)]
+    return [_general(error)] if error is not None else []
+
+
+def _general(error: BaseException) -> Problem:
+    """A refusal that no single value explains: its own words, on the key that they name."""
+    words = str(error) if isinstance(error, ArgumentError) else described(error)
+    named = re.search(r'Parser key "(?:fit\.)?([^"]+)"', words)
+    return Problem(named[1] if named else "run file", "LightningCLI refuses it: " + " ".join(words.split())[:400])
+
+
+def _unknown(key: str, value: Any, names: list[str], what: str = " key") -> Problem:
+    parent, _, leaf = key.rpartition(".")
+    inside = [n[len(parent) + 1 :] if parent else n for n in names if not parent or n.startswith(f"{parent}.")]
+    allowed = sorted({n.split(".")[0] for n in inside})
+    close = difflib.get_close_matches(leaf, allowed, n=1)
+    said = f"did you mean {close[0]}? " if close else ""
+    return Problem(key, f"unknown{what}", value, f"{said}allowed: {', '.join(allowed) or 'none'}")
+
+
+def _wrong(key: str, value: Any, message: str) -> Problem:
+    expected = _expected(message)
+    if expected:
+        return Problem(key, "wrong type or value", value, f"expected {expected}")
+    return Problem(key, " ".join(message.split())[:400], value)
+
+
+def _expected(message: str) -> str:
+    """`int or null`, out of jsonargparse's nested account of every type that it tried."""
+    union = re.search(r"Subtypes: \[(.*)\]", message)
+    kinds = union[1] if union else ", ".join(re.findall(r"Expected a ([^\n]+?)(?:\. Got value|$)", message, re.M))
+    names = []
+    for kind in re.findall(r"<class '([^']+)'>|typing\.Literal\[([^\]]*)\]|((?:[\w.]+)(?:\[[^\]]*\]+)?)", kinds):
+        name = kind[1] or (kind[0] or kind[2])
+        names.append("null" if name == "NoneType" else name if kind[1] else re.sub(r"(?:\w+\.)+(\w+)", r"\1", name))
+    return " or ".join(dict.fromkeys(n for n in names if n))
+
+
+def _put(into: dict[str, Any], key: str, value: Any) -> None:
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        into = into.setdefault(parent, {})
+    into[leaf] = value
+
+
+def _has(args: Any, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(args, dict) or args.get(part) is None:
+            return False
+        args = args[part]
+    return True

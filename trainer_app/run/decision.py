@@ -1,0 +1,137 @@
+"""What a submission's driver has to do: create the run, go on with it, or say again how it ended."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from trainer_app.errors import AccessDenied, AlreadyExists, InputError, NotFound, StorageError, TrainerError
+from trainer_app.records import RunFolder, RunRecord
+from trainer_app.run import documents, lease, stop
+from trainer_app.run.identity import cluster
+from trainer_app.storage import Store, name_of
+
+KEY: Final = "submission.json"
+NEVER_BEGAN: Final = 0  # the attempt of a run that failed before it was created
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`record` is the run's, if there is one."""
+
+    what: Literal["create", "resume", "replay", "stopped"]
+    record: RunRecord | None = None
+
+
+def decide(storage: Store, name: str, mine: str) -> Decision:
+    """What the driver of submission `mine` has to do with run `name`.
+
+    Raises:
+        InputError: the run belongs to another submission.
+        StorageError: the storage did not answer, or the run's record is damaged.
+    """
+    store = storage.child(name)
+    storage.names(name)  # a missing bucket answers a listing; to a question for one object it says no more than "no"
+    given = documents.read(store, KEY)
+    record = _record(storage, name)
+    owner = given.get("submission") if given else record.submission if record else mine
+    if owner != mine:
+        whose = f"submission {owner}" if owner else "no submission (it was started by hand)"
+        raise InputError(f"run {name} in {storage.uri} belongs to {whose}, not to {mine}: submit it under another name")
+    if record is not None and record.submission == mine and _ended(record):
+        return Decision("replay", record)
+    if stop.asked(store) is not None:
+        return Decision("stopped", record)
+    if record is None or not store.exists("run.yaml"):  # it never began, or its start was cut short
+        return Decision("create")
+    return Decision("resume", record)
+
+
+def begin(storage: Store, name: str, mine: str, *, task: str, say: Callable[[str], None]) -> Decision:
+    """Decide, with the run's lease unless it is a replay; what a driver that was waited for has done counts.
+
+    Raises: as `decide`.
+    """
+    decision = decide(storage, name, mine)
+    if decision.what == "replay":
+        return decision
+    store = storage.child(name)
+    former = documents.read(store, lease.KEY)
+    lease.hold(store, mine, wait=True, say=say)
+    try:
+        decision = decide(storage, name, mine)
+        if decision.what == "create":
+            store.delete("run.json")  # of a run that never began, or of a start that was cut short
+            claim(store, mine, task=task)
+    except TrainerError:
+        lease.release(store)
+        raise
+    if decision.what == "replay":
+        lease.release(store)
+    if decision.what == "resume" and former and cluster():
+        was = former.get("cluster")
+        where = (
+            f"in place, on {was}" if was == cluster() else f"on a new cluster, {cluster()} (it was on {was or 'none'})"
+        )
+        say(f"run {name} goes on, {where}")
+    return decision
+
+
+def _record(storage: Store, name: str) -> RunRecord | None:
+    try:
+        return RunFolder.open(storage, name).record
+    except NotFound:
+        return None
+
+
+def _ended(record: RunRecord) -> bool:
+    return record.state == "succeeded" or (record.state == "failed" and record.final)
+
+
+def claim(store: Store, mine: str | None, *, task: str) -> None:
+    """Note whose run it is; the launcher may have done so."""
+    if mine is None:
+        return
+    try:
+        name_owner(store, mine, task=task, create=True)
+    except AlreadyExists:
+        return
+
+
+def name_owner(store: Store, mine: str, *, task: str, create: bool = False) -> None:
+    """Write whose run it is. Raises AlreadyExists with `create` if that is said."""
+    document = {"submission": mine, "run": name_of(store), "task": task, "created": round(time.time(), 3)}
+    documents.write(store, KEY, document, create=create)
+
+
+def hopeless(error: BaseException) -> bool:
+    """Whether one of our errors, raised by the driver, comes again: a storage that did not answer may answer."""
+    passes = isinstance(error, StorageError) and not isinstance(error, AccessDenied | NotFound | AlreadyExists)
+    return isinstance(error, TrainerError) and not passes
+
+
+def note_never_began(storage: Store, name: str, mine: str, error: TrainerError, **about: Any) -> None:
+    """Record a run that fails before it is created, so that nobody has to find out again.
+
+    Args:
+        about: fields of the record, `task` among them.
+    """
+    if storage.exists(f"{name}/run.json") or not hopeless(error):
+        return
+    store = storage.child(name)
+    record = RunRecord(
+        name=name,
+        attempt=NEVER_BEGAN,
+        state="failed",
+        final=True,
+        submission=mine,
+        exit_code=error.exit_code,
+        error=" ".join(str(error).split()),
+        traceback="".join(traceback.format_exception(error)),
+        **about,
+    )
+    store.put("run.json", record.to_json())
+    claim(store, mine, task=record.task)

@@ -1,0 +1,217 @@
+"""One driver at a time: the lease of a run, `lease.json`, which its holder renews."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from trainer_app.errors import AlreadyExists, StorageError, TrainerError
+from trainer_app.run import documents
+from trainer_app.run.identity import Process, cluster, this_process
+from trainer_app.storage import Store, name_of
+
+KEY: Final = "lease.json"
+LEASE_S: Final = 30.0
+RENEW_S: Final = 10.0
+SETTLE_S: Final = 0.3  # two that saw the same lease expire both write: the last one to write has it
+POLL_S: Final = 1.0
+
+_log = logging.getLogger(__name__)
+_held: dict[str, Lease] = {}
+Say = Callable[[str], None]
+
+
+class Held(TrainerError):
+    """Another driver is at work on the run."""
+
+    exit_code = 2
+
+
+class Replaced(TrainerError):
+    """Another driver has the run's lease: nothing may be written any more by this one, or for it."""
+
+
+class Lease:
+    """This process's lease of a run. `lost` is set, with the other holder's name, when somebody else took it.
+
+    `expires` is the holder's clock: the clocks of a cluster's nodes must not differ by more than about 10 s.
+    """
+
+    def __init__(self, store: Store, submission: str | None) -> None:
+        self.store = store
+        self.submission = submission
+        self.me = this_process()
+        self.lost: str | None = None
+        self._before = 0.0
+        self._since = time.monotonic()
+        self._attempt = 0
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    @property
+    def name(self) -> str:
+        """The run's."""
+        return name_of(self.store)
+
+    @property
+    def token(self) -> str:
+        """What tells this taking of the lease from every other."""
+        return _token(self._document(0.0))
+
+    @property
+    def spent(self) -> float:
+        """Seconds that drivers of this run have held its lease, over all attempts."""
+        return self._before + time.monotonic() - self._since
+
+    def take(self, *, wait: bool, say: Say) -> None:
+        """Take the lease, which another driver may hold.
+
+        Args:
+            wait: until it expires or is released; otherwise a lease that is held is refused.
+            say: told once what is waited for.
+
+        Raises:
+            Held: naming the holder and the end of its lease.
+        """
+        told = False
+        while True:
+            found = documents.read(self.store, KEY)
+            if found is None or _free(found):
+                if self._written(found):
+                    break
+                continue
+            if not wait:
+                raise Held(_words(self.store, found))
+            if not told:
+                say(f"{_words(self.store, found, what='')}: waiting for it to end or to be released")
+                told = True
+            time.sleep(POLL_S)
+        self._thread.start()
+
+    def _written(self, before: dict[str, Any] | None) -> bool:
+        """Whether the lease is ours now."""
+        self._before = float((before or {}).get("spent") or 0.0)
+        self._attempt = int((before or {}).get("attempt") or 0) + 1
+        self._since = time.monotonic()
+        try:
+            documents.write(self.store, KEY, self._document(time.time() + LEASE_S), create=before is None)
+        except AlreadyExists:
+            return False
+        if before is None:
+            return True
+        time.sleep(SETTLE_S)
+        return _mine(documents.read(self.store, KEY), self.me)
+
+    def _document(self, expires: float) -> dict[str, Any]:
+        holder = {"submission": self.submission, "holder": self.me.name, "expires": round(expires, 3)}
+        return {
+            **holder,
+            "attempt": self._attempt,
+            **self.me.as_dict(),
+            "spent": round(self.spent, 1),
+            "cluster": cluster(),
+        }
+
+    def _renew(self) -> None:
+        while not self._over.wait(RENEW_S):
+            try:
+                self.renew()
+            except StorageError as error:  # the next one may pass; a new holder is seen then
+                _log.warning("the run's lease could not be renewed: %s", error)
+            if self.lost:
+                return
+
+    def renew(self) -> None:
+        """Write it with a new end, unless somebody else has it. Raises StorageError."""
+        with self._lock:
+            if self._over.is_set():
+                return
+            found = documents.read(self.store, KEY)
+            if found is not None and not _mine(found, self.me):
+                self.lost = str(found.get("holder"))
+                return
+            documents.write(self.store, KEY, self._document(time.time() + LEASE_S))
+
+    def release(self) -> None:
+        """Let the next driver begin at once. A storage that doesn't answer costs it the rest of the lease."""
+        with self._lock:
+            self._over.set()
+            _held.pop(self.store.uri, None)
+            try:
+                if _mine(documents.read(self.store, KEY), self.me):
+                    documents.write(self.store, KEY, self._document(0.0))
+            except StorageError as error:
+                _log.warning("the run's lease was not released, it ends by itself: %s", error)
+
+
+def hold(store: Store, submission: str | None, *, wait: bool = False, say: Say = _log.warning) -> Lease:
+    """The lease of the run in `store`; the one that this process holds already, if it does. See `Lease.take`."""
+    lease = _held.get(store.uri)
+    if lease is None:
+        lease = Lease(store, submission)
+        lease.take(wait=wait, say=say)
+        _held[store.uri] = lease
+    return lease
+
+
+def token(store: Store) -> str:
+    """That of the lease that this process holds on the run in `store`; "" if it holds none."""
+    lease = _held.get(store.uri)
+    return lease.token if lease else ""
+
+
+def check(store: Store, token: str) -> None:
+    """For workers, which may outlive their driver: what they make once another one has begun must not count.
+
+    A lease that has merely ended is no reason: a commit made before the next driver looks is one that it goes on with.
+
+    Raises:
+        Replaced: the lease is another driver's than the one with this token.
+    """
+    found = documents.read(store, KEY)
+    if found is not None and token not in ("", _token(found)):
+        raise Replaced(f"the driver {found.get('holder')} has taken over the run: this worker is a former one's")
+
+
+def refuse_held(store: Store) -> None:
+    """Raises Held if another driver is at work on the run in `store`; writes nothing."""
+    found = documents.read(store, KEY)
+    if found is not None and not _free(found) and not _mine(found, this_process()):
+        raise Held(_words(store, found))
+
+
+def release(store: Store) -> None:
+    """If this process holds the lease of the run in `store`."""
+    lease = _held.get(store.uri)
+    if lease is not None:
+        lease.release()
+
+
+def _free(found: dict[str, Any]) -> bool:
+    return float(found.get("expires") or 0.0) <= time.time() or _process(found).dead()
+
+
+def _mine(found: dict[str, Any] | None, me: Process) -> bool:
+    return found is not None and _process(found) == me
+
+
+def _process(found: dict[str, Any]) -> Process:
+    return Process(
+        str(found.get("host", "")),
+        int(found.get("pid") or 0),
+        str(found.get("machine", "")),
+        int(found.get("began") or 0),
+    )
+
+
+def _token(found: dict[str, Any]) -> str:
+    return f"{found.get('holder')} {found.get('began')} {found.get('attempt')}"
+
+
+def _words(store: Store, found: dict[str, Any], *, what: str = "; wait for it, or end it first") -> str:
+    until = time.strftime("%H:%M:%S UTC", time.gmtime(float(found.get("expires") or 0.0)))
+    return f"run {name_of(store)} is held by the driver {found.get('holder')}, until {until} if it isn't renewed{what}"

@@ -1,0 +1,145 @@
+"""Logs on their way to storage: every 10 s while they grow, and at the end."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import re
+import socket
+import stat
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Self
+
+from trainer_app.errors import StorageError
+from trainer_app.run.identity import submission
+from trainer_app.storage import Store
+
+EVERY_S: Final = 10.0
+PART: Final = 8 << 20
+
+_log = logging.getLogger(__name__)
+_kept: dict[str, Uploader] = {}
+
+
+class Growing:
+    """A file that grows, in parts of at most 8 MiB: `<key>.000.log`, `<key>.001.log`, ... Only changed parts are sent.
+
+    Args:
+        since: bytes at its beginning that are not this attempt's.
+    """
+
+    def __init__(self, path: Path, key: str, *, since: int = 0) -> None:
+        self.path, self.key, self.since = path, key, since
+        self.sent = 0
+
+    def send(self, store: Store) -> None:
+        """Raises StorageError; what was not sent is sent the next time."""
+        try:
+            with self.path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size - self.since
+                if size < self.sent:  # begun anew
+                    self.since = self.sent = 0
+                    size = os.fstat(file.fileno()).st_size
+                while self.sent < size:
+                    number = self.sent // PART
+                    file.seek(self.since + number * PART)
+                    data = file.read(PART)
+                    store.put(f"{self.key}.{number:03d}.log", data)
+                    self.sent = number * PART + len(data)
+        except FileNotFoundError:
+            return
+
+
+class Uploader:
+    """Sends files in a thread of its own, and once more at the end."""
+
+    def __init__(self, store: Store, files: Iterable[Growing]) -> None:
+        self.store = store
+        self.files = list(files)
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._over.set()
+        self.send()
+
+    def send(self) -> None:
+        with self._lock:
+            for file in self.files:
+                try:
+                    file.send(self.store)
+                except StorageError as error:
+                    _log.warning("%s was not sent to storage: %s", file.path, error)
+
+    def _run(self) -> None:
+        while not self._over.wait(EVERY_S):
+            self.send()
+
+
+def of_driver(store: Store, attempt: int, log: Path | None) -> Uploader:
+    """The command's own output.
+
+    Args:
+        log: its log file; None: what its stdout and stderr go to, if that is a file, as Ray's job log is.
+    """
+    paths = output() if log is None else [log]
+    key = f"logs/driver/a{attempt:04d}"
+    return Uploader(
+        store,
+        [
+            Growing(path, key if number == 0 else f"{key}-{number}", since=_size(path) if log else 0)
+            for number, path in enumerate(paths)
+        ],
+    )
+
+
+def keep_output(store: Store) -> None:
+    """This Ray worker's output, if the run was submitted: it goes to the storage of `store`, the run's, from now on."""
+    if submission() is None or store.uri in _kept:
+        return
+    folder = f"logs/worker-{_plain(socket.gethostname())}"
+    kept = Uploader(store, [Growing(path, f"{folder}/{_plain(path.name)}") for path in output()])
+    _kept[store.uri] = kept.__enter__()
+    atexit.register(kept.close)
+
+
+@contextmanager
+def sent_at_the_end() -> Iterator[None]:
+    """Sends what this process has printed, if it is kept: Ray may end the process without a word."""
+    try:
+        yield
+    finally:
+        for kept in _kept.values():
+            kept.send()
+
+
+def output() -> list[Path]:
+    """The files that this process's stdout and stderr go to, each once; pipes and terminals are none."""
+    found = []
+    for descriptor in (1, 2):
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                found.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        except OSError as error:  # closed, or a system without /proc
+            _log.debug("the output of descriptor %d is no file: %s", descriptor, error)
+    return list(dict.fromkeys(found))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.-]", "-", name)[:180]

@@ -1,0 +1,192 @@
+"""What a run settles once, before it starts: seed, data, devices; and whether a resumed run is still the same run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+from trainer_app.config import RunConfig, dump, loads, override
+from trainer_app.errors import AlreadyExists, InputError
+from trainer_app.records import RunFolder, RunRecord
+from trainer_app.run import cluster, identity, lease
+from trainer_app.run.spec import Job
+from trainer_app.run.user_code import CODE
+from trainer_app.storage import Store
+
+# What a resumed run may have changed: how long and how hard to try, never what is trained.
+MAY_CHANGE = (
+    "name",
+    "storage",
+    "failure",
+    "checkpoint",
+    "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.max_time",
+    "scaling",
+    "tune.num_samples",
+    "tune.time_budget_s",
+    "tune.max_concurrent_trials",
+    "tune.resources_per_trial",
+)
+VERSIONS = ("trainer-app", "ray", "torch", "lightning", "torchvision", "torchmetrics")
+
+
+def settle(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
+    """Draw the seed, choose the data and the devices.
+
+    Returns:
+        the resolved run file, and what was resolved as {dotted key: value}.
+    """
+    from trainer_app import lightning_cli
+
+    chosen: dict[str, Any] = {}
+    seed = lightning_cli.default_seed(config) if config.seed_everything is None else config.seed_everything
+    if seed is True:
+        seed = random.SystemRandom().randrange(2**31)
+    if seed != config.seed_everything or isinstance(config.seed_everything, bool) != isinstance(seed, bool):
+        chosen["seed_everything"] = seed
+    if config.scaling.use_gpu == "auto":
+        chosen["scaling.use_gpu"] = cluster.has_gpus(
+            config.scaling.num_workers * ((config.scaling.resources_per_worker or {}).get("GPU") or 1)
+        )
+    with warnings_of("trainer_app.examples") as said:
+        resolved = lightning_cli.resolve(override(config, chosen))
+    resolved = resolved.with_notes([*config.notes, *said])
+    for key, value in flatten(resolved).items():
+        if flatten(config).get(key) != value:
+            chosen[key] = value
+    return resolved, chosen
+
+
+@contextmanager
+def warnings_of(name: str) -> Iterator[list[str]]:
+    """Collects the warnings of a logger and those below it, which a person should see beside the run's notes."""
+    said: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    handler, logger = Collect(logging.WARNING), logging.getLogger(name)
+    logger.addHandler(handler)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)
+
+
+def absent(store: Store, name: str, *, task: str) -> None:
+    """Refuse a name that is taken before anything is resolved for it.
+
+    Raises:
+        AlreadyExists: with the command that goes on with the run.
+    """
+    store.names(name)  # a missing bucket answers a listing; to a question for one object it says no more than "no"
+    if store.exists(f"{name}/run.json"):
+        raise AlreadyExists(
+            f"run {name} exists in {store.uri}: give another --name, or go on with it: trainer {task} --resume {name}"
+        )
+
+
+def create(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, name: str, task: str) -> RunFolder:
+    """A new run in storage.
+
+    Raises:
+        AlreadyExists: with the command that goes on with it.
+    """
+    tune = config.tune if task == "tune" else None
+    metric, mode = config.compared(task)
+    now = time.time()
+    record = RunRecord(
+        name=name,
+        task=task,
+        state="running",
+        created=now,
+        updated=now,
+        attempt=1,
+        seed=None if isinstance(config.seed_everything, bool) else config.seed_everything,
+        metric=metric,
+        mode=mode,
+        use_gpu=bool(config.scaling.use_gpu),
+        versions={name: version(name) for name in VERSIONS},
+        resolved=dict(chosen),
+        folders=cluster.run_folders(),
+        epochs=target_epochs(config),
+        num_samples=tune.num_trials if tune else None,
+        submission=identity.submission(),
+    )
+    return RunFolder.create(store, record, dump(config))
+
+
+def reopen(store: Store, config: RunConfig, *, name: str, task: str) -> tuple[RunFolder, RunConfig]:
+    """An existing run, and the run file to go on with: what was stored, with what may change taken from `config`.
+
+    Raises:
+        InputError: another task, or a run file that describes another run; each key is named.
+    """
+    folder = RunFolder.open(store, name)
+    record = folder.record
+    if record.task != task:
+        raise InputError(f"run {name} is a {record.task} run: trainer {record.task} --resume {name}")
+    stored = loads(folder.config_text(), file=f"{name}/run.yaml")
+    # what the run settled stays settled, unless the given file says it differently
+    said = flatten(config)
+    open_ = {k: v for k, v in record.resolved.items() if _left_open(said.get(k)) and k != "scaling.use_gpu"}
+    given = override(config, open_)
+    ours, theirs = flatten(stored), flatten(given)
+    changed = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k) and not may_change(k)]
+    if changed:
+        shown = "; ".join(f"{k}: {ours.get(k)!r} in the run, {theirs.get(k)!r} now" for k in changed[:5])
+        raise InputError(
+            f"run {name} was started with another run file ({shown}); start a new run, or resume without FILE"
+        )
+    if given.scaling.use_gpu == "auto":
+        given = override(given, {"scaling.use_gpu": record.use_gpu})
+    return folder, given
+
+
+def _left_open(value: Any) -> bool:
+    """Whether a run file leaves this to the run; a seed of 1 is none of these words, though 1 == True."""
+    return value is None or value is True or value == "auto"
+
+
+def may_change(key: str) -> bool:
+    return any(key == allowed or key.startswith(allowed + ".") for allowed in MAY_CHANGE)
+
+
+def flatten(config: RunConfig) -> dict[str, Any]:
+    """{dotted key: leaf} of the run file; lists are leaves."""
+    flat: dict[str, Any] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict) and value:
+            for k, v in value.items():
+                walk(f"{prefix}.{k}" if prefix else str(k), v)
+        elif value is not None:
+            flat[prefix] = value
+
+    walk("", config.tree)
+    return flat
+
+
+def target_epochs(config: RunConfig) -> int | None:
+    """Epochs that a fit runs; None if it ends by steps or time."""
+    return config.max_epochs if config.max_epochs >= 0 else None
+
+
+def job(folder: RunFolder, store: Store, config: RunConfig) -> Job:
+    return Job(
+        run=folder.record.name,
+        uri=store.uri,
+        config=dump(config),
+        use_gpu=bool(config.scaling.use_gpu),
+        versions=folder.record.versions,
+        code=os.environ.get(CODE, ""),
+        driver=lease.token(folder.store),
+    )

@@ -1,0 +1,122 @@
+"""While a driver works: its lease, a stop that somebody asks for, and the deadlines."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final, Self
+
+from trainer_app.errors import StorageError, TrainerError
+from trainer_app.run import stop
+from trainer_app.run.deadlines import Deadlines
+from trainer_app.run.lease import Lease, Replaced
+from trainer_app.storage import Store
+
+POLL_S: Final = 2.0
+AGAIN_S: Final = 20.0  # an end may be swallowed (__del__, a C++ callback); a clean one takes up to 10 s
+SIGNAL: Final = signal.SIGUSR2  # Tune takes SIGUSR1, and `cli.interrupt` the ones that people send
+
+_log = logging.getLogger(__name__)
+Event = dict[str, Any]
+
+
+class Deadline(TrainerError):
+    """A deadline over all attempts has passed: the run has failed for good."""
+
+
+class Ended(KeyboardInterrupt):
+    """The driver's work has to end; `Watch.error` has the reason. Cleaned up after as Ctrl-C is."""
+
+
+class Watch:
+    """Ends the driver's main thread with `Ended`; a stop only sets `stopping`.
+
+    Args:
+        emit: takes events; those that come through `emit` of the watch tell it that the first epoch has ended.
+        begun: whether an earlier attempt has reported an epoch.
+        lacking: what the run waits for, for the words of the first-step deadline; "" if nothing.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        lease: Lease,
+        emit: Callable[[Event], None],
+        *,
+        deadlines: Deadlines,
+        begun: bool,
+        lacking: Callable[[], str],
+    ) -> None:
+        self.stopping = threading.Event()
+        self.error: TrainerError | None = None
+        self._store, self._lease, self._emit = store, lease, emit
+        self._deadlines, self._begun, self._lacking = deadlines, begun, lacking
+        self._over = threading.Event()
+        self._before: Any = None
+        self._main = threading.current_thread() is threading.main_thread()
+        self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
+
+    def emit(self, event: Event) -> None:
+        self._begun = self._begun or event.get("event") == "epoch"
+        self._emit(event)
+
+    def __enter__(self) -> Self:
+        """Raises Deadline if one has passed in earlier attempts."""
+        self._look()
+        if self.error:
+            raise self.error
+        if self._main:
+            self._before = signal.signal(SIGNAL, self._raise)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(timeout=10)
+        if self._main:
+            signal.signal(SIGNAL, signal.SIG_DFL if self._before is None else self._before)
+
+    def _raise(self, signum: int, frame: FrameType | None) -> None:
+        if self.error and not self._over.is_set():
+            raise Ended(str(self.error))
+
+    def _watch(self) -> None:
+        while not self.error:
+            if self._over.wait(POLL_S):
+                return
+            self._look()
+        if not self._main:
+            _log.error("%s; a driver that is not in the main thread can't be ended from here", self.error)
+            return
+        while not self._over.is_set():
+            signal.pthread_kill(threading.main_thread().ident or 0, SIGNAL)
+            self._over.wait(AGAIN_S)
+
+    def _look(self) -> None:
+        if self._lease.lost:
+            words = f"the driver {self._lease.lost} has taken over run {self._lease.name}: this one ends"
+            self.error = Replaced(words)
+            return
+        words = self._deadlines.passed(self._lease.spent, begun=self._begun)
+        if words:
+            self.error = Deadline(" ".join(f"{words}{self._why()}".split()))
+        elif not self.stopping.is_set():
+            self._look_for_stop()
+
+    def _why(self) -> str:
+        lacking = "" if self._begun else self._lacking()
+        return f"; {lacking}" if lacking else ""
+
+    def _look_for_stop(self) -> None:
+        try:
+            request = stop.asked(self._store)
+        except StorageError as error:
+            _log.warning("can't see whether a stop was asked for: %s", error)
+            return
+        if request is not None:
+            self.stopping.set()
+            self._emit({"event": "stop", "by": request.get("by"), "asked": request.get("asked") or time.time()})

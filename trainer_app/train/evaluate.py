@@ -1,0 +1,108 @@
+"""Score a run's best checkpoint on the test split, loading it afresh from storage."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from trainer_app import checkpoint as ckpt
+from trainer_app import lightning_cli, results
+from trainer_app.callbacks.epoch import check_loadable, mean_over_ranks, safe
+from trainer_app.config import RunConfig, loads, override
+from trainer_app.errors import InputError, NotFound
+from trainer_app.records import RunFolder
+from trainer_app.results import Checkpoint, RunResults
+from trainer_app.run import cluster
+from trainer_app.run.spec import Job
+from trainer_app.storage import Store, open_store
+from trainer_app.train.failures import root_cause
+from trainer_app.train.worker import check_device, defaults
+
+
+def test(store: Store, run: str) -> dict[str, Any]:
+    """Score the best checkpoint: a run that trained on GPUs in a Ray task that has one, any other in this process.
+
+    The driver's own CUDA is asked for nothing: on a cluster it says nothing of the workers'.
+
+    Returns:
+        the `test` event: {"event", "checkpoint", "trial", "metrics"}.
+
+    Raises:
+        NotFound: no checkpoint is committed. Rejected: it does not match its manifest. InputError: no test split.
+    """
+    folder = RunFolder.open(store, run)
+    if not folder.record.use_gpu:
+        return test_here(store, run, accelerator="cpu")
+    with cluster.connected():
+        if not cluster.has_gpus(1):  # a run of a cluster, tested on a laptop
+            return test_here(store, run, accelerator="cpu")
+        kind = loads(folder.config_text(), file=f"{run}/run.yaml").scaling.accelerator_type
+        more = {"accelerator_type": kind} if kind else {}
+        return test_in_task(store, run, accelerator="gpu", num_cpus=1, num_gpus=1, **more)
+
+
+def test_in_task(store: Store, run: str, *, accelerator: str, **options: Any) -> dict[str, Any]:
+    """`test_here` in a Ray task with these options, on the Ray that is connected. Raises what it raised."""
+    import ray
+
+    task = ray.remote(max_retries=0, **options)(_task)
+    try:
+        event: dict[str, Any] = ray.get(task.remote(store.uri, run, accelerator))
+    except ray.exceptions.RayTaskError as error:
+        raise root_cause(error) from error
+    return event
+
+
+def _task(uri: str, run: str, accelerator: str) -> dict[str, Any]:
+    check_device(Job(run=run, uri=uri, config="", use_gpu=accelerator == "gpu"))
+    return test_here(open_store(uri), run, accelerator=accelerator)
+
+
+def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
+    """Download and verify the best checkpoint, build its model and data anew, and test in this process."""
+    found = results.read_run(store, run)
+    if found.checkpoint is None:
+        raise NotFound(f"run {run} has no committed checkpoint to test")
+    folder = RunFolder.open(store, run)
+    config = of_checkpoint(folder, found, found.checkpoint)
+    chosen = found.checkpoint
+    commit = ckpt.commit.read(folder.unit(chosen.trial).checkpoints, chosen.name)
+    with tempfile.TemporaryDirectory(prefix="trainer-test-") as tmp:
+        path = ckpt.fetch(commit, Path(tmp))
+        check_loadable(path, tuple(config.checkpoint.allow))
+        metrics = score(config, path, tmp, accelerator=accelerator)
+    return {"event": "test", "checkpoint": chosen.uri, "trial": chosen.trial, "metrics": metrics}
+
+
+def of_checkpoint(folder: RunFolder, found: RunResults, chosen: Checkpoint) -> RunConfig:
+    """The run file that a checkpoint was trained with: the run's, with its trial's parameters."""
+    unit = next(u for u in found.units if u.trial == chosen.trial)
+    return override(loads(folder.config_text(), file=f"{folder.name}/run.yaml"), unit.params)
+
+
+def score(config: RunConfig, path: Path, folder: str, *, accelerator: str) -> dict[str, float]:
+    """`Trainer.test` of one checkpoint on one device: cpu or gpu.
+
+    Raises:
+        InputError: the module or the data has no test.
+    """
+    kwargs = {
+        **defaults(config, folder),
+        "devices": 1,
+        "num_nodes": 1,
+        "strategy": "auto",
+        "accelerator": accelerator,
+        "callbacks": [],
+    }
+    parts = lightning_cli.build(config, trainer_kwargs=kwargs)
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+    try:
+        with safe(tuple(config.checkpoint.allow)):
+            parts.trainer.test(
+                parts.model, datamodule=parts.datamodule, ckpt_path=str(path), weights_only=True, verbose=False
+            )
+    except MisconfigurationException as e:
+        raise InputError(f"this run can't be tested: {' '.join(str(e).split())}") from e
+    return mean_over_ranks(parts.trainer.callback_metrics)

@@ -1,0 +1,109 @@
+"""Ray's TorchTrainer for a run, and the run file's blocks as its arguments.
+
+The controller and a nested trial's driver import this module: it stays free of Lightning, which takes 2.5 s of a core.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import ray
+import ray.train
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+
+from trainer_app.config import RunConfig
+from trainer_app.run import cluster
+from trainer_app.run.spec import Job
+from trainer_app.train.failures import NotTwice
+
+
+class RunTrainer(TorchTrainer):
+    """TorchTrainer with our failure policy, that leaves Ctrl-C to the caller and aborts its workers when it comes."""
+
+    def __init__(self, *args: Any, job: Job, trial: str | None = None, mailbox: Any = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.job = job
+        self.trial = trial
+        self.mailbox = mailbox
+
+    def _initialize_and_run_controller(self, **kwargs: Any) -> ray.train.Result:
+        kwargs["failure_policy"] = NotTwice(self.run_config.failure_config, self.job, self.trial, self.mailbox)
+        return super()._initialize_and_run_controller(**kwargs)
+
+    def _create_default_callbacks(self) -> list[Any]:
+        """Ray's, less its cleaner of placement groups: one more process, and `tune.groups` does it for trials."""
+        ours: list[Any] = super()._create_default_callbacks()
+        return [callback for callback in ours if not isinstance(callback, PlacementGroupCleanerCallback)]
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        self.controller = controller
+
+    def fit(self) -> ray.train.Result:
+        try:
+            return super().fit()
+        except KeyboardInterrupt:
+            controller = getattr(self, "controller", None)
+            if controller is not None and not ray.wait([controller.abort.remote()], timeout=5)[0]:
+                ray.kill(controller)  # deaf while it waits for the workers' places, which it asks for again and again
+            raise
+
+
+def scaling_config(config: RunConfig) -> ray.train.ScalingConfig:
+    """`scaling` as Ray's ScalingConfig. A GPU worker reserves no CPU unless told: it is told 1."""
+    s = config.scaling
+    return ray.train.ScalingConfig(
+        num_workers=s.num_workers,
+        use_gpu=s.use_gpu is True,
+        resources_per_worker=worker_resources(config),
+        accelerator_type=s.accelerator_type,
+        placement_strategy=s.placement_strategy,
+    )
+
+
+def worker_resources(config: RunConfig) -> dict[str, float]:
+    """What one worker reserves: `resources_per_worker`, at least a CPU, and a GPU with `use_gpu`."""
+    wanted = dict(config.scaling.resources_per_worker or {})
+    wanted.setdefault("CPU", 1.0)
+    if config.scaling.use_gpu is True:
+        wanted.setdefault("GPU", 1.0)
+    return wanted
+
+
+def accelerator(config: RunConfig) -> dict[str, float]:
+    """`scaling.accelerator_type` as the resource that Ray gives a node of that kind, for what has no ScalingConfig."""
+    kind = config.scaling.accelerator_type
+    return {f"{cluster.ACCELERATOR}{kind}": 0.001} if kind else {}
+
+
+def checkpoint_config(config: RunConfig) -> ray.train.CheckpointConfig:
+    """`checkpoint` as Ray's CheckpointConfig; the run's own commits follow the same policy."""
+    c = config.checkpoint
+    return ray.train.CheckpointConfig(
+        num_to_keep=c.keep, checkpoint_score_attribute=c.monitor, checkpoint_score_order=c.mode or "max"
+    )
+
+
+def failure_config(config: RunConfig) -> ray.train.FailureConfig:
+    """`failure` as Ray's FailureConfig."""
+    f = config.failure
+    return ray.train.FailureConfig(max_failures=f.max_failures, controller_failure_limit=f.controller_failure_limit)
+
+
+def torch_config(config: RunConfig) -> TorchConfig:
+    """The process group: backend and time-out, in seconds, where the run file gives them."""
+    s = config.scaling
+    timeout = {} if s.timeout_s is None else {"timeout_s": math.ceil(s.timeout_s)}
+    return TorchConfig(backend=s.process_group_backend, **timeout)
+
+
+def run_config(config: RunConfig, job: Job, callbacks: list[Any], *, name: str | None = None) -> ray.train.RunConfig:
+    """Ray keeps its own bookkeeping in a scratch folder: the run's commits and records never pass through it."""
+    return ray.train.RunConfig(
+        name=name or job.run,
+        storage_path=cluster.scratch(job.run),
+        failure_config=failure_config(config),
+        checkpoint_config=checkpoint_config(config),
+        callbacks=callbacks,
+    )

@@ -1,0 +1,208 @@
+"""What runs inside a worker or a trial: build the parts of a run file, go on from the newest commit, fit."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, prepare_trainer
+
+from trainer_app import checkpoint as ckpt
+from trainer_app import lightning_cli
+from trainer_app.callbacks.epoch import EpochReporter, Policy, safe
+from trainer_app.config import RunConfig
+from trainer_app.errors import TrainerError
+from trainer_app.lightning_cli.importing import load as load_object
+from trainer_app.records import Unit, part_order
+from trainer_app.run import logs, stop
+from trainer_app.run.spec import Job
+from trainer_app.storage import open_store
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def policy(config: RunConfig, job: Job, *, every_epoch: bool = False, keep_at_least: int = 1) -> Policy:
+    """When to commit and what to keep. `every_epoch` is for schedulers that pause trials and clone them."""
+    c = config.checkpoint
+    monitor, mode = c.monitor, c.mode
+    if monitor is None and config.tune is not None:
+        monitor, mode = config.tune.metric, config.tune.mode
+    return Policy(
+        every_n_epochs=1 if every_epoch else c.every_n_epochs,
+        keep=None if c.keep is None else max(c.keep, keep_at_least),
+        monitor=monitor,
+        mode=mode,
+        allow=tuple(c.allow),
+        versions=job.versions,
+        stop=stop.Look(job.store(), job.driver),
+    )
+
+
+def fit(
+    config: RunConfig,
+    unit: Unit,
+    *,
+    policy: Policy,
+    report: Report,
+    trainer_kwargs: dict[str, Any],
+    origin: Callable[[Path], tuple[ckpt.Commit, Path] | None] | None = None,
+    callbacks: Sequence[Callback] = (),
+    prepare: Callable[[Any], Any] | None = None,
+) -> bool:
+    """Train `config` to its end, from the newest intact commit of `unit` if there is one.
+
+    Returns whether it stopped before its end, at a commit, because `policy.stop` asked for it.
+
+    Args:
+        report: see EpochReporter.
+        origin: downloads the checkpoint to start from instead of the unit's newest (a PBT exploit).
+        prepare: called with the Trainer before it fits (Ray's prepare_trainer).
+    """
+    before = unit.metrics() if _rank() == 0 else []
+    reporter = EpochReporter(
+        unit,
+        attempt=next_attempt(unit) if _rank() == 0 else 1,
+        policy=policy,
+        report=report,
+        elapsed=before[-1]["elapsed"] if before else 0.0,
+    )
+    with tempfile.TemporaryDirectory(prefix="trainer-") as tmp:
+        found = origin(Path(tmp, "from")) if origin else resume_point(unit, Path(tmp, "from"))
+        start = str(found[1]) if found else starting_point(config, Path(tmp))
+        kwargs = {**defaults(config, tmp), **trainer_kwargs}
+        parts = lightning_cli.build(config, trainer_kwargs=kwargs, callbacks=callbacks)
+        parts.trainer.callbacks.insert(0, reporter)  # first: what other callbacks count is not yet counted twice
+        if prepare:
+            prepare(parts.trainer)
+        given: dict[str, Any] = {"ckpt_path": start, "weights_only": True if found else None}
+        with safe(policy.allow), logs.sent_at_the_end():
+            parts.trainer.fit(parts.model, datamodule=parts.datamodule, **given)
+    return reporter.stopped
+
+
+def fit_with_ray(config: RunConfig, job: Job, *, trial: str | None, report: Report) -> bool:
+    """One rank's part of a fit, with Ray's strategy and environment. Returns as `fit`."""
+    check_device(job)
+    kwargs: dict[str, Any] = {
+        "devices": "auto",
+        "num_nodes": 1,
+        "accelerator": "gpu" if job.use_gpu else "cpu",
+    }
+    if config.trainer.get("plugins"):
+        config = with_plugin(config, "ray.train.lightning.RayLightningEnvironment")
+    else:
+        kwargs["plugins"] = [RayLightningEnvironment()]
+    if not config.trainer.get("strategy"):
+        kwargs["strategy"] = RayDDPStrategy()
+    return fit(
+        config,
+        job.unit(trial),
+        policy=policy(config, job),
+        report=report,
+        trainer_kwargs=kwargs,
+        prepare=prepare_trainer,
+    )
+
+
+def with_plugin(config: RunConfig, class_path: str) -> RunConfig:
+    """The run file with one plugin more than its own."""
+    given = config.trainer["plugins"]
+    plugins = [*(given if isinstance(given, list) else [given]), {"class_path": class_path}]
+    return config.model_copy(update={"trainer": {**config.trainer, "plugins": plugins}})
+
+
+def defaults(config: RunConfig, folder: str) -> dict[str, Any]:
+    """Trainer arguments where the run file is silent: no second set of checkpoints and logs in the working folder.
+
+    Args:
+        folder: temporary, for what Lightning wants to write.
+    """
+    mine: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    mine["default_root_dir"] = folder
+    given = {k for k, v in config.trainer.items() if v is not None}
+    if not _has_model_checkpoint(config.trainer.get("callbacks")):
+        mine["enable_checkpointing"] = False
+    return {k: v for k, v in mine.items() if k not in given}
+
+
+def _has_model_checkpoint(callbacks: Any) -> bool:
+    """Whether the run file asks for a ModelCheckpoint (or a subclass) of its own."""
+    items = callbacks if isinstance(callbacks, list) else [callbacks] if callbacks else []
+    for item in items:
+        path = item.get("class_path", "") if isinstance(item, dict) else item if isinstance(item, str) else ""
+        if path.split(".")[-1] in ("ModelCheckpoint", "OnExceptionCheckpoint", "AsyncCheckpoint"):
+            return True
+        if "." in path:
+            found = load_object("trainer.callbacks", path)
+            if isinstance(found, type) and issubclass(found, ModelCheckpoint):
+                return True
+    return False
+
+
+def resume_point(unit: Unit, folder: Path) -> tuple[ckpt.Commit, Path] | None:
+    """The newest commit that verifies, downloaded on every rank; rank 0 chooses, so that all take the same."""
+    if _world_size() == 1:
+        return ckpt.newest_intact(unit.checkpoints, folder, reject=_say_rejected)
+    found = ckpt.newest_intact(unit.checkpoints, folder, reject=_say_rejected) if _rank() == 0 else None
+    chosen: list[Any] = [found[0].name if found else None]
+    torch.distributed.broadcast_object_list(chosen, src=0)
+    if chosen[0] is None or found:
+        return found
+    commit = ckpt.commit.read(unit.checkpoints, chosen[0])
+    return commit, ckpt.fetch(commit, folder)
+
+
+def next_attempt(unit: Unit) -> int:
+    """One more than the newest attempt that wrote metrics or a commit."""
+    wrote = [order[0] for e in unit.store.list("metrics") if (order := part_order(e.key))]
+    committed = [ckpt.attempt_of(name) for name in unit.checkpoints.names()]
+    return max([0, *wrote, *committed]) + 1
+
+
+def _say_rejected(name: str, reason: str) -> None:
+    print(f"checkpoint {name} is not used: {reason}; trying an older one", file=sys.stderr, flush=True)
+
+
+def starting_point(config: RunConfig, folder: Path) -> str | None:
+    """`ckpt_path` of the run file as a local file: a path, or a URI of a checkpoint or of the folder it is in."""
+    given = config.ckpt_path
+    if given is None or not urlparse(given).scheme:
+        return given
+    head, _, last = given.rstrip("/").rpartition("/")
+    head, last = (head, last) if last.endswith(".ckpt") else (given.rstrip("/"), ckpt.PAYLOAD)
+    path = folder / "start.ckpt"
+    open_store(head).get_file(last, path)
+    return str(path)
+
+
+def check_device(job: Job) -> None:
+    """One line instead of Lightning's traceback where a worker has no CUDA device.
+
+    Raises:
+        TrainerError: naming the node.
+    """
+    if job.use_gpu and not torch.cuda.is_available():
+        import ray
+
+        # Of Kubernetes, where there is one: Ray knows the pod's address alone.
+        node = os.environ.get("TRAINER_NODE") or ray.util.get_node_ip_address()
+        raise TrainerError(f"use_gpu is true but node {node} has no CUDA device; set scaling.use_gpu: false")
+
+
+def _rank() -> int:
+    return torch.distributed.get_rank() if _initialised() else 0
+
+
+def _world_size() -> int:
+    return torch.distributed.get_world_size() if _initialised() else 1
+
+
+def _initialised() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -1,0 +1,188 @@
+"""The sweep's book: Tune's callbacks turned into records in storage and events on the screen."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from ray.tune import Callback, Stopper
+
+from trainer_app.errors import StorageError
+from trainer_app.records import BUDGET, STOP, TRACEBACK, RunFolder, TrialRecord
+from trainer_app.train.relay import Emit, report_events
+
+LOST = "its process ended"
+
+
+class WhenQuiet(Stopper):
+    """Ends a sweep that was asked to stop once no trial runs: paused ones would wait for others for ever."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As the book's."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.book.stopping.is_set() and self.book.quiet
+
+
+class Book(Callback):
+    """Writes a trial's record before Tune counts it as finished, and emits what happens.
+
+    Args:
+        records: of earlier attempts, by trial.
+        scheduler: one of `schedulers`, which knows why it stopped a trial.
+        stopping: set when the sweep is to stop; set here by the first trial that knows.
+        holds: what nested trials hold (`groups.Holds`), or None.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        emit: Emit,
+        *,
+        mode: str,
+        scheduler: Any,
+        records: dict[str, TrialRecord],
+        stopping: threading.Event,
+        holds: Any = None,
+    ) -> None:
+        self.folder = folder
+        self.emit = emit
+        self.mode = mode
+        self.scheduler = scheduler
+        self.records = records
+        self.holds = holds
+        self.unwritten: set[str] = set()
+        self.stopping = stopping
+        self.quiet = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles callbacks into its snapshots, which nobody reads."""
+        return {}
+
+    # --- Tune's hooks
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        record = self._record(trial)
+        record.params = dict(trial.config)
+        record.state = "running"
+        record.reason = ""
+        record.attempts += 1
+        record.started = record.started or time.time()
+        self._write(record)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        record = self._record(trial)
+        if "error" in result:
+            record.error, record.traceback = result["error"], result.get("traceback", "")[-TRACEBACK:]
+            return
+        if "stopped" in result:
+            record.reason = STOP
+            self.stopping.set()
+            return
+        record.epochs = result["epochs"]
+        record.metrics = result["metrics"]
+        value = result["objective"]
+        better = record.best is None or (value > record.best if self.mode == "max" else value < record.best)
+        if better and value == value:
+            record.best, record.best_epoch = value, record.epochs - 1
+        for event in report_events(result, record.trial):
+            self.emit(event)
+        self._emit(record, value)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if self.holds:
+            self.holds.again(trial.trial_id)  # a lost driver leaves the group of its workers behind
+        self.emit({"event": "retry", "trial": trial.trial_id, "reason": "its process ended; starting it again"})
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        record = self._record(trial)
+        if record.error:
+            record.state, record.reason = "failed", record.error
+        elif record.reason == STOP:
+            record.state = "stopped"
+        elif trial.trial_id in self.scheduler.reasons:
+            reason = self.scheduler.reasons[trial.trial_id]
+            record.state, record.reason = ("finished" if reason.startswith("reached") else "stopped"), reason
+        else:
+            record.state, record.reason = "finished", "trained to its end"
+        self._close(record)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        record = self._record(trial)
+        said = str(trial.get_error() or "")
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        record.traceback = said[-TRACEBACK:]
+        record.error = lines[-1] if lines else LOST
+        record.state, record.reason = "failed", record.error
+        self._close(record)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self.quiet = not any(trial.status == "RUNNING" for trial in trials)
+
+    def cut_off(self) -> None:
+        """The sweep is over: trials that are still running were cut off by its time budget, or by a stop while they
+        were paused. Tune tells no callback."""
+        for record in self.records.values():
+            if record.state in ("running", "pending"):
+                record.state, record.reason = "stopped", STOP if self.stopping.is_set() else BUDGET
+                self._close(record)
+
+    # --- what they do
+
+    def _record(self, trial: Any) -> TrialRecord:
+        name = trial.trial_id
+        if name not in self.records:
+            self.records[name] = TrialRecord(trial=name, index=int(name[1:]), params=dict(trial.config))
+        return self.records[name]
+
+    def _close(self, record: TrialRecord) -> None:
+        lines = self.folder.unit(record.trial).metrics()
+        if lines:  # also those of an attempt that ended without a report to this driver
+            record.epochs, record.metrics = lines[-1]["epoch"] + 1, lines[-1]["metrics"]
+        record.ended = time.time()
+        self._write(record)
+        if self.holds:
+            self.holds.release(record.trial)
+
+    def settle(self) -> None:
+        """Write what could not be written while the sweep went on.
+
+        Raises:
+            StorageError: it still can't.
+        """
+        for name in sorted(self.unwritten):
+            self.folder.write_trial(self.records[name])
+
+    def _write(self, record: TrialRecord) -> None:
+        """A storage that fails now must not end the sweep, nor make Tune take the trial for a lost one."""
+        try:
+            self.folder.write_trial(record)
+            self.unwritten.discard(record.trial)
+        except StorageError as error:
+            self.unwritten.add(record.trial)
+            self.emit({"event": "retry", "trial": record.trial, "reason": f"its record is not written yet: {error}"})
+        self._emit(record, record.best)
+
+    def _emit(self, record: TrialRecord, value: float | None) -> None:
+        self.emit(
+            {
+                "event": "trial",
+                "trial": record.trial,
+                "state": record.state,
+                "params": record.params,
+                "epoch": record.epochs,
+                "metric": value,
+                "elapsed": round((record.ended or time.time()) - (record.started or time.time()), 1),
+                "reason": record.reason,
+            }
+        )
