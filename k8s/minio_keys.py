@@ -16,7 +16,7 @@ import boto3
 from minio import MinioAdmin
 from minio.credentials import StaticProvider
 
-from trainer_app.errors import AlreadyExists
+from trainer_app.errors import AlreadyExistsError
 from trainer_app.launch.kube import Kube, connect
 from trainer_app.launch.tunnel import forwarded
 
@@ -49,7 +49,7 @@ def make_secret(kube: Kube, name: str, values: dict[str, str]) -> dict[str, str]
     """The Secret's values: these, or those that are there already."""
     try:
         kube.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values})
-    except AlreadyExists:
+    except AlreadyExistsError:
         return read_secret(kube, name)
     return values
 

@@ -6,14 +6,14 @@ import math
 import time
 from typing import Any
 
-from trainer_app.records import RunFolder, RunRecord, TrialRecord, Unit, to_json, trial_name
+from trainer_app.records import FitFolder, RunFolder, RunRecord, TrialRecord, to_json, trial_name
 from trainer_app.storage import Store
 
 
-def commit(unit: Unit, epochs: int, metrics: dict[str, float], *, size: int = 10) -> str:
+def commit(fit_folder: FitFolder, epochs: int, metrics: dict[str, float], *, size: int = 10) -> str:
     """A checkpoint after that many epochs; returns its name."""
     name = f"a0001-e{epochs:06d}-s{epochs * 10:09d}"
-    store = unit.checkpoints.child(name)
+    store = fit_folder.checkpoints.child(name)
     store.put("checkpoint.ckpt", b"\x80\x04cos\nsystem\n"[:size].ljust(size, b"."))
     objects = {"checkpoint.ckpt": {"size": size, "sha256": "0" * 64}}
     manifest = {"epoch": epochs, "step": epochs * 10, "time": 7.0, "metrics": metrics, "objects": objects}
@@ -21,20 +21,22 @@ def commit(unit: Unit, epochs: int, metrics: dict[str, float], *, size: int = 10
     return name
 
 
-def epoch(unit: Unit, number: int, metrics: dict[str, float], *, attempt: int = 1, at: float | None = None) -> None:
+def epoch(
+    fit_folder: FitFolder, number: int, metrics: dict[str, float], *, attempt: int = 1, at: float | None = None
+) -> None:
     line = {"epoch": number, "step": 10 * (number + 1), "time": at or time.time(), "elapsed": 1.5, "metrics": metrics}
-    unit.append(attempt, line)
+    fit_folder.append(attempt, line)
 
 
 def train_run(storage: Store, name: str = "fashion-1", **fields: Any) -> RunFolder:
     """Three of five epochs; the best is the second, its checkpoint is kept."""
     record = RunRecord(name=name, task="train", metric="val/acc", mode="max", epochs=5, seed=42)
     folder = RunFolder.create(storage, record.model_copy(update=fields), "name: fashion\n")
-    unit = folder.unit()
+    fit_folder = folder.fit_folder()
     for number, value in enumerate((0.5, 0.9, 0.7)):
         metrics = {"val/acc": value, "train_loss": 1.0 - value, "train_loss_step": 3.0, "epoch": float(number)}
-        epoch(unit, number, metrics)
-        commit(unit, number + 1, metrics)
+        epoch(fit_folder, number, metrics)
+        commit(fit_folder, number + 1, metrics)
     return folder
 
 
@@ -52,10 +54,10 @@ def tune_run(storage: Store, name: str = "mnist-1", **fields: Any) -> RunFolder:
 def trial(folder: RunFolder, index: int, values: list[float], **fields: Any) -> None:
     """A trial with these values of val/acc, a checkpoint after each epoch but the last best one's."""
     name = trial_name(index)
-    unit = folder.unit(name)
+    fit_folder = folder.fit_folder(name)
     for number, value in enumerate(values):
-        epoch(unit, number, {"val/acc": value})
+        epoch(fit_folder, number, {"val/acc": value})
         if value != 0.95:
-            commit(unit, number + 1, {"val/acc": value})
+            commit(fit_folder, number + 1, {"val/acc": value})
     params = {"model.init_args.lr": 0.1 / (index + 1), "model.init_args.layer_1": 32 * index, "data.init_args.size": 8}
     folder.write_trial(TrialRecord(trial=name, index=index, params=params, epochs=len(values), **fields))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer_app.errors import AlreadyExists, InputError, NotFound
+from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError
 from trainer_app.storage import Store, open_store
 
 KEYS = (
@@ -151,7 +151,7 @@ class StoreContract:
         store.put("folder/x", b"")
         for call in (store.get, lambda key: store.get_file(key, tmp_path / "f")):
             for key in ("nothing", "folder", "folder/y", "folder/x/z"):
-                with pytest.raises(NotFound, match=key) as caught:
+                with pytest.raises(NotFoundError, match=key) as caught:
                     call(key)
                 assert "\n" not in str(caught.value)
         assert not any(store.exists(key) for key in ("nothing", "folder", "folder/x/z"))
@@ -199,7 +199,7 @@ class StoreContract:
 
     def test_create_keeps_what_is_there(self, store: Store) -> None:
         store.put("a/b", b"first", create=True)
-        with pytest.raises(AlreadyExists, match=r"a/b.* is there already") as caught:
+        with pytest.raises(AlreadyExistsError, match=r"a/b.* is there already") as caught:
             store.put("a/b", b"second", create=True)
         assert caught.value.exit_code == 2
         assert store.get("a/b") == b"first"
@@ -208,7 +208,7 @@ class StoreContract:
         def create(number: int, key: str) -> bool:
             try:
                 store.put(key, b"%d" % number, create=True)
-            except AlreadyExists:
+            except AlreadyExistsError:
                 return False
             return True
 
@@ -230,7 +230,7 @@ class StoreContract:
         store.get_file("a/big", target)
         assert target.read_bytes() == source.read_bytes()
         assert [p.name for p in target.parent.iterdir()] == ["target"]
-        with pytest.raises(NotFound, match="no-such-file"):
+        with pytest.raises(NotFoundError, match="no-such-file"):
             store.put_file("a/other", tmp_path / "no-such-file")
         assert keys(store) == ["a/big"]
 

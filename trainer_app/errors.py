@@ -29,7 +29,7 @@ class InputError(TrainerError):
     exit_code = 2
 
 
-class Interrupted(TrainerError):
+class RunInterruptedError(TrainerError):
     """Ctrl-C or a stop that was asked for."""
 
     exit_code = 130
@@ -77,17 +77,47 @@ class StorageError(TrainerError):
     """The storage did not do what was asked."""
 
 
-class NotFound(StorageError):
+class NotFoundError(StorageError):
     """No such object, bucket or folder."""
 
     exit_code = 2
 
 
-class AlreadyExists(StorageError):
+class AlreadyExistsError(StorageError):
     """Something is there that would be overwritten."""
 
     exit_code = 2
 
 
-class AccessDenied(StorageError):
+class AccessDeniedError(StorageError):
     """The storage refused the credentials, or their rights."""
+
+
+class LeaseHeldError(TrainerError):
+    """Another driver is at work on the run."""
+
+    exit_code = 2
+
+
+class LeaseLostError(TrainerError):
+    """Another driver has the run's lease: nothing may be written any more by this one, or for it."""
+
+
+class RunEndedError(KeyboardInterrupt):
+    """The driver's work has to end; `Watch.error` has the reason. Cleaned up after as Ctrl-C is."""
+
+
+class DeadlineError(TrainerError):
+    """A deadline over all attempts has passed: the run has failed for good."""
+
+
+class CheckpointRejectedError(TrainerError):
+    """A commit that does not verify; the message names the object and the reason."""
+
+
+class UserCodeError(TrainerError):
+    """The archive is not the one that was submitted."""
+
+
+class SubmissionRefusedError(TrainerError):
+    """Ray will never take this job."""

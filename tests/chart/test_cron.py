@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from trainer_app.errors import NotFound
+from trainer_app.errors import NotFoundError
 from trainer_app.launch import location, pods
 from trainer_app.launch.kube import Kube
 from trainer_app.launch.location import Place
@@ -46,7 +46,7 @@ def child(text: Callable[..., str]) -> Any:
 def test_a_firing_is_a_run_with_its_storage(child: Any) -> None:
     assert location.of(child) == Place("nightly-x7k2p", "s3://trainer/runs", MINIO, "us-east-1", "trainer-s3")
     assert location.task_of(child) == "tune"
-    with pytest.raises(NotFound, match="submitted none of the 1 runs"):  # it is seen, and nobody's
+    with pytest.raises(NotFoundError, match="submitted none of the 1 runs"):  # it is seen, and nobody's
         location.job(cast(Kube, Table([child], [])), None)
 
 

@@ -49,7 +49,7 @@ class Ran:
         return results.load(self.uri, self.name)
 
     def history(self, trial: str | None = None) -> list[dict[str, Any]]:
-        return next(u.history for u in self.results.units if u.trial == trial)
+        return next(u.history for u in self.results.fits if u.trial == trial)
 
     def metrics(self, trial: str | None = None) -> list[dict[str, float]]:
         """Metrics by epoch, without times."""

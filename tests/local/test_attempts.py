@@ -17,9 +17,9 @@ import ray
 
 from tests.local.runs import Ran, run_file
 from trainer_app.config import RunConfig
+from trainer_app.errors import DeadlineError, LeaseHeldError
 from trainer_app.records import RunFolder
 from trainer_app.run import documents, lease, stop, user_code
-from trainer_app.run.watch import Deadline
 from trainer_app.storage import Store, open_store
 from trainer_app.tune.recorder import Book
 
@@ -95,7 +95,7 @@ def test_a_train_run_stops_at_a_commit_and_goes_on_exactly(tmp_path: Path, submi
     assert (hit.code, record.state, record.final, record.error) == (130, "interrupted", False, None)
     done = len(hit.history())
     assert 1 <= done < 5
-    newest = hit.results.units[0].checkpoints[-1]
+    newest = hit.results.fits[0].checkpoints[-1]
     assert hit.answer["id"] == "stop-1"
     assert (hit.answer["epoch"], hit.answer["step"], hit.answer["commit"]) == (done, newest.step, newest.name)
     found = documents.read(hit.folder, lease.KEY)
@@ -111,7 +111,7 @@ def refused_beside_another_driver(config: RunConfig, folder: Store) -> None:
     mine = documents.read(folder, lease.KEY) or {}
     documents.write(folder, lease.KEY, {**mine, "holder": "head-2:7", "host": "head-2", "expires": time.time() + 30})
     before = {entry.key: folder.get(entry.key) for entry in folder.list("")}
-    with pytest.raises(lease.Held, match=r"run hit is held by the driver head-2:7, until .* UTC"):
+    with pytest.raises(LeaseHeldError, match=r"run hit is held by the driver head-2:7, until .* UTC"):
         Ran("train", config, "hit", resume=True)
     assert {entry.key: folder.get(entry.key) for entry in folder.list("")} == before
     documents.write(folder, lease.KEY, mine)
@@ -185,7 +185,7 @@ def test_workers_that_find_no_place_end_the_run_in_the_seconds_given(
     monkeypatch.setenv("TRAINER_CLUSTER_RESOURCES", '{"CPU": 9}')
     monkeypatch.setenv("TRAINER_FIRST_STEP_DEADLINE_S", "2")
     began = time.monotonic()
-    with pytest.raises(Deadline, match="the workers need 9 CPU at once and this Ray has 4 now"):
+    with pytest.raises(DeadlineError, match="the workers need 9 CPU at once and this Ray has 4 now"):
         Ran("train", run_file(tmp_path, scaling={"num_workers": 9, "use_gpu": False}), "late")
     assert 2 <= time.monotonic() - began < 30
     record = RunFolder.open(open_store(str(tmp_path)), "late").record

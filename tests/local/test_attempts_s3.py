@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.s3 import S3
+from trainer_app.errors import LeaseLostError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import decision, documents, lease, logs, stop, user_code
 from trainer_app.storage import open_store
@@ -35,7 +36,7 @@ def test_an_attempt_on_s3(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     lease.check(store, token)
     lease.release(store)
     assert begin() == "resume"
-    with pytest.raises(lease.Replaced):
+    with pytest.raises(LeaseLostError):
         lease.check(store, token)
     lease.release(store)
 

@@ -203,7 +203,7 @@ def test_ctrl_c_ends_cleanly_and_the_printed_command_goes_on(project: Path, plac
     assert left == []
     assert "\x1b" not in command.out + command.err and "Traceback" not in command.out + command.err
     record, run = last_run(project)
-    assert record.state == "interrupted" and len(run.units[0].history) == 1
+    assert record.state == "interrupted" and len(run.fits[0].history) == 1
     (printed,) = re.findall(r"^interrupted; go on with: (trainer .+)$", command.err, re.M)
 
     words = shlex.split(printed)
@@ -213,9 +213,9 @@ def test_ctrl_c_ends_cleanly_and_the_printed_command_goes_on(project: Path, plac
     assert more.code == 0, more.err
     record, run = last_run(project)
     assert (record.state, record.attempt) == ("succeeded", 2)
-    (unit,) = run.units
-    assert [line["epoch"] for line in unit.history] == [0, 1, 2]
-    losses = [line["metrics"]["loss"] for line in unit.history]
+    (fit_folder,) = run.fits
+    assert [line["epoch"] for line in fit_folder.history] == [0, 1, 2]
+    losses = [line["metrics"]["loss"] for line in fit_folder.history]
     assert losses[0] > losses[1] > losses[2]
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from tests.s3 import S3
 from tests.unit.idx_files import TRAIN, images, write_set
-from trainer_app.errors import AccessDenied
+from trainer_app.errors import AccessDeniedError
 from trainer_app.examples.data import Arrays, DataError, download, load, settle, sources
 from trainer_app.examples.data.digits import CHECKSUM
 from trainer_app.examples.data.idx import read_folder
@@ -138,7 +138,7 @@ def test_a_damaged_object_is_named(s3_source: str, node: Path) -> None:
 
 def test_wrong_keys_are_said(s3_source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(AccessDenied):
+    with pytest.raises(AccessDeniedError):
         settle({"source": s3_source}, dataset="MNIST")
 
 

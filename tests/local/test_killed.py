@@ -16,6 +16,7 @@ from tests.local.commands import Command, Place
 from tests.local.runs import Ran, ledger, run_file
 from trainer_app import results
 from trainer_app.config import RunConfig, dump, loads, override
+from trainer_app.errors import LeaseHeldError
 from trainer_app.run import lease
 from trainer_app.storage import Store, open_store
 
@@ -43,7 +44,7 @@ def stored(storage: Path, name: str) -> RunConfig:
 
 def metrics(storage: Path, name: str, trial: str | None = None) -> list[dict[str, float]]:
     found = results.load(str(storage), name)
-    return [line["metrics"] for unit in found.units if unit.trial == trial for line in unit.history]
+    return [line["metrics"] for fit_folder in found.fits if fit_folder.trial == trial for line in fit_folder.history]
 
 
 class Scene:
@@ -91,7 +92,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Sc
         config = override(scene.config(), {HOLD: HELD})
         command = scene.start(place, "train", config)
         command.until(Path(f"{scene.hold}.{HELD}").exists)
-        with pytest.raises(lease.Held, match="run hit is held by the driver"):
+        with pytest.raises(LeaseHeldError, match="run hit is held by the driver"):
             lease.refuse_held(scene.run)
         scene.kill(place, command)
         lease.refuse_held(scene.run)  # its process is gone: nobody waits for the lease's end

@@ -18,7 +18,7 @@ import pytest
 from tests.local import scan
 from tests.s3 import S3, S3Server, free_ports
 from tests.store_contract import StoreContract, is_whole, keys, killed_writer, signed
-from trainer_app.errors import AccessDenied, InputError, NotFound, StorageError
+from trainer_app.errors import AccessDeniedError, InputError, NotFoundError, StorageError
 from trainer_app.storage import Store, open_store, s3_client
 
 pytestmark = pytest.mark.local
@@ -67,7 +67,7 @@ def test_wrong_keys(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wro
     store = open_store(s3.uri)
     store.put("k", b"x")
     monkeypatch.setenv(wrong, "wrong-canary")
-    all_raise(store, tmp_path, AccessDenied, s3.server.endpoint, s3.bucket, KEYS)
+    all_raise(store, tmp_path, AccessDeniedError, s3.server.endpoint, s3.bucket, KEYS)
 
 
 def test_the_server_itself_refuses_wrong_keys(s3_server: S3Server) -> None:
@@ -80,12 +80,12 @@ def test_the_server_itself_refuses_wrong_keys(s3_server: S3Server) -> None:
 
 def test_no_keys(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    all_raise(open_store(s3.uri), tmp_path, AccessDenied, "no complete credentials", KEYS)
+    all_raise(open_store(s3.uri), tmp_path, AccessDeniedError, "no complete credentials", KEYS)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("HOME", str(tmp_path))  # no ~/.aws
-    all_raise(open_store(s3.uri), tmp_path, AccessDenied, "no complete credentials", KEYS, s3.server.endpoint)
+    all_raise(open_store(s3.uri), tmp_path, AccessDeniedError, "no complete credentials", KEYS, s3.server.endpoint)
     monkeypatch.setenv("AWS_PROFILE", "nobody")
-    all_raise(open_store(s3.uri), tmp_path, AccessDenied, "nobody", "correct AWS_PROFILE", KEYS)
+    all_raise(open_store(s3.uri), tmp_path, AccessDeniedError, "nobody", "correct AWS_PROFILE", KEYS)
 
 
 def test_keys_of_a_profile(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def test_missing_bucket(s3: S3, tmp_path: Path) -> None:
     assert asked.pop(5)() is False  # exists(): a HEAD says 404 and nothing more
     for call in asked:
         with pytest.raises(
-            NotFound, match=r"there is no bucket 'no-such-bucket'; create it or correct storage\.uri"
+            NotFoundError, match=r"there is no bucket 'no-such-bucket'; create it or correct storage\.uri"
         ) as e:
             call()
         assert s3.server.endpoint in str(e.value) and "\n" not in str(e.value)

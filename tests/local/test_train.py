@@ -11,7 +11,7 @@ import torch
 from tests.local.runs import Ran, ledger, run_file
 from tests.local.toy import Toy
 from trainer_app.config import RunConfig, loads, override
-from trainer_app.errors import AlreadyExists, InputError, NotFound, TrainerError
+from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, TrainerError
 from trainer_app.records import RunFolder
 from trainer_app.storage import open_store
 from trainer_app.train import driver, evaluate
@@ -77,14 +77,14 @@ def test_a_task_scores_what_this_process_does(two_workers: tuple[Ran, Path]) -> 
     assert evaluate.test_in_task(store, "two", accelerator="cpu", num_cpus=1) == ran.of("test")[0]
     with pytest.raises(TrainerError, match="has no CUDA device"):
         evaluate.test_in_task(store, "two", accelerator="gpu", num_cpus=1)
-    with pytest.raises(NotFound, match="there is no run 'three'"):
+    with pytest.raises(NotFoundError, match="there is no run 'three'"):
         evaluate.test_in_task(store, "three", accelerator="cpu", num_cpus=1)
 
 
 def test_an_existing_run_is_refused_and_stays_as_it_is(two_workers: tuple[Ran, Path]) -> None:
     ran, _ = two_workers
     before = ran.results.record
-    with pytest.raises(AlreadyExists, match=r"run two exists .* trainer train --resume two"):
+    with pytest.raises(AlreadyExistsError, match=r"run two exists .* trainer train --resume two"):
         Ran("train", run_file(ran.uri), "two")
     assert ran.results.record == before
 

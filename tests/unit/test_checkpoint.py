@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from trainer_app.checkpoint import MANIFEST, PAYLOAD, Commit, Manifest, Rejected, commits, fetch, newest_intact, write
+from trainer_app.checkpoint import MANIFEST, PAYLOAD, Commit, Manifest, commits, fetch, newest_intact, write
 from trainer_app.checkpoint.commit import commit_name, read
-from trainer_app.errors import NotFound, StorageError
+from trainer_app.errors import CheckpointRejectedError, NotFoundError, StorageError
 from trainer_app.storage import Store, open_store
 
 pytestmark = pytest.mark.unit
@@ -92,7 +92,7 @@ def test_a_store_that_fails_in_between_leaves_no_commit(store: Store, tmp_path: 
     assert [c.name for c in commits(store)] == [first.name]
     found = newest_intact(store, tmp_path / "to")
     assert found and found[0].name == first.name
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         read(store, commit_name(2, 20, 1))
 
 
@@ -329,7 +329,7 @@ def test_no_flipped_bit_of_a_manifest_is_believed(store: Store, three: list[Path
         data = bytearray(original)
         data[bit // 8] ^= 1 << bit % 8
         in_memory: Any = InMemory(bytes(data))
-        with contextlib.suppress(Rejected):
+        with contextlib.suppress(CheckpointRejectedError):
             found = read(in_memory, three[2].name).manifest
             if found != written and found.objects == written.objects:
                 believed.append(data[max(0, bit // 8 - 12) : bit // 8 + 3])
@@ -339,6 +339,6 @@ def test_no_flipped_bit_of_a_manifest_is_believed(store: Store, three: list[Path
 def test_fetch_refuses_by_name(store: Store, tmp_path: Path, three: list[Path]) -> None:
     found = read(store, three[0].name)
     flip(three[0] / PAYLOAD)
-    with pytest.raises(Rejected, match=rf"{three[0].name}/{PAYLOAD} does not match its manifest"):
+    with pytest.raises(CheckpointRejectedError, match=rf"{three[0].name}/{PAYLOAD} does not match its manifest"):
         fetch(found, tmp_path / "to")
     assert not (tmp_path / "to" / PAYLOAD).exists()

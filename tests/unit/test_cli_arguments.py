@@ -6,7 +6,7 @@ import pytest
 
 from trainer_app import config, storage
 from trainer_app.cli.arguments import Asked, prepare, split
-from trainer_app.errors import ConfigError, InputError, NotFound
+from trainer_app.errors import ConfigError, InputError, NotFoundError
 from trainer_app.records import RunFolder, RunRecord
 
 pytestmark = pytest.mark.unit
@@ -77,7 +77,7 @@ def test_nothing_is_made_where_input_is_bad(run_file: str, tmp_path: Path) -> No
         Asked("tune", ["missing.yaml"]),
         Asked("tune", [], resume="never-ran"),
     ):
-        with pytest.raises((InputError, NotFound)) as caught:
+        with pytest.raises((InputError, NotFoundError)) as caught:
             prepare(asked, env={})
         assert caught.value.exit_code == 2
     assert sorted(tmp_path.iterdir()) == before
@@ -104,7 +104,7 @@ def test_resume_without_files_takes_the_stored_run_file_and_the_storage_it_was_f
         assert prepared.config.trainer["max_epochs"] == 7
     RunFolder.create(storage.open_store("runs"), record, config.dump(stored))
     assert prepare(Asked("tune", [], resume="mnist-1"), env={}).config.storage.uri == "runs"
-    with pytest.raises(NotFound, match="mnist-1"):
+    with pytest.raises(NotFoundError, match="mnist-1"):
         prepare(Asked("tune", [], resume="mnist-2", storage="moved"), env={})
 
 
@@ -122,7 +122,7 @@ def test_a_run_is_resumed_by_its_path_or_uri(run_file: str, tmp_path: Path, how:
     for asked in (Asked("tune", [], resume=where, storage="x"), Asked("tune", ["storage.uri=x"], resume=where)):
         with pytest.raises(InputError, match="says where the run is: leave out the storage"):
             prepare(asked, env={})
-    with pytest.raises(NotFound, match="no run 'mnist-2'"):
+    with pytest.raises(NotFoundError, match="no run 'mnist-2'"):
         prepare(Asked("tune", [], resume="elsewhere/mnist-2"), env={})
     with pytest.raises(InputError, match=r"--resume mnist-1 and --name other differ"):
         prepare(Asked("tune", [], resume=where, name="other"), env={})

@@ -40,7 +40,7 @@ def trained(done: int, *overrides: str, state: str = "succeeded", **record: Any)
     about = RunRecord.model_validate({"name": "r", "task": "train", "state": state, "done": done, **record})
     folder = RunFolder.create(open_store("runs"), about, config.dump(given))
     for number in range(done):
-        epoch(folder.unit(), number, {"acc": math.nan if number else 0.5})
+        epoch(folder.fit_folder(), number, {"acc": math.nan if number else 0.5})
     return folder
 
 
@@ -70,7 +70,7 @@ def test_a_run_that_reached_its_epochs(words: tuple[str, ...]) -> None:
 
 def test_machines_are_told_by_the_last_event() -> None:
     folder = trained(3, metric="acc", mode="max")
-    commit(folder.unit(), 1, {"acc": 0.5})
+    commit(folder.fit_folder(), 1, {"acc": 0.5})
     code, out, err = resumed("train", "--resume", "runs/r", "--json")
     assert (code, err) == (0, "")
     (end,) = [json.loads(line) for line in out.splitlines()]

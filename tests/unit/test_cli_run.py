@@ -173,10 +173,10 @@ def test_train_and_tune_are_asked_in_the_same_words() -> None:
 
 
 def test_an_error_that_is_known_keeps_its_exit_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainer_app.errors import AlreadyExists, StorageError
+    from trainer_app.errors import AlreadyExistsError, StorageError
 
     monkeypatch.chdir(folder)
-    for error, code in ((AlreadyExists("run a is there"), 2), (StorageError("no answer"), 1)):
+    for error, code in ((AlreadyExistsError("run a is there"), 2), (StorageError("no answer"), 1)):
 
         def fail(emit: fake_driver.Emit, error: Exception = error) -> int:
             raise error

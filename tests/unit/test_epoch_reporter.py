@@ -19,7 +19,7 @@ from trainer_app.callbacks.epoch import Policy, load
 from trainer_app.checkpoint import commits, newest_intact
 from trainer_app.config import RunConfig
 from trainer_app.errors import TrainerError
-from trainer_app.records import Unit
+from trainer_app.records import FitFolder
 from trainer_app.storage import open_store
 from trainer_app.train import worker
 
@@ -124,7 +124,7 @@ class Counts(Callback):
         self.seen = dict(state_dict)
 
 
-class Interrupted(Exception):
+class WorkerLostError(Exception):
     """Raised by a report, where a worker would be lost."""
 
 
@@ -132,18 +132,18 @@ class Interrupted(Exception):
 class Fitted:
     """What a fit left behind; of attempts at one epoch the last one counts."""
 
-    unit: Unit
+    fit_folder: FitFolder
     reports: list[dict[str, Any]] = field(default_factory=list)
     samples: dict[int, list[list[int]]] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
 
     @property
     def metrics(self) -> list[tuple[int, int, dict[str, float]]]:
-        return [(line["epoch"], line["step"], line["metrics"]) for line in self.unit.metrics()]
+        return [(line["epoch"], line["step"], line["metrics"]) for line in self.fit_folder.metrics()]
 
     def last(self, tmp: Path) -> dict[str, Any]:
         """The newest commit's checkpoint."""
-        found = newest_intact(self.unit.checkpoints, tmp)
+        found = newest_intact(self.fit_folder.checkpoints, tmp)
         assert found is not None
         return load(found[1], (f"{HERE}.Odd",))
 
@@ -168,13 +168,13 @@ class Case:
 
 def fit(case: Case, folder: Path, *, stop_after: int | None = None) -> Fitted:
     """One attempt in `folder`; the report of epoch `stop_after` (from 1) raises."""
-    fitted = Fitted(Unit(open_store(str(folder))))
+    fitted = Fitted(FitFolder(open_store(str(folder))))
     NOTED.clear()
 
     def report(said: dict[str, Any]) -> None:
         fitted.reports.append(said)
         if said["epochs"] == stop_after:
-            raise Interrupted
+            raise WorkerLostError
 
     random.seed(stop_after)  # a fresh process begins with other states
     np.random.seed(stop_after)
@@ -182,13 +182,13 @@ def fit(case: Case, folder: Path, *, stop_after: int | None = None) -> Fitted:
     try:
         worker.fit(
             case.config,
-            fitted.unit,
+            fitted.fit_folder,
             policy=Policy(case.every, case.keep, case.monitor, "min", case.allow),
             report=report,
             trainer_kwargs={"devices": 1, "accelerator": "cpu"},
             callbacks=[fitted.counts],
         )
-    except Interrupted:
+    except WorkerLostError:
         assert stop_after is not None
     else:
         assert stop_after is None
@@ -308,7 +308,7 @@ def test_an_epoch_without_validation_does_not_repeat_the_last_ones_metrics(
 def test_lightning_alone_goes_on_from_a_commit(tmp_path: Path) -> None:
     """The checkpoint is a plain one: two of three epochs are done, three of nine steps are left."""
     first = fit(Case("Plain"), tmp_path / "unit", stop_after=2)
-    payload = Path(commits(first.unit.checkpoints)[-1].uri, "checkpoint.ckpt")
+    payload = Path(commits(first.fit_folder.checkpoints)[-1].uri, "checkpoint.ckpt")
     trainer = L.Trainer(
         max_epochs=3, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False
     )
@@ -338,14 +338,14 @@ def test_commits_every_second_epoch_and_at_the_end(tmp_path: Path) -> None:
     case = Case("Plain", trainer={"max_epochs": 5}, every=2, keep=None)
     whole = fit(case, tmp_path / "calm")
     assert [bool(r["commit"]) for r in whole.reports] == [False, True, False, True, True]
-    assert [c.manifest.epoch for c in commits(whole.unit.checkpoints)] == [2, 4, 5]
+    assert [c.manifest.epoch for c in commits(whole.fit_folder.checkpoints)] == [2, 4, 5]
     first = fit(case, tmp_path / "unit", stop_after=3)
-    assert [c.manifest.epoch for c in commits(first.unit.checkpoints)] == [2]
+    assert [c.manifest.epoch for c in commits(first.fit_folder.checkpoints)] == [2]
     second = fit(case, tmp_path / "unit")
     assert [r["epochs"] for r in second.reports] == [3, 4, 5]
     assert {**first.samples, **second.samples} == whole.samples
     assert second.metrics == whole.metrics
-    names = [(c.manifest.epoch, c.manifest.attempt) for c in commits(second.unit.checkpoints)]
+    names = [(c.manifest.epoch, c.manifest.attempt) for c in commits(second.fit_folder.checkpoints)]
     assert names == [(2, 1), (4, 2), (5, 2)]
     same(result_of(second.last(tmp_path / "a")), result_of(whole.last(tmp_path / "b")))
 
@@ -355,7 +355,7 @@ def test_a_damaged_commit_costs_an_epoch_and_nothing_else(
 ) -> None:
     whole, wanted = calm("dropout, shuffled")
     first = fit(CASES["dropout, shuffled"], tmp_path / "unit", stop_after=2)
-    commit = commits(first.unit.checkpoints)[-1]
+    commit = commits(first.fit_folder.checkpoints)[-1]
     payload = Path(commit.uri, "checkpoint.ckpt")
     payload.write_bytes(payload.read_bytes()[:-1])
     second = fit(CASES["dropout, shuffled"], tmp_path / "unit")
@@ -369,11 +369,11 @@ def test_a_fit_that_has_ended_does_nothing_more(tmp_path: Path) -> None:
     """Interrupted in its very last report, and then once more."""
     case = Case("Plain", trainer={"max_epochs": 2})
     first = fit(case, tmp_path / "unit", stop_after=2)
-    before = {e.key for e in first.unit.store.list()}
+    before = {e.key for e in first.fit_folder.store.list()}
     for _ in range(2):
         again = fit(case, tmp_path / "unit")
         assert again.reports == [] and again.samples == {}
-    assert {e.key for e in first.unit.store.list()} == before
+    assert {e.key for e in first.fit_folder.store.list()} == before
 
 
 def test_an_object_that_torch_refuses_is_named_at_the_first_commit(tmp_path: Path) -> None:
@@ -381,7 +381,7 @@ def test_an_object_that_torch_refuses_is_named_at_the_first_commit(tmp_path: Pat
     with pytest.raises(TrainerError, match=rf"{HERE}\.Odd.*checkpoint\.allow") as refused:
         fit(case, tmp_path / "unit")
     assert "\n" not in str(refused.value)
-    assert commits(Unit(open_store(str(tmp_path / "unit"))).checkpoints) == []
+    assert commits(FitFolder(open_store(str(tmp_path / "unit"))).checkpoints) == []
 
 
 def test_an_allowed_class_is_saved_and_loaded_again(tmp_path: Path) -> None:
@@ -395,7 +395,7 @@ def test_an_allowed_class_is_saved_and_loaded_again(tmp_path: Path) -> None:
 def test_a_report_says_where_its_commit_lies(calm: Callable[[str], tuple[Fitted, dict[str, Any]]]) -> None:
     whole, _ = calm("dropout, shuffled")
     last = whole.reports[-1]
-    newest = commits(whole.unit.checkpoints)[-1]
+    newest = commits(whole.fit_folder.checkpoints)[-1]
     assert (last["epochs"], last["steps"]) == (3, 9)
     assert (last["commit"], last["uri"]) == (newest.name, newest.uri)
     assert newest.manifest.metrics == last["metrics"]
@@ -409,9 +409,11 @@ def test_a_monitor_that_is_never_logged_ends_the_fit_where_it_should_be_there(tm
     with pytest.raises(TrainerError, match=r"^checkpoint\.monitor: 'val_loss' is not logged") as refused:
         fit(case, tmp_path / "unit")
     assert str(refused.value).endswith("; it logs loss, lr, val/loss, weight/norm")
-    unit = Unit(open_store(str(tmp_path / "unit")))
-    assert [line["epoch"] for line in unit.metrics()] == list(range(every))
-    assert [c.manifest.epoch for c in commits(unit.checkpoints)][-1] == every  # a resume with another name goes on
+    fit_folder = FitFolder(open_store(str(tmp_path / "unit")))
+    assert [line["epoch"] for line in fit_folder.metrics()] == list(range(every))
+    assert [c.manifest.epoch for c in commits(fit_folder.checkpoints)][
+        -1
+    ] == every  # a resume with another name goes on
     again = fit(replace(case, monitor="val/loss"), tmp_path / "unit")
     assert again.reports[0]["epochs"] == every + 1
 

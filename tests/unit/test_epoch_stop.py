@@ -12,7 +12,8 @@ import pytest
 from tests.unit.test_epoch_reporter import Case, Fitted, fit
 from trainer_app.callbacks.epoch import Policy
 from trainer_app.checkpoint import commits
-from trainer_app.records import Unit
+from trainer_app.errors import LeaseLostError
+from trainer_app.records import FitFolder
 from trainer_app.run import lease, stop
 from trainer_app.storage import open_store
 from trainer_app.train import worker
@@ -22,7 +23,7 @@ pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 
 def stopped_fit(case: Case, folder: Path, asked: Callable[[int], bool]) -> tuple[Fitted, bool]:
     """`asked` says at how many looks from the first the answer is yes."""
-    fitted, looks = Fitted(Unit(open_store(str(folder)))), [0]
+    fitted, looks = Fitted(FitFolder(open_store(str(folder)))), [0]
 
     def look() -> bool:
         looks[0] += 1
@@ -30,7 +31,7 @@ def stopped_fit(case: Case, folder: Path, asked: Callable[[int], bool]) -> tuple
 
     ended = worker.fit(
         case.config,
-        fitted.unit,
+        fitted.fit_folder,
         policy=Policy(every_n_epochs=case.every, keep=case.keep, stop=look),
         report=fitted.reports.append,
         trainer_kwargs={"devices": 1, "accelerator": "cpu"},
@@ -47,7 +48,7 @@ def test_it_stops_at_the_epochs_end_and_goes_on_exactly(case: Case, tmp_path: Pa
     fitted, ended = stopped_fit(case, tmp_path / "hit", lambda look: look >= 3)
     assert ended
     assert [report["epochs"] for report in fitted.reports] == [1, 2]
-    newest = commits(fitted.unit.checkpoints)[-1]
+    newest = commits(fitted.fit_folder.checkpoints)[-1]
     assert (newest.manifest.epoch, newest.manifest.step) == (2, fitted.reports[-1]["steps"])  # also where none was due
     assert fitted.reports[-1]["commit"] == newest.name
     again = fit(case, tmp_path / "hit")
@@ -57,7 +58,7 @@ def test_it_stops_at_the_epochs_end_and_goes_on_exactly(case: Case, tmp_path: Pa
 
 def test_before_the_first_epoch_nothing_is_trained(tmp_path: Path) -> None:
     fitted, ended = stopped_fit(Case(), tmp_path, lambda look: True)
-    assert ended and fitted.reports == [] and commits(fitted.unit.checkpoints) == []
+    assert ended and fitted.reports == [] and commits(fitted.fit_folder.checkpoints) == []
 
 
 def test_after_the_last_epoch_it_has_finished(tmp_path: Path) -> None:
@@ -80,9 +81,9 @@ def test_a_worker_of_a_former_driver_keeps_nothing(tmp_path: Path, when: int, mo
             lease.hold(store, "s")
         return look()
 
-    with pytest.raises(lease.Replaced, match="this worker is a former one's"):
+    with pytest.raises(LeaseLostError, match="this worker is a former one's"):
         stopped_fit(Case(), tmp_path / "unit", asked)
-    assert len(Unit(open_store(str(tmp_path / "unit"))).metrics()) == when - 2
+    assert len(FitFolder(open_store(str(tmp_path / "unit"))).metrics()) == when - 2
     lease.release(store)
 
 

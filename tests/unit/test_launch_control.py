@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from trainer_app.errors import InputError, NotFound, TrainerError
+from trainer_app.errors import InputError, NotFoundError, TrainerError
 from trainer_app.launch import control, rayjob, status
 from trainer_app.launch.kube import Kube
 from trainer_app.launch.remote_run import Stored
@@ -35,7 +35,7 @@ class Table:
 
     def get(self, kind: str, name: str) -> Any:
         if self.job is None:
-            raise NotFound("gone")
+            raise NotFoundError("gone")
         return self.job
 
     def list(self, kind: str, *, labels: Any = None) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from trainer_app.cli import submit
-from trainer_app.errors import AccessDenied, StorageError, TrainerError
+from trainer_app.errors import AccessDeniedError, StorageError, TrainerError
 from trainer_app.launch import follow
 from trainer_app.launch.kube import Kube
 
@@ -58,7 +58,7 @@ def test_a_run_without_a_submitter_is_followed_without_its_log(uri: str, why: st
     assert said[1:] == ["run demo: Complete (SUCCEEDED)"]
 
 
-@pytest.mark.parametrize("error", [StorageError("the storage is away"), AccessDenied("denied")])
+@pytest.mark.parametrize("error", [StorageError("the storage is away"), AccessDeniedError("denied")])
 def test_a_log_that_breaks_off_does_not_end_the_following(error: TrainerError, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: Any, **__: Any) -> Any:
         raise error

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from trainer_app.errors import AlreadyExists, NotFound, StorageError
+from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
 from trainer_app.launch import stored_logs
 from trainer_app.launch.location import Place
 from trainer_app.launch.remote_run import Launch, Stored, place_words
@@ -28,7 +28,7 @@ def test_a_run_is_created_again_from_what_is_stored(stored: Stored) -> None:
 
 def test_a_name_is_taken_once(stored: Stored) -> None:
     stored.claim(LAUNCH, "", {})
-    with pytest.raises(AlreadyExists, match="trainer resume demo"):
+    with pytest.raises(AlreadyExistsError, match="trainer resume demo"):
         stored.claim(LAUNCH, "", {})
     stored.forget()
     stored.claim(LAUNCH, "", {})
@@ -36,7 +36,7 @@ def test_a_name_is_taken_once(stored: Stored) -> None:
 
 def test_a_name_that_a_local_run_took_is_taken(stored: Stored) -> None:
     stored.store.put("run.json", b"{}")
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyExistsError):
         stored.claim(LAUNCH, "", {})
     assert not stored.store.exists("launch/launch.json")
 
@@ -50,7 +50,7 @@ def test_a_resume_names_the_only_submission_that_may_go_on(stored: Stored) -> No
 
 
 def test_nothing_to_create_from(stored: Stored) -> None:
-    with pytest.raises(NotFound, match=r"nothing in .* to create run 'demo' from"):
+    with pytest.raises(NotFoundError, match=r"nothing in .* to create run 'demo' from"):
         stored.launched()
 
 
@@ -105,7 +105,7 @@ def test_a_tail_shows_each_line_once(stored: Stored, tmp_path: Path, monkeypatch
 
 
 def test_no_log_is_told(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="no log of the driver of run demo"):
+    with pytest.raises(NotFoundError, match="no log of the driver of run demo"):
         stored_logs.show(Place("demo", str(tmp_path), "", "", ""), workers=False, out=print)
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.unit.tree import ROOT
-from trainer_app.errors import NotFound, TrainerError
+from trainer_app.errors import NotFoundError, TrainerError
 from trainer_app.launch import control, resubmit, rights, submit
 from trainer_app.launch.kube import KINDS, Kube
 from trainer_app.launch.rights import Right
@@ -62,7 +62,7 @@ class Recorder:
     def get(self, kind: str, name: str) -> Any:
         self._note("get", kind)
         if (kind, name) in self.gone:
-            raise NotFound("gone")
+            raise NotFoundError("gone")
         return {"metadata": {"name": name}}
 
     def list(self, kind: str, *, labels: Any = None) -> list[Any]:

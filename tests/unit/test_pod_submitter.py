@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from trainer_app.errors import SubmissionRefusedError
 from trainer_app.pod import submitter
 
 pytestmark = pytest.mark.unit
@@ -119,7 +120,7 @@ def test_a_head_that_forgot_the_job_gets_it_again(serve: Any, capsys: pytest.Cap
 
 
 def test_a_job_that_ray_refuses_is_not_tried_again(serve: Any) -> None:
-    with pytest.raises(submitter.Refused, match="HTTP 400 no"):
+    with pytest.raises(SubmissionRefusedError, match="HTTP 400 no"):
         submitter.until_end(serve(Head(["RUNNING"], [], refuses=400)), "x")
 
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from trainer_app.errors import AlreadyExists, InputError, NotFound, StorageError
+from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, StorageError
 from trainer_app.records import (
     EpochLine,
+    FitFolder,
     RunFolder,
     RunRecord,
     TrialRecord,
-    Unit,
     check_name,
     from_json,
     new_name,
@@ -172,7 +172,7 @@ def test_create_open_update(storage: Store) -> None:
 
 def test_an_existing_run_is_refused(storage: Store) -> None:
     RunFolder.create(storage, run(seed=1), "first")
-    with pytest.raises(AlreadyExists, match=r"mnist-1.*--resume mnist-1") as caught:
+    with pytest.raises(AlreadyExistsError, match=r"mnist-1.*--resume mnist-1") as caught:
         RunFolder.create(storage, run(seed=2), "second")
     assert caught.value.exit_code == 2
     assert RunFolder.open(storage, "mnist-1").record.seed == 1
@@ -186,7 +186,7 @@ def test_one_of_eight_creators_wins(storage: Store) -> None:
         barrier.wait()
         try:
             RunFolder.create(storage, run(name, seed=number), f"seed: {number}")
-        except AlreadyExists:
+        except AlreadyExistsError:
             return False
         return True
 
@@ -201,14 +201,14 @@ def test_one_of_eight_creators_wins(storage: Store) -> None:
 
 
 def test_no_such_run(storage: Store) -> None:
-    with pytest.raises(NotFound, match="there are no runs there"):
+    with pytest.raises(NotFoundError, match="there are no runs there"):
         RunFolder.open(storage, "mnist-1")
     for name in ("mnist-1", "mnist-2", "fashion-9"):
         RunFolder.create(storage, run(name), "")
-    with pytest.raises(NotFound, match=r"no run 'mnits-1' in .*; did you mean 'mnist-1' or 'mnist-2'\?") as caught:
+    with pytest.raises(NotFoundError, match=r"no run 'mnits-1' in .*; did you mean 'mnist-1' or 'mnist-2'\?") as caught:
         RunFolder.open(storage, "mnits-1")
     assert caught.value.exit_code == 2
-    with pytest.raises(NotFound, match="runs there: fashion-9, mnist-1, mnist-2"):
+    with pytest.raises(NotFoundError, match="runs there: fashion-9, mnist-1, mnist-2"):
         RunFolder.open(storage, "zzz")
     with pytest.raises(InputError):
         RunFolder.open(storage, "../elsewhere")
@@ -216,7 +216,9 @@ def test_no_such_run(storage: Store) -> None:
 
 def test_a_start_that_was_cut_short(storage: Store) -> None:
     storage.put("mnist-1/run.json", run().to_json(), create=True)
-    with pytest.raises(NotFound, match=r"no run\.yaml: its start was cut short; start it again under another --name"):
+    with pytest.raises(
+        NotFoundError, match=r"no run\.yaml: its start was cut short; start it again under another --name"
+    ):
         RunFolder.open(storage, "mnist-1").config_text()
 
 
@@ -226,7 +228,7 @@ def test_trials(storage: Store) -> None:
     for index in (10, 2, 1):
         folder.write_trial(TrialRecord(trial=trial_name(index), index=index, params={"lr": 0.1 * index}))
     folder.write_trial(TrialRecord(trial=trial_name(2), index=2, state="stopped", reason="ASHA"))
-    folder.unit("t00099").append(1, {"epoch": 0, "metrics": {}})  # has no record yet
+    folder.fit_folder("t00099").append(1, {"epoch": 0, "metrics": {}})  # has no record yet
     assert [(t.index, t.state, t.reason) for t in folder.trials()] == [
         (1, "pending", ""),
         (2, "stopped", "ASHA"),
@@ -254,12 +256,14 @@ class Counting:
 
 def test_an_epoch_is_one_put(storage: Store) -> None:
     counting = Counting(storage, [])
-    unit = Unit(counting)
+    fit_folder = FitFolder(counting)
     counting.calls.clear()
     for epoch in range(3):
-        unit.append(1, {"epoch": epoch, "step": 45 * epoch, "metrics": {"val/acc": 0.5}, "elapsed": 1.25, "time": 7})
+        fit_folder.append(
+            1, {"epoch": epoch, "step": 45 * epoch, "metrics": {"val/acc": 0.5}, "elapsed": 1.25, "time": 7}
+        )
     assert counting.calls == [("list", "metrics"), *[("put", "metrics/a0001-0000.jsonl")] * 3]
-    assert unit.metrics() == [
+    assert fit_folder.metrics() == [
         {"epoch": epoch, "step": 45 * epoch, "time": 7.0, "elapsed": 1.25, "metrics": {"val/acc": 0.5}}
         for epoch in range(3)
     ]
@@ -267,58 +271,58 @@ def test_an_epoch_is_one_put(storage: Store) -> None:
 
 def test_parts(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder_module, "PART_LINES", 3)
-    unit = Unit(storage.child("u"))
+    fit_folder = FitFolder(storage.child("u"))
     for epoch in range(8):
-        unit.append(1, {"epoch": epoch})
+        fit_folder.append(1, {"epoch": epoch})
     parts = {e.key: storage.get(f"u/metrics/{e.key}").count(b"\n") for e in storage.list("u/metrics")}
     assert parts == {"a0001-0000.jsonl": 3, "a0001-0001.jsonl": 3, "a0001-0002.jsonl": 2}
-    assert [line["epoch"] for line in unit.metrics()] == list(range(8))
+    assert [line["epoch"] for line in fit_folder.metrics()] == list(range(8))
 
 
-def epochs(unit: Unit) -> Iterator[tuple[int, float]]:
-    for line in unit.metrics():
+def epochs(fit_folder: FitFolder) -> Iterator[tuple[int, float]]:
+    for line in fit_folder.metrics():
         yield line["epoch"], line["metrics"]["m"]
 
 
 def test_a_later_attempt_replaces_the_same_epoch(storage: Store) -> None:
-    unit = Unit(storage)
+    fit_folder = FitFolder(storage)
     for epoch in range(4):
-        unit.append(1, {"epoch": epoch, "metrics": {"m": 1.0}})
-    second = Unit(storage)
+        fit_folder.append(1, {"epoch": epoch, "metrics": {"m": 1.0}})
+    second = FitFolder(storage)
     for epoch in (2, 3, 4):
         second.append(2, {"epoch": epoch, "metrics": {"m": 2.0}})
-    Unit(storage).append(10, {"epoch": 4, "metrics": {"m": 10.0}})
-    assert list(epochs(unit)) == [(0, 1.0), (1, 1.0), (2, 2.0), (3, 2.0), (4, 10.0)]
+    FitFolder(storage).append(10, {"epoch": 4, "metrics": {"m": 10.0}})
+    assert list(epochs(fit_folder)) == [(0, 1.0), (1, 1.0), (2, 2.0), (3, 2.0), (4, 10.0)]
 
 
 def test_a_worker_started_again_overwrites_nothing(storage: Store) -> None:
     """Within one attempt Ray may start a worker group again, from a commit some epochs back."""
-    first = Unit(storage)
+    first = FitFolder(storage)
     for epoch in range(3):
         first.append(1, {"epoch": epoch, "metrics": {"m": 1.0}})
-    again = Unit(storage)
+    again = FitFolder(storage)
     for epoch in (1, 2, 3):
         again.append(1, {"epoch": epoch, "metrics": {"m": 2.0}})
     assert list(epochs(first)) == [(0, 1.0), (1, 2.0), (2, 2.0), (3, 2.0)]
 
 
 def test_a_failed_put_loses_no_line(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    unit = Unit(storage.child("u"))
-    unit.append(1, {"epoch": 0, "metrics": {"m": 0.0}})
+    fit_folder = FitFolder(storage.child("u"))
+    fit_folder.append(1, {"epoch": 0, "metrics": {"m": 0.0}})
     with monkeypatch.context() as patch:
         patch.setattr(type(storage), "put", lambda *_: (_ for _ in ()).throw(StorageError("down")))
         with pytest.raises(StorageError):
-            unit.append(1, {"epoch": 1, "metrics": {"m": 1.0}})
-    unit.append(1, {"epoch": 2, "metrics": {"m": 2.0}})
-    assert list(epochs(unit)) == [(0, 0.0), (1, 1.0), (2, 2.0)]
+            fit_folder.append(1, {"epoch": 1, "metrics": {"m": 1.0}})
+    fit_folder.append(1, {"epoch": 2, "metrics": {"m": 2.0}})
+    assert list(epochs(fit_folder)) == [(0, 0.0), (1, 1.0), (2, 2.0)]
 
 
 def test_metrics_that_are_not_numbers(storage: Store) -> None:
-    unit = Unit(storage)
-    unit.append(1, {"epoch": 0, "metrics": {"val/loss": math.nan, "a b": math.inf, "ü/x.y": -math.inf}})
+    fit_folder = FitFolder(storage)
+    fit_folder.append(1, {"epoch": 0, "metrics": {"val/loss": math.nan, "a b": math.inf, "ü/x.y": -math.inf}})
     raw = storage.get("metrics/a0001-0000.jsonl")
     assert strict(raw.splitlines()[0])["metrics"] == {"val/loss": "nan", "a b": "inf", "ü/x.y": "-inf"}
-    metrics = unit.metrics()[0]["metrics"]
+    metrics = fit_folder.metrics()[0]["metrics"]
     assert math.isnan(metrics["val/loss"]) and metrics["a b"] == math.inf and metrics["ü/x.y"] == -math.inf
 
 
@@ -326,7 +330,7 @@ def test_a_damaged_line(storage: Store) -> None:
     storage.put("metrics/a0001-0000.jsonl", b'{"epoch": 0}\n{"epoch": 1, "metr')
     storage.put("metrics/notes.txt", b"not ours")
     with pytest.raises(StorageError, match=r"metrics/a0001-0000\.jsonl, line 2, is damaged: ") as caught:
-        Unit(storage).metrics()
+        FitFolder(storage).metrics()
     assert "\n" not in str(caught.value)
 
 

@@ -19,7 +19,7 @@ import pytest
 from tests.plain_process import trainer
 from tests.run_samples import commit, epoch, train_run, tune_run
 from trainer_app.__main__ import main
-from trainer_app.errors import NotFound, StorageError
+from trainer_app.errors import NotFoundError, StorageError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord
 from trainer_app.results import find, list_runs, load, newest
 from trainer_app.storage import Store, open_store
@@ -61,13 +61,13 @@ def test_a_train_run(storage: Store) -> None:
     assert open_store(run.checkpoint.uri).exists("checkpoint.ckpt")
     assert run.checkpoint.metrics["val/acc"] == 0.9
     assert run.done == 3
-    assert [line["metrics"]["val/acc"] for line in run.units[0].history] == [0.5, 0.9, 0.7]
+    assert [line["metrics"]["val/acc"] for line in run.fits[0].history] == [0.5, 0.9, 0.7]
 
 
 def test_a_sweep(storage: Store) -> None:
     tune_run(storage)
     run = load(storage.uri, "mnist-1")
-    assert [unit.trial for unit in run.trials] == ["t00000", "t00001", "t00002", "t00003"]
+    assert [fit_folder.trial for fit_folder in run.trials] == ["t00000", "t00001", "t00002", "t00003"]
     assert run.done == 3
     assert run.best and (run.best.trial, run.best.epoch, run.best.value) == ("t00001", 1, 0.95)
     assert run.best.params["model.init_args.layer_1"] == 32
@@ -82,9 +82,9 @@ def test_a_sweep(storage: Store) -> None:
 def test_best_by_mode_leaves_nan_out(storage: Store, mode: str, epoch_: int, value: float) -> None:
     folder = RunFolder.create(storage, RunRecord(name="a", task="train", metric="m/x", mode=mode), "")
     for number, found in enumerate((math.nan, 0.2, 0.5, 0.9, 0.9, math.nan)):
-        epoch(folder.unit(), number, {"m/x": found})
-        commit(folder.unit(), number + 1, {"m/x": found})
-    epoch(folder.unit(), 6, {"other": 100.0})
+        epoch(folder.fit_folder(), number, {"m/x": found})
+        commit(folder.fit_folder(), number + 1, {"m/x": found})
+    epoch(folder.fit_folder(), 6, {"other": 100.0})
     run = load(storage.uri, "a")
     assert run.best and (run.best.epoch, run.best.value) == (epoch_, value)
     assert run.checkpoint and run.checkpoint.epochs == epoch_ + 1
@@ -98,8 +98,8 @@ def test_without_a_metric_the_newest_checkpoint_counts(storage: Store) -> None:
 
 def test_all_nan(storage: Store) -> None:
     folder = RunFolder.create(storage, RunRecord(name="a", task="train", metric="m", mode="min"), "")
-    epoch(folder.unit(), 0, {"m": math.nan})
-    commit(folder.unit(), 1, {"m": math.nan})
+    epoch(folder.fit_folder(), 0, {"m": math.nan})
+    commit(folder.fit_folder(), 1, {"m": math.nan})
     run = load(storage.uri, "a")
     assert run.best is None and run.checkpoint and run.checkpoint.epochs == 1
 
@@ -107,27 +107,27 @@ def test_all_nan(storage: Store) -> None:
 def test_a_run_without_anything(storage: Store, shown: Callable[..., str]) -> None:
     RunFolder.create(storage, RunRecord(name="a", task="train"), "")
     run = load(storage.uri, "a")
-    assert (run.best, run.checkpoint, run.done, run.units) == (None, None, 0, [])
+    assert (run.best, run.checkpoint, run.done, run.fits) == (None, None, 0, [])
     assert "none is committed yet" in shown("results", "a")
     assert json.loads(shown("results", "a", "--json"))["history"] == []
 
 
 def test_a_checkpoint_counts_with_its_manifest_and_objects(storage: Store) -> None:
-    unit = train_run(storage).unit()
-    unit.checkpoints.delete("a0001-e000002-s000000020/manifest.json")
+    fit_folder = train_run(storage).fit_folder()
+    fit_folder.checkpoints.delete("a0001-e000002-s000000020/manifest.json")
     assert load(storage.uri, "fashion-1").checkpoint.epochs == 3  # type: ignore[union-attr]
-    unit.checkpoints.put("a0001-e000003-s000000030/checkpoint.ckpt", b"short")
+    fit_folder.checkpoints.put("a0001-e000003-s000000030/checkpoint.ckpt", b"short")
     run = load(storage.uri, "fashion-1")
     assert run.checkpoint and run.checkpoint.epochs == 1
     assert len(run.problems) == 1 and "has 5 bytes, its manifest says 10" in run.problems[0]
-    unit.checkpoints.delete("a0001-e000001-s000000010/checkpoint.ckpt")
+    fit_folder.checkpoints.delete("a0001-e000001-s000000010/checkpoint.ckpt")
     run = load(storage.uri, "fashion-1")
     assert run.checkpoint is None and "is missing, its manifest says 10" in " ".join(run.problems)
 
 
 def test_later_attempts_replace_epochs(storage: Store) -> None:
     folder = train_run(storage)
-    epoch(folder.unit(), 1, {"val/acc": 0.6}, attempt=2)
+    epoch(folder.fit_folder(), 1, {"val/acc": 0.6}, attempt=2)
     run = load(storage.uri, "fashion-1")
     assert run.best and (run.best.epoch, run.best.value) == (2, 0.7)
 
@@ -142,7 +142,7 @@ def test_damage_is_named_and_the_rest_is_shown(storage: Store, capsys: pytest.Ca
     assert len(run.problems) == 3 and all("\n" not in problem for problem in run.problems)
     for key in ("t00000/trial.json is damaged", "a0001-0000.jsonl, line 1, is damaged", "manifest.json is damaged"):
         assert any(key in problem for problem in run.problems)
-    assert [unit.trial for unit in run.trials] == ["t00000", "t00001", "t00002", "t00003"]
+    assert [fit_folder.trial for fit_folder in run.trials] == ["t00000", "t00001", "t00002", "t00003"]
     assert run.best and run.best.trial == "t00000"
     assert main(["results", "mnist-1"]) == 0
     assert capsys.readouterr().err.count("warning: ") == 3
@@ -217,7 +217,7 @@ def test_a_trial_that_ran_when_the_run_ended_was_interrupted(
 ) -> None:
     folder = tune_run(storage, state=state)
     folder.write_trial(TrialRecord(trial="t00004", index=4, state="running"))
-    epoch(folder.unit("t00005"), 0, {"val/acc": 0.5})  # its record was not written
+    epoch(folder.fit_folder("t00005"), 0, {"val/acc": 0.5})  # its record was not written
     wanted = "running" if state == "running" else "interrupted"
     rows = {line.split()[0]: line.split()[1] for line in shown("results", "mnist-1").splitlines() if line[:2] == "t0"}
     assert (rows["t00004"], rows["t00005"], rows["t00003"]) == (wanted, wanted, "pending")
@@ -238,7 +238,7 @@ def test_a_failed_trial_shows_its_traceback(storage: Store, shown: Callable[...,
 
 def test_an_unknown_trial_or_run(storage: Store, capsys: pytest.CaptureFixture[str]) -> None:
     tune_run(storage)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         load(storage.uri, "mnist")
     for arguments, said in (
         (["results", "mnist-1", "--trial", "t00009"], "no trial 't00009'; did you mean 't00003'"),
@@ -319,7 +319,7 @@ def test_a_run_that_went_quiet(storage: Store, shown: Callable[..., str]) -> Non
         folder = RunFolder.create(
             storage, RunRecord(name=name, task="train", updated=now - 9000, created=now - 9000), ""
         )
-        epoch(folder.unit(), 0, {"a": 1.0}, at=written)
+        epoch(folder.fit_folder(), 0, {"a": 1.0}, at=written)
     listed = {line.split()[0]: line for line in shown("list").splitlines()}
     assert "running? (nothing new for 2h01m)" in listed["quiet"]
     assert "running " in listed["alive"] and "?" not in listed["alive"]
@@ -359,7 +359,7 @@ def on_terminal(cwd: Path, columns: int, *arguments: str) -> str:
 def test_on_a_terminal(storage: Store, tmp_path: Path) -> None:
     tune_run(storage)
     folder = train_run(storage)
-    epoch(folder.unit(), 3, {f"metric_number_{n}": 1.0 for n in range(20)})
+    epoch(folder.fit_folder(), 3, {f"metric_number_{n}": 1.0 for n in range(20)})
     text = on_terminal(tmp_path, 150, "results", "mnist-1")
     assert "\x1b[" in text and "ASHA at epoch 1" in text
     checkpoint = next(line for line in text.splitlines() if line.startswith("checkpoint"))

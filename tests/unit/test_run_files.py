@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer_app.errors import InputError, NotFound
+from trainer_app.errors import InputError, NotFoundError, UserCodeError
 from trainer_app.run import logs, user_code
 from trainer_app.storage import Store, open_store
 
@@ -142,23 +142,23 @@ def test_code_is_fetched_once_a_node(store: Store, here: Path) -> None:
 def test_other_bytes_than_the_submitted_ones_are_refused(store: Store, here: Path) -> None:
     digest = packed(store, {"m.py": ""})
     store.put(f"code/{digest}.zip", store.get(f"code/{digest}.zip") + b" ")
-    with pytest.raises(user_code.BadCode, match="is not the code that was submitted"):
+    with pytest.raises(UserCodeError, match="is not the code that was submitted"):
         user_code.install(store, digest)
     assert [path.name for path in here.iterdir()] == [f"{digest}.lock"]
 
 
 @pytest.mark.parametrize("name", ["../m.py", "/m.py", "a/../../m.py", "a\\..\\m.py"])
 def test_an_archive_writes_nothing_outside_its_folder(store: Store, here: Path, name: str) -> None:
-    with pytest.raises(user_code.BadCode, match="outside its folder"):
+    with pytest.raises(UserCodeError, match="outside its folder"):
         user_code.install(store, packed(store, {name: ""}))
 
 
 def test_what_is_no_archive_or_no_digest_is_said(store: Store, here: Path) -> None:
     digest = hashlib.sha256(b"x").hexdigest()
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         user_code.install(store, digest)
     store.put(f"code/{digest}.zip", b"x")
-    with pytest.raises(user_code.BadCode, match="no zip file"):
+    with pytest.raises(UserCodeError, match="no zip file"):
         user_code.install(store, digest)
     for wrong in ("abc", "../../../etc", "Z" * 64):
         with pytest.raises(InputError, match="TRAINER_CODE must be the SHA-256"):

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from trainer_app.errors import InputError
+from trainer_app.errors import InputError, LeaseHeldError
 from trainer_app.run import documents, lease
 from trainer_app.run.identity import Process, run_of_cluster, submission, this_process
 from trainer_app.storage import Store, open_store
@@ -45,7 +45,7 @@ def test_a_held_run_is_refused_in_one_line_with_holder_and_end(store: Store) -> 
     elsewhere(store, expires=until)
     words = rf"^run toy-1 is held by the driver head-2:7, until {time.strftime('%H:%M:%S', time.gmtime(until))} UTC"
     for refuse in (lambda: lease.hold(store, None), lambda: lease.refuse_held(store)):
-        with pytest.raises(lease.Held, match=words) as refused:
+        with pytest.raises(LeaseHeldError, match=words) as refused:
             refuse()
         assert refused.value.exit_code == 2 and "\n" not in str(refused.value)
 
@@ -83,7 +83,7 @@ def test_a_dead_process_of_this_machine_does_not_hold_it(store: Store) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     alive = replace(this_process(), pid=child.pid, began=began(child.pid))
     documents.write(store, lease.KEY, {"holder": "x", "expires": time.time() + 30, **alive.as_dict()})
-    with pytest.raises(lease.Held):
+    with pytest.raises(LeaseHeldError):
         lease.hold(store, None)
     child.kill()
     deadline = time.monotonic() + 5

@@ -9,7 +9,7 @@ import lightning as L
 import pytest
 
 from trainer_app.config import RunConfig, loads, override
-from trainer_app.errors import AlreadyExists, InputError, NotFound
+from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import cluster, prepare
 from trainer_app.storage import Store, open_store
@@ -209,21 +209,21 @@ def test_a_name_is_taken_once(store: Store) -> None:
     prepare.absent(store, "toy-1", task="train")
     created(store, run_file())
     prepare.absent(store, "toy-2", task="train")
-    with pytest.raises(AlreadyExists, match=r"run toy-1 exists in .*: trainer tune --resume toy-1") as refused:
+    with pytest.raises(AlreadyExistsError, match=r"run toy-1 exists in .*: trainer tune --resume toy-1") as refused:
         prepare.absent(store, "toy-1", task="tune")
     assert refused.value.exit_code == 2
-    with pytest.raises(AlreadyExists, match="toy-1"):
+    with pytest.raises(AlreadyExistsError, match="toy-1"):
         created(store, run_file())
 
 
 def test_the_job_holds_what_processes_need(store: Store) -> None:
     settled, chosen = prepare.settle(run_file())
     folder = prepare.create(store, settled, chosen, name="toy-1", task="train")
-    job = prepare.job(folder, store, settled)
-    assert (job.run, job.uri, job.use_gpu, job.versions) == ("toy-1", store.uri, False, folder.record.versions)
-    assert job.load() == settled
-    assert job.unit().store.uri == f"{store.uri}/toy-1"
-    assert job.unit("t00002").store.uri == f"{store.uri}/toy-1/trials/t00002"
+    spec = prepare.run_spec(folder, store, settled)
+    assert (spec.run, spec.uri, spec.use_gpu, spec.versions) == ("toy-1", store.uri, False, folder.record.versions)
+    assert spec.load() == settled
+    assert spec.fit_folder().store.uri == f"{store.uri}/toy-1"
+    assert spec.fit_folder("t00002").store.uri == f"{store.uri}/toy-1/trials/t00002"
 
 
 # --- reopen
@@ -355,7 +355,7 @@ def test_a_run_of_another_task(store: Store) -> None:
 
 def test_a_run_that_is_not_there(store: Store) -> None:
     created(store, run_file(), name="toy-2")
-    with pytest.raises(NotFound, match="toy-2"):
+    with pytest.raises(NotFoundError, match="toy-2"):
         reopened(store, run_file())
 
 

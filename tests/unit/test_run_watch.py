@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from trainer_app.errors import InputError
+from trainer_app.errors import DeadlineError, InputError, LeaseLostError, RunEndedError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import documents, lease, stop, watch
 from trainer_app.run.deadlines import Deadlines
-from trainer_app.run.lease import Replaced
-from trainer_app.run.watch import Deadline, Ended, Watch
+from trainer_app.run.watch import Watch
 from trainer_app.storage import open_store
 from trainer_app.train import driver
 
@@ -87,9 +86,9 @@ def test_a_deadline_is_a_number_of_seconds(value: str) -> None:
 def test_a_deadline_ends_the_drivers_main_thread(folder: RunFolder) -> None:
     words, seconds = "the workers need 2 GPU at once", soon(folder)
     found, _ = watching(folder, deadlines=Deadlines(first_step=seconds), lacking=lambda: words)
-    with pytest.raises(Ended), found:
+    with pytest.raises(RunEndedError), found:
         time.sleep(20)
-    assert isinstance(found.error, Deadline) and str(found.error).endswith(f"allows {seconds:g}; {words}")
+    assert isinstance(found.error, DeadlineError) and str(found.error).endswith(f"allows {seconds:g}; {words}")
 
 
 def test_an_epoch_ends_the_first_steps_deadline(folder: RunFolder) -> None:
@@ -103,7 +102,7 @@ def test_an_epoch_ends_the_first_steps_deadline(folder: RunFolder) -> None:
 def test_seconds_of_earlier_attempts_count(folder: RunFolder) -> None:
     documents.write(folder.store, lease.KEY, {"expires": 0, "spent": 50.0})
     found, _ = watching(folder, deadlines=Deadlines(total=50))
-    with pytest.raises(Deadline, match=r"have taken 5\d s"), found:
+    with pytest.raises(DeadlineError, match=r"have taken 5\d s"), found:
         pytest.fail("it began")
 
 
@@ -127,7 +126,7 @@ def drive(folder: RunFolder) -> None:
 
 def test_a_driver_that_was_replaced_ends_and_writes_nothing(folder: RunFolder) -> None:
     before = folder.store.get("run.json")
-    with pytest.raises(Replaced, match="the driver head-2:7 has taken over run toy-1"):
+    with pytest.raises(LeaseLostError, match="the driver head-2:7 has taken over run toy-1"):
         drive(folder)
     assert folder.store.get("run.json") == before
     assert (documents.read(folder.store, lease.KEY) or {})["host"] == "head-2"
@@ -136,7 +135,7 @@ def test_a_driver_that_was_replaced_ends_and_writes_nothing(folder: RunFolder) -
 def test_a_passed_deadline_is_a_failure_for_good(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINER_DEADLINE_S", "0.1")
     events: list[dict[str, Any]] = []
-    with pytest.raises(Deadline), driver.recorded(folder, open_store(str(Path(folder.uri).parent)), events.append):
+    with pytest.raises(DeadlineError), driver.recorded(folder, open_store(str(Path(folder.uri).parent)), events.append):
         time.sleep(20)
     record = folder.record
     assert (record.state, record.final, record.exit_code) == ("failed", True, 1)

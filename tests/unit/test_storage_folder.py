@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.store_contract import StoreContract, keys, killed_writer
-from trainer_app.errors import AlreadyExists, InputError, StorageError
+from trainer_app.errors import AlreadyExistsError, InputError, StorageError
 from trainer_app.storage import Store, open_store, split_uri
 from trainer_app.storage import folder as folder_module
 
@@ -80,7 +80,7 @@ def test_without_hard_links_one_creator_still_wins(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
     store = open_store(str(tmp_path))
     store.put("a", b"first", create=True)
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyExistsError):
         store.put("a", b"second", create=True)
     assert store.get("a") == b"first"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
@@ -171,12 +171,12 @@ def test_no_permission(open_folder: Path) -> None:
     (open_folder / "runs" / "secret").chmod(0)
     (open_folder / "runs").chmod(0o555)
     said = in_process(lambda: store.put("a/b", b""), user=65534)
-    assert said.startswith("AccessDenied: can't write") and str(open_folder) in said
+    assert said.startswith("AccessDeniedError: can't write") and str(open_folder) in said
     assert "no permission; give this user the rights to the folder or choose another storage.uri" in said
-    assert in_process(lambda: store.get("secret"), user=65534).startswith("AccessDenied: can't read")
+    assert in_process(lambda: store.get("secret"), user=65534).startswith("AccessDeniedError: can't read")
     (open_folder / "runs").chmod(0)
     for call in (store.names, lambda: store.exists("a"), lambda: store.get("a")):
-        assert in_process(call, user=65534).startswith("AccessDenied: can't")
+        assert in_process(call, user=65534).startswith("AccessDeniedError: can't")
     (open_folder / "runs").chmod(0o755)
 
 

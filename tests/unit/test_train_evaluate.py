@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from trainer_app import lightning_cli, results
 from trainer_app.callbacks.epoch import Policy
-from trainer_app.checkpoint import Rejected, commits
+from trainer_app.checkpoint import commits
 from trainer_app.config import RunConfig, dump, loads, override
-from trainer_app.errors import InputError, NotFound, TrainerError
+from trainer_app.errors import CheckpointRejectedError, InputError, NotFoundError, TrainerError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord
 from trainer_app.run import cluster
 from trainer_app.storage import Store, open_store
@@ -91,7 +91,7 @@ def trained(store: Store, config: RunConfig, *, trial: str | None = None, run: s
         folder = RunFolder.create(store, about, dump(config))
     worker.fit(
         config,
-        folder.unit(trial),
+        folder.fit_folder(trial),
         policy=Policy(keep=None, allow=(f"{HERE}.Thing",)),
         report=lambda said: None,
         trainer_kwargs={"devices": 1, "accelerator": "cpu"},
@@ -148,18 +148,18 @@ def test_what_has_no_test_is_said_in_one_line(store: Store, model: str, data: st
 
 def test_no_checkpoint_is_said(store: Store) -> None:
     RunFolder.create(store, RunRecord(name="r", task="train"), dump(run_file()))
-    with pytest.raises(NotFound, match="run r has no committed checkpoint to test"):
+    with pytest.raises(NotFoundError, match="run r has no committed checkpoint to test"):
         evaluate.test(store, "r")
 
 
 def test_a_damaged_checkpoint_is_not_scored(store: Store) -> None:
     folder = trained(store, run_file())
-    newest = commits(folder.unit().checkpoints)[-1]
+    newest = commits(folder.fit_folder().checkpoints)[-1]
     payload = Path(newest.uri, "checkpoint.ckpt")
     data = bytearray(payload.read_bytes())
     data[len(data) // 2] ^= 1
     payload.write_bytes(data)
-    with pytest.raises(Rejected, match="does not match its manifest"):
+    with pytest.raises(CheckpointRejectedError, match="does not match its manifest"):
         evaluate.test(store, "r")
 
 

@@ -18,8 +18,8 @@ from ray.train.v2._internal.execution.failure_handling.failure_policy import Fai
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
-from trainer_app.errors import AccessDenied, ConfigError, InputError, Problem, StorageError, TrainerError
-from trainer_app.run.spec import Job
+from trainer_app.errors import AccessDeniedError, ConfigError, InputError, Problem, StorageError, TrainerError
+from trainer_app.run.spec import RunSpec
 from trainer_app.train.failures import NotTwice, final, one_line, place, root_cause
 
 pytestmark = pytest.mark.unit
@@ -78,14 +78,14 @@ DECISIONS: dict[str, list[Any]] = {
 
 
 def policy(folder: Path, *, max_failures: int = 5, trial: str | None = None) -> NotTwice:
-    job = Job(run="r", uri=str(folder), config="", use_gpu=False)
-    return NotTwice(ray.train.FailureConfig(max_failures=max_failures), job, trial)
+    spec = RunSpec(run="r", uri=str(folder), config="", use_gpu=False)
+    return NotTwice(ray.train.FailureConfig(max_failures=max_failures), spec, trial)
 
 
-def progress(job: Job, trial: str | None = None) -> None:
-    unit = job.unit(trial)
-    epoch = len(unit.checkpoints.names()) + 1
-    unit.checkpoints.put(f"a0001-e{epoch:06d}-s{epoch:09d}/manifest.json", b"{}")
+def progress(spec: RunSpec, trial: str | None = None) -> None:
+    fit_folder = spec.fit_folder(trial)
+    epoch = len(fit_folder.checkpoints.names()) + 1
+    fit_folder.checkpoints.put(f"a0001-e{epoch:06d}-s{epoch:09d}/manifest.json", b"{}")
 
 
 @pytest.mark.parametrize("name", DECISIONS)
@@ -95,7 +95,7 @@ def test_decisions(tmp_path: Path, name: str) -> None:
     got, wanted = [], []
     for step in steps:
         if step == COMMIT:
-            progress(deciding.job)
+            progress(deciding.spec)
         else:
             got.append(deciding.make_decision(step))
             wanted.append(next(steps))
@@ -118,21 +118,21 @@ def test_endless_tries_end_with_a_repeated_error(tmp_path: Path) -> None:
 def test_a_nested_trial_looks_at_its_own_commits(tmp_path: Path) -> None:
     deciding = policy(tmp_path, trial="t00003")
     assert deciding.make_decision(BUG) is AGAIN
-    progress(deciding.job)  # of the run itself, or another trial: no progress of this one
-    progress(deciding.job, "t00004")
+    progress(deciding.spec)  # of the run itself, or another trial: no progress of this one
+    progress(deciding.spec, "t00004")
     assert deciding.make_decision(BUG) is END
     deciding = policy(tmp_path, trial="t00003")
     assert deciding.make_decision(BUG) is AGAIN
-    progress(deciding.job, "t00003")
+    progress(deciding.spec, "t00003")
     assert deciding.make_decision(BUG) is AGAIN
 
 
 def test_the_place_is_the_newest_commit(tmp_path: Path) -> None:
-    job = Job(run="r", uri=str(tmp_path), config="", use_gpu=False)
-    assert place(job.unit()) == "start"
-    progress(job)
-    progress(job)
-    assert place(job.unit()) == "a0001-e000002-s000000002"
+    spec = RunSpec(run="r", uri=str(tmp_path), config="", use_gpu=False)
+    assert place(spec.fit_folder()) == "start"
+    progress(spec)
+    progress(spec)
+    assert place(spec.fit_folder()) == "a0001-e000002-s000000002"
 
 
 VALUE = ValueError("x")
@@ -186,7 +186,7 @@ FINAL: dict[str, tuple[BaseException, bool]] = {
     "an error of the code": (BUG, True),
     "the person's mistake, in a worker": (MISTAKE, True),
     "a storage that did not answer a worker": (of_workers(user(StorageError("no answer"))), False),
-    "a storage that refuses a worker": (of_workers(user(AccessDenied("no"))), True),
+    "a storage that refuses a worker": (of_workers(user(AccessDeniedError("no"))), True),
     "lost workers": (LOST, False),
     "a lost worker that others fail for": (COLLATERAL, False),
     "workers that find no place": (NOT_STARTED, False),

@@ -20,14 +20,14 @@ from tests.unit.tree import ROOT
 from trainer_app.config import RunConfig, loads
 from trainer_app.errors import InputError
 from trainer_app.run import cluster
-from trainer_app.run.spec import Job
+from trainer_app.run.spec import RunSpec
 from trainer_app.train import ray_trainer
 from trainer_app.train.failures import NotTwice
 from trainer_app.tune import sweep
 
 pytestmark = pytest.mark.unit
 
-JOB = Job(run="mnist-1", uri="runs", config="", use_gpu=False)
+JOB = RunSpec(run="mnist-1", uri="runs", config="", use_gpu=False)
 
 
 def run_file(text: str = "") -> RunConfig:
@@ -144,7 +144,7 @@ def test_ray_keeps_its_own_files_in_scratch(tmp_path: Path, monkeypatch: pytest.
 def trainer(trial: str | None = None) -> ray_trainer.RunTrainer:
     return ray_trainer.RunTrainer(
         lambda config: None,
-        job=JOB,
+        spec=JOB,
         trial=trial,
         train_loop_config={},
         scaling_config=ray_trainer.scaling_config(run_file("scaling: {use_gpu: false}")),
@@ -159,7 +159,7 @@ def test_the_controller_gets_our_failure_policy(tmp_path: Path, monkeypatch: pyt
     trainer("t00002")._initialize_and_run_controller(failure_policy="Ray's", callbacks=[])
     policy = given["failure_policy"]
     assert isinstance(policy, NotTwice) and given["callbacks"] == []
-    assert (policy.job, policy.trial, policy.failure_config.max_failures) == (JOB, "t00002", 4)
+    assert (policy.spec, policy.trial, policy.failure_config.max_failures) == (JOB, "t00002", 4)
 
 
 def test_all_of_rays_callbacks_but_the_cleaner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from lightning.pytorch.utilities.exceptions import _TunerExitException
 from trainer_app import checkpoint as ckpt
 from trainer_app.checkpoint import rng_state
 from trainer_app.errors import TrainerError
-from trainer_app.records import Unit
+from trainer_app.records import FitFolder
 
 STATE_KEY = "trainer_app"
 
@@ -57,14 +57,14 @@ class EpochReporter(Callback):
 
     def __init__(
         self,
-        unit: Unit,
+        fit_folder: FitFolder,
         *,
         attempt: int,
         policy: Policy,
         report: Callable[[dict[str, Any]], None],
         elapsed: float = 0.0,
     ) -> None:
-        self.unit = unit
+        self.fit_folder = fit_folder
         self.attempt = attempt
         self.policy = policy
         self.report = report
@@ -145,7 +145,7 @@ class EpochReporter(Callback):
         elapsed = time.monotonic() - self.started
         if trainer.is_global_zero:
             line = {"epoch": done - 1, "step": trainer.global_step, "time": time.time(), "elapsed": round(elapsed, 3)}
-            self.unit.append(self.attempt, {**line, "metrics": metrics})
+            self.fit_folder.append(self.attempt, {**line, "metrics": metrics})
         due = final or stop or done % self.policy.every_n_epochs == 0
         commit = self._commit(trainer, done, metrics, boundary=not final) if due else None
         self.report(
@@ -200,13 +200,13 @@ class EpochReporter(Callback):
                 metrics=metrics,
                 versions=self.policy.versions,
             )
-            commit = ckpt.write(self.unit.checkpoints, path, manifest)
+            commit = ckpt.write(self.fit_folder.checkpoints, path, manifest)
         self._retain(commit)
         return commit
 
     def _retain(self, commit: ckpt.Commit) -> None:
         if self.known is None:
-            self.known = [c for c in ckpt.commits(self.unit.checkpoints) if c.name != commit.name]
+            self.known = [c for c in ckpt.commits(self.fit_folder.checkpoints) if c.name != commit.name]
         policy = self.policy
         self.known = ckpt.retain([*self.known, commit], keep=policy.keep, monitor=policy.monitor, mode=policy.mode)
 

@@ -12,17 +12,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from trainer_app.errors import NotFound, TrainerError
+from trainer_app.errors import CheckpointRejectedError, NotFoundError
 from trainer_app.records import from_json, to_json
 from trainer_app.storage import Store
 
 MANIFEST = "manifest.json"
 PAYLOAD = "checkpoint.ckpt"
 _NAME = re.compile(r"a(\d{4,})-e\d+-s\d+")
-
-
-class Rejected(TrainerError):
-    """A commit that does not verify; the message names the object and the reason."""
 
 
 class Object(BaseModel):
@@ -123,9 +119,9 @@ def commits(store: Store, *, reject: Callable[[str, str], None] | None = None) -
     for name in sorted(store.names()):
         try:
             found.append(read(store, name))
-        except NotFound:
+        except NotFoundError:
             continue  # a payload whose manifest was never written: not a commit
-        except Rejected as e:
+        except CheckpointRejectedError as e:
             if reject:
                 reject(name, str(e))
     return found
@@ -135,8 +131,8 @@ def read(store: Store, name: str) -> Commit:
     """One commit by name.
 
     Raises:
-        NotFound: there is no manifest.
-        Rejected: the manifest is damaged.
+        NotFoundError: there is no manifest.
+        CheckpointRejectedError: the manifest is damaged.
     """
     raw = store.child(name).get(MANIFEST)
     where = f"{store.child(name).uri}/{MANIFEST}"
@@ -145,9 +141,9 @@ def read(store: Store, name: str) -> Commit:
         manifest = Manifest.model_validate(from_json(raw))
         whole = plain["digest"] == _digest(plain)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-        raise Rejected(f"{where} is damaged: {str(e).splitlines()[0]}") from e
+        raise CheckpointRejectedError(f"{where} is damaged: {str(e).splitlines()[0]}") from e
     if not whole or manifest.name != name:
-        raise Rejected(f"{where} is damaged, or of another commit: its digest or its name differs")
+        raise CheckpointRejectedError(f"{where} is damaged, or of another commit: its digest or its name differs")
     return Commit(name, manifest, store)
 
 
@@ -158,21 +154,21 @@ def fetch(commit: Commit, folder: Path) -> Path:
         the local path of the Lightning checkpoint, inside `folder`.
 
     Raises:
-        Rejected: the payload is missing, or its size or SHA-256 differs from the manifest.
+        CheckpointRejectedError: the payload is missing, or its size or SHA-256 differs from the manifest.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if PAYLOAD not in commit.manifest.objects:
-        raise Rejected(f"{commit.uri}/{MANIFEST} lists no {PAYLOAD}")
+        raise CheckpointRejectedError(f"{commit.uri}/{MANIFEST} lists no {PAYLOAD}")
     for key, wanted in commit.manifest.objects.items():
         path = folder / key
         try:
             commit.store.child(commit.name).get_file(key, path)
-        except NotFound as e:
-            raise Rejected(f"{commit.uri}/{key} is missing") from e
+        except NotFoundError as e:
+            raise CheckpointRejectedError(f"{commit.uri}/{key} is missing") from e
         got = describe(path)
         if got != wanted:
             path.unlink()
-            raise Rejected(
+            raise CheckpointRejectedError(
                 f"{commit.uri}/{key} does not match its manifest: {got.size} bytes, SHA-256 {got.sha256[:12]}, "
                 f"expected {wanted.size} bytes, {wanted.sha256[:12]}"
             )
@@ -190,9 +186,9 @@ def newest_intact(
         try:
             commit = read(store, name)
             return commit, fetch(commit, folder)
-        except NotFound:
+        except NotFoundError:
             continue  # payload without a manifest: the writer was stopped before it committed
-        except Rejected as e:
+        except CheckpointRejectedError as e:
             if reject:
                 reject(name, str(e))
     return None

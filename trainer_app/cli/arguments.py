@@ -53,7 +53,7 @@ def prepare(asked: Asked, env: Mapping[str, str] | None = None) -> Prepared:
 
     Raises:
         ConfigError: the run file's problems, all of them.
-        InputError: names, missing files; NotFound: no such run to resume.
+        InputError: names, missing files; NotFoundError: no such run to resume.
     """
     env = os.environ if env is None else env
     from trainer_app.records import new_name

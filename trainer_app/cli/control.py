@@ -42,7 +42,7 @@ def resume(
     sets: Sets = None,
 ) -> None:
     """Go on with a run that was stopped, that failed, or whose objects are gone."""
-    from trainer_app.errors import NotFound
+    from trainer_app.errors import NotFoundError
     from trainer_app.launch import control, location
     from trainer_app.launch.kube import connect
     from trainer_app.launch.resubmit import resubmit
@@ -50,7 +50,7 @@ def resume(
     kube = connect(namespace, context)
     try:
         job = location.job(kube, run)
-    except NotFound:
+    except NotFoundError:
         if not run:
             raise
         where = location.of_run_or_values(kube, run, values or (), sets or ())
@@ -69,14 +69,14 @@ def delete(
     grace: Grace = 60.0,
 ) -> None:
     """Stop a run and delete its objects; what it stored stays. Nothing there is no error."""
-    from trainer_app.errors import NotFound
+    from trainer_app.errors import NotFoundError
     from trainer_app.launch import control
     from trainer_app.launch.kube import connect
 
     kube = connect(namespace, context)
     try:
         job = kube.get("RayJob", run)
-    except NotFound:
+    except NotFoundError:
         say(f"there is no run {run} in namespace {kube.namespace}")
         return
     control.delete(kube, job, grace=grace, say=say, endpoint=endpoint)

@@ -62,7 +62,7 @@ def logs(
     workers: Workers = False,
 ) -> None:
     """Print the driver's log: from its pod, or from the storage once that is gone (there within 10 s)."""
-    from trainer_app.errors import InputError, NotFound
+    from trainer_app.errors import InputError, NotFoundError
     from trainer_app.launch import location, rayjob, stored_logs
     from trainer_app.launch.follow import DriverLog, until_end
     from trainer_app.launch.kube import connect
@@ -70,7 +70,7 @@ def logs(
     kube = connect(namespace, context)
     try:
         job: Object | None = location.job(kube, run)
-    except NotFound:
+    except NotFoundError:
         if not run:
             raise
         job = None

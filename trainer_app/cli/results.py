@@ -12,11 +12,11 @@ import typer
 
 from trainer_app.cli.formatting import block, number, one_line, ordered_metrics, pairs, seconds, short_names
 from trainer_app.cli.tables import show_facts, show_table, width
-from trainer_app.errors import NotFound
+from trainer_app.errors import NotFoundError
 
 if TYPE_CHECKING:
     from trainer_app.launch.kube import Kube
-    from trainer_app.results import RunResults, UnitResults
+    from trainer_app.results import FitResults, RunResults
 
 Run = Annotated[
     str | None,
@@ -77,7 +77,7 @@ def show_submitted(
     found = location.of_run_or_values(kube, run, values, ()) if run and values else location.find(kube, run)
     with location.reachable(kube, found, endpoint):
         if Stored.open(found.uri, found.run).record() is None:
-            raise NotFound(f"run {found.run} has written nothing yet; see: trainer status {found.run}")
+            raise NotFoundError(f"run {found.run} has written nothing yet; see: trainer status {found.run}")
         show(found.uri, found.run, json=json, trial=trial)
 
 
@@ -87,7 +87,7 @@ def show(uri: str, name: str | None, *, json: bool, trial: str | None) -> None:
     from trainer_app.results import document, load, newest
 
     found = load(uri, name or newest(uri))
-    unit = _unit(found, trial)
+    fit = _unit(found, trial)
     if json:
         print(to_json(document(found, trial=trial)).decode())
         return
@@ -95,14 +95,14 @@ def show(uri: str, name: str | None, *, json: bool, trial: str | None) -> None:
     if trial is None and found.trials:
         print()
         show_table(*_trials(found), right=("epochs", found.record.metric or ""))
-    if unit and unit.history:
-        _show_epochs(found, unit)
-    if unit and unit.checkpoints:
+    if fit and fit.history:
+        _show_epochs(found, fit)
+    if fit and fit.checkpoints:
         print()
-        rows = [[str(c.epochs), str(c.step), _metric(found, c.metrics), c.uri] for c in unit.checkpoints]
+        rows = [[str(c.epochs), str(c.step), _metric(found, c.metrics), c.uri] for c in fit.checkpoints]
         show_table(["epoch", "step", found.record.metric or "metric", "checkpoint"], rows, right=("epoch", "step"))
-    if trial is not None and unit and unit.record and unit.record.traceback:
-        print(f"\nhow {trial} failed:\n{block(unit.record.traceback)}")
+    if trial is not None and fit and fit.record and fit.record.traceback:
+        print(f"\nhow {trial} failed:\n{block(fit.record.traceback)}")
     for problem in found.problems:
         print(f"warning: {one_line(problem)}", file=sys.stderr)
 
@@ -123,15 +123,15 @@ def of(done: int | None, target: int | None, what: str = "") -> str:
     return f"{count} {what}".strip()
 
 
-def _unit(found: RunResults, trial: str | None) -> UnitResults | None:
+def _unit(found: RunResults, trial: str | None) -> FitResults | None:
     """Whose epochs are shown: the asked trial's, or the train run's own."""
     from trainer_app.records.names import hint
 
-    unit = next((unit for unit in found.units if unit.trial == trial), None)
-    if trial is not None and unit is None:
-        names = [unit.trial for unit in found.trials if unit.trial]
-        raise NotFound(f"run {found.record.name!r} has no trial {trial!r}; {hint(trial, names, what='trials')}")
-    return unit
+    fit = next((fit for fit in found.fits if fit.trial == trial), None)
+    if trial is not None and fit is None:
+        names = [fit.trial for fit in found.trials if fit.trial]
+        raise NotFoundError(f"run {found.record.name!r} has no trial {trial!r}; {hint(trial, names, what='trials')}")
+    return fit
 
 
 def _facts(found: RunResults) -> list[tuple[str, str]]:
@@ -169,21 +169,21 @@ def _metric(found: RunResults, metrics: dict[str, float]) -> str:
 
 
 def _trials(found: RunResults) -> tuple[list[str], list[list[str]]]:
-    names = short_names(key for unit in found.trials for key in unit.params)
+    names = short_names(key for fit in found.trials for key in fit.params)
     headers = ["trial", "state", "epochs", found.record.metric or "metric", *names.values(), "reason"]
     rows = []
-    for unit in found.trials:
-        state, why = found.state_of(unit), unit.record.reason if unit.record else ""
-        if unit.record and unit.record.error and unit.record.error not in why:
-            why = f"{why}: {unit.record.error}" if why else unit.record.error
-        value = number(unit.best.value) if unit.best else ""
-        params = [number(unit.params[key], 6) if key in unit.params else "" for key in names]
-        rows.append([unit.trial or "", state, of(unit.epochs, found.record.epochs), value, *params, why])
+    for fit in found.trials:
+        state, why = found.state_of(fit), fit.record.reason if fit.record else ""
+        if fit.record and fit.record.error and fit.record.error not in why:
+            why = f"{why}: {fit.record.error}" if why else fit.record.error
+        value = number(fit.best.value) if fit.best else ""
+        params = [number(fit.params[key], 6) if key in fit.params else "" for key in names]
+        rows.append([fit.trial or "", state, of(fit.epochs, found.record.epochs), value, *params, why])
     return headers, rows
 
 
-def _show_epochs(found: RunResults, unit: UnitResults) -> None:
-    merged = {name: 0.0 for line in unit.history for name in line["metrics"]}
+def _show_epochs(found: RunResults, fit: FitResults) -> None:
+    merged = {name: 0.0 for line in fit.history for name in line["metrics"]}
     names, hidden = _fitting(list(ordered_metrics(merged, found.record.metric)))
     rows = [
         [
@@ -192,7 +192,7 @@ def _show_epochs(found: RunResults, unit: UnitResults) -> None:
             *(number(line["metrics"][name]) if name in line["metrics"] else "" for name in names),
             seconds(line["elapsed"]),
         ]
-        for line in unit.history
+        for line in fit.history
     ]
     headers = ["epoch", "step", *names, "elapsed"]
     print()

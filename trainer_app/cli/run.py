@@ -19,7 +19,7 @@ from trainer_app.cli.formatting import command, error_text, one_line
 from trainer_app.cli.options import Items, Name
 from trainer_app.cli.screen import Screen, open_screen, write_now
 from trainer_app.cli.view import View
-from trainer_app.errors import Interrupted, TrainerError
+from trainer_app.errors import RunInterruptedError, TrainerError
 from trainer_app.run import identity, lease, logs, user_code
 from trainer_app.run.cluster import prepare_environment
 from trainer_app.storage import Store, open_store
@@ -177,7 +177,7 @@ class Session:
         """(exit code, what to say on stderr)."""
         try:
             code = self._driver()(screen.emit)
-        except (KeyboardInterrupt, Interrupted):
+        except (KeyboardInterrupt, RunInterruptedError):
             return interrupt.INTERRUPTED, ""
         except TrainerError as e:
             _log.exception("%s failed", self.task)

@@ -79,15 +79,15 @@ def _place(storage: Store, record: RunRecord | None) -> dict[str, Any]:
     place: dict[str, Any] = {"epoch": 0, "step": 0, "commit": None}
     if record is None:
         return place
-    units = results.read_run(storage, record.name).units
+    fits = results.read_run(storage, record.name).fits
     places: dict[str | None, dict[str, Any]] = {
-        unit.trial: {
-            "epoch": unit.checkpoints[-1].epochs,
-            "step": unit.checkpoints[-1].step,
-            "commit": unit.checkpoints[-1].name,
+        fit.trial: {
+            "epoch": fit.checkpoints[-1].epochs,
+            "step": fit.checkpoints[-1].step,
+            "commit": fit.checkpoints[-1].name,
         }
-        for unit in units
-        if unit.checkpoints and not unit.ended
+        for fit in fits
+        if fit.checkpoints and not fit.ended
     }
     furthest = max(places.values(), key=lambda found: found["step"], default=place)
     return {**furthest, "trials": places} if record.task == "tune" else furthest

@@ -18,7 +18,7 @@ MAX_VALUES = 100_000
 _CONTAINERS = (_TAG + "map", _TAG + "seq", _TAG + "omap")
 
 
-class _Unreadable(Exception):
+class _UnreadableError(Exception):
     """A problem was recorded; the text has no tree."""
 
 
@@ -37,7 +37,7 @@ def parse(text: str, draft: Draft, file: str) -> Any:
     try:
         node = yaml.compose(text)
         return None if node is None else _Reader(yaml, draft, file).value(node, ())
-    except _Unreadable:
+    except _UnreadableError:
         draft.broken = True
     except MarkedYAMLError as e:
         _syntax(e, draft, file)
@@ -76,7 +76,7 @@ class _Reader:
         if self.count > MAX_VALUES or id(node) in self.open:
             what = "an alias inside what it names" if id(node) in self.open else f"more than {MAX_VALUES} values"
             self.problem(node, path, what, allowed="write the values out")
-            raise _Unreadable
+            raise _UnreadableError
         self.draft.lines.setdefault(path, (self.file, node.start_mark.line + 1))
         if isinstance(node, ScalarNode):
             return self.scalar(node, path)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-from trainer_app.errors import InputError, NotFound, StorageError, TrainerError
+from trainer_app.errors import InputError, NotFoundError, StorageError, TrainerError
 from trainer_app.launch import location, pods, rayjob
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.remote_run import Stored, place_words
@@ -108,7 +108,7 @@ def _workloads(kube: Kube, job: Object) -> list[Object]:
         if any(owner["uid"] == uid for owner in work["metadata"].get("ownerReferences", []))
     ]
     if not owned:
-        raise NotFound(f"Kueue has no Workload of run {job['metadata']['name']} yet; try again in a few seconds")
+        raise NotFoundError(f"Kueue has no Workload of run {job['metadata']['name']} yet; try again in a few seconds")
     return owned
 
 
@@ -161,13 +161,13 @@ def delete(kube: Kube, job: Object, *, grace: float, say: Say, endpoint: str | N
 
 def remove(kube: Kube, run: str, *, say: Say) -> None:
     """Delete the RayJob, and wait until it and its pods are gone; also of one that somebody else deleted."""
-    with suppress(NotFound):
+    with suppress(NotFoundError):
         kube.delete("RayJob", run)
     deadline = time.monotonic() + SUSPEND_S
     while time.monotonic() < deadline:
         try:
             kube.get("RayJob", run)
-        except NotFound:
+        except NotFoundError:
             until_no_pods(kube, run, say=say)
             return
         time.sleep(POLL_S)

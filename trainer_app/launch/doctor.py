@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from trainer_app.errors import AccessDenied, NotFound, TrainerError
+from trainer_app.errors import AccessDeniedError, NotFoundError, TrainerError
 from trainer_app.launch import helm, location, rayjob, rights
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.submit import check_secret, drops_labels
@@ -65,7 +65,7 @@ def cluster(kube: Kube) -> Finding:
 def crds(kube: Kube) -> list[Finding]:
     try:
         found = kube.raw("GET", "/apis/ray.io/v1", what="ask for KubeRay's kinds")["resources"]
-    except NotFound:
+    except NotFoundError:
         return [Finding("crds", "fail", "the cluster knows no RayJob; install the KubeRay operator: make operator")]
     except TrainerError as error:
         return [Finding("crds", "fail", str(error))]
@@ -80,7 +80,7 @@ def operator(kube: Kube, things: Sequence[Object]) -> list[Finding]:
     namespace = _operator_namespace(things)
     try:
         found = kube.list("Deployment", labels=OPERATOR, namespace=namespace)
-    except AccessDenied:
+    except AccessDeniedError:
         return [Finding("operator", "warn", f"unknown: this user may not list deployments in {namespace}")]
     except TrainerError as error:
         return [Finding("operator", "fail", str(error))]
@@ -146,7 +146,7 @@ def admission(kube: Kube, things: Sequence[Object]) -> list[Finding]:
         try:
             back = kube.create(thing, dry_run=True)
             taken += 1
-        except AccessDenied:  # the line of the rights says it
+        except AccessDeniedError:  # the line of the rights says it
             findings.append(Finding("admission", "warn", f"unknown: this user may not create a {thing['kind']}"))
             break
         except TrainerError as error:

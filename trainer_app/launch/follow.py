@@ -92,7 +92,7 @@ def _patiently(ask: Callable[[], Object], say: Say) -> Object:
     while True:
         try:
             return ask()
-        except StorageError:  # NotFound and AccessDenied are such
+        except StorageError:  # NotFoundError and AccessDeniedError are such
             raise
         except TrainerError as error:
             if time.monotonic() > end:

@@ -15,7 +15,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
-from trainer_app.errors import AccessDenied, AlreadyExists, InputError, NotFound, TrainerError
+from trainer_app.errors import AccessDeniedError, AlreadyExistsError, InputError, NotFoundError, TrainerError
 
 CONNECT_S, TIMEOUT_S = 5, 10  # of a call; one that does not connect is tried twice
 WORDS: Final = {"GET": "read", "POST": "create", "PATCH": "change", "DELETE": "delete"}
@@ -171,21 +171,23 @@ def explained(what: str, *, kind: str = "", name: str = "", namespace: str = "")
 def _known(error: ApiException, what: str, kind: str, name: str, namespace: str) -> TrainerError:
     said = _message(error)
     if error.status == 401:
-        return AccessDenied(f"can't {what}: the cluster does not know this user; renew the kubeconfig's credentials")
+        return AccessDeniedError(
+            f"can't {what}: the cluster does not know this user; renew the kubeconfig's credentials"
+        )
     if error.status == 403:
-        return AccessDenied(f"can't {what}: {said}; ask for the Role of k8s/rbac/submitter.yaml in {namespace}")
+        return AccessDeniedError(f"can't {what}: {said}; ask for the Role of k8s/rbac/submitter.yaml in {namespace}")
     if error.status == 404 and kind == "Workload" and "not found" in said:
         return TrainerError(f"can't {what}: the cluster has no Kueue, which the run's queue belongs to (queue.name)")
     if error.status == 404 and kind.startswith("Ray") and "not found" in said and (not name or name not in said):
         return TrainerError(f"can't {what}: the cluster knows no {kind}; install the KubeRay operator: make operator")
     if error.status == 404:
-        return NotFound(f"can't {what} in {namespace}: {said}")
+        return NotFoundError(f"can't {what} in {namespace}: {said}")
     if error.status == 409 and kind == "RayJob":
-        return AlreadyExists(
+        return AlreadyExistsError(
             f"run {name} exists in {namespace}; go on with it: trainer resume {name}; or give another --name"
         )
     if error.status == 409:
-        return AlreadyExists(f"{kind} {name} exists in {namespace}; give another --name")
+        return AlreadyExistsError(f"{kind} {name} exists in {namespace}; give another --name")
     if error.status in (400, 422):
         return InputError(f"can't {what}: {said}")
     return TrainerError(f"can't {what}: {said}")

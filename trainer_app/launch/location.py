@@ -14,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 from ruamel.yaml import YAML
 
 from trainer_app import machine
-from trainer_app.errors import AccessDenied, InputError, NotFound, StorageError, TrainerError
+from trainer_app.errors import AccessDeniedError, InputError, NotFoundError, StorageError, TrainerError
 from trainer_app.launch import cron, helm
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pods import RUN
@@ -61,7 +61,7 @@ def of_rendered(things: Sequence[Object]) -> Place:
 
 
 def find(kube: Kube, run: str | None) -> Place:
-    """Of a run, or of this user's newest in the namespace. Raises NotFound, with what there is."""
+    """Of a run, or of this user's newest in the namespace. Raises NotFoundError, with what there is."""
     return of(job(kube, run))
 
 
@@ -69,7 +69,7 @@ def job(kube: Kube, run: str | None) -> Object:
     """The RayJob of a run, or of this user's newest in the namespace.
 
     Raises:
-        NotFound: with what there is.
+        NotFoundError: with what there is.
     """
     if run:
         return _named(kube, run)
@@ -79,11 +79,11 @@ def job(kube: Kube, run: str | None) -> Object:
     if mine:
         return mine[0]
     if found:
-        raise NotFound(
+        raise NotFoundError(
             f"user {user} submitted none of the {len(found)} runs in namespace {kube.namespace}; name one: "
             f"trainer list -n {kube.namespace}"
         )
-    raise NotFound(f"there are no runs in namespace {kube.namespace}; start one with trainer submit")
+    raise NotFoundError(f"there are no runs in namespace {kube.namespace}; start one with trainer submit")
 
 
 def jobs(kube: Kube) -> list[Object]:
@@ -96,9 +96,9 @@ def jobs(kube: Kube) -> list[Object]:
 def _named(kube: Kube, run: str) -> Object:
     try:
         return kube.get("RayJob", run)
-    except NotFound as error:
+    except NotFoundError as error:
         near = hint(run, [one["metadata"]["name"] for one in jobs(kube)], what="runs")
-        raise NotFound(
+        raise NotFoundError(
             f"there is no run {run} in namespace {kube.namespace}; {near}; where its storage is, "
             "results, logs and resume learn from --values FILE"
         ) from error
@@ -108,14 +108,14 @@ def of_run_or_values(kube: Kube, run: str, values: Sequence[str], sets: Sequence
     """Of a run whose RayJob may be gone: then from the values it was submitted with, else from the newest other run.
 
     Raises:
-        NotFound: nothing says where the storage is.
+        NotFoundError: nothing says where the storage is.
     """
     if values or sets:
         return replace(of_values(kube, values, sets), run=run)
     found = jobs(kube)
     known = [one for one in found if one["metadata"]["name"] == run] or found
     if not known:
-        raise NotFound(
+        raise NotFoundError(
             f"there is no run {run} in namespace {kube.namespace}, and no other that says where runs are stored; "
             "give the values it was submitted with: --values FILE"
         )
@@ -181,20 +181,20 @@ def _in_values_words(kube: Kube, place: Place, *, from_secret: bool) -> Iterator
     """The storage's errors speak of the environment and of run files; here a Secret and values are what is wrong."""
     try:
         yield
-    except AccessDenied as error:
+    except AccessDeniedError as error:
         if not from_secret:
             words = f"this user may not read Secret {place.secret} in {kube.namespace}, so the environment's keys count"
-            raise AccessDenied(f"{error}; {words}" if place.secret else str(error)) from error
+            raise AccessDeniedError(f"{error}; {words}" if place.secret else str(error)) from error
         said = str(error).partition(";")[0]
-        raise AccessDenied(
+        raise AccessDeniedError(
             f"{said}; the keys are those of Secret {place.secret} in {kube.namespace}: correct them there, name "
             "another in storage.existingSecret, or correct storage.bucket (keys of one bucket are denied all others)"
         ) from error
-    except NotFound as error:
+    except NotFoundError as error:
         if "there is no bucket" not in str(error):
             raise
         said = str(error).partition(";")[0]
-        raise NotFound(f"{said}; create it, or correct storage.bucket in the values") from error
+        raise NotFoundError(f"{said}; create it, or correct storage.bucket in the values") from error
 
 
 def answers(endpoint: str) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from trainer_app.errors import AlreadyExists, NotFound, StorageError
+from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
 from trainer_app.records import RunRecord, part_order
 from trainer_app.run import decision, documents, stop
 from trainer_app.storage import Store, open_store
@@ -52,9 +52,9 @@ class Stored:
         """Takes the run's name in the storage, and keeps what `resume` needs.
 
         Raises:
-            AlreadyExists: a run of this name is there, whoever began it.
+            AlreadyExistsError: a run of this name is there, whoever began it.
         """
-        taken = AlreadyExists(
+        taken = AlreadyExistsError(
             f"run {self.run!r} is in {self.store.uri} already; go on with it: trainer resume {self.run}; "
             "or take another --name"
         )
@@ -62,7 +62,7 @@ class Stored:
             raise taken
         try:
             self.store.put(LAUNCH, launch.to_json(), create=True)
-        except AlreadyExists as error:
+        except AlreadyExistsError as error:
             raise taken from error
         self.store.put(RUN_FILE, run_file.encode())
         self.keep_values(values)
@@ -80,14 +80,14 @@ class Stored:
         """(what it was submitted with, the run file's text, the values).
 
         Raises:
-            NotFound: no run of this name was submitted to this storage.
+            NotFoundError: no run of this name was submitted to this storage.
         """
         try:
             about = self._json(LAUNCH)
             text = self.store.get(RUN_FILE).decode()
             values = self._json(VALUES)
-        except NotFound as error:
-            raise NotFound(
+        except NotFoundError as error:
+            raise NotFoundError(
                 f"there is nothing in {self.store.uri} to create run {self.run!r} from; is the storage right "
                 "(--values FILE), and was it submitted with trainer submit?"
             ) from error
@@ -107,7 +107,7 @@ class Stored:
         """Where the run stopped ({epoch, step, commit, at}), once it did so for this request (any, if None)."""
         try:
             found = self._json(stop.ANSWERED)
-        except NotFound:
+        except NotFoundError:
             return None
         return found if request in (None, found.get("id")) else None
 
@@ -120,7 +120,7 @@ class Stored:
         """How far the run is; None before its driver began."""
         try:
             return RunRecord.from_json(self.store.get("run.json"), f"{self.store.uri}: run.json")
-        except NotFound:
+        except NotFoundError:
             return None
 
     def attempts(self) -> int:

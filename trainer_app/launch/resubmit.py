@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from trainer_app.errors import NotFound, TrainerError
+from trainer_app.errors import NotFoundError, TrainerError
 from trainer_app.launch import control, helm, location
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.remote_run import Launch, Stored
@@ -35,7 +35,7 @@ def resubmit(
         values, sets: over the values that are stored, which hold no secrets.
 
     Raises:
-        NotFound: nothing is stored to create it from.
+        NotFoundError: nothing is stored to create it from.
     """
     run = found.run
     with location.reachable(kube, found, endpoint):
@@ -80,7 +80,7 @@ def _until_free(kube: Kube, things: Sequence[Object]) -> None:
             try:
                 if not kube.get(kind, name)["metadata"].get("ownerReferences"):
                     kube.delete(kind, name)
-            except NotFound:
+            except NotFoundError:
                 break
             if time.monotonic() > deadline:
                 raise TrainerError(f"{kind} {name} of the former run is still there after {FREE_S:.0f} s; delete it")

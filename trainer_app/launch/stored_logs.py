@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from trainer_app.errors import NotFound
+from trainer_app.errors import NotFoundError
 from trainer_app.launch import rayjob
 from trainer_app.launch.kube import Kube
 from trainer_app.launch.location import Place
@@ -22,12 +22,14 @@ def show(where: Place, *, workers: bool, out: Out) -> None:
     """All that is there, the driver's attempts or the workers' files in order, each under its name.
 
     Raises:
-        NotFound: nothing is there.
+        NotFoundError: nothing is there.
     """
     files = read(where, workers=workers)
     if not files:
         what = "the workers" if workers else "the driver"
-        raise NotFound(f"there is no log of {what} of run {where.run} in {where.uri}; see trainer status {where.run}")
+        raise NotFoundError(
+            f"there is no log of {what} of run {where.run} in {where.uri}; see trainer status {where.run}"
+        )
     for name, text in files.items():
         if workers or len(files) > 1:
             out(f"==> {name} <==")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from trainer_app.errors import AlreadyExists, InputError, NotFound, TrainerError
+from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, TrainerError
 from trainer_app.launch import helm, location, pods, rayjob
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pack import Packed
@@ -78,7 +78,7 @@ def create(kube: Kube, things: Sequence[Object]) -> Object:
         for thing in things:
             try:
                 made.append({**kube.create(thing), "kind": thing["kind"]})
-            except AlreadyExists:
+            except AlreadyExistsError:
                 if thing["kind"] != KEPT:
                     raise
         own(kube, made[-1], made[:-1])
@@ -113,7 +113,7 @@ def check_secret(kube: Kube, things: Sequence[Object]) -> None:
     )
     try:
         found = kube.get("Secret", name).get("data") or {}
-    except NotFound as error:
+    except NotFoundError as error:
         raise InputError(f"there is no Secret {name} in {kube.namespace}; make it: {make}") from error
     except TrainerError:
         return
@@ -127,7 +127,7 @@ def accepted(kube: Kube, things: Sequence[Object], say: Say) -> None:
     for thing in reversed(things):
         try:
             back = kube.create(thing, dry_run=True)
-        except AlreadyExists:
+        except AlreadyExistsError:
             if thing["kind"] != KEPT:
                 raise
             continue

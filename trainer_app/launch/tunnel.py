@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from kubernetes import stream
 
-from trainer_app.errors import InputError, NotFound
+from trainer_app.errors import InputError, NotFoundError
 from trainer_app.launch.kube import Kube, Object, explained
 
 _SERVICE: Final = re.compile(r"(?P<name>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)(\.svc(\.[a-z0-9.-]+)?)?")
@@ -41,7 +41,7 @@ def forwarded(kube: Kube, service: str, namespace: str, port: int) -> Iterator[i
     """A port of 127.0.0.1 whose connections end in a ready pod of the Service.
 
     Raises:
-        NotFound: no such Service, or no ready pod behind it. InputError: the Service has no such port.
+        NotFoundError: no such Service, or no ready pod behind it. InputError: the Service has no such port.
     """
     pod, target = _behind(kube, service, namespace, port)
 
@@ -72,7 +72,7 @@ def _behind(kube: Kube, service: str, namespace: str, port: int) -> tuple[str, i
     pods = kube.list("Pod", labels=spec.get("selector") or {}, namespace=namespace)
     pod = next((pod for pod in pods if _ready(pod)), None)
     if pod is None:
-        raise NotFound(f"Service {service} in {namespace} has no ready pod: kubectl get pods -n {namespace}")
+        raise NotFoundError(f"Service {service} in {namespace} has no ready pod: kubectl get pods -n {namespace}")
     return pod["metadata"]["name"], _number(pod, ports[port])
 
 

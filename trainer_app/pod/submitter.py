@@ -25,14 +25,12 @@ from urllib.request import Request, urlopen
 
 import websocket
 
+from trainer_app.errors import SubmissionRefusedError
+
 PAUSE_S: Final = 2.0
 TIMEOUT_S: Final = 30.0
 ENDED: Final = ("SUCCEEDED", "FAILED", "STOPPED")
 RUNNING: Final = ("PENDING", "RUNNING")
-
-
-class Refused(Exception):
-    """Ray will never take this job."""
 
 
 @dataclass
@@ -55,14 +53,16 @@ class Job:
             raise
 
     def submit(self, entrypoint: str) -> None:
-        """Raises Refused, or OSError to try again: another submitter of this id may have been first."""
+        """Raises SubmissionRefusedError, or OSError to try again: another submitter of this id may have been first."""
         self.shown = 0  # a new head has a new log
         try:
             own = {"runtime_env": self.runtime_env} if self.runtime_env else {}
             self._ask("POST", "/api/jobs/", {"entrypoint": entrypoint, "submission_id": self.submission, **own})
         except HTTPError as error:
             if error.code in (400, 401, 403):
-                raise Refused(f"Ray refused the job: HTTP {error.code} {error.read().decode()[:500]}") from error
+                raise SubmissionRefusedError(
+                    f"Ray refused the job: HTTP {error.code} {error.read().decode()[:500]}"
+                ) from error
             raise
 
     def follow(self) -> None:
@@ -138,7 +138,7 @@ def main() -> int:
     job = Job(address, env["RAY_JOB_SUBMISSION_ID"], env.get("RAY_AUTH_TOKEN", ""), runtime_env)
     try:
         state = until_end(job, shlex.join(words))
-    except Refused as error:
+    except SubmissionRefusedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"job {job.submission} {state}", file=sys.stderr)

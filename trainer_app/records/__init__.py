@@ -4,7 +4,7 @@
 <storage>/<run>/trials/<trial>/trial.json, metrics/..., checkpoints/...
 """
 
-from trainer_app.records.folder import RunFolder, Unit, merge_lines, part_order
+from trainer_app.records.folder import FitFolder, RunFolder, merge_lines, part_order
 from trainer_app.records.models import BUDGET, STOP, TRACEBACK, EpochLine, RunRecord, RunState, TrialRecord, TrialState
 from trainer_app.records.names import check_name, new_name, trial_name
 from trainer_app.records.plain_json import from_json, plain, to_json
@@ -14,12 +14,12 @@ __all__ = [
     "STOP",
     "TRACEBACK",
     "EpochLine",
+    "FitFolder",
     "RunFolder",
     "RunRecord",
     "RunState",
     "TrialRecord",
     "TrialState",
-    "Unit",
     "check_name",
     "from_json",
     "merge_lines",

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from trainer_app.errors import AlreadyExists, NotFound
+from trainer_app.errors import AlreadyExistsError, NotFoundError
 from trainer_app.records.models import EpochLine, RunRecord, TrialRecord
 from trainer_app.records.names import check_name, hint
 from trainer_app.storage import Store
@@ -18,7 +18,7 @@ PARALLEL = 16  # S3 answers a small GET in 5-50 ms
 _PART = re.compile(r"a(\d{4,})-(\d{4,})\.jsonl")
 
 
-class Unit:
+class FitFolder:
     """A train run, or one trial: its epochs and its checkpoints."""
 
     def __init__(self, store: Store) -> None:
@@ -57,12 +57,16 @@ class RunFolder:
 
     @classmethod
     def create(cls, storage: Store, record: RunRecord, config_text: str) -> RunFolder:
-        """Takes the name: of several creators at once one wins (see `Store.put`), the others get `AlreadyExists`."""
+        """Create the run's folder; of several creators at once one wins (see `Store.put`).
+
+        Raises:
+            AlreadyExistsError: the name is taken.
+        """
         store = storage.child(check_name(record.name))
         try:
             store.put("run.json", record.to_json(), create=True)
-        except AlreadyExists as error:
-            raise AlreadyExists(
+        except AlreadyExistsError as error:
+            raise AlreadyExistsError(
                 f"run {record.name!r} is in {storage.uri} already; go on with it with --resume {record.name}, "
                 "or take another --name"
             ) from error
@@ -71,13 +75,13 @@ class RunFolder:
 
     @classmethod
     def open(cls, storage: Store, run: str) -> RunFolder:
-        """Raises NotFound, with the names nearest to it, or StorageError for a damaged record."""
+        """Raises NotFoundError, with the names nearest to it, or StorageError for a damaged record."""
         store = storage.child(run)
         try:
             data = store.get("run.json")
-        except NotFound as error:
+        except NotFoundError as error:
             near = hint(run, storage.names(), what="runs")
-            raise NotFound(f"there is no run {run!r} in {storage.uri}; {near}") from error
+            raise NotFoundError(f"there is no run {run!r} in {storage.uri}; {near}") from error
         return cls(store, RunRecord.from_json(data, f"{store.uri}: run.json"))
 
     @property
@@ -92,8 +96,8 @@ class RunFolder:
         """run.yaml as it was written."""
         try:
             return self.store.get("run.yaml").decode()
-        except NotFound as error:
-            raise NotFound(
+        except NotFoundError as error:
+            raise NotFoundError(
                 f"run {self.name!r} has no run.yaml: its start was cut short; start it again under another --name"
             ) from error
 
@@ -111,9 +115,9 @@ class RunFolder:
         self.record = record
         return record
 
-    def unit(self, trial: str | None = None) -> Unit:
+    def fit_folder(self, trial: str | None = None) -> FitFolder:
         """The run itself (train), or one of its trials."""
-        return Unit(self.store.child(f"trials/{trial}") if trial else self.store)
+        return FitFolder(self.store.child(f"trials/{trial}") if trial else self.store)
 
     def trials(self) -> list[TrialRecord]:
         """The trials that have a record, by index. Read in parallel."""
@@ -128,7 +132,7 @@ class RunFolder:
         key = f"trials/{name}/trial.json"
         try:
             return TrialRecord.from_json(self.store.get(key), f"{self.uri}: {key}")
-        except NotFound:  # its first line of metrics came before its record
+        except NotFoundError:  # its first line of metrics came before its record
             return None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer_app.records.plain_json import encoded
 from trainer_app.results.listing import RunSummary
-from trainer_app.results.model import RunResults, UnitResults
+from trainer_app.results.model import FitResults, RunResults
 
 FORMAT = 1
 
@@ -35,8 +35,8 @@ def document(results: RunResults, *, trial: str | None = None) -> dict[str, Any]
     """
     record = results.record.model_dump()
     record["best_value"] = record.pop("best")
-    own = next((unit for unit in results.units if unit.trial is None), None)
-    trials = [unit for unit in results.trials if trial in (None, unit.trial)]
+    own = next((fit for fit in results.fits if fit.trial is None), None)
+    trials = [fit for fit in results.trials if trial in (None, fit.trial)]
     found = {
         "format": FORMAT,
         "uri": results.uri,
@@ -47,7 +47,7 @@ def document(results: RunResults, *, trial: str | None = None) -> dict[str, Any]
         "checkpoint": asdict(results.checkpoint) if results.checkpoint else None,
         "history": own.history if own else [],
         "checkpoints": [asdict(checkpoint) for checkpoint in own.checkpoints] if own else [],
-        "trials": [_trial(unit, results.state_of(unit)) for unit in trials],
+        "trials": [_trial(fit, results.state_of(fit)) for fit in trials],
         "problems": results.problems,
     }
     return encoded(found, tagged=False)
@@ -75,13 +75,13 @@ def list_document(uri: str, runs: Sequence[RunSummary]) -> dict[str, Any]:
     return encoded({"format": FORMAT, "uri": uri, "runs": rows}, tagged=False)
 
 
-def _trial(unit: UnitResults, state: str) -> dict[str, Any]:
-    record = unit.record.model_dump() if unit.record else {"trial": unit.trial, "params": {}}
+def _trial(fit: FitResults, state: str) -> dict[str, Any]:
+    record = fit.record.model_dump() if fit.record else {"trial": fit.trial, "params": {}}
     return {
         **record,
         "state": state,
-        "epochs": unit.epochs,
-        "best": asdict(unit.best) if unit.best else None,
-        "history": unit.history,
-        "checkpoints": [asdict(checkpoint) for checkpoint in unit.checkpoints],
+        "epochs": fit.epochs,
+        "best": asdict(fit.best) if fit.best else None,
+        "history": fit.history,
+        "checkpoints": [asdict(checkpoint) for checkpoint in fit.checkpoints],
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from trainer_app.errors import NotFound, StorageError
+from trainer_app.errors import NotFoundError, StorageError
 from trainer_app.records import RunRecord
 from trainer_app.results.load import PARALLEL, read_run
 from trainer_app.results.model import QUIET_S
@@ -41,11 +41,11 @@ def list_runs(storage_uri: str) -> list[RunSummary]:
 
 
 def newest(storage_uri: str) -> str:
-    """The name of the run created last. Raises NotFound if there is none."""
+    """The name of the run created last. Raises NotFoundError if there is none."""
     storage = open_store(storage_uri)
     runs = [run for run in _read_all(storage, _recorded) if run.record]
     if not runs:
-        raise NotFound(f"there are no runs in {storage.uri}; start one with trainer train or trainer tune")
+        raise NotFoundError(f"there are no runs in {storage.uri}; start one with trainer train or trainer tune")
     return runs[0].name
 
 
@@ -60,7 +60,7 @@ def _recorded(storage: Store, name: str) -> RunSummary | None:
     store = storage.child(name)
     try:
         record = RunRecord.from_json(store.get("run.json"), f"{name}/run.json")
-    except NotFound:
+    except NotFoundError:
         return None
     except StorageError as error:
         return RunSummary(name, store.uri, None, problem=str(error))

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainer_app.errors import NotFound, StorageError
+from trainer_app.errors import NotFoundError, StorageError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord, from_json, merge_lines, part_order
-from trainer_app.results.model import Best, Checkpoint, RunResults, UnitResults, best_of, metric_value
+from trainer_app.results.model import Best, Checkpoint, FitResults, RunResults, best_of, metric_value
 from trainer_app.storage import Store, open_store, split_uri
 
 PARALLEL = 16
@@ -36,7 +36,7 @@ def load(storage_uri: str, run: str) -> RunResults:
     """Reads a run.
 
     Raises:
-        NotFound: no such run, with the names nearest to it.
+        NotFoundError: no such run, with the names nearest to it.
         StorageError: no answer, or a damaged run.json; other damaged objects are listed in `problems`.
     """
     return read_run(open_store(storage_uri), run)
@@ -49,17 +49,17 @@ def read_run(storage: Store, run: str, *, checkpoints: bool = True, parallel: in
     wanted = [key for key in sizes if _is_wanted(key, checkpoints=checkpoints)]
     problems: list[str] = []
     contents = _get_all(folder.store, wanted, problems, parallel)
-    units = [
+    fits = [
         _unit(folder, trial, keys, contents, sizes, problems)
         for trial, keys in sorted(_by_unit(wanted).items(), key=lambda item: item[0] or "")
     ]
-    units.sort(key=lambda unit: unit.record.index if unit.record else -1)
+    fits.sort(key=lambda fit: fit.record.index if fit.record else -1)
     metric, mode = folder.record.metric, folder.record.mode
-    best = best_of(((unit.best.value if unit.best else None, unit.best) for unit in units), mode)
-    found = [checkpoint for unit in units for checkpoint in unit.checkpoints]
+    best = best_of(((fit.best.value if fit.best else None, fit.best) for fit in fits), mode)
+    found = [checkpoint for fit in fits for checkpoint in fit.checkpoints]
     chosen = best_of(((metric_value(c.metrics, metric), c) for c in found), mode)
     newest = max(found, key=lambda c: (c.step, c.time or 0.0), default=None)
-    return RunResults(folder.uri, folder.record, units, best, chosen or newest, problems)
+    return RunResults(folder.uri, folder.record, fits, best, chosen or newest, problems)
 
 
 def _is_wanted(key: str, *, checkpoints: bool) -> bool:
@@ -80,10 +80,10 @@ def _split(key: str) -> tuple[str | None, str]:
 
 
 def _by_unit(keys: Iterable[str]) -> Mapping[str | None, list[str]]:
-    units: dict[str | None, list[str]] = defaultdict(list)
+    fits: dict[str | None, list[str]] = defaultdict(list)
     for key in keys:
-        units[_split(key)[0]].append(key)
-    return units
+        fits[_split(key)[0]].append(key)
+    return fits
 
 
 def _get_all(store: Store, keys: list[str], problems: list[str], parallel: int) -> dict[str, bytes]:
@@ -92,7 +92,7 @@ def _get_all(store: Store, keys: list[str], problems: list[str], parallel: int) 
     def get(key: str) -> bytes | StorageError | None:
         try:
             return store.get(key)
-        except NotFound:
+        except NotFoundError:
             return None
         except StorageError as error:
             return error
@@ -119,7 +119,7 @@ def _unit(
     contents: Mapping[str, bytes],
     sizes: Mapping[str, int],
     problems: list[str],
-) -> UnitResults:
+) -> FitResults:
     found = _Found()
     parts = []
     for key in (key for key in keys if key in contents):
@@ -137,7 +137,7 @@ def _unit(
     found.history = merge_lines(parts)
     found.checkpoints.sort(key=lambda checkpoint: (checkpoint.step, checkpoint.name))
     best = _best(folder.record, trial, found)
-    return UnitResults(trial, found.record, found.history, found.checkpoints, best)
+    return FitResults(trial, found.record, found.history, found.checkpoints, best)
 
 
 def _best(run: RunRecord, trial: str | None, found: _Found) -> Best | None:

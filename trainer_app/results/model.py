@@ -38,7 +38,7 @@ class Best:
 
 
 @dataclass(frozen=True)
-class UnitResults:
+class FitResults:
     """A train run (`trial` and `record` are None), or one trial. `history` has the lines of `EpochLine`, by epoch."""
 
     trial: str | None
@@ -84,25 +84,25 @@ class RunResults:
 
     uri: str
     record: RunRecord
-    units: list[UnitResults]
+    fits: list[FitResults]
     best: Best | None
     checkpoint: Checkpoint | None
     problems: list[str] = field(default_factory=list)
 
     @property
-    def trials(self) -> list[UnitResults]:
-        return [unit for unit in self.units if unit.trial is not None]
+    def trials(self) -> list[FitResults]:
+        return [fit for fit in self.fits if fit.trial is not None]
 
     @property
     def done(self) -> int:
         """Epochs (train) or ended trials (tune)."""
         if self.record.task == "tune":
-            return sum(unit.ended for unit in self.trials)
-        return max((unit.epochs for unit in self.units), default=0)
+            return sum(fit.ended for fit in self.trials)
+        return max((fit.epochs for fit in self.fits), default=0)
 
-    def state_of(self, unit: UnitResults) -> str:
+    def state_of(self, fit: FitResults) -> str:
         """A trial's state; one that was running when the run ended is `interrupted`, whatever its record says."""
-        state = unit.record.state if unit.record else "running"
+        state = fit.record.state if fit.record else "running"
         return "interrupted" if state == "running" and self.record.state != "running" else state
 
     @property
@@ -121,7 +121,7 @@ class RunResults:
 
     def last_sign(self) -> float:
         """When the run last wrote something, unix seconds."""
-        return max([self.record.updated, *(unit.last_sign() for unit in self.units)])
+        return max([self.record.updated, *(fit.last_sign() for fit in self.fits)])
 
     def quiet(self, now: float) -> float | None:
         """For how many seconds a run that says it is running has written nothing, if longer than QUIET_S."""

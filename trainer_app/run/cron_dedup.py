@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from trainer_app.errors import AlreadyExists
+from trainer_app.errors import AlreadyExistsError
 from trainer_app.run import documents
 from trainer_app.run.decision import KEY
 from trainer_app.storage import Store
@@ -54,7 +54,7 @@ def taken(storage: Store, run: str, env: Mapping[str, str] | None = None) -> str
         number = int(notes[-1].partition(".")[0]) + 1 if notes else 1
         try:
             documents.write(store, f"{number:08d}.json", {"run": run, "began": round(time.time(), 3)}, create=True)
-        except AlreadyExists:  # the other one was faster
+        except AlreadyExistsError:  # the other one was faster
             continue
         for old in notes[:-1]:
             store.delete(old)
@@ -70,7 +70,9 @@ def apart(schedule: str) -> float:
     """
     first, *more = [word for word in schedule.split() if not word.startswith(("TZ=", "CRON_TZ="))]
     if first == "@every":
-        span = sum(float(count) * UNITS[unit] for count, unit in re.findall(r"([\d.]+)([hms])(?!s)", more[0]))
+        span = sum(
+            float(count) * UNITS[fit_folder] for count, fit_folder in re.findall(r"([\d.]+)([hms])(?!s)", more[0])
+        )
     elif first.startswith("@"):
         span = HOUR if first == "@hourly" else DAY  # every other word of cron's is a day or more
     elif first.isdigit():  # one minute of an hour, of one hour or of several

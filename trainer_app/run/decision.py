@@ -8,7 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from trainer_app.errors import AccessDenied, AlreadyExists, InputError, NotFound, StorageError, TrainerError
+from trainer_app.errors import (
+    AccessDeniedError,
+    AlreadyExistsError,
+    InputError,
+    NotFoundError,
+    StorageError,
+    TrainerError,
+)
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import documents, lease, stop
 from trainer_app.run.identity import cluster
@@ -83,7 +90,7 @@ def begin(storage: Store, name: str, mine: str, *, task: str, say: Callable[[str
 def _record(storage: Store, name: str) -> RunRecord | None:
     try:
         return RunFolder.open(storage, name).record
-    except NotFound:
+    except NotFoundError:
         return None
 
 
@@ -97,19 +104,21 @@ def claim(store: Store, mine: str | None, *, task: str) -> None:
         return
     try:
         name_owner(store, mine, task=task, create=True)
-    except AlreadyExists:
+    except AlreadyExistsError:
         return
 
 
 def name_owner(store: Store, mine: str, *, task: str, create: bool = False) -> None:
-    """Write whose run it is. Raises AlreadyExists with `create` if that is said."""
+    """Write whose run it is. Raises AlreadyExistsError with `create` if that is said."""
     document = {"submission": mine, "run": name_of(store), "task": task, "created": round(time.time(), 3)}
     documents.write(store, KEY, document, create=create)
 
 
 def hopeless(error: BaseException) -> bool:
     """Whether one of our errors, raised by the driver, comes again: a storage that did not answer may answer."""
-    passes = isinstance(error, StorageError) and not isinstance(error, AccessDenied | NotFound | AlreadyExists)
+    passes = isinstance(error, StorageError) and not isinstance(
+        error, AccessDeniedError | NotFoundError | AlreadyExistsError
+    )
     return isinstance(error, TrainerError) and not passes
 
 

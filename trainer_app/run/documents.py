@@ -6,7 +6,7 @@ import json
 import logging
 from typing import Any
 
-from trainer_app.errors import NotFound
+from trainer_app.errors import NotFoundError
 from trainer_app.storage import Store
 
 _log = logging.getLogger(__name__)
@@ -16,7 +16,7 @@ def read(store: Store, key: str) -> dict[str, Any] | None:
     """The document, or None if there is none. One that is no JSON object counts as none: it is said in the log."""
     try:
         found = json.loads(store.get(key))
-    except NotFound:
+    except NotFoundError:
         return None
     except ValueError as error:
         _log.warning("%s: %s is damaged and is not used: %s", store.uri, key, error)
@@ -25,5 +25,5 @@ def read(store: Store, key: str) -> dict[str, Any] | None:
 
 
 def write(store: Store, key: str, document: dict[str, Any], *, create: bool = False) -> None:
-    """Raises AlreadyExists with `create` if there is one."""
+    """Raises AlreadyExistsError with `create` if there is one."""
     store.put(key, json.dumps(document, allow_nan=False).encode(), create=create)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from trainer_app.errors import AlreadyExists, StorageError, TrainerError
+from trainer_app.errors import AlreadyExistsError, LeaseHeldError, LeaseLostError, StorageError
 from trainer_app.run import documents
 from trainer_app.run.identity import Process, cluster, this_process
 from trainer_app.storage import Store, name_of
@@ -22,16 +22,6 @@ POLL_S: Final = 1.0
 _log = logging.getLogger(__name__)
 _held: dict[str, Lease] = {}
 Say = Callable[[str], None]
-
-
-class Held(TrainerError):
-    """Another driver is at work on the run."""
-
-    exit_code = 2
-
-
-class Replaced(TrainerError):
-    """Another driver has the run's lease: nothing may be written any more by this one, or for it."""
 
 
 class Lease:
@@ -75,7 +65,7 @@ class Lease:
             say: told once what is waited for.
 
         Raises:
-            Held: naming the holder and the end of its lease.
+            LeaseHeldError: naming the holder and the end of its lease.
         """
         told = False
         while True:
@@ -85,7 +75,7 @@ class Lease:
                     break
                 continue
             if not wait:
-                raise Held(_words(self.store, found))
+                raise LeaseHeldError(_words(self.store, found))
             if not told:
                 say(f"{_words(self.store, found, what='')}: waiting for it to end or to be released")
                 told = True
@@ -99,7 +89,7 @@ class Lease:
         self._since = time.monotonic()
         try:
             documents.write(self.store, KEY, self._document(time.time() + LEASE_S), create=before is None)
-        except AlreadyExists:
+        except AlreadyExistsError:
             return False
         if before is None:
             return True
@@ -170,18 +160,18 @@ def check(store: Store, token: str) -> None:
     A lease that has merely ended is no reason: a commit made before the next driver looks is one that it goes on with.
 
     Raises:
-        Replaced: the lease is another driver's than the one with this token.
+        LeaseLostError: the lease is another driver's than the one with this token.
     """
     found = documents.read(store, KEY)
     if found is not None and token not in ("", _token(found)):
-        raise Replaced(f"the driver {found.get('holder')} has taken over the run: this worker is a former one's")
+        raise LeaseLostError(f"the driver {found.get('holder')} has taken over the run: this worker is a former one's")
 
 
 def refuse_held(store: Store) -> None:
-    """Raises Held if another driver is at work on the run in `store`; writes nothing."""
+    """Raises LeaseHeldError if another driver is at work on the run in `store`; writes nothing."""
     found = documents.read(store, KEY)
     if found is not None and not _free(found) and not _mine(found, this_process()):
-        raise Held(_words(store, found))
+        raise LeaseHeldError(_words(store, found))
 
 
 def release(store: Store) -> None:

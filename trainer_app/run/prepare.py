@@ -12,10 +12,10 @@ from importlib.metadata import version
 from typing import Any
 
 from trainer_app.config import RunConfig, dump, loads, override
-from trainer_app.errors import AlreadyExists, InputError
+from trainer_app.errors import AlreadyExistsError, InputError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import cluster, identity, lease
-from trainer_app.run.spec import Job
+from trainer_app.run.spec import RunSpec
 from trainer_app.run.user_code import CODE
 from trainer_app.storage import Store
 
@@ -85,11 +85,11 @@ def absent(store: Store, name: str, *, task: str) -> None:
     """Refuse a name that is taken before anything is resolved for it.
 
     Raises:
-        AlreadyExists: with the command that goes on with the run.
+        AlreadyExistsError: with the command that goes on with the run.
     """
     store.names(name)  # a missing bucket answers a listing; to a question for one object it says no more than "no"
     if store.exists(f"{name}/run.json"):
-        raise AlreadyExists(
+        raise AlreadyExistsError(
             f"run {name} exists in {store.uri}: give another --name, or go on with it: trainer {task} --resume {name}"
         )
 
@@ -98,7 +98,7 @@ def create(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, name: 
     """A new run in storage.
 
     Raises:
-        AlreadyExists: with the command that goes on with it.
+        AlreadyExistsError: with the command that goes on with it.
     """
     tune = config.tune if task == "tune" else None
     metric, mode = config.compared(task)
@@ -180,8 +180,8 @@ def target_epochs(config: RunConfig) -> int | None:
     return config.max_epochs if config.max_epochs >= 0 else None
 
 
-def job(folder: RunFolder, store: Store, config: RunConfig) -> Job:
-    return Job(
+def run_spec(folder: RunFolder, store: Store, config: RunConfig) -> RunSpec:
+    return RunSpec(
         run=folder.record.name,
         uri=store.uri,
         config=dump(config),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from trainer_app.config import RunConfig, loads
-from trainer_app.records import Unit
+from trainer_app.records import FitFolder
 from trainer_app.run import logs, user_code
 from trainer_app.storage import Store, open_store
 
 
 @dataclass(frozen=True)
-class Job:
+class RunSpec:
     """Plain data, no secrets: credentials come from each process's own environment.
 
     Args:
@@ -29,10 +29,10 @@ class Job:
     code: str = ""
     driver: str = ""
 
-    def unit(self, trial: str | None = None) -> Unit:
+    def fit_folder(self, trial: str | None = None) -> FitFolder:
         """This run's metrics and checkpoints, or those of one of its trials."""
         run = self.store()
-        return Unit(run.child(f"trials/{trial}") if trial else run)
+        return FitFolder(run.child(f"trials/{trial}") if trial else run)
 
     def store(self) -> Store:
         """The run's."""

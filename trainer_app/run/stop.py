@@ -56,7 +56,7 @@ class Look:
     _found: bool = field(default=False, init=False)
 
     def __call__(self) -> bool:
-        """Raises Replaced if another driver has taken over the run."""
+        """Raises LeaseLostError if another driver has taken over the run."""
         now = time.monotonic()
         if not self._found and now >= self._next:
             self._next = now + EVERY_S

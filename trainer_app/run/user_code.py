@@ -15,16 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from trainer_app.errors import InputError, TrainerError
+from trainer_app.errors import InputError, UserCodeError
 from trainer_app.machine import own_folder
 from trainer_app.storage import Store
 
 CODE: Final = "TRAINER_CODE"  # SHA-256 of the archive, in hex
 FOLDER: Final = "trainer-code"  # of the machine's temporary files
-
-
-class BadCode(TrainerError):
-    """The archive is not the one that was submitted."""
 
 
 def install(store: Store, digest: str) -> Path | None:
@@ -38,7 +34,7 @@ def install(store: Store, digest: str) -> Path | None:
         the folder.
 
     Raises:
-        BadCode: the archive's digest is another, or it would write outside its folder.
+        UserCodeError: the archive's digest is another, or it would write outside its folder.
         StorageError: there is none, or no answer.
     """
     if not digest:
@@ -88,7 +84,7 @@ def _check(archive: Path, digest: str, where: str) -> None:
     with archive.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != digest:
-        raise BadCode(f"{where} is not the code that was submitted: its SHA-256 is {found}; submit the run again")
+        raise UserCodeError(f"{where} is not the code that was submitted: its SHA-256 is {found}; submit the run again")
 
 
 def _unpack(archive: Path, folder: Path) -> None:
@@ -98,8 +94,8 @@ def _unpack(archive: Path, folder: Path) -> None:
             for member in packed.infolist():
                 path = PurePosixPath(member.filename)
                 if path.is_absolute() or ".." in path.parts or "\\" in member.filename:
-                    raise BadCode(f"the code's archive has a file outside its folder: {member.filename!r}")
+                    raise UserCodeError(f"the code's archive has a file outside its folder: {member.filename!r}")
             packed.extractall(folder)
     except zipfile.BadZipFile as error:
         shutil.rmtree(folder)
-        raise BadCode(f"the code's archive is no zip file: {error}") from error
+        raise UserCodeError(f"the code's archive is no zip file: {error}") from error

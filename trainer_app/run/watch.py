@@ -10,10 +10,10 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final, Self
 
-from trainer_app.errors import StorageError, TrainerError
+from trainer_app.errors import DeadlineError, LeaseLostError, RunEndedError, StorageError, TrainerError
 from trainer_app.run import stop
 from trainer_app.run.deadlines import Deadlines
-from trainer_app.run.lease import Lease, Replaced
+from trainer_app.run.lease import Lease
 from trainer_app.storage import Store
 
 POLL_S: Final = 2.0
@@ -24,16 +24,8 @@ _log = logging.getLogger(__name__)
 Event = dict[str, Any]
 
 
-class Deadline(TrainerError):
-    """A deadline over all attempts has passed: the run has failed for good."""
-
-
-class Ended(KeyboardInterrupt):
-    """The driver's work has to end; `Watch.error` has the reason. Cleaned up after as Ctrl-C is."""
-
-
 class Watch:
-    """Ends the driver's main thread with `Ended`; a stop only sets `stopping`.
+    """Ends the driver's main thread with `RunEndedError`; a stop only sets `stopping`.
 
     Args:
         emit: takes events; those that come through `emit` of the watch tell it that the first epoch has ended.
@@ -65,7 +57,7 @@ class Watch:
         self._emit(event)
 
     def __enter__(self) -> Self:
-        """Raises Deadline if one has passed in earlier attempts."""
+        """Raises DeadlineError if one has passed in earlier attempts."""
         self._look()
         if self.error:
             raise self.error
@@ -82,7 +74,7 @@ class Watch:
 
     def _raise(self, signum: int, frame: FrameType | None) -> None:
         if self.error and not self._over.is_set():
-            raise Ended(str(self.error))
+            raise RunEndedError(str(self.error))
 
     def _watch(self) -> None:
         while not self.error:
@@ -99,11 +91,11 @@ class Watch:
     def _look(self) -> None:
         if self._lease.lost:
             words = f"the driver {self._lease.lost} has taken over run {self._lease.name}: this one ends"
-            self.error = Replaced(words)
+            self.error = LeaseLostError(words)
             return
         words = self._deadlines.passed(self._lease.spent, begun=self._begun)
         if words:
-            self.error = Deadline(" ".join(f"{words}{self._why()}".split()))
+            self.error = DeadlineError(" ".join(f"{words}{self._why()}".split()))
         elif not self.stopping.is_set():
             self._look_for_stop()
 

@@ -44,7 +44,8 @@ class Store(Protocol):
     def put(self, key: str, data: bytes, *, create: bool = False) -> None:
         """Writes an object, whole or not at all.
 
-        With `create`, an object that is there stays and `AlreadyExists` is raised; of several writers at once one wins.
+        With `create`, an object that is there stays and `AlreadyExistsError` is raised; of several
+        writers at once one wins.
         On S3 that holds as far as the server honours `If-None-Match: *`: AWS does, some others accept several writers.
         """
 
@@ -52,10 +53,10 @@ class Store(Protocol):
         """Writes a file's content as an object, streaming, whole or not at all."""
 
     def get(self, key: str) -> bytes:
-        """The object's bytes. Raises `NotFound`."""
+        """The object's bytes. Raises `NotFoundError`."""
 
     def get_file(self, key: str, path: str | PathLike[str]) -> None:
-        """Writes the object to a local file, streaming; the file is there whole or not at all. Raises `NotFound`."""
+        """Stream the object to a local file, which is there whole or not at all. Raises `NotFoundError`."""
 
     def exists(self, key: str) -> bool:
         """Whether there is an object of this key (a folder is none)."""

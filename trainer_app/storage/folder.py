@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from trainer_app.errors import AccessDenied, AlreadyExists, NotFound, StorageError
+from trainer_app.errors import AccessDeniedError, AlreadyExistsError, NotFoundError, StorageError
 from trainer_app.storage.base import TEMP, Entry, Names, check_key, check_prefix
 
 # What file systems without hard links answer to link(2): FAT, SMB, several FUSE mounts.
@@ -208,18 +208,18 @@ def _explained(path: Path, verb: str) -> Iterator[None]:
         yield
     except FileExistsError as error:
         if verb == "write" and not _file_above(path):
-            raise AlreadyExists(f"{path} is there already") from error
+            raise AlreadyExistsError(f"{path} is there already") from error
         raise StorageError(_obstacle(path)) from error
     except FileNotFoundError as error:
-        raise NotFound(f"there is no {path}") from error
+        raise NotFoundError(f"there is no {path}") from error
     except (NotADirectoryError, IsADirectoryError) as error:
         if verb == "read":
-            raise NotFound(f"there is no object {path}: {_obstacle(path)}") from error
+            raise NotFoundError(f"there is no object {path}: {_obstacle(path)}") from error
         raise StorageError(_obstacle(path)) from error
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             why = "the file system is read-only" if error.errno == errno.EROFS else "no permission"
-            raise AccessDenied(
+            raise AccessDeniedError(
                 f"can't {verb} {path}: {why}; give this user the rights to the folder or choose another storage.uri"
             ) from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

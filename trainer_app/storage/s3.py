@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
 
-from trainer_app.errors import AlreadyExists, NotFound, StorageError
+from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
 from trainer_app.storage.base import TEMP, Entry, Names, check_key, check_prefix
 from trainer_app.storage.s3_client import client
 from trainer_app.storage.s3_errors import Place, code, explained
@@ -60,7 +60,7 @@ class S3Store:
 
     def put_file(self, key: str, path: str | PathLike[str]) -> None:
         if not Path(path).is_file():
-            raise NotFound(f"there is no file {os.fspath(path)} to be written to {self._place.of(key)}")
+            raise NotFoundError(f"there is no file {os.fspath(path)} to be written to {self._place.of(key)}")
         with self._explained("write", key) as s3:
             s3.upload_file(os.fspath(path), self.bucket, self._full(check_key(key)), Config=_transfer())
 
@@ -135,7 +135,7 @@ class S3Store:
     def _create(self, s3: Any, key: str, data: bytes) -> None:
         """PUT with `If-None-Match: *`, preceded by a look: a server that ignores the header would overwrite."""
         full = self._full(key)
-        there = AlreadyExists(f"{self._place.of(key)} is there already")
+        there = AlreadyExistsError(f"{self._place.of(key)} is there already")
         if _exists(s3, self.bucket, full):
             raise there
         for wait in (0.1, 0.2, 0.4, 0.8, None):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from trainer_app.errors import AccessDenied, InputError, NotFound, StorageError
+from trainer_app.errors import AccessDeniedError, InputError, NotFoundError, StorageError
 
 KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) in the environment"
 _WRONG_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId", "InvalidSecurity"}
@@ -83,18 +83,20 @@ def _refused(place: Place, what: str, error: Any) -> StorageError:
     found = code(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if found == "NoSuchBucket":
-        return NotFound(
+        return NotFoundError(
             f"{what}: there is no bucket {place.bucket!r}; create it or correct storage.uri "
             "(and AWS_ENDPOINT_URL, if the bucket is on another server)"
         )
     if found in _NO_KEY:
-        return NotFound(f"{what}: there is no such object")
+        return NotFoundError(f"{what}: there is no such object")
     if found in _WRONG_KEYS:
-        return AccessDenied(f"{what}: the server doesn't accept these keys ({found}); {KEYS}")
+        return AccessDeniedError(f"{what}: the server doesn't accept these keys ({found}); {KEYS}")
     if found in _EXPIRED:
-        return AccessDenied(f"{what}: the credentials have expired ({found}); {KEYS}, with a fresh AWS_SESSION_TOKEN")
+        return AccessDeniedError(
+            f"{what}: the credentials have expired ({found}); {KEYS}, with a fresh AWS_SESSION_TOKEN"
+        )
     if found in _DENIED or status in (401, 403):
-        return AccessDenied(
+        return AccessDeniedError(
             f"{what}: access denied ({found}); {KEYS}, of a user who may get, put, delete and list in {place.bucket!r}"
         )
     if found in ("AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException", "301"):
@@ -109,9 +111,9 @@ def _no_answer(place: Place, what: str, error: Exception) -> Exception:
     from botocore import exceptions as boto
 
     if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)):
-        return AccessDenied(f"{what}: no complete credentials were found; {KEYS}")
+        return AccessDeniedError(f"{what}: no complete credentials were found; {KEYS}")
     if isinstance(error, boto.ProfileNotFound):
-        return AccessDenied(f"{what}: {clean(str(error))}; correct AWS_PROFILE or {KEYS}")
+        return AccessDeniedError(f"{what}: {clean(str(error))}; correct AWS_PROFILE or {KEYS}")
     if isinstance(error, boto.SSLError):
         return StorageError(f"{what}: {clean(str(error))}; for a CA of your own set AWS_CA_BUNDLE to its file")
     if isinstance(error, boto.ProxyConnectionError):

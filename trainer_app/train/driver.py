@@ -14,12 +14,11 @@ import ray.train
 from trainer_app import lightning_cli, results
 from trainer_app.checkpoint import Commit, commits
 from trainer_app.config import RunConfig, dump
-from trainer_app.errors import TrainerError
-from trainer_app.records import RunFolder, Unit
+from trainer_app.errors import LeaseLostError, TrainerError
+from trainer_app.records import FitFolder, RunFolder
 from trainer_app.run import cluster, identity, lease, prepare, stop
 from trainer_app.run.deadlines import Deadlines
-from trainer_app.run.lease import Replaced
-from trainer_app.run.spec import Job
+from trainer_app.run.spec import RunSpec
 from trainer_app.run.watch import Watch
 from trainer_app.storage import Store, open_store
 from trainer_app.train import evaluate
@@ -45,8 +44,8 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
         the exit code: 0 trained to its end, 1 failed, 130 stopped because somebody asked for it (`trainer stop`).
 
     Raises:
-        InputError, StorageError: before anything was started. Held: another driver is at work on the run.
-        Deadline, Replaced: see `attempt.Watch`.
+        InputError, StorageError: before anything was started. LeaseHeldError: another driver is at work on the run.
+        DeadlineError, LeaseLostError: see `attempt.Watch`.
         KeyboardInterrupt: after the run was recorded as interrupted.
     """
     lightning_cli.check(config)
@@ -56,7 +55,7 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
         emit(results.start_event(folder, config, log=log, resumed=resume))
         untested = None
         with recorded(folder, store, emit, lambda: lacking(config)) as watch:
-            fit(config, folder, prepare.job(folder, store, config), watch.emit)
+            fit(config, folder, prepare.run_spec(folder, store, config), watch.emit)
             if test and folder.record.state == "succeeded":
                 untested = tested(store, name, watch.emit)
         if untested:
@@ -146,7 +145,7 @@ def recorded(folder: RunFolder, store: Store, emit: Emit, lacking: Callable[[], 
             raise watch.error from e
         raise
     finally:
-        if not isinstance(watch.error, Replaced):
+        if not isinstance(watch.error, LeaseLostError):
             found = results.read_run(store, folder.name)
             folder.update(done=found.done, best=found.best.value if found.best else None)
             emit(results.end_event(folder, found, time.monotonic() - started))
@@ -163,14 +162,14 @@ def watch_of(folder: RunFolder, emit: Emit, lacking: Callable[[], str]) -> Watch
 
 def failed(folder: RunFolder, error: Exception) -> None:
     """Record the error; not where another driver has the run."""
-    if isinstance(error, Replaced):
+    if isinstance(error, LeaseLostError):
         return
     text = "".join(traceback.format_exception(error))
     code = error.exit_code if isinstance(error, TrainerError) else 1
     folder.update(state="failed", error=one_line(error), traceback=text, final=final(error), exit_code=code)
 
 
-def fit(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> ray.train.Result:
+def fit(config: RunConfig, folder: RunFolder, spec: RunSpec, emit: Emit) -> ray.train.Result:
     """Run the workers until they finish, fail for good, or stop because somebody asked for it; the record says which.
 
     Returns:
@@ -182,11 +181,11 @@ def fit(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> ray.train
     with relayed(mailbox, emit):
         trainer = RunTrainer(
             train_worker,
-            job=job,
+            spec=spec,
             mailbox=mailbox,
-            train_loop_config={"job": job},
+            train_loop_config={"spec": spec},
             scaling_config=scaling_config(config),
-            run_config=run_config(config, job, [Relay(mailbox)]),
+            run_config=run_config(config, spec, [Relay(mailbox)]),
             torch_config=torch_config(config),
         )
         try:
@@ -200,13 +199,13 @@ def fit(config: RunConfig, folder: RunFolder, job: Job, emit: Emit) -> ray.train
         final=bool(error and final(error)),
     )
     if stopped:
-        stop.answer(folder.store, stopped_at(folder.unit()))
+        stop.answer(folder.store, stopped_at(folder.fit_folder()))
     return as_result(folder, error)
 
 
-def stopped_at(unit: Unit) -> dict[str, Any]:
+def stopped_at(fit_folder: FitFolder) -> dict[str, Any]:
     """Where a unit goes on: finished epochs, steps, and the commit's name."""
-    newest = commits(unit.checkpoints)[-1:]
+    newest = commits(fit_folder.checkpoints)[-1:]
     if not newest:
         return NOWHERE
     return {"epoch": newest[0].manifest.epoch, "step": newest[0].manifest.step, "commit": newest[0].name}
@@ -216,15 +215,15 @@ def train_worker(config: dict[str, Any]) -> bool:
     """The function that each worker runs. Returns whether it stopped before its end because somebody asked for it."""
     from trainer_app.train import worker
 
-    job: Job = config["job"]
-    return worker.fit_with_ray(job.load(), job, trial=None, report=ray.train.report)
+    spec: RunSpec = config["spec"]
+    return worker.fit_with_ray(spec.load(), spec, trial=None, report=ray.train.report)
 
 
 def as_result(folder: RunFolder, error: ray.train.TrainingFailedError | None) -> ray.train.Result:
     """What storage holds of a train run, as Ray's Result."""
-    unit = folder.unit()
-    lines = unit.metrics()
-    pairs = [(as_ray(c), dict(c.manifest.metrics)) for c in commits(unit.checkpoints)]
+    fit_folder = folder.fit_folder()
+    lines = fit_folder.metrics()
+    pairs = [(as_ray(c), dict(c.manifest.metrics)) for c in commits(fit_folder.checkpoints)]
     return ray.train.Result(
         metrics=lines[-1]["metrics"] if lines else None,
         checkpoint=pairs[-1][0] if pairs else None,

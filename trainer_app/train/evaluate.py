@@ -10,11 +10,11 @@ from trainer_app import checkpoint as ckpt
 from trainer_app import lightning_cli, results
 from trainer_app.callbacks.epoch import check_loadable, mean_over_ranks, safe
 from trainer_app.config import RunConfig, loads, override
-from trainer_app.errors import InputError, NotFound
+from trainer_app.errors import InputError, NotFoundError
 from trainer_app.records import RunFolder
 from trainer_app.results import Checkpoint, RunResults
 from trainer_app.run import cluster
-from trainer_app.run.spec import Job
+from trainer_app.run.spec import RunSpec
 from trainer_app.storage import Store, open_store
 from trainer_app.train.failures import root_cause
 from trainer_app.train.worker import check_device, defaults
@@ -29,7 +29,9 @@ def test(store: Store, run: str) -> dict[str, Any]:
         the `test` event: {"event", "checkpoint", "trial", "metrics"}.
 
     Raises:
-        NotFound: no checkpoint is committed. Rejected: it does not match its manifest. InputError: no test split.
+        NotFoundError: no checkpoint is committed.
+        CheckpointRejectedError: it does not match its manifest.
+        InputError: no test split.
     """
     folder = RunFolder.open(store, run)
     if not folder.record.use_gpu:
@@ -55,7 +57,7 @@ def test_in_task(store: Store, run: str, *, accelerator: str, **options: Any) ->
 
 
 def _task(uri: str, run: str, accelerator: str) -> dict[str, Any]:
-    check_device(Job(run=run, uri=uri, config="", use_gpu=accelerator == "gpu"))
+    check_device(RunSpec(run=run, uri=uri, config="", use_gpu=accelerator == "gpu"))
     return test_here(open_store(uri), run, accelerator=accelerator)
 
 
@@ -63,11 +65,11 @@ def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
     """Download and verify the best checkpoint, build its model and data anew, and test in this process."""
     found = results.read_run(store, run)
     if found.checkpoint is None:
-        raise NotFound(f"run {run} has no committed checkpoint to test")
+        raise NotFoundError(f"run {run} has no committed checkpoint to test")
     folder = RunFolder.open(store, run)
     config = of_checkpoint(folder, found, found.checkpoint)
     chosen = found.checkpoint
-    commit = ckpt.commit.read(folder.unit(chosen.trial).checkpoints, chosen.name)
+    commit = ckpt.commit.read(folder.fit_folder(chosen.trial).checkpoints, chosen.name)
     with tempfile.TemporaryDirectory(prefix="trainer-test-") as tmp:
         path = ckpt.fetch(commit, Path(tmp))
         check_loadable(path, tuple(config.checkpoint.allow))
@@ -77,8 +79,8 @@ def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
 
 def of_checkpoint(folder: RunFolder, found: RunResults, chosen: Checkpoint) -> RunConfig:
     """The run file that a checkpoint was trained with: the run's, with its trial's parameters."""
-    unit = next(u for u in found.units if u.trial == chosen.trial)
-    return override(loads(folder.config_text(), file=f"{folder.name}/run.yaml"), unit.params)
+    fit_folder = next(u for u in found.fits if u.trial == chosen.trial)
+    return override(loads(folder.config_text(), file=f"{folder.name}/run.yaml"), fit_folder.params)
 
 
 def score(config: RunConfig, path: Path, folder: str, *, accelerator: str) -> dict[str, float]:

@@ -11,10 +11,10 @@ from ray.train.v2._internal.exceptions import RayTrainError, UserExceptionWithTr
 from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
 from ray.train.v2._internal.execution.failure_handling.failure_policy import FailureDecision
 
-from trainer_app.errors import AccessDenied, StorageError, TrainerError
-from trainer_app.records import Unit
+from trainer_app.errors import AccessDeniedError, StorageError, TrainerError
+from trainer_app.records import FitFolder
 from trainer_app.run.decision import hopeless
-from trainer_app.run.spec import Job
+from trainer_app.run.spec import RunSpec
 
 
 class NotTwice(DefaultFailurePolicy):
@@ -24,10 +24,10 @@ class NotTwice(DefaultFailurePolicy):
     retried: it can't pass the next time.
     """
 
-    def __init__(self, failure_config: Any, job: Job, trial: str | None, mailbox: Any = None) -> None:
+    def __init__(self, failure_config: Any, spec: RunSpec, trial: str | None, mailbox: Any = None) -> None:
         super().__init__(failure_config)
         self.mailbox = mailbox
-        self.job = job
+        self.spec = spec
         self.trial = trial
         self.last: tuple[str, str] | None = None
 
@@ -45,9 +45,9 @@ class NotTwice(DefaultFailurePolicy):
         if decision is not FailureDecision.RETRY or not failures or any(map(lost, failures.values())):
             return decision  # lost workers, start-up, preemption: Ray's limits hold
         cause = root_cause(training_failed_error)
-        if isinstance(cause, StorageError) and not isinstance(cause, AccessDenied):
+        if isinstance(cause, StorageError) and not isinstance(cause, AccessDeniedError):
             return decision  # a storage that did not answer may answer the next time
-        here = (one_line(cause), place(self.job.unit(self.trial)))
+        here = (one_line(cause), place(self.spec.fit_folder(self.trial)))
         again, self.last = here == self.last, here
         return FailureDecision.RAISE if again or isinstance(cause, TrainerError) else decision
 
@@ -74,10 +74,10 @@ def final(error: BaseException) -> bool:
     return not isinstance(error, RayError | RayTrainError | OSError)
 
 
-def place(unit: Unit) -> str:
+def place(fit_folder: FitFolder) -> str:
     """Where a unit stands: its newest commit. An error that comes twice at one place is final."""
     try:
-        return max(unit.checkpoints.names(), default="start")
+        return max(fit_folder.checkpoints.names(), default="start")
     except StorageError as e:
         return f"unknown: {e} at {time.monotonic()}"  # no two of them are the same
 

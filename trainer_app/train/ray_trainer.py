@@ -15,21 +15,21 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 
 from trainer_app.config import RunConfig
 from trainer_app.run import cluster
-from trainer_app.run.spec import Job
+from trainer_app.run.spec import RunSpec
 from trainer_app.train.failures import NotTwice
 
 
 class RunTrainer(TorchTrainer):
     """TorchTrainer with our failure policy, that leaves Ctrl-C to the caller and aborts its workers when it comes."""
 
-    def __init__(self, *args: Any, job: Job, trial: str | None = None, mailbox: Any = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, spec: RunSpec, trial: str | None = None, mailbox: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.job = job
+        self.spec = spec
         self.trial = trial
         self.mailbox = mailbox
 
     def _initialize_and_run_controller(self, **kwargs: Any) -> ray.train.Result:
-        kwargs["failure_policy"] = NotTwice(self.run_config.failure_config, self.job, self.trial, self.mailbox)
+        kwargs["failure_policy"] = NotTwice(self.run_config.failure_config, self.spec, self.trial, self.mailbox)
         return super()._initialize_and_run_controller(**kwargs)
 
     def _create_default_callbacks(self) -> list[Any]:
@@ -98,11 +98,13 @@ def torch_config(config: RunConfig) -> TorchConfig:
     return TorchConfig(backend=s.process_group_backend, **timeout)
 
 
-def run_config(config: RunConfig, job: Job, callbacks: list[Any], *, name: str | None = None) -> ray.train.RunConfig:
+def run_config(
+    config: RunConfig, spec: RunSpec, callbacks: list[Any], *, name: str | None = None
+) -> ray.train.RunConfig:
     """Ray keeps its own bookkeeping in a scratch folder: the run's commits and records never pass through it."""
     return ray.train.RunConfig(
-        name=name or job.run,
-        storage_path=cluster.scratch(job.run),
+        name=name or spec.run,
+        storage_path=cluster.scratch(spec.run),
         failure_config=failure_config(config),
         checkpoint_config=checkpoint_config(config),
         callbacks=callbacks,

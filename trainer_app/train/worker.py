@@ -20,15 +20,15 @@ from trainer_app.callbacks.epoch import EpochReporter, Policy, safe
 from trainer_app.config import RunConfig
 from trainer_app.errors import TrainerError
 from trainer_app.lightning_cli.importing import load as load_object
-from trainer_app.records import Unit, part_order
+from trainer_app.records import FitFolder, part_order
 from trainer_app.run import logs, stop
-from trainer_app.run.spec import Job
+from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_store
 
 Report = Callable[[dict[str, Any]], None]
 
 
-def policy(config: RunConfig, job: Job, *, every_epoch: bool = False, keep_at_least: int = 1) -> Policy:
+def policy(config: RunConfig, spec: RunSpec, *, every_epoch: bool = False, keep_at_least: int = 1) -> Policy:
     """When to commit and what to keep. `every_epoch` is for schedulers that pause trials and clone them."""
     c = config.checkpoint
     monitor, mode = c.monitor, c.mode
@@ -40,14 +40,14 @@ def policy(config: RunConfig, job: Job, *, every_epoch: bool = False, keep_at_le
         monitor=monitor,
         mode=mode,
         allow=tuple(c.allow),
-        versions=job.versions,
-        stop=stop.Look(job.store(), job.driver),
+        versions=spec.versions,
+        stop=stop.Look(spec.store(), spec.driver),
     )
 
 
 def fit(
     config: RunConfig,
-    unit: Unit,
+    fit_folder: FitFolder,
     *,
     policy: Policy,
     report: Report,
@@ -56,7 +56,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     prepare: Callable[[Any], Any] | None = None,
 ) -> bool:
-    """Train `config` to its end, from the newest intact commit of `unit` if there is one.
+    """Train `config` to its end, from the newest intact commit of `fit_folder` if there is one.
 
     Returns whether it stopped before its end, at a commit, because `policy.stop` asked for it.
 
@@ -65,16 +65,16 @@ def fit(
         origin: downloads the checkpoint to start from instead of the unit's newest (a PBT exploit).
         prepare: called with the Trainer before it fits (Ray's prepare_trainer).
     """
-    before = unit.metrics() if _rank() == 0 else []
+    before = fit_folder.metrics() if _rank() == 0 else []
     reporter = EpochReporter(
-        unit,
-        attempt=next_attempt(unit) if _rank() == 0 else 1,
+        fit_folder,
+        attempt=next_attempt(fit_folder) if _rank() == 0 else 1,
         policy=policy,
         report=report,
         elapsed=before[-1]["elapsed"] if before else 0.0,
     )
     with tempfile.TemporaryDirectory(prefix="trainer-") as tmp:
-        found = origin(Path(tmp, "from")) if origin else resume_point(unit, Path(tmp, "from"))
+        found = origin(Path(tmp, "from")) if origin else resume_point(fit_folder, Path(tmp, "from"))
         start = str(found[1]) if found else starting_point(config, Path(tmp))
         kwargs = {**defaults(config, tmp), **trainer_kwargs}
         parts = lightning_cli.build(config, trainer_kwargs=kwargs, callbacks=callbacks)
@@ -87,13 +87,13 @@ def fit(
     return reporter.stopped
 
 
-def fit_with_ray(config: RunConfig, job: Job, *, trial: str | None, report: Report) -> bool:
+def fit_with_ray(config: RunConfig, spec: RunSpec, *, trial: str | None, report: Report) -> bool:
     """One rank's part of a fit, with Ray's strategy and environment. Returns as `fit`."""
-    check_device(job)
+    check_device(spec)
     kwargs: dict[str, Any] = {
         "devices": "auto",
         "num_nodes": 1,
-        "accelerator": "gpu" if job.use_gpu else "cpu",
+        "accelerator": "gpu" if spec.use_gpu else "cpu",
     }
     if config.trainer.get("plugins"):
         config = with_plugin(config, "ray.train.lightning.RayLightningEnvironment")
@@ -103,8 +103,8 @@ def fit_with_ray(config: RunConfig, job: Job, *, trial: str | None, report: Repo
         kwargs["strategy"] = RayDDPStrategy()
     return fit(
         config,
-        job.unit(trial),
-        policy=policy(config, job),
+        spec.fit_folder(trial),
+        policy=policy(config, spec),
         report=report,
         trainer_kwargs=kwargs,
         prepare=prepare_trainer,
@@ -146,23 +146,23 @@ def _has_model_checkpoint(callbacks: Any) -> bool:
     return False
 
 
-def resume_point(unit: Unit, folder: Path) -> tuple[ckpt.Commit, Path] | None:
+def resume_point(fit_folder: FitFolder, folder: Path) -> tuple[ckpt.Commit, Path] | None:
     """The newest commit that verifies, downloaded on every rank; rank 0 chooses, so that all take the same."""
     if _world_size() == 1:
-        return ckpt.newest_intact(unit.checkpoints, folder, reject=_say_rejected)
-    found = ckpt.newest_intact(unit.checkpoints, folder, reject=_say_rejected) if _rank() == 0 else None
+        return ckpt.newest_intact(fit_folder.checkpoints, folder, reject=_say_rejected)
+    found = ckpt.newest_intact(fit_folder.checkpoints, folder, reject=_say_rejected) if _rank() == 0 else None
     chosen: list[Any] = [found[0].name if found else None]
     torch.distributed.broadcast_object_list(chosen, src=0)
     if chosen[0] is None or found:
         return found
-    commit = ckpt.commit.read(unit.checkpoints, chosen[0])
+    commit = ckpt.commit.read(fit_folder.checkpoints, chosen[0])
     return commit, ckpt.fetch(commit, folder)
 
 
-def next_attempt(unit: Unit) -> int:
+def next_attempt(fit_folder: FitFolder) -> int:
     """One more than the newest attempt that wrote metrics or a commit."""
-    wrote = [order[0] for e in unit.store.list("metrics") if (order := part_order(e.key))]
-    committed = [ckpt.attempt_of(name) for name in unit.checkpoints.names()]
+    wrote = [order[0] for e in fit_folder.store.list("metrics") if (order := part_order(e.key))]
+    committed = [ckpt.attempt_of(name) for name in fit_folder.checkpoints.names()]
     return max([0, *wrote, *committed]) + 1
 
 
@@ -182,13 +182,13 @@ def starting_point(config: RunConfig, folder: Path) -> str | None:
     return str(path)
 
 
-def check_device(job: Job) -> None:
+def check_device(spec: RunSpec) -> None:
     """One line instead of Lightning's traceback where a worker has no CUDA device.
 
     Raises:
         TrainerError: naming the node.
     """
-    if job.use_gpu and not torch.cuda.is_available():
+    if spec.use_gpu and not torch.cuda.is_available():
         import ray
 
         # Of Kubernetes, where there is one: Ray knows the pod's address alone.

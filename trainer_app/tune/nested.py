@@ -14,7 +14,7 @@ from ray.util import queue
 
 from trainer_app.config import override
 from trainer_app.run import cluster
-from trainer_app.run.spec import Job
+from trainer_app.run.spec import RunSpec
 from trainer_app.train import ray_trainer
 from trainer_app.train.failures import one_line, root_cause
 from trainer_app.tune.objective import STOPPED, objective
@@ -23,22 +23,22 @@ from trainer_app.tune.placement_groups import Named
 POLL_S = 0.2
 
 
-def run_nested(params: dict[str, Any], job: Job, controllers: Any, prefix: str) -> None:
+def run_nested(params: dict[str, Any], spec: RunSpec, controllers: Any, prefix: str) -> None:
     """What Tune runs; `controllers` and `prefix` are those of `groups.Holds`.
 
     A failure is the trial's result: raised, it would count as a lost process and be retried.
     """
     trial = tune.get_context().get_trial_id()
-    config = override(job.load(), params)
+    config = override(spec.load(), params)
     arrived = queue.Queue(1, actor_options=cluster.beside_me())
     callbacks = [Reports(arrived), Named(controllers, prefix, trial)]
     nested = ray_trainer.RunTrainer(
         nested_worker,
-        job=job,
+        spec=spec,
         trial=trial,
-        train_loop_config={"job": job, "params": params, "trial": trial},
+        train_loop_config={"spec": spec, "params": params, "trial": trial},
         scaling_config=ray_trainer.scaling_config(config),
-        run_config=ray_trainer.run_config(config, job, callbacks, name=f"train-trial_id={trial}"),
+        run_config=ray_trainer.run_config(config, spec, callbacks, name=f"train-trial_id={trial}"),
         torch_config=ray_trainer.torch_config(config),
     )
     try:
@@ -90,13 +90,13 @@ def nested_worker(config: dict[str, Any]) -> None:
     """The function that each worker runs."""
     from trainer_app.train import worker
 
-    job: Job = config["job"]
-    run_file = override(job.load(), config["params"])
+    spec: RunSpec = config["spec"]
+    run_file = override(spec.load(), config["params"])
 
     def report(result: dict[str, Any]) -> None:
         value = objective(run_file, result)  # the same on every rank
         if value is not None:
             ray.train.report({**result, "objective": value})
 
-    if worker.fit_with_ray(run_file, job, trial=config["trial"], report=report):
+    if worker.fit_with_ray(run_file, spec, trial=config["trial"], report=report):
         ray.train.report(STOPPED)

@@ -18,7 +18,7 @@ from trainer_app import lightning_cli, results
 from trainer_app.config import RunConfig, require_tune
 from trainer_app.records import RunFolder, TrialRecord, trial_name
 from trainer_app.run import cluster, prepare, stop
-from trainer_app.run.spec import Job
+from trainer_app.run.spec import RunSpec
 from trainer_app.run.watch import Watch
 from trainer_app.storage import open_store
 from trainer_app.train.driver import EXIT_CODES, NOWHERE, opened, recorded, stopped_at, tested
@@ -54,7 +54,7 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
         emit({**results.start_event(folder, config, log=log, resumed=resume), "num_samples": tuning.num_trials})
         untested = None
         with recorded(folder, store, emit, lambda: lacking(config)) as watch:
-            records = sweep(config, folder, prepare.job(folder, store, config), watch)
+            records = sweep(config, folder, prepare.run_spec(folder, store, config), watch)
             close(folder, records, stopped=watch.stopping.is_set() and unfinished(records, tuning.num_trials))
             if test and folder.record.state == "succeeded":
                 untested = tested(store, name, watch.emit)
@@ -70,7 +70,7 @@ def unfinished(records: Mapping[str, TrialRecord], total: int | None) -> bool:
 def close(folder: RunFolder, records: Mapping[str, TrialRecord], *, stopped: bool = False) -> None:
     """Record how the sweep ended."""
     if stopped:
-        places = {r.trial: stopped_at(folder.unit(r.trial)) for r in records.values() if not r.over}
+        places = {r.trial: stopped_at(folder.fit_folder(r.trial)) for r in records.values() if not r.over}
         furthest = max(places.values(), key=lambda place: place["step"], default=NOWHERE)
         folder.update(state="interrupted", error=None)
         stop.answer(folder.store, {**furthest, "trials": places})
@@ -87,7 +87,7 @@ def lacking(config: RunConfig) -> str:
     return cluster.lacking(demand(config), 1, "a trial needs")
 
 
-def sweep(config: RunConfig, folder: RunFolder, job: Job, watch: Watch) -> dict[str, TrialRecord]:
+def sweep(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watch) -> dict[str, TrialRecord]:
     """Run what is left of the sweep.
 
     Returns:
@@ -117,7 +117,7 @@ def sweep(config: RunConfig, folder: RunFolder, job: Job, watch: Watch) -> dict[
     # It misses the files of Tune's own loggers, in whose place are the run's records: a warning with all trials' names
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     try:
-        tuner(config, job, planned, scheduler, book, holds).fit()
+        tuner(config, spec, planned, scheduler, book, holds).fit()
         book.cut_off()
         book.settle()
     finally:
@@ -126,9 +126,11 @@ def sweep(config: RunConfig, folder: RunFolder, job: Job, watch: Watch) -> dict[
     return records
 
 
-def tuner(config: RunConfig, job: Job, planned: PlannedTrials, scheduler: Any, book: Book, holds: Any) -> tune.Tuner:
+def tuner(
+    config: RunConfig, spec: RunSpec, planned: PlannedTrials, scheduler: Any, book: Book, holds: Any
+) -> tune.Tuner:
     """Ray's Tuner for the trials that are planned."""
-    trainable, reuse = trainable_of(config, job, holds)
+    trainable, reuse = trainable_of(config, spec, holds)
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -139,8 +141,8 @@ def tuner(config: RunConfig, job: Job, planned: PlannedTrials, scheduler: Any, b
             time_budget_s=require_tune(config).time_budget_s,
         ),
         run_config=tune.RunConfig(
-            name=job.run,
-            storage_path=storage_path(config, job),
+            name=spec.run,
+            storage_path=storage_path(config, spec),
             failure_config=tune.FailureConfig(max_failures=config.failure.max_failures),
             callbacks=[book],
             stop=WhenQuiet(book),
@@ -167,7 +169,7 @@ def plan(
     if searcher is None:  # drawn, but killed before they had a record
         left += [(i, params) for i, params in enumerate(skipped) if trial_name(i) not in records]
     for record in records.values():
-        lines = folder.unit(record.trial).metrics()
+        lines = folder.fit_folder(record.trial).metrics()
         results = [
             {"epochs": line["epoch"] + 1, "objective": line["metrics"][tuning.metric]}
             for line in lines
@@ -250,29 +252,29 @@ def concurrency(config: RunConfig) -> int:
     return fits if asked is None else min(asked, fits)
 
 
-def run_trial(params: dict[str, Any], job: Job) -> None:
+def run_trial(params: dict[str, Any], spec: RunSpec) -> None:
     """A trial of one worker; torch and Lightning are imported in its process."""
     from trainer_app.tune import trial
 
-    trial.run(params, job)
+    trial.run(params, spec)
 
 
-def trainable_of(config: RunConfig, job: Job, holds: Any) -> tuple[Any, bool]:
+def trainable_of(config: RunConfig, spec: RunSpec, holds: Any) -> tuple[Any, bool]:
     """The function that Tune runs, with its resources, and whether its process may be used again.
 
     A nested trial's process waits in its Train run and would not come back from it: it is ended with the trial.
     """
     if not nested(config):
-        return tune.with_resources(partial(run_trial, job=job), {**demand(config), **accelerator(config)}), True
+        return tune.with_resources(partial(run_trial, spec=spec), {**demand(config), **accelerator(config)}), True
     held = {cluster.TRIAL_DRIVER: 1.0} if cluster.resources().get(cluster.TRIAL_DRIVER) else {"CPU": 0.001}
     driver = tune.PlacementGroupFactory([{"CPU": 0.0, **held}])
-    function = partial(run_nested, job=job, controllers=holds.controllers, prefix=holds.prefix)
+    function = partial(run_nested, spec=spec, controllers=holds.controllers, prefix=holds.prefix)
     return tune.with_resources(function, driver), False
 
 
-def storage_path(config: RunConfig, job: Job) -> str:
+def storage_path(config: RunConfig, spec: RunSpec) -> str:
     """Where Tune keeps its own files: scratch, but for PBT on several nodes, which clones trials through them."""
     if require_tune(config).scheduler.kind != "pbt" or len([n for n in ray.nodes() if n["Alive"]]) == 1:
-        return cluster.scratch(job.run)
-    base, _, query = job.uri.partition("?")
-    return f"{base}/{job.run}/ray" + (f"?{query}" if query else "")
+        return cluster.scratch(spec.run)
+    base, _, query = spec.uri.partition("?")
+    return f"{base}/{spec.run}/ray" + (f"?{query}" if query else "")

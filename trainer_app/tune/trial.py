@@ -18,9 +18,9 @@ from ray import tune
 from trainer_app import checkpoint as ckpt
 from trainer_app.callbacks.pbt_hparams import ConfiguredOptimizers
 from trainer_app.config import RunConfig, override
-from trainer_app.errors import NotFound, StorageError, TrainerError
-from trainer_app.records import Unit
-from trainer_app.run.spec import Job
+from trainer_app.errors import CheckpointRejectedError, NotFoundError, StorageError, TrainerError
+from trainer_app.records import FitFolder
+from trainer_app.run.spec import RunSpec
 from trainer_app.storage import name_of
 from trainer_app.train import worker
 from trainer_app.train.failures import one_line, place
@@ -51,7 +51,7 @@ def as_found() -> Callable[[], None]:
     return restore
 
 
-def run(params: dict[str, Any], job: Job) -> None:
+def run(params: dict[str, Any], spec: RunSpec) -> None:
     """A trial of one worker, in this process, which the next trial uses again.
 
     An error of the user's code is reported as the trial's result instead of raised: Tune throws away the process of a
@@ -59,27 +59,27 @@ def run(params: dict[str, Any], job: Job) -> None:
     """
     restore = as_found()
     try:
-        attempt(params, job)
+        attempt(params, spec)
     finally:
         restore()
 
 
-def attempt(params: dict[str, Any], job: Job) -> None:
+def attempt(params: dict[str, Any], spec: RunSpec) -> None:
     """The trial, again after an error that may pass."""
     trial = tune.get_context().get_trial_id()
-    config = override(job.load(), params)
+    config = override(spec.load(), params)
     assert config.tune is not None
-    unit = job.unit(trial)
+    fit_folder = spec.fit_folder(trial)
     failures, last = 0, ""
     while True:
         try:
-            worker.check_device(job)
-            if fit_here(config, unit, job):
+            worker.check_device(spec)
+            if fit_here(config, fit_folder, spec):
                 tune.report(STOPPED)
             return
         except Exception as error:  # noqa: BLE001 - whatever the user's code raises is the trial's result
             failures += 1
-            said, text, here = one_line(error), traceback.format_exc(), place(unit)
+            said, text, here = one_line(error), traceback.format_exc(), place(fit_folder)
             print(f"trial {trial} failed, time {failures}:\n{text}", file=sys.stderr, flush=True)
             hopeless = isinstance(error, TrainerError) and not isinstance(error, StorageError)
             final = hopeless or here == last or failures > config.failure.max_failures >= 0
@@ -90,33 +90,33 @@ def attempt(params: dict[str, Any], job: Job) -> None:
         last = here
 
 
-def fit_here(config: RunConfig, unit: Unit, job: Job) -> bool:
+def fit_here(config: RunConfig, fit_folder: FitFolder, spec: RunSpec) -> bool:
     """Fit in this process, reporting to Tune. Returns whether it stopped because somebody asked for it."""
     assert config.tune is not None
     every = config.tune.scheduler.kind in NEEDS_EVERY_EPOCH
-    cloned = exploited(unit, job)
+    cloned = exploited(fit_folder, spec)
     with tempfile.TemporaryDirectory(prefix="trainer-pointer-") as tmp:
         return worker.fit(
             config,
-            unit,
-            policy=worker.policy(config, job, every_epoch=every, keep_at_least=PBT_KEEPS if every else 1),
-            report=reporter(config, unit, Path(tmp)),
+            fit_folder,
+            policy=worker.policy(config, spec, every_epoch=every, keep_at_least=PBT_KEEPS if every else 1),
+            report=reporter(config, fit_folder, Path(tmp)),
             trainer_kwargs={
                 "devices": 1,
                 "num_nodes": 1,
                 "strategy": "auto",
-                "accelerator": "gpu" if job.use_gpu else "cpu",
+                "accelerator": "gpu" if spec.use_gpu else "cpu",
             },
             origin=cloned,
             callbacks=[ConfiguredOptimizers()] if cloned else [],
         )
 
 
-def reporter(config: RunConfig, unit: Unit, folder: Path) -> worker.Report:
+def reporter(config: RunConfig, fit_folder: FitFolder, folder: Path) -> worker.Report:
     """Adds the objective to a report and, for PBT, the pointer to the commit that Tune may clone."""
     assert config.tune is not None
     pbt = config.tune.scheduler.kind == "pbt"
-    trial = name_of(unit.store)
+    trial = name_of(fit_folder.store)
 
     def report(result: dict[str, Any]) -> None:
         value = objective(config, result)
@@ -135,22 +135,22 @@ def reporter(config: RunConfig, unit: Unit, folder: Path) -> worker.Report:
 Origin = Callable[[Path], tuple[ckpt.Commit, Path] | None]
 
 
-def exploited(unit: Unit, job: Job) -> Origin | None:
+def exploited(fit_folder: FitFolder, spec: RunSpec) -> Origin | None:
     """Where to start from if Tune handed this trial another trial's pointer: PBT cloned it."""
     handed = tune.get_checkpoint()
     if handed is None:
         return None
     with handed.as_directory() as folder:
         pointer = json.loads(Path(folder, POINTER).read_text())
-    source = job.unit(pointer["trial"])
-    if source.store.uri == unit.store.uri:
+    source = spec.fit_folder(pointer["trial"])
+    if source.store.uri == fit_folder.store.uri:
         return None
 
     def fetch(folder: Path) -> tuple[ckpt.Commit, Path] | None:
         try:
             commit = ckpt.commit.read(source.checkpoints, pointer["commit"])
             return commit, ckpt.fetch(commit, folder)
-        except (NotFound, ckpt.Rejected) as e:
+        except (NotFoundError, CheckpointRejectedError) as e:
             print(f"the commit to clone is gone ({e}); taking the newest of {pointer['trial']}", file=sys.stderr)
             return ckpt.newest_intact(source.checkpoints, folder)
 

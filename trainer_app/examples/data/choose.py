@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from trainer_app.examples.data import cache as caches
-from trainer_app.examples.data.download import NoDownload
+from trainer_app.examples.data.download import DownloadError
 from trainer_app.examples.data.idx import Arrays, DataError
 from trainer_app.examples.data.sources import Source, downloaded, find, from_files, in_folder, layouts
 
@@ -60,7 +60,7 @@ def load(source: str, *, dataset: str, checksum: str | None = None) -> Arrays:
 def fetch(source: Source, *, seconds: float | None = None) -> str:
     """Bring the source into this node's cache, once however many processes ask, and return its checksum.
 
-    `seconds` bounds the wait for another process that is at it. Raises DataError, NoDownload.
+    `seconds` bounds the wait for another process that is at it. Raises DataError, DownloadError.
     """
     cache = caches.cache_dir()
     key = hashlib.sha256(source.key.encode()).hexdigest()[:16]
@@ -90,7 +90,7 @@ def _auto(dataset: str) -> tuple[str, str]:
     try:
         source = downloaded(dataset, seconds=lambda: until - time.monotonic())
         return source.name, fetch(source, seconds=AUTO_SECONDS)
-    except (NoDownload, TimeoutError) as e:
+    except (DownloadError, TimeoutError) as e:
         places = ", ".join(_places(dataset))
         log.warning("data: no %s in %s, and %s; using scikit-learn's digits instead", dataset, places, e)
     return _named("digits", dataset)

@@ -35,12 +35,16 @@ getattr(torchvision.datasets, name)(folder, train=True, download=True)
 """
 
 
-class NoDownload(DataError):
+class DownloadError(DataError):
     """There was no download to be had: no network, a server that refused, or too little time."""
 
 
 def download(dataset: str, folder: Path, *, seconds: float) -> None:
-    """Run torchvision's download (`MNIST` or `FashionMNIST`) into `folder`; over after `seconds`. Raises NoDownload."""
+    """Run torchvision's download (`MNIST` or `FashionMNIST`) into `folder`, for `seconds` at most.
+
+    Raises:
+        DownloadError: no network, a server that refused, or too little time.
+    """
     seconds = max(seconds, 0.1)
     child = [sys.executable, "-c", CHILD, dataset, str(folder), str(math.ceil(seconds) + 1), *HOSTS[dataset]]
     process = subprocess.Popen(
@@ -49,11 +53,11 @@ def download(dataset: str, folder: Path, *, seconds: float) -> None:
     try:
         _, said = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as e:
-        raise NoDownload(f"torchvision's download of {dataset} took more than {seconds:.0f} s") from e
+        raise DownloadError(f"torchvision's download of {dataset} took more than {seconds:.0f} s") from e
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if process.returncode:
         lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
-        raise NoDownload(f"torchvision's download of {dataset} failed: {lines[-1][:300]}")
+        raise DownloadError(f"torchvision's download of {dataset} failed: {lines[-1][:300]}")
