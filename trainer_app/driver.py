@@ -17,7 +17,7 @@ HEAVY = ("torch", "lightning.pytorch")
 
 def run(task: str, config: RunConfig, **more: Any) -> int:
     """`trainer_app.train.driver.run` or `trainer_app.tune.run`, which say what `more` may hold, on a Ray."""
-    local = prewarm.ahead(config) if task == "tune" else {}
+    local = prewarm.prewarm_env(config) if task == "tune" else {}
     with cluster.connected(local, meanwhile=HEAVY):
         code: int = import_module(f"trainer_app.{task}").run(config, **more)
         return code

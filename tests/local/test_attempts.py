@@ -21,7 +21,7 @@ from trainer_app.errors import DeadlineError, LeaseHeldError
 from trainer_app.records import RunFolder
 from trainer_app.run import documents, lease, stop, user_code
 from trainer_app.storage import Store, open_store
-from trainer_app.tune.recorder import Book
+from trainer_app.tune.recorder import SweepRecorder
 
 pytestmark = [pytest.mark.local, pytest.mark.usefixtures("ray_session")]
 
@@ -136,13 +136,13 @@ def test_a_sweep_with_paused_trials_stops(tmp_path: Path, monkeypatch: pytest.Mo
     The first bracket, trials 0 to 2, has the three other places, each held in another epoch.
     """
     paused: set[str] = set()
-    step_end = Book.on_step_end
+    step_end = SweepRecorder.on_step_end
 
-    def noted(self: Book, iteration: int, trials: list[Any], **info: Any) -> None:
+    def noted(self: SweepRecorder, iteration: int, trials: list[Any], **info: Any) -> None:
         paused.update(trial.trial_id for trial in trials if trial.status == "PAUSED")
         step_end(self, iteration, trials, **info)
 
-    monkeypatch.setattr(Book, "on_step_end", noted)
+    monkeypatch.setattr(SweepRecorder, "on_step_end", noted)
     space = {"model.init_args.hold_from": {"grid_search": [1, 2, 3, 4, 0, 5]}}
     tune = {"metric": "val_acc", "mode": "max", "num_samples": 1, "space": space, "scheduler": {"hyperband": HYPERBAND}}
     config = run_file(tmp_path, tune=tune, trainer={"max_epochs": 4}, model=toy(tmp_path))

@@ -142,7 +142,7 @@ def test_a_failed_run_has_a_result_with_its_error(tmp_path: Path) -> None:
     assert len(ran.of("retry")) == 1  # the first failure; the second ended it
     assert [line["epoch"] for line in ran.history()] == [0]
     folder = RunFolder.open(open_store(str(tmp_path)), "bad")
-    result = driver.as_result(folder, ray.train.TrainingFailedError("x"))
+    result = driver.to_ray_result(folder, ray.train.TrainingFailedError("x"))
     assert result.metrics == ran.metrics()[-1] and result.error is not None
     assert result.checkpoint is not None and result.path == folder.uri
 

@@ -172,7 +172,7 @@ def test_an_exploit_goes_on_from_the_other_trials_weights(pbt: Ran) -> None:
 def test_a_scheduled_rate_keeps_its_place_after_an_exploit() -> None:
     import torch
 
-    from trainer_app.callbacks.pbt_hparams import apply, rebase
+    from trainer_app.callbacks.pbt_hparams import apply_hparams, rebase_scheduler
 
     weight = torch.nn.Parameter(torch.zeros(1))
     old = torch.optim.SGD([weight], lr=0.1, weight_decay=0.5)
@@ -180,8 +180,8 @@ def test_a_scheduled_rate_keeps_its_place_after_an_exploit() -> None:
     old.step(), scheduler.step()
     new = torch.optim.SGD([weight], lr=0.4, weight_decay=0.1)
     torch.optim.lr_scheduler.StepLR(new, 1, 0.5)
-    apply(old.param_groups[0], new.param_groups[0])
-    rebase(scheduler)
+    apply_hparams(old.param_groups[0], new.param_groups[0])
+    rebase_scheduler(scheduler)
     assert old.param_groups[0]["lr"] == pytest.approx(0.2) and old.param_groups[0]["weight_decay"] == 0.1
     old.step(), scheduler.step()
     assert old.param_groups[0]["lr"] == pytest.approx(0.1)

@@ -132,7 +132,7 @@ def test_a_trials_checkpoint_is_scored_with_its_parameters(store: Store) -> None
     assert event["metrics"] == {"test/sum": pytest.approx(12 * 3.5)}
     found = results.read_run(store, "r")
     assert found.checkpoint is not None
-    config = evaluate.of_checkpoint(folder, found, found.checkpoint)
+    config = evaluate.config_of_checkpoint(folder, found, found.checkpoint)
     assert config.model is not None and config.model["init_args"]["step"] == 2.0
 
 

@@ -245,9 +245,9 @@ def test_a_trial_of_one_worker_asks_for_its_kind_of_gpu_as_rays_workers_do() -> 
     config = run_file(f"scaling: {{use_gpu: true, accelerator_type: A100}}\n{space}")
     asked = ray_trainer.scaling_config(config)._resources_per_worker_not_none
     assert {**ray_trainer.worker_resources(config), **ray_trainer.accelerator(config)} == asked
-    trainable, _ = sweep.trainable_of(config, JOB, None)
+    trainable, _ = sweep.make_trainable(config, JOB, None)
     assert trainable._resources.bundles == [{"CPU": 1.0, "GPU": 1.0, "accelerator_type:A100": 0.001}]
-    plain, _ = sweep.trainable_of(run_file(f"scaling: {{use_gpu: true}}\n{space}"), JOB, None)
+    plain, _ = sweep.make_trainable(run_file(f"scaling: {{use_gpu: true}}\n{space}"), JOB, None)
     assert plain._resources.bundles == [{"CPU": 1.0, "GPU": 1.0}]
 
 

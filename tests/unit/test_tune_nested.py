@@ -37,7 +37,7 @@ def reporting(count: int, arrived: OnePlace, error: Exception | None = None) -> 
         if error:
             raise error
 
-    return nested.reports(fit, arrived)
+    return nested.iter_reports(fit, arrived)
 
 
 @pytest.mark.parametrize("slow", [0.0, 0.05], ids=["at once", "slower than the fit"])

@@ -26,7 +26,7 @@ def config(**blocks: Any) -> RunConfig:
 
 def test_they_import_the_trial_and_the_users_code_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert prewarm.ahead(config()) == {
+    assert prewarm.prewarm_env(config()) == {
         "RAY_preload_python_modules": "trainer_app.tune.trial,pkg.models,pkg.data",
         "OMP_NUM_THREADS": "1",
     }
@@ -41,7 +41,7 @@ def test_they_import_the_trial_and_the_users_code_ahead(monkeypatch: pytest.Monk
     ],
 )
 def test_a_module_is_imported_once(blocks: dict[str, Any]) -> None:
-    assert prewarm.ahead(config(**blocks))["RAY_preload_python_modules"] == "trainer_app.tune.trial,pkg"
+    assert prewarm.prewarm_env(config(**blocks))["RAY_preload_python_modules"] == "trainer_app.tune.trial,pkg"
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ def test_a_trial_has_as_many_threads_as_cpus(
     blocks: dict[str, Any], threads: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert prewarm.ahead(config(**blocks))["OMP_NUM_THREADS"] == threads
+    assert prewarm.prewarm_env(config(**blocks))["OMP_NUM_THREADS"] == threads
     monkeypatch.setenv("OMP_NUM_THREADS", "7")  # what a person has set stays
-    assert prewarm.ahead(config(**blocks))["OMP_NUM_THREADS"] == "7"
+    assert prewarm.prewarm_env(config(**blocks))["OMP_NUM_THREADS"] == "7"
 
 
 def test_nested_trials_have_processes_of_ray_train() -> None:
-    assert prewarm.ahead(config(scaling={"num_workers": 2})) == {}
+    assert prewarm.prewarm_env(config(scaling={"num_workers": 2})) == {}
 
 
 def test_tune_gives_trials_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_tune_gives_trials_no_environment(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(class_cache, "ENV_VARS_TO_PROPAGATE", {"AWS_SECRET_ACCESS_KEY"})
     monkeypatch.setattr(class_cache, "DEFAULT_ENV_VARS", {"A": "1"})
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    prewarm.tell_nothing()
+    prewarm.disable_env_propagation()
 
     class Trial:
         pass

@@ -1,4 +1,4 @@
-"""What the sweep's book writes of a trial that fails."""
+"""What the sweep's recorder writes of a trial that fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from trainer_app.records import TRACEBACK, RunFolder, RunRecord
 from trainer_app.storage import open_store
-from trainer_app.tune.recorder import Book
+from trainer_app.tune.recorder import SweepRecorder
 
 pytestmark = pytest.mark.unit
 
@@ -23,9 +23,11 @@ def folder(tmp_path: Path) -> RunFolder:
     return RunFolder.create(open_store(str(tmp_path)), RunRecord(name="r", task="tune"), "")
 
 
-def book(folder: RunFolder) -> Book:
+def recorder(folder: RunFolder) -> SweepRecorder:
     scheduler = SimpleNamespace(reasons={})
-    return Book(folder, lambda e: None, mode="max", scheduler=scheduler, records={}, stopping=threading.Event())
+    return SweepRecorder(
+        folder, lambda e: None, mode="max", scheduler=scheduler, records={}, stopping=threading.Event()
+    )
 
 
 def trial(error: str | None = None) -> Any:
@@ -34,7 +36,7 @@ def trial(error: str | None = None) -> Any:
 
 @pytest.mark.parametrize("text", ["Traceback\nValueError: boom", LONG], ids=["short", "long"])
 def test_the_traceback_of_a_failed_trial_is_kept_up_to_a_bound(folder: RunFolder, text: str) -> None:
-    kept = book(folder)
+    kept = recorder(folder)
     kept.on_trial_start(0, [], trial())
     kept.on_trial_result(0, [], trial(), {"error": "ValueError: boom", "traceback": text, "epochs": 0})
     kept.on_trial_complete(0, [], trial())
@@ -44,7 +46,7 @@ def test_the_traceback_of_a_failed_trial_is_kept_up_to_a_bound(folder: RunFolder
 
 
 def test_so_is_that_of_a_process_that_ended(folder: RunFolder) -> None:
-    kept = book(folder)
+    kept = recorder(folder)
     kept.on_trial_start(0, [], trial())
     kept.on_trial_error(0, [], trial(LONG))
     (record,) = folder.trials()

@@ -352,7 +352,7 @@ def test_hyperband_says_why_it_stopped_paused_trials_too() -> None:
 
 
 def test_hyperband_says_that_max_t_was_reached() -> None:
-    """A trial that got all of its epochs has finished: `reached` is how the book knows it. Two of them are paused."""
+    """A trial that got all of its epochs has finished: `reached` is how the recorder knows. Two of them are paused."""
     made, tune, trials = hyperband()
     for trial in trials[:3]:
         assert [tune.report(trial, epoch, 0.5) for epoch in (1, 2, 3)] == [CONTINUE] * 3

@@ -12,7 +12,7 @@ import pytest
 from ray.tune.experiment import Experiment, Trial
 from ray.tune.search import Searcher
 
-from trainer_app.tune.search import PlannedTrials
+from trainer_app.tune.search import ResumableSearch
 
 pytestmark = pytest.mark.unit
 
@@ -21,9 +21,9 @@ def trainable(config: dict[str, Any]) -> None:
     """Never called: no trial is started here."""
 
 
-def planned(**arguments: Any) -> PlannedTrials:
+def planned(**arguments: Any) -> ResumableSearch:
     given: dict[str, Any] = {"first": [], "new": iter(()), "start": 0, "total": None, "max_concurrent": 99}
-    made = PlannedTrials(**{**given, **arguments})
+    made = ResumableSearch(**{**given, **arguments})
     made.add_configurations(Experiment("sweep", run=trainable, config={"from": "the experiment"}))
     return made
 
@@ -32,7 +32,7 @@ def numbers() -> Any:
     return ({"x": i} for i in itertools.count(100))
 
 
-def taken(plan: PlannedTrials, at_most: int = 50) -> list[Trial]:
+def taken(plan: ResumableSearch, at_most: int = 50) -> list[Trial]:
     return list(itertools.takewhile(lambda t: t is not None, (plan.next_trial() for _ in range(at_most))))
 
 

@@ -229,12 +229,12 @@ def check_loadable(path: Path, allow: tuple[str, ...]) -> None:
 
 def load(path: Path, allow: tuple[str, ...] = ()) -> dict[str, Any]:
     """A checkpoint, loaded with weights_only=True; classes named in `allow` are permitted."""
-    with safe(allow):
+    with allow_globals(allow):
         loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return loaded
 
 
-def safe(allow: tuple[str, ...]) -> Any:
+def allow_globals(allow: tuple[str, ...]) -> Any:
     """A context in which torch also unpickles the classes named in `allow`."""
     from trainer_app.lightning_cli.importing import load as load_object
 

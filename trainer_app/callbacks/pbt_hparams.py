@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.core.optimizer import _init_optimizers_and_lr_schedulers
 
 
-class ConfiguredOptimizers(Callback):
+class RestoreConfiguredHparams(Callback):
     """Once, after the optimizers' states were restored, take every hyperparameter from the module's configuration.
 
     A learning rate under a scheduler keeps its place in the schedule: it is scaled by new base rate / old base rate.
@@ -25,12 +25,12 @@ class ConfiguredOptimizers(Callback):
         fresh, _ = _init_optimizers_and_lr_schedulers(pl_module)
         for restored, configured in zip(trainer.optimizers, fresh, strict=True):
             for group, new in zip(restored.param_groups, configured.param_groups, strict=True):
-                apply(group, new)
+                apply_hparams(group, new)
         for config in trainer.lr_scheduler_configs:
-            rebase(config.scheduler)
+            rebase_scheduler(config.scheduler)
 
 
-def apply(group: dict[str, Any], new: dict[str, Any]) -> None:
+def apply_hparams(group: dict[str, Any], new: dict[str, Any]) -> None:
     """Copy the hyperparameters of `new` into `group`, scaling a scheduled rate to its new base."""
     base = new.get("initial_lr", new["lr"])
     if group.get("initial_lr"):
@@ -44,10 +44,10 @@ def apply(group: dict[str, Any], new: dict[str, Any]) -> None:
     group["lr"] = rate
 
 
-def rebase(scheduler: Any) -> None:
+def rebase_scheduler(scheduler: Any) -> None:
     """Make a scheduler (and those inside it) start from its optimizer's new base rates."""
     for inner in getattr(scheduler, "_schedulers", ()):
-        rebase(inner)
+        rebase_scheduler(inner)
     if hasattr(scheduler, "base_lrs"):
         groups = scheduler.optimizer.param_groups
         scheduler.base_lrs = [group["initial_lr"] for group in groups]

@@ -31,7 +31,7 @@ from trainer_app.train.ray_trainer import (
     torch_config,
     worker_resources,
 )
-from trainer_app.train.relay import Emit, Mailbox, Relay, relayed
+from trainer_app.train.relay import Emit, Mailbox, Relay, relaying_events
 
 
 def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool = False) -> int:
@@ -45,7 +45,7 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
 
     Raises:
         InputError, StorageError: before anything was started. LeaseHeldError: another driver is at work on the run.
-        DeadlineError, LeaseLostError: see `attempt.Watch`.
+        DeadlineError, LeaseLostError: see `run.watch.Watch`.
         KeyboardInterrupt: after the run was recorded as interrupted.
     """
     lightning_cli.check(config)
@@ -178,7 +178,7 @@ def fit(config: RunConfig, folder: RunFolder, spec: RunSpec, emit: Emit) -> ray.
     """
     mailbox = ray.remote(**cluster.beside_me())(Mailbox).remote()
     error, stopped = None, False
-    with relayed(mailbox, emit):
+    with relaying_events(mailbox, emit):
         trainer = RunTrainer(
             train_worker,
             spec=spec,
@@ -200,7 +200,7 @@ def fit(config: RunConfig, folder: RunFolder, spec: RunSpec, emit: Emit) -> ray.
     )
     if stopped:
         stop.answer(folder.store, stopped_at(folder.fit_folder()))
-    return as_result(folder, error)
+    return to_ray_result(folder, error)
 
 
 def stopped_at(fit_folder: FitFolder) -> dict[str, Any]:
@@ -219,11 +219,11 @@ def train_worker(config: dict[str, Any]) -> bool:
     return worker.fit_with_ray(spec.load(), spec, trial=None, report=ray.train.report)
 
 
-def as_result(folder: RunFolder, error: ray.train.TrainingFailedError | None) -> ray.train.Result:
+def to_ray_result(folder: RunFolder, error: ray.train.TrainingFailedError | None) -> ray.train.Result:
     """What storage holds of a train run, as Ray's Result."""
     fit_folder = folder.fit_folder()
     lines = fit_folder.metrics()
-    pairs = [(as_ray(c), dict(c.manifest.metrics)) for c in commits(fit_folder.checkpoints)]
+    pairs = [(to_ray_checkpoint(c), dict(c.manifest.metrics)) for c in commits(fit_folder.checkpoints)]
     return ray.train.Result(
         metrics=lines[-1]["metrics"] if lines else None,
         checkpoint=pairs[-1][0] if pairs else None,
@@ -233,5 +233,5 @@ def as_result(folder: RunFolder, error: ray.train.TrainingFailedError | None) ->
     )
 
 
-def as_ray(commit: Commit) -> ray.train.Checkpoint:
+def to_ray_checkpoint(commit: Commit) -> ray.train.Checkpoint:
     return ray.train.Checkpoint(commit.uri)

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer_app import checkpoint as ckpt
 from trainer_app import lightning_cli, results
-from trainer_app.callbacks.epoch import check_loadable, mean_over_ranks, safe
+from trainer_app.callbacks.epoch import allow_globals, check_loadable, mean_over_ranks
 from trainer_app.config import RunConfig, loads, override
 from trainer_app.errors import InputError, NotFoundError
 from trainer_app.records import RunFolder
@@ -17,7 +17,7 @@ from trainer_app.run import cluster
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import Store, open_store
 from trainer_app.train.failures import root_cause
-from trainer_app.train.worker import check_device, defaults
+from trainer_app.train.worker import check_device, trainer_defaults
 
 
 def test(store: Store, run: str) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
     if found.checkpoint is None:
         raise NotFoundError(f"run {run} has no committed checkpoint to test")
     folder = RunFolder.open(store, run)
-    config = of_checkpoint(folder, found, found.checkpoint)
+    config = config_of_checkpoint(folder, found, found.checkpoint)
     chosen = found.checkpoint
     commit = ckpt.commit.read(folder.fit_folder(chosen.trial).checkpoints, chosen.name)
     with tempfile.TemporaryDirectory(prefix="trainer-test-") as tmp:
@@ -77,7 +77,7 @@ def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
     return {"event": "test", "checkpoint": chosen.uri, "trial": chosen.trial, "metrics": metrics}
 
 
-def of_checkpoint(folder: RunFolder, found: RunResults, chosen: Checkpoint) -> RunConfig:
+def config_of_checkpoint(folder: RunFolder, found: RunResults, chosen: Checkpoint) -> RunConfig:
     """The run file that a checkpoint was trained with: the run's, with its trial's parameters."""
     fit_folder = next(u for u in found.fits if u.trial == chosen.trial)
     return override(loads(folder.config_text(), file=f"{folder.name}/run.yaml"), fit_folder.params)
@@ -90,7 +90,7 @@ def score(config: RunConfig, path: Path, folder: str, *, accelerator: str) -> di
         InputError: the module or the data has no test.
     """
     kwargs = {
-        **defaults(config, folder),
+        **trainer_defaults(config, folder),
         "devices": 1,
         "num_nodes": 1,
         "strategy": "auto",
@@ -101,7 +101,7 @@ def score(config: RunConfig, path: Path, folder: str, *, accelerator: str) -> di
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     try:
-        with safe(tuple(config.checkpoint.allow)):
+        with allow_globals(tuple(config.checkpoint.allow)):
             parts.trainer.test(
                 parts.model, datamodule=parts.datamodule, ckpt_path=str(path), weights_only=True, verbose=False
             )

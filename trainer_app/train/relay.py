@@ -50,7 +50,7 @@ def report_events(report: dict[str, Any], trial: str | None) -> list[dict[str, A
 
 
 @contextmanager
-def relayed(mailbox: Any, emit: Emit) -> Iterator[None]:
+def relaying_events(mailbox: Any, emit: Emit) -> Iterator[None]:
     """Emit what arrives in the mailbox, until the block ends and the mailbox is empty."""
     over = threading.Event()
 

@@ -16,7 +16,7 @@ from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, prepare
 
 from trainer_app import checkpoint as ckpt
 from trainer_app import lightning_cli
-from trainer_app.callbacks.epoch import EpochReporter, Policy, safe
+from trainer_app.callbacks.epoch import EpochReporter, Policy, allow_globals
 from trainer_app.config import RunConfig
 from trainer_app.errors import TrainerError
 from trainer_app.lightning_cli.importing import load as load_object
@@ -76,13 +76,13 @@ def fit(
     with tempfile.TemporaryDirectory(prefix="trainer-") as tmp:
         found = origin(Path(tmp, "from")) if origin else resume_point(fit_folder, Path(tmp, "from"))
         start = str(found[1]) if found else starting_point(config, Path(tmp))
-        kwargs = {**defaults(config, tmp), **trainer_kwargs}
+        kwargs = {**trainer_defaults(config, tmp), **trainer_kwargs}
         parts = lightning_cli.build(config, trainer_kwargs=kwargs, callbacks=callbacks)
         parts.trainer.callbacks.insert(0, reporter)  # first: what other callbacks count is not yet counted twice
         if prepare:
             prepare(parts.trainer)
         given: dict[str, Any] = {"ckpt_path": start, "weights_only": True if found else None}
-        with safe(policy.allow), logs.sent_at_the_end():
+        with allow_globals(policy.allow), logs.sent_at_the_end():
             parts.trainer.fit(parts.model, datamodule=parts.datamodule, **given)
     return reporter.stopped
 
@@ -96,7 +96,7 @@ def fit_with_ray(config: RunConfig, spec: RunSpec, *, trial: str | None, report:
         "accelerator": "gpu" if spec.use_gpu else "cpu",
     }
     if config.trainer.get("plugins"):
-        config = with_plugin(config, "ray.train.lightning.RayLightningEnvironment")
+        config = add_plugin(config, "ray.train.lightning.RayLightningEnvironment")
     else:
         kwargs["plugins"] = [RayLightningEnvironment()]
     if not config.trainer.get("strategy"):
@@ -111,14 +111,14 @@ def fit_with_ray(config: RunConfig, spec: RunSpec, *, trial: str | None, report:
     )
 
 
-def with_plugin(config: RunConfig, class_path: str) -> RunConfig:
+def add_plugin(config: RunConfig, class_path: str) -> RunConfig:
     """The run file with one plugin more than its own."""
     given = config.trainer["plugins"]
     plugins = [*(given if isinstance(given, list) else [given]), {"class_path": class_path}]
     return config.model_copy(update={"trainer": {**config.trainer, "plugins": plugins}})
 
 
-def defaults(config: RunConfig, folder: str) -> dict[str, Any]:
+def trainer_defaults(config: RunConfig, folder: str) -> dict[str, Any]:
     """Trainer arguments where the run file is silent: no second set of checkpoints and logs in the working folder.
 
     Args:

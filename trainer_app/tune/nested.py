@@ -18,20 +18,20 @@ from trainer_app.run.spec import RunSpec
 from trainer_app.train import ray_trainer
 from trainer_app.train.failures import one_line, root_cause
 from trainer_app.tune.objective import STOPPED, objective
-from trainer_app.tune.placement_groups import Named
+from trainer_app.tune.placement_groups import TagPlacementGroups
 
 POLL_S = 0.2
 
 
 def run_nested(params: dict[str, Any], spec: RunSpec, controllers: Any, prefix: str) -> None:
-    """What Tune runs; `controllers` and `prefix` are those of `groups.Holds`.
+    """What Tune runs; `controllers` and `prefix` are those of `placement_groups.NestedTrialResources`.
 
     A failure is the trial's result: raised, it would count as a lost process and be retried.
     """
     trial = tune.get_context().get_trial_id()
     config = override(spec.load(), params)
-    arrived = queue.Queue(1, actor_options=cluster.beside_me())
-    callbacks = [Reports(arrived), Named(controllers, prefix, trial)]
+    arrivals = queue.Queue(1, actor_options=cluster.beside_me())
+    callbacks = [Reports(arrivals), TagPlacementGroups(controllers, prefix, trial)]
     nested = ray_trainer.RunTrainer(
         nested_worker,
         spec=spec,
@@ -42,7 +42,7 @@ def run_nested(params: dict[str, Any], spec: RunSpec, controllers: Any, prefix: 
         torch_config=ray_trainer.torch_config(config),
     )
     try:
-        for metrics in reports(nested.fit, arrived):
+        for metrics in iter_reports(nested.fit, arrivals):
             tune.report(metrics)
     except ray.train.TrainingFailedError as error:
         print(f"trial {trial} failed:\n{error}", file=sys.stderr, flush=True)
@@ -57,14 +57,14 @@ class Reports(ray.train.UserCallback):
     trial's end in that place, and the trial never came back (Ray 2.60, `_TrainSession._get_result_from_queues`).
     """
 
-    def __init__(self, arrived: queue.Queue) -> None:
-        self.arrived = arrived
+    def __init__(self, arrivals: queue.Queue) -> None:
+        self.arrivals = arrivals
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        self.arrived.put(metrics[0])
+        self.arrivals.put(metrics[0])
 
 
-def reports(fit: Callable[[], Any], arrived: queue.Queue) -> Iterator[dict[str, Any]]:
+def iter_reports(fit: Callable[[], Any], arrivals: queue.Queue) -> Iterator[dict[str, Any]]:
     """What arrives while `fit` runs in a thread, up to its last report. Raises what `fit` raised."""
     done: Future[None] = Future()
 
@@ -79,7 +79,7 @@ def reports(fit: Callable[[], Any], arrived: queue.Queue) -> Iterator[dict[str, 
     while True:
         over = done.done()  # asked first: nothing arrives after it
         try:
-            yield arrived.get(block=not over, timeout=POLL_S)
+            yield arrivals.get(block=not over, timeout=POLL_S)
         except queue.Empty:
             if over:
                 done.result()

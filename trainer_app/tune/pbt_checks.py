@@ -23,7 +23,7 @@ def check_mutations(config: RunConfig) -> None:
     for key, values in tuning.scheduler.args.mutations.items():
         if not key.startswith("model."):
             continue
-        first, *others = two_values(key, values)
+        first, *others = probe_values(key, values)
         base = shapes(config, key, first)
         for other in others:
             changed = sorted(n for n, s in shapes(config, key, other).items() if base.get(n) != s)
@@ -40,7 +40,7 @@ def check_mutations(config: RunConfig) -> None:
         raise ConfigError(problems)
 
 
-def two_values(key: str, values: Primitive | list[Any]) -> list[Any]:
+def probe_values(key: str, values: Primitive | list[Any]) -> list[Any]:
     """Two unlike values that the mutation can give, if it has two."""
     if isinstance(values, list):
         candidates = values

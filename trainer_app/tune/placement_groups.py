@@ -26,7 +26,7 @@ from trainer_app.run import cluster
 END_S: Final = 5.0  # until a controller that was killed is dead; 20 to 100 ms are usual
 
 
-class Controllers:
+class ControllerRegistry:
     """An actor that knows the controllers of each trial: several, if its process was lost and started again."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Controllers:
         return self.of.pop(trial, [])
 
 
-class Named(ControllerCallback, WorkerGroupCallback):
+class TagPlacementGroups(ControllerCallback, WorkerGroupCallback):
     """Runs in a nested trial's controller: makes it known, and gives its placement groups the trial's name."""
 
     def __init__(self, controllers: Any, prefix: str, trial: str) -> None:
@@ -58,17 +58,17 @@ class Named(ControllerCallback, WorkerGroupCallback):
         worker_group.placement_group = named
 
 
-class Holds:
-    """In the driver: what the trials of one sweep hold. `controllers` and `prefix` are for `Named`."""
+class NestedTrialResources:
+    """In the driver: what the trials of one sweep hold. `controllers` and `prefix` are for `TagPlacementGroups`."""
 
     def __init__(self) -> None:
-        self.controllers = ray.remote(**cluster.beside_me())(Controllers).remote()
+        self.controllers = ray.remote(**cluster.beside_me())(ControllerRegistry).remote()
         self.prefix = f"sweep-{uuid.uuid4().hex[:8]}-"
         self.over: set[str] = set()
 
     def close(self) -> None:
         """The sweep is over. Its actor would live as long as the driver: Tune keeps a pickled handle to it."""
-        self.sweep()
+        self.remove_orphans()
         ray.kill(self.controllers)
 
     def release(self, trial: str) -> None:
@@ -81,14 +81,14 @@ class Holds:
             while not _dead(actor) and time.monotonic() < deadline:
                 time.sleep(0.02)
         self.over.add(trial)
-        self.sweep()
+        self.remove_orphans()
 
-    def again(self, trial: str) -> None:
+    def release_for_retry(self, trial: str) -> None:
         """The trial is started again after its process was lost."""
         self.release(trial)
         self.over.discard(trial)
 
-    def sweep(self) -> None:
+    def remove_orphans(self) -> None:
         """Removes the groups of all trials that are over, also those made while they were released."""
         for group, found in placement_group_table().items():
             name = found["name"]

@@ -10,7 +10,7 @@ from trainer_app.config import RunConfig, require_tune
 TRIAL = "trainer_app.tune.trial"  # torch, Lightning and Ray Tune: 4 s of imports
 
 
-def ahead(config: RunConfig) -> dict[str, str]:
+def prewarm_env(config: RunConfig) -> dict[str, str]:
     """Environment for a local Ray, whose idle processes then import what a trial needs while the driver gets ready.
 
     Ray starts a process for each CPU at once. It sets OMP_NUM_THREADS when it gives a process its work, which is too
@@ -27,7 +27,7 @@ def ahead(config: RunConfig) -> dict[str, str]:
     }
 
 
-def tell_nothing() -> None:
+def disable_env_propagation() -> None:
     """Keeps Tune from giving the actors of trials a runtime environment of their own.
 
     Tune 2.60 puts AWS_SECRET_ACCESS_KEY and others of the driver's variables into it (ray/tune/execution/

@@ -1,4 +1,4 @@
-"""The sweep's book: Tune's callbacks turned into records in storage and events on the screen."""
+"""The sweep's recorder: Tune's callbacks turned into records in storage and events on the screen."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from trainer_app.train.relay import Emit, report_events
 LOST = "its process ended"
 
 
-class WhenQuiet(Stopper):
+class StopWhenIdle(Stopper):
     """Ends a sweep that was asked to stop once no trial runs: paused ones would wait for others for ever."""
 
-    def __init__(self, book: Book) -> None:
-        self.book = book
+    def __init__(self, recorder: SweepRecorder) -> None:
+        self.recorder = recorder
 
     def __getstate__(self) -> dict[str, Any]:
-        """As the book's."""
+        """As the recorder's."""
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self.book.stopping.is_set() and self.book.quiet
+        return self.recorder.stopping.is_set() and self.recorder.idle
 
 
-class Book(Callback):
+class SweepRecorder(Callback):
     """Writes a trial's record before Tune counts it as finished, and emits what happens.
 
     Args:
         records: of earlier attempts, by trial.
         scheduler: one of `schedulers`, which knows why it stopped a trial.
         stopping: set when the sweep is to stop; set here by the first trial that knows.
-        holds: what nested trials hold (`groups.Holds`), or None.
+        nested_resources: what nested trials hold (`placement_groups.NestedTrialResources`), or None.
     """
 
     def __init__(
@@ -51,17 +51,17 @@ class Book(Callback):
         scheduler: Any,
         records: dict[str, TrialRecord],
         stopping: threading.Event,
-        holds: Any = None,
+        nested_resources: Any = None,
     ) -> None:
         self.folder = folder
         self.emit = emit
         self.mode = mode
         self.scheduler = scheduler
         self.records = records
-        self.holds = holds
+        self.nested_resources = nested_resources
         self.unwritten: set[str] = set()
         self.stopping = stopping
-        self.quiet = False
+        self.idle = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles callbacks into its snapshots, which nobody reads."""
@@ -100,8 +100,8 @@ class Book(Callback):
         self._emit(record, value)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if self.holds:
-            self.holds.again(trial.trial_id)  # a lost driver leaves the group of its workers behind
+        if self.nested_resources:
+            self.nested_resources.release_for_retry(trial.trial_id)  # a lost driver leaves its workers' group
         self.emit({"event": "retry", "trial": trial.trial_id, "reason": "its process ended; starting it again"})
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -127,9 +127,9 @@ class Book(Callback):
         self._close(record)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self.quiet = not any(trial.status == "RUNNING" for trial in trials)
+        self.idle = not any(trial.status == "RUNNING" for trial in trials)
 
-    def cut_off(self) -> None:
+    def close_unfinished(self) -> None:
         """The sweep is over: trials that are still running were cut off by its time budget, or by a stop while they
         were paused. Tune tells no callback."""
         for record in self.records.values():
@@ -151,10 +151,10 @@ class Book(Callback):
             record.epochs, record.metrics = lines[-1]["epoch"] + 1, lines[-1]["metrics"]
         record.ended = time.time()
         self._write(record)
-        if self.holds:
-            self.holds.release(record.trial)
+        if self.nested_resources:
+            self.nested_resources.release(record.trial)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Write what could not be written while the sweep went on.
 
         Raises:

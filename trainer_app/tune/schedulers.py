@@ -27,7 +27,7 @@ NEVER = 10**9
 NEEDS_EVERY_EPOCH = ("hyperband", "median", "pbt")
 
 
-class _Noting:
+class _StopReasonMixin:
     """Mixed into a scheduler: `reasons[trial_id]` is why it stopped the trial."""
 
     reasons: dict[str, str]
@@ -45,7 +45,7 @@ class _Noting:
         return lambda: f"{name}: stopped at epoch {result.get(TIME)} with {result.get(METRIC):.4g}"
 
 
-class Asha(_Noting, AsyncHyperBandScheduler):
+class Asha(_StopReasonMixin, AsyncHyperBandScheduler):
     """Asynchronous successive halving. NaN, and infinity on the wrong side, end a trial at its first rung.
 
     Ray 2.60 compares with `<`, which is false of NaN: such a trial passed every rung and took its epochs to max_t. An
@@ -91,7 +91,7 @@ class Asha(_Noting, AsyncHyperBandScheduler):
         return explain
 
 
-class HyperBand(_Noting, HyperBandScheduler):
+class HyperBand(_StopReasonMixin, HyperBandScheduler):
     """Synchronous HyperBand. It ends trials itself too, while they are paused."""
 
     completing: Any = None  # the trial that Tune completes
@@ -130,7 +130,7 @@ class HyperBand(_Noting, HyperBandScheduler):
         self._end_others(tune_controller, trial)
 
 
-class Median(_Noting, MedianStoppingRule):
+class Median(_StopReasonMixin, MedianStoppingRule):
     """Median stopping rule."""
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
@@ -141,7 +141,7 @@ class Median(_Noting, MedianStoppingRule):
         return lambda: f"median: best so far below the others' median at epoch {result.get(TIME)}"
 
 
-class Pbt(_Noting, PopulationBasedTraining):
+class Pbt(_StopReasonMixin, PopulationBasedTraining):
     """Population based training."""
 
     last_epoch: int | None = None
@@ -163,7 +163,7 @@ class Pbt(_Noting, PopulationBasedTraining):
         super()._checkpoint_or_exploit(trial, tune_controller, saved, lower)
 
 
-class Fifo(_Noting, FIFOScheduler):
+class Fifo(_StopReasonMixin, FIFOScheduler):
     """No early stopping."""
 
 

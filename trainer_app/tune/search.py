@@ -18,7 +18,7 @@ from trainer_app.tune.space import plain
 Planned = tuple[int, dict[str, Any]]
 
 
-class PlannedTrials(SearchAlgorithm):
+class ResumableSearch(SearchAlgorithm):
     """Gives Tune its trials, named by their index: t00000, t00001, ...
 
     Ray's own search algorithms name trials at random and forget them with the process; here trial i is the same trial

@@ -27,8 +27,8 @@ from trainer_app.train.relay import Emit
 from trainer_app.tune import placement_groups, prewarm, schedulers, space
 from trainer_app.tune.nested import run_nested
 from trainer_app.tune.pbt_checks import check_mutations
-from trainer_app.tune.recorder import LOST, Book, WhenQuiet
-from trainer_app.tune.search import PlannedTrials
+from trainer_app.tune.recorder import LOST, StopWhenIdle, SweepRecorder
+from trainer_app.tune.search import ResumableSearch
 
 
 def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool = False) -> int:
@@ -47,7 +47,7 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
     with config.placing():
         check_mutations(config)
     store = open_store(config.storage.uri)
-    prewarm.tell_nothing()
+    prewarm.disable_env_propagation()
     with cluster.connected():
         folder, config = opened(store, config, name=name, resume=resume, task="tune", check=concurrency)
         tuning = require_tune(config)
@@ -55,7 +55,7 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
         untested = None
         with recorded(folder, store, emit, lambda: lacking(config)) as watch:
             records = sweep(config, folder, prepare.run_spec(folder, store, config), watch)
-            close(folder, records, stopped=watch.stopping.is_set() and unfinished(records, tuning.num_trials))
+            record_outcome(folder, records, stopped=watch.stopping.is_set() and unfinished(records, tuning.num_trials))
             if test and folder.record.state == "succeeded":
                 untested = tested(store, name, watch.emit)
         if untested:
@@ -67,7 +67,7 @@ def unfinished(records: Mapping[str, TrialRecord], total: int | None) -> bool:
     return total is None or len(records) < total or not all(r.over for r in records.values())
 
 
-def close(folder: RunFolder, records: Mapping[str, TrialRecord], *, stopped: bool = False) -> None:
+def record_outcome(folder: RunFolder, records: Mapping[str, TrialRecord], *, stopped: bool = False) -> None:
     """Record how the sweep ended."""
     if stopped:
         places = {r.trial: stopped_at(folder.fit_folder(r.trial)) for r in records.values() if not r.over}
@@ -96,41 +96,46 @@ def sweep(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watch) -> 
     tuning = require_tune(config)
     records = {r.trial: r for r in folder.trials()}
     scheduler = schedulers.build(config, epochs=prepare.target_epochs(config))
-    planned = plan(config, folder, records, scheduler, watch.stopping)
+    planned = plan_search(config, folder, records, scheduler, watch.stopping)
     for record in records.values():
         if record.over:
-            watch.emit(past(record))
+            watch.emit(past_trial_event(record))
     if planned.is_finished():
         return records
-    holds = placement_groups.Holds() if nested(config) else None
-    book = Book(
+    nested_resources = placement_groups.NestedTrialResources() if is_nested(config) else None
+    recorder = SweepRecorder(
         folder,
         watch.emit,
         mode=tuning.mode,
         scheduler=scheduler,
         records=records,
         stopping=watch.stopping,
-        holds=holds,
+        nested_resources=nested_resources,
     )
     # Tune starts the trials of a search algorithm that is not its own one after the other, unless told
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency(config))
     # It misses the files of Tune's own loggers, in whose place are the run's records: a warning with all trials' names
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     try:
-        tuner(config, spec, planned, scheduler, book, holds).fit()
-        book.cut_off()
-        book.settle()
+        make_tuner(config, spec, planned, scheduler, recorder, nested_resources).fit()
+        recorder.close_unfinished()
+        recorder.flush()
     finally:
-        if holds:
-            holds.close()
+        if nested_resources:
+            nested_resources.close()
     return records
 
 
-def tuner(
-    config: RunConfig, spec: RunSpec, planned: PlannedTrials, scheduler: Any, book: Book, holds: Any
+def make_tuner(
+    config: RunConfig,
+    spec: RunSpec,
+    planned: ResumableSearch,
+    scheduler: Any,
+    recorder: SweepRecorder,
+    nested_resources: Any,
 ) -> tune.Tuner:
     """Ray's Tuner for the trials that are planned."""
-    trainable, reuse = trainable_of(config, spec, holds)
+    trainable, reuse = make_trainable(config, spec, nested_resources)
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -144,27 +149,27 @@ def tuner(
             name=spec.run,
             storage_path=storage_path(config, spec),
             failure_config=tune.FailureConfig(max_failures=config.failure.max_failures),
-            callbacks=[book],
-            stop=WhenQuiet(book),
+            callbacks=[recorder],
+            stop=StopWhenIdle(recorder),
             verbose=0,
         ),
     )
 
 
-def plan(
+def plan_search(
     config: RunConfig,
     folder: RunFolder,
     records: Mapping[str, TrialRecord],
     scheduler: Any,
     stopping: threading.Event | None = None,
-) -> PlannedTrials:
+) -> ResumableSearch:
     """What is left to run, and what the searcher and the scheduler already know."""
     tuning = require_tune(config)
     seed = tuning.searcher.args.seed if tuning.searcher.args.seed is not None else config.seed_everything
     draws = space.draws(tuning.space, num_samples=tuning.num_samples, seed=seed)
     start = max((r.index for r in records.values()), default=-1) + 1
     skipped = list(itertools.islice(draws, start))
-    searcher = optuna(config, seed, start) if tuning.searcher.kind == "optuna" else None
+    searcher = optuna_searcher(config, seed, start) if tuning.searcher.kind == "optuna" else None
     left = [(r.index, dict(r.params)) for r in records.values() if not r.over]
     if searcher is None:  # drawn, but killed before they had a record
         left += [(i, params) for i, params in enumerate(skipped) if trial_name(i) not in records]
@@ -178,7 +183,7 @@ def plan(
         schedulers.replay(scheduler, record.trial, results, ended=record.over)
         if searcher is not None and record.over and results and math.isfinite(results[-1]["objective"]):
             searcher.add_evaluated_point(record.params, results[-1]["objective"])
-    return PlannedTrials(
+    return ResumableSearch(
         first=sorted(left, key=lambda planned: planned[0]),
         new=draws,
         start=start,
@@ -189,7 +194,7 @@ def plan(
     )
 
 
-def past(record: TrialRecord) -> dict[str, Any]:
+def past_trial_event(record: TrialRecord) -> dict[str, Any]:
     """The event of a trial that ended in an earlier attempt."""
     return {
         "event": "trial",
@@ -203,7 +208,7 @@ def past(record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def optuna(config: RunConfig, seed: Any, start: int) -> Any:
+def optuna_searcher(config: RunConfig, seed: Any, start: int) -> Any:
     """Tune's OptunaSearch with Optuna's TPE sampler. After `start` trials it begins elsewhere than at the first."""
     import optuna as library
     from ray.tune.search.optuna import OptunaSearch
@@ -221,14 +226,14 @@ def optuna(config: RunConfig, seed: Any, start: int) -> Any:
 # --- resources
 
 
-def nested(config: RunConfig) -> bool:
+def is_nested(config: RunConfig) -> bool:
     """Whether a trial needs workers of its own."""
     return config.scaling.num_workers > 1
 
 
 def demand(config: RunConfig) -> dict[str, float]:
     """Resources of one trial, its workers included."""
-    if nested(config):
+    if is_nested(config):
         return {k: v * config.scaling.num_workers for k, v in worker_resources(config).items()}
     tuning = require_tune(config)
     wanted = dict(tuning.resources_per_trial or config.scaling.resources_per_worker or {})
@@ -245,7 +250,7 @@ def concurrency(config: RunConfig) -> int:
         InputError: not even one trial fits; both numbers are named.
     """
     wanted, have = demand(config), cluster.resources()
-    what = "one trial's workers need" if nested(config) else "a trial needs"
+    what = "one trial's workers need" if is_nested(config) else "a trial needs"
     cluster.check_feasible({**wanted, **accelerator(config)}, 1, what)
     fits = min((int(have[name] / each + 1e-9) for name, each in wanted.items() if each > 0), default=1)
     asked = require_tune(config).max_concurrent_trials
@@ -259,16 +264,16 @@ def run_trial(params: dict[str, Any], spec: RunSpec) -> None:
     trial.run(params, spec)
 
 
-def trainable_of(config: RunConfig, spec: RunSpec, holds: Any) -> tuple[Any, bool]:
+def make_trainable(config: RunConfig, spec: RunSpec, nested_resources: Any) -> tuple[Any, bool]:
     """The function that Tune runs, with its resources, and whether its process may be used again.
 
     A nested trial's process waits in its Train run and would not come back from it: it is ended with the trial.
     """
-    if not nested(config):
+    if not is_nested(config):
         return tune.with_resources(partial(run_trial, spec=spec), {**demand(config), **accelerator(config)}), True
     held = {cluster.TRIAL_DRIVER: 1.0} if cluster.resources().get(cluster.TRIAL_DRIVER) else {"CPU": 0.001}
     driver = tune.PlacementGroupFactory([{"CPU": 0.0, **held}])
-    function = partial(run_nested, spec=spec, controllers=holds.controllers, prefix=holds.prefix)
+    function = partial(run_nested, spec=spec, controllers=nested_resources.controllers, prefix=nested_resources.prefix)
     return tune.with_resources(function, driver), False
 
 

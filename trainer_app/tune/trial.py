@@ -16,7 +16,7 @@ import torch
 from ray import tune
 
 from trainer_app import checkpoint as ckpt
-from trainer_app.callbacks.pbt_hparams import ConfiguredOptimizers
+from trainer_app.callbacks.pbt_hparams import RestoreConfiguredHparams
 from trainer_app.config import RunConfig, override
 from trainer_app.errors import CheckpointRejectedError, NotFoundError, StorageError, TrainerError
 from trainer_app.records import FitFolder
@@ -31,7 +31,7 @@ POINTER = "commit.json"
 PBT_KEEPS = 4  # a trial that is behind still finds the commit that it was told to clone
 
 
-def as_found() -> Callable[[], None]:
+def snapshot_process_state() -> Callable[[], None]:
     """Remembers what a trial may change in its process, and returns what puts it back for the next one."""
     dtype, threads, precision = torch.get_default_dtype(), torch.get_num_threads(), torch.get_float32_matmul_precision()
     deterministic, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
@@ -57,14 +57,14 @@ def run(params: dict[str, Any], spec: RunSpec) -> None:
     An error of the user's code is reported as the trial's result instead of raised: Tune throws away the process of a
     trial that raised, and starting another costs 4 s of imports.
     """
-    restore = as_found()
+    restore = snapshot_process_state()
     try:
-        attempt(params, spec)
+        fit_with_retries(params, spec)
     finally:
         restore()
 
 
-def attempt(params: dict[str, Any], spec: RunSpec) -> None:
+def fit_with_retries(params: dict[str, Any], spec: RunSpec) -> None:
     """The trial, again after an error that may pass."""
     trial = tune.get_context().get_trial_id()
     config = override(spec.load(), params)
@@ -94,7 +94,7 @@ def fit_here(config: RunConfig, fit_folder: FitFolder, spec: RunSpec) -> bool:
     """Fit in this process, reporting to Tune. Returns whether it stopped because somebody asked for it."""
     assert config.tune is not None
     every = config.tune.scheduler.kind in NEEDS_EVERY_EPOCH
-    cloned = exploited(fit_folder, spec)
+    cloned = pbt_source(fit_folder, spec)
     with tempfile.TemporaryDirectory(prefix="trainer-pointer-") as tmp:
         return worker.fit(
             config,
@@ -108,7 +108,7 @@ def fit_here(config: RunConfig, fit_folder: FitFolder, spec: RunSpec) -> bool:
                 "accelerator": "gpu" if spec.use_gpu else "cpu",
             },
             origin=cloned,
-            callbacks=[ConfiguredOptimizers()] if cloned else [],
+            callbacks=[RestoreConfiguredHparams()] if cloned else [],
         )
 
 
@@ -135,7 +135,7 @@ def reporter(config: RunConfig, fit_folder: FitFolder, folder: Path) -> worker.R
 Origin = Callable[[Path], tuple[ckpt.Commit, Path] | None]
 
 
-def exploited(fit_folder: FitFolder, spec: RunSpec) -> Origin | None:
+def pbt_source(fit_folder: FitFolder, spec: RunSpec) -> Origin | None:
     """Where to start from if Tune handed this trial another trial's pointer: PBT cloned it."""
     handed = tune.get_checkpoint()
     if handed is None:
