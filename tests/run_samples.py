@@ -25,7 +25,7 @@ def epoch(
     fit_folder: FitFolder, number: int, metrics: dict[str, float], *, attempt: int = 1, at: float | None = None
 ) -> None:
     line = {"epoch": number, "step": 10 * (number + 1), "time": at or time.time(), "elapsed": 1.5, "metrics": metrics}
-    fit_folder.append(attempt, line)
+    fit_folder.append_epoch(attempt, line)
 
 
 def train_run(storage: Store, name: str = "fashion-1", **fields: Any) -> RunFolder:

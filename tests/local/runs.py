@@ -46,7 +46,7 @@ class Ran:
 
     @property
     def results(self) -> results.RunResults:
-        return results.load(self.uri, self.name)
+        return results.load_run(self.uri, self.name)
 
     def history(self, trial: str | None = None) -> list[dict[str, Any]]:
         return next(u.history for u in self.results.fits if u.trial == trial)

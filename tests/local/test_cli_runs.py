@@ -50,7 +50,7 @@ def test_json_is_all_that_a_machine_reads(digits: tuple[Path, Command]) -> None:
     log = Path(events[0]["log"])
     assert log.is_file() and "Lightning" in log.read_text()
     assert "Seed set to" not in log.read_text()  # a line for each trial, and the record has it
-    assert results.load(str(folder / "runs"), "digits").record.state == "succeeded"
+    assert results.load_run(str(folder / "runs"), "digits").record.state == "succeeded"
 
 
 def test_a_name_that_is_taken_is_refused_before_anything_starts(digits: tuple[Path, Command], place: Place) -> None:
@@ -95,7 +95,7 @@ def test_a_failing_run_is_told_in_plain_lines(tmp_path: Path, place: Place) -> N
     assert re.fullmatch(r"go on with: trainer train (toy\.yaml )?--resume bad --storage \S+\n", ran.err)
     (log,) = set(re.findall(r"^log +(\S+)$", ran.out, re.M))
     assert "toy.py" in Path(log).read_text()  # the traceback
-    assert results.load(str(tmp_path / "runs"), "bad").record.state == "failed"
+    assert results.load_run(str(tmp_path / "runs"), "bad").record.state == "failed"
 
 
 @pytest.mark.parametrize(
@@ -221,5 +221,5 @@ def test_ctrl_c_ends_cleanly_and_the_printed_command_goes_on(project: Path, plac
 
 def last_run(folder: Path) -> tuple[RunRecord, results.RunResults]:
     (found,) = (folder / "runs").iterdir()
-    run = results.load(str(folder / "runs"), found.name)
+    run = results.load_run(str(folder / "runs"), found.name)
     return run.record, run

@@ -43,7 +43,7 @@ def stored(storage: Path, name: str) -> RunConfig:
 
 
 def metrics(storage: Path, name: str, trial: str | None = None) -> list[dict[str, float]]:
-    found = results.load(str(storage), name)
+    found = results.load_run(str(storage), name)
     return [line["metrics"] for fit_folder in found.fits if fit_folder.trial == trial for line in fit_folder.history]
 
 
@@ -71,7 +71,7 @@ class Scene:
     def kill(self, place: Place, command: Command) -> None:
         place.kill()
         assert command.end() == -9
-        assert results.load(str(self.storage), "hit").record.state == "running"  # nobody could write another
+        assert results.load_run(str(self.storage), "hit").record.state == "running"  # nobody could write another
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(killed: tuple[Place, Scene]
     assert resumed.code == 0, resumed.err
     assert [e["epoch"] for e in resumed.of("epoch")] == list(range(HELD, EPOCHS))
     assert metrics(scene.storage, "hit") == calm
-    record = results.load(str(scene.storage), "hit").record
+    record = results.load_run(str(scene.storage), "hit").record
     assert (record.state, record.attempt, record.done) == ("succeeded", 2, EPOCHS)
     after = Counter((n["epoch"], n["step"]) for n in ledger(scene.notes))
     again = {(HELD, 4 * HELD + step) for step in range(3)}  # the steps of the epoch that was not committed

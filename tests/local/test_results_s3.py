@@ -12,7 +12,7 @@ from tests.plain_process import trainer
 from tests.run_samples import train_run, tune_run
 from tests.s3 import S3
 from trainer_app.records import RunRecord
-from trainer_app.results import list_runs, load
+from trainer_app.results import list_runs, load_run
 from trainer_app.storage import open_store, s3_client
 
 pytestmark = pytest.mark.local
@@ -73,7 +73,7 @@ def test_a_sweep_is_read_in_one_listing(s3: S3) -> None:
     client = s3_client.client(None, None)
     client.meta.events.register("before-send.s3", lambda request, **_: sent.append(request.url), unique_id="count")
     try:
-        assert load(s3.uri, "mnist-1").done == 3
+        assert load_run(s3.uri, "mnist-1").done == 3
     finally:
         client.meta.events.unregister("before-send.s3", unique_id="count")
     # run.json, the listing, 4 trial.json, 3 parts of metrics, 4 manifests

@@ -15,8 +15,17 @@ from typing import Any
 
 import pytest
 
-from trainer_app.checkpoint import MANIFEST, PAYLOAD, Commit, Manifest, commits, fetch, newest_intact, write
-from trainer_app.checkpoint.commit import commit_name, read
+from trainer_app.checkpoint import (
+    MANIFEST,
+    PAYLOAD,
+    Commit,
+    Manifest,
+    download_commit,
+    download_newest,
+    list_commits,
+    write_commit,
+)
+from trainer_app.checkpoint.commit import name_commit, read_commit
 from trainer_app.errors import CheckpointRejectedError, NotFoundError, StorageError
 from trainer_app.storage import Store, open_store
 
@@ -34,7 +43,7 @@ def commit(store: Store, tmp: Path, epoch: int, *, attempt: int = 1, **fields: A
     file = tmp / "payload"
     file.write_bytes(payload_of(epoch))
     about = {"step": epoch * 10, "world_size": 2, "time": 1.7e9, "metrics": {"val/acc": 0.5 + epoch / 100}}
-    return write(store, file, Manifest.model_validate({"epoch": epoch, "attempt": attempt, **about, **fields}))
+    return write_commit(store, file, Manifest.model_validate({"epoch": epoch, "attempt": attempt, **about, **fields}))
 
 
 @pytest.fixture
@@ -89,17 +98,17 @@ def test_a_store_that_fails_in_between_leaves_no_commit(store: Store, tmp_path: 
     failing: Any = Noted(store, fail)
     with pytest.raises(StorageError, match=f"no {fail} today"):
         commit(failing, tmp_path, 2)
-    assert [c.name for c in commits(store)] == [first.name]
-    found = newest_intact(store, tmp_path / "to")
+    assert [c.name for c in list_commits(store)] == [first.name]
+    found = download_newest(store, tmp_path / "to")
     assert found and found[0].name == first.name
     with pytest.raises(NotFoundError):
-        read(store, commit_name(2, 20, 1))
+        read_commit(store, name_commit(2, 20, 1))
 
 
 def test_what_was_written_is_read_back(store: Store, tmp_path: Path) -> None:
     metrics = {"val/acc": 0.25, "bad": math.nan, "worse": -math.inf}
     written = commit(store, tmp_path, 3, metrics=metrics, versions={"torch": "2"})
-    (found,) = commits(store)
+    (found,) = list_commits(store)
     assert found.name == written.name == "a0001-e000003-s000000030"
     assert found.uri == written.uri == f"{store.uri}/{found.name}"
     read_back = found.manifest.metrics
@@ -107,16 +116,16 @@ def test_what_was_written_is_read_back(store: Store, tmp_path: Path) -> None:
     assert (found.manifest.epoch, found.manifest.step, found.manifest.world_size) == (3, 30, 2)
     assert found.manifest.versions == {"torch": "2"}
     assert found.manifest.objects[PAYLOAD].size == 4096
-    assert fetch(found, tmp_path / "to").read_bytes() == payload_of(3)
+    assert download_commit(found, tmp_path / "to").read_bytes() == payload_of(3)
 
 
 def test_the_newest_is_taken_by_epoch_step_and_attempt(store: Store, tmp_path: Path) -> None:
-    assert newest_intact(store, tmp_path / "to") is None
+    assert download_newest(store, tmp_path / "to") is None
     for epoch, attempt in [(9, 2), (10, 1), (2, 1), (10, 2)]:
         commit(store, tmp_path, epoch, attempt=attempt)
-    names = [c.name for c in commits(store)]
+    names = [c.name for c in list_commits(store)]
     assert names == sorted(names) and len(names) == 4
-    found = newest_intact(store, tmp_path / "to")
+    found = download_newest(store, tmp_path / "to")
     assert found is not None
     assert (found[0].manifest.epoch, found[0].manifest.attempt) == (10, 2)
     assert found[1].parent == tmp_path / "to" and found[1].read_bytes() == payload_of(10)
@@ -187,7 +196,7 @@ def test_damage_is_named_and_the_next_older_one_taken(
     damage, reason = DAMAGE[name]
     damage(three[2])
     rejected: list[tuple[str, str]] = []
-    found = newest_intact(store, tmp_path / "to", reject=lambda *said: rejected.append(said))
+    found = download_newest(store, tmp_path / "to", reject=lambda *said: rejected.append(said))
     assert found is not None and found[0].name == three[1].name
     assert found[1].read_bytes() == payload_of(2)
     ((which, why),) = rejected
@@ -200,7 +209,7 @@ def test_swapped_payloads_of_two_commits(store: Store, tmp_path: Path, three: li
     a.write_bytes(payload_of(3))
     b.write_bytes(payload_of(2))
     rejected: list[str] = []
-    found = newest_intact(store, tmp_path / "to", reject=lambda name, why: rejected.append(name))
+    found = download_newest(store, tmp_path / "to", reject=lambda name, why: rejected.append(name))
     assert found is not None and found[0].name == three[0].name
     assert rejected == [three[2].name, three[1].name]
     assert found[1].read_bytes() == payload_of(1)
@@ -208,20 +217,20 @@ def test_swapped_payloads_of_two_commits(store: Store, tmp_path: Path, three: li
 
 def test_a_manifest_of_another_commit_is_refused(store: Store, tmp_path: Path, three: list[Path]) -> None:
     """A folder that was copied or renamed verifies by its payload, yet it is not what its name says."""
-    shutil.copytree(three[0], Path(store.uri, commit_name(9, 90, 1)))
+    shutil.copytree(three[0], Path(store.uri, name_commit(9, 90, 1)))
     rejected: list[str] = []
-    found = newest_intact(store, tmp_path / "to", reject=lambda name, why: rejected.append(name))
+    found = download_newest(store, tmp_path / "to", reject=lambda name, why: rejected.append(name))
     assert found is not None and found[0].name == three[2].name
-    assert rejected == [commit_name(9, 90, 1)]
+    assert rejected == [name_commit(9, 90, 1)]
 
 
 def test_all_damaged_is_none(store: Store, tmp_path: Path, three: list[Path]) -> None:
     for folder in three:
         flip(folder / PAYLOAD)
     rejected: list[str] = []
-    assert newest_intact(store, tmp_path / "to", reject=lambda name, why: rejected.append(name)) is None
+    assert download_newest(store, tmp_path / "to", reject=lambda name, why: rejected.append(name)) is None
     assert rejected == [folder.name for folder in reversed(three)]
-    assert newest_intact(store, tmp_path / "to") is None
+    assert download_newest(store, tmp_path / "to") is None
     assert not (tmp_path / "to" / PAYLOAD).exists()  # nothing lies there that someone could load by mistake
 
 
@@ -229,18 +238,18 @@ def test_a_removed_manifest_takes_the_commit_back(store: Store, tmp_path: Path, 
     """Retention deletes the manifest first, a writer puts it last: without one it is no commit, and no damage."""
     (three[2] / MANIFEST).unlink()
     rejected: list[str] = []
-    found = newest_intact(store, tmp_path / "to", reject=lambda name, why: rejected.append(name))
+    found = download_newest(store, tmp_path / "to", reject=lambda name, why: rejected.append(name))
     assert found is not None and found[0].name == three[1].name and rejected == []
-    assert [c.name for c in commits(store)] == [three[0].name, three[1].name]
+    assert [c.name for c in list_commits(store)] == [three[0].name, three[1].name]
 
 
 def test_commits_names_what_it_leaves_out(store: Store, three: list[Path]) -> None:
     (three[1] / MANIFEST).write_bytes(b"{")
     rejected: list[tuple[str, str]] = []
-    found = commits(store, reject=lambda *said: rejected.append(said))
+    found = list_commits(store, reject=lambda *said: rejected.append(said))
     assert [c.name for c in found] == [three[0].name, three[2].name]
     assert rejected[0][0] == three[1].name and "damaged" in rejected[0][1]
-    assert len(commits(store)) == 2
+    assert len(list_commits(store)) == 2
 
 
 def test_strays_are_ignored(store: Store, tmp_path: Path, three: list[Path]) -> None:
@@ -254,9 +263,9 @@ def test_strays_are_ignored(store: Store, tmp_path: Path, three: list[Path]) -> 
     (root / "zz-folder" / MANIFEST / "x").write_text("x")
     (three[2] / "extra.bin").write_bytes(b"more than the manifest says")
     (three[2] / ".tmp-abc").write_bytes(b"left behind")
-    found = newest_intact(store, tmp_path / "to", reject=lambda name, why: pytest.fail(why))
+    found = download_newest(store, tmp_path / "to", reject=lambda name, why: pytest.fail(why))
     assert found is not None and found[0].name == three[2].name
-    assert len(commits(store)) == 3
+    assert len(list_commits(store)) == 3
 
 
 def mutate(rng: random.Random, folder: Path) -> str:
@@ -292,7 +301,7 @@ def test_no_random_mutation_is_loaded_in_silence(store: Store, tmp_path: Path, t
     for _ in range(MUTATIONS):
         what = mutate(rng, three[2])
         rejected: list[str] = []
-        found = newest_intact(store, tmp_path / "to", reject=lambda name, why, said=rejected: said.append(why))  # type: ignore[misc]
+        found = download_newest(store, tmp_path / "to", reject=lambda name, why, said=rejected: said.append(why))  # type: ignore[misc]
         assert found is not None
         if found[1].read_bytes() != payload_of(found[0].manifest.epoch):
             silent.append(what)
@@ -323,22 +332,22 @@ def test_no_flipped_bit_of_a_manifest_is_believed(store: Store, three: list[Path
     A flip in `objects` may pass here: `fetch` compares those with the payload.
     """
     original = (three[2] / MANIFEST).read_bytes()
-    written = read(store, three[2].name).manifest
+    written = read_commit(store, three[2].name).manifest
     believed = []
     for bit in range(8 * len(original)):
         data = bytearray(original)
         data[bit // 8] ^= 1 << bit % 8
         in_memory: Any = InMemory(bytes(data))
         with contextlib.suppress(CheckpointRejectedError):
-            found = read(in_memory, three[2].name).manifest
+            found = read_commit(in_memory, three[2].name).manifest
             if found != written and found.objects == written.objects:
                 believed.append(data[max(0, bit // 8 - 12) : bit // 8 + 3])
     assert believed == []
 
 
 def test_fetch_refuses_by_name(store: Store, tmp_path: Path, three: list[Path]) -> None:
-    found = read(store, three[0].name)
+    found = read_commit(store, three[0].name)
     flip(three[0] / PAYLOAD)
     with pytest.raises(CheckpointRejectedError, match=rf"{three[0].name}/{PAYLOAD} does not match its manifest"):
-        fetch(found, tmp_path / "to")
+        download_commit(found, tmp_path / "to")
     assert not (tmp_path / "to" / PAYLOAD).exists()

@@ -10,8 +10,17 @@ from typing import Any
 
 import pytest
 
-from trainer_app.checkpoint import MANIFEST, Commit, Manifest, commits, newest_intact, retain, to_delete, write
-from trainer_app.checkpoint.commit import commit_name
+from trainer_app.checkpoint import (
+    MANIFEST,
+    Commit,
+    Manifest,
+    download_newest,
+    find_surplus,
+    list_commits,
+    prune,
+    write_commit,
+)
+from trainer_app.checkpoint.commit import name_commit
 from trainer_app.errors import StorageError
 from trainer_app.storage import Store, open_store
 
@@ -24,7 +33,7 @@ MISSING = None
 def made(store: Store, *values: float | None, metric: str = "val/acc") -> list[Commit]:
     """Commits of epochs 1, 2, ... with these values of the metric; None: it was not logged."""
     return [
-        Commit(commit_name(epoch, epoch, 1), manifest(epoch, value, metric), store)
+        Commit(name_commit(epoch, epoch, 1), manifest(epoch, value, metric), store)
         for epoch, value in enumerate(values, 1)
     ]
 
@@ -65,16 +74,16 @@ TABLE: dict[str, tuple[list[float | None], int | None, str | None, list[int]]] =
 def test_the_best_and_the_newest_stay(store: Store, name: str) -> None:
     values, keep, mode, stay = TABLE[name]
     all_of_them = made(store, *values)
-    gone = to_delete(all_of_them, keep=keep, monitor="val/acc", mode=mode)
+    gone = find_surplus(all_of_them, keep=keep, monitor="val/acc", mode=mode)
     assert [c.manifest.epoch for c in all_of_them if c not in gone] == stay
     shuffled = random.Random(1).sample(all_of_them, len(all_of_them))  # the order of the argument does not matter
-    assert to_delete(shuffled, keep=keep, monitor="val/acc", mode=mode) == gone
+    assert find_surplus(shuffled, keep=keep, monitor="val/acc", mode=mode) == gone
 
 
 @pytest.mark.parametrize("keep, stay", [(1, [5]), (2, [4, 5]), (5, [1, 2, 3, 4, 5]), (None, [1, 2, 3, 4, 5])])
 def test_without_a_metric_the_latest_stay(store: Store, keep: int | None, stay: list[int]) -> None:
     all_of_them = made(store, 0.9, 0.1, 0.5, 0.3, 0.2)
-    gone = to_delete(all_of_them, keep=keep, monitor=None, mode=None)
+    gone = find_surplus(all_of_them, keep=keep, monitor=None, mode=None)
     assert [c.manifest.epoch for c in all_of_them if c not in gone] == stay
 
 
@@ -89,14 +98,14 @@ def test_against_a_plain_account(store: Store) -> None:
         numbers = sorted((v, i) for i, v in enumerate(number) if not math.isnan(v))
         rank = [i for _, i in numbers] + [i for i, v in enumerate(number) if math.isnan(v)]
         stay = {*rank[:keep], len(values) - 1}
-        gone = to_delete(found, keep=keep, monitor="val/acc", mode=mode)
+        gone = find_surplus(found, keep=keep, monitor="val/acc", mode=mode)
         assert [i for i, c in enumerate(found) if c not in gone] == sorted(stay), (values, keep, mode)
 
 
 def written(store: Store, tmp: Path, epoch: int, value: float) -> Commit:
     file = tmp / "payload"
     file.write_bytes(b"x" * epoch)
-    return write(store, file, manifest(epoch, value))
+    return write_commit(store, file, manifest(epoch, value))
 
 
 def test_a_run_keeps_as_many_as_it_was_told(store: Store, tmp_path: Path) -> None:
@@ -104,8 +113,8 @@ def test_a_run_keeps_as_many_as_it_was_told(store: Store, tmp_path: Path) -> Non
     known: list[Commit] = []
     seen = []
     for epoch, value in enumerate([0.5, 0.3, 0.9, 0.1, 0.2], 1):
-        known = retain([*known, written(store, tmp_path, epoch, value)], keep=2, monitor="val/acc", mode="max")
-        assert [c.name for c in commits(store)] == [c.name for c in known]
+        known = prune([*known, written(store, tmp_path, epoch, value)], keep=2, monitor="val/acc", mode="max")
+        assert [c.name for c in list_commits(store)] == [c.name for c in known]
         seen.append([c.manifest.epoch for c in known])
     assert seen == [[1], [1, 2], [1, 3], [1, 3, 4], [1, 3, 5]]
     assert len(list(store.list())) == 2 * 3  # nothing is left of those that went
@@ -141,12 +150,12 @@ def test_a_half_deleted_commit_never_counts(store: Store, tmp_path: Path, deleti
     found = [written(store, tmp_path, epoch, 0.1 * epoch) for epoch in (1, 2, 3)]
     dying: Any = Dies(store, [deletions])
     with pytest.raises(StorageError, match="gone"):
-        retain([Commit(c.name, c.manifest, dying) for c in found], keep=1, monitor="val/acc", mode="max")
-    assert [c.manifest.epoch for c in commits(store)] == survivors
+        prune([Commit(c.name, c.manifest, dying) for c in found], keep=1, monitor="val/acc", mode="max")
+    assert [c.manifest.epoch for c in list_commits(store)] == survivors
     for folder in Path(store.uri).iterdir():
         names = {file.name for file in folder.iterdir()}
         assert names != {MANIFEST}  # a manifest without its payload would be damage
-    newest = newest_intact(store, tmp_path / "to", reject=lambda name, why: pytest.fail(why))
+    newest = download_newest(store, tmp_path / "to", reject=lambda name, why: pytest.fail(why))
     assert newest is not None and newest[0].manifest.epoch == 3
-    whole = retain(commits(store), keep=1, monitor="val/acc", mode="max")  # the next attempt goes on
-    assert [c.manifest.epoch for c in whole] == [c.manifest.epoch for c in commits(store)] == [3]
+    whole = prune(list_commits(store), keep=1, monitor="val/acc", mode="max")  # the next attempt goes on
+    assert [c.manifest.epoch for c in whole] == [c.manifest.epoch for c in list_commits(store)] == [3]

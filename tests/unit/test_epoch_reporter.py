@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, Dataset
 
 from trainer_app.callbacks.epoch import Policy, load
-from trainer_app.checkpoint import commits, newest_intact
+from trainer_app.checkpoint import download_newest, list_commits
 from trainer_app.config import RunConfig
 from trainer_app.errors import TrainerError
 from trainer_app.records import FitFolder
@@ -139,11 +139,11 @@ class Fitted:
 
     @property
     def metrics(self) -> list[tuple[int, int, dict[str, float]]]:
-        return [(line["epoch"], line["step"], line["metrics"]) for line in self.fit_folder.metrics()]
+        return [(line["epoch"], line["step"], line["metrics"]) for line in self.fit_folder.read_metrics()]
 
     def last(self, tmp: Path) -> dict[str, Any]:
         """The newest commit's checkpoint."""
-        found = newest_intact(self.fit_folder.checkpoints, tmp)
+        found = download_newest(self.fit_folder.checkpoints, tmp)
         assert found is not None
         return load(found[1], (f"{HERE}.Odd",))
 
@@ -308,7 +308,7 @@ def test_an_epoch_without_validation_does_not_repeat_the_last_ones_metrics(
 def test_lightning_alone_goes_on_from_a_commit(tmp_path: Path) -> None:
     """The checkpoint is a plain one: two of three epochs are done, three of nine steps are left."""
     first = fit(Case("Plain"), tmp_path / "unit", stop_after=2)
-    payload = Path(commits(first.fit_folder.checkpoints)[-1].uri, "checkpoint.ckpt")
+    payload = Path(list_commits(first.fit_folder.checkpoints)[-1].uri, "checkpoint.ckpt")
     trainer = L.Trainer(
         max_epochs=3, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False
     )
@@ -338,14 +338,14 @@ def test_commits_every_second_epoch_and_at_the_end(tmp_path: Path) -> None:
     case = Case("Plain", trainer={"max_epochs": 5}, every=2, keep=None)
     whole = fit(case, tmp_path / "calm")
     assert [bool(r["commit"]) for r in whole.reports] == [False, True, False, True, True]
-    assert [c.manifest.epoch for c in commits(whole.fit_folder.checkpoints)] == [2, 4, 5]
+    assert [c.manifest.epoch for c in list_commits(whole.fit_folder.checkpoints)] == [2, 4, 5]
     first = fit(case, tmp_path / "unit", stop_after=3)
-    assert [c.manifest.epoch for c in commits(first.fit_folder.checkpoints)] == [2]
+    assert [c.manifest.epoch for c in list_commits(first.fit_folder.checkpoints)] == [2]
     second = fit(case, tmp_path / "unit")
     assert [r["epochs"] for r in second.reports] == [3, 4, 5]
     assert {**first.samples, **second.samples} == whole.samples
     assert second.metrics == whole.metrics
-    names = [(c.manifest.epoch, c.manifest.attempt) for c in commits(second.fit_folder.checkpoints)]
+    names = [(c.manifest.epoch, c.manifest.attempt) for c in list_commits(second.fit_folder.checkpoints)]
     assert names == [(2, 1), (4, 2), (5, 2)]
     same(result_of(second.last(tmp_path / "a")), result_of(whole.last(tmp_path / "b")))
 
@@ -355,7 +355,7 @@ def test_a_damaged_commit_costs_an_epoch_and_nothing_else(
 ) -> None:
     whole, wanted = calm("dropout, shuffled")
     first = fit(CASES["dropout, shuffled"], tmp_path / "unit", stop_after=2)
-    commit = commits(first.fit_folder.checkpoints)[-1]
+    commit = list_commits(first.fit_folder.checkpoints)[-1]
     payload = Path(commit.uri, "checkpoint.ckpt")
     payload.write_bytes(payload.read_bytes()[:-1])
     second = fit(CASES["dropout, shuffled"], tmp_path / "unit")
@@ -381,7 +381,7 @@ def test_an_object_that_torch_refuses_is_named_at_the_first_commit(tmp_path: Pat
     with pytest.raises(TrainerError, match=rf"{HERE}\.Odd.*checkpoint\.allow") as refused:
         fit(case, tmp_path / "unit")
     assert "\n" not in str(refused.value)
-    assert commits(FitFolder(open_store(str(tmp_path / "unit"))).checkpoints) == []
+    assert list_commits(FitFolder(open_store(str(tmp_path / "unit"))).checkpoints) == []
 
 
 def test_an_allowed_class_is_saved_and_loaded_again(tmp_path: Path) -> None:
@@ -395,7 +395,7 @@ def test_an_allowed_class_is_saved_and_loaded_again(tmp_path: Path) -> None:
 def test_a_report_says_where_its_commit_lies(calm: Callable[[str], tuple[Fitted, dict[str, Any]]]) -> None:
     whole, _ = calm("dropout, shuffled")
     last = whole.reports[-1]
-    newest = commits(whole.fit_folder.checkpoints)[-1]
+    newest = list_commits(whole.fit_folder.checkpoints)[-1]
     assert (last["epochs"], last["steps"]) == (3, 9)
     assert (last["commit"], last["uri"]) == (newest.name, newest.uri)
     assert newest.manifest.metrics == last["metrics"]
@@ -410,8 +410,8 @@ def test_a_monitor_that_is_never_logged_ends_the_fit_where_it_should_be_there(tm
         fit(case, tmp_path / "unit")
     assert str(refused.value).endswith("; it logs loss, lr, val/loss, weight/norm")
     fit_folder = FitFolder(open_store(str(tmp_path / "unit")))
-    assert [line["epoch"] for line in fit_folder.metrics()] == list(range(every))
-    assert [c.manifest.epoch for c in commits(fit_folder.checkpoints)][
+    assert [line["epoch"] for line in fit_folder.read_metrics()] == list(range(every))
+    assert [c.manifest.epoch for c in list_commits(fit_folder.checkpoints)][
         -1
     ] == every  # a resume with another name goes on
     again = fit(replace(case, monitor="val/loss"), tmp_path / "unit")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.test_epoch_reporter import Case, Fitted, fit
 from trainer_app.callbacks.epoch import Policy
-from trainer_app.checkpoint import commits
+from trainer_app.checkpoint import list_commits
 from trainer_app.errors import LeaseLostError
 from trainer_app.records import FitFolder
 from trainer_app.run import lease, stop
@@ -48,7 +48,7 @@ def test_it_stops_at_the_epochs_end_and_goes_on_exactly(case: Case, tmp_path: Pa
     fitted, ended = stopped_fit(case, tmp_path / "hit", lambda look: look >= 3)
     assert ended
     assert [report["epochs"] for report in fitted.reports] == [1, 2]
-    newest = commits(fitted.fit_folder.checkpoints)[-1]
+    newest = list_commits(fitted.fit_folder.checkpoints)[-1]
     assert (newest.manifest.epoch, newest.manifest.step) == (2, fitted.reports[-1]["steps"])  # also where none was due
     assert fitted.reports[-1]["commit"] == newest.name
     again = fit(case, tmp_path / "hit")
@@ -58,7 +58,7 @@ def test_it_stops_at_the_epochs_end_and_goes_on_exactly(case: Case, tmp_path: Pa
 
 def test_before_the_first_epoch_nothing_is_trained(tmp_path: Path) -> None:
     fitted, ended = stopped_fit(Case(), tmp_path, lambda look: True)
-    assert ended and fitted.reports == [] and commits(fitted.fit_folder.checkpoints) == []
+    assert ended and fitted.reports == [] and list_commits(fitted.fit_folder.checkpoints) == []
 
 
 def test_after_the_last_epoch_it_has_finished(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_worker_of_a_former_driver_keeps_nothing(tmp_path: Path, when: int, mo
 
     with pytest.raises(LeaseLostError, match="this worker is a former one's"):
         stopped_fit(Case(), tmp_path / "unit", asked)
-    assert len(FitFolder(open_store(str(tmp_path / "unit"))).metrics()) == when - 2
+    assert len(FitFolder(open_store(str(tmp_path / "unit"))).read_metrics()) == when - 2
     lease.release(store)
 
 

@@ -22,8 +22,8 @@ from trainer_app.records import (
     TrialRecord,
     check_name,
     from_json,
-    new_name,
-    part_order,
+    generate_name,
+    parse_part_key,
     to_json,
     trial_name,
 )
@@ -228,7 +228,7 @@ def test_trials(storage: Store) -> None:
     for index in (10, 2, 1):
         folder.write_trial(TrialRecord(trial=trial_name(index), index=index, params={"lr": 0.1 * index}))
     folder.write_trial(TrialRecord(trial=trial_name(2), index=2, state="stopped", reason="ASHA"))
-    folder.fit_folder("t00099").append(1, {"epoch": 0, "metrics": {}})  # has no record yet
+    folder.fit_folder("t00099").append_epoch(1, {"epoch": 0, "metrics": {}})  # has no record yet
     assert [(t.index, t.state, t.reason) for t in folder.trials()] == [
         (1, "pending", ""),
         (2, "stopped", "ASHA"),
@@ -259,11 +259,11 @@ def test_an_epoch_is_one_put(storage: Store) -> None:
     fit_folder = FitFolder(counting)
     counting.calls.clear()
     for epoch in range(3):
-        fit_folder.append(
+        fit_folder.append_epoch(
             1, {"epoch": epoch, "step": 45 * epoch, "metrics": {"val/acc": 0.5}, "elapsed": 1.25, "time": 7}
         )
     assert counting.calls == [("list", "metrics"), *[("put", "metrics/a0001-0000.jsonl")] * 3]
-    assert fit_folder.metrics() == [
+    assert fit_folder.read_metrics() == [
         {"epoch": epoch, "step": 45 * epoch, "time": 7.0, "elapsed": 1.25, "metrics": {"val/acc": 0.5}}
         for epoch in range(3)
     ]
@@ -273,25 +273,25 @@ def test_parts(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder_module, "PART_LINES", 3)
     fit_folder = FitFolder(storage.child("u"))
     for epoch in range(8):
-        fit_folder.append(1, {"epoch": epoch})
+        fit_folder.append_epoch(1, {"epoch": epoch})
     parts = {e.key: storage.get(f"u/metrics/{e.key}").count(b"\n") for e in storage.list("u/metrics")}
     assert parts == {"a0001-0000.jsonl": 3, "a0001-0001.jsonl": 3, "a0001-0002.jsonl": 2}
-    assert [line["epoch"] for line in fit_folder.metrics()] == list(range(8))
+    assert [line["epoch"] for line in fit_folder.read_metrics()] == list(range(8))
 
 
 def epochs(fit_folder: FitFolder) -> Iterator[tuple[int, float]]:
-    for line in fit_folder.metrics():
+    for line in fit_folder.read_metrics():
         yield line["epoch"], line["metrics"]["m"]
 
 
 def test_a_later_attempt_replaces_the_same_epoch(storage: Store) -> None:
     fit_folder = FitFolder(storage)
     for epoch in range(4):
-        fit_folder.append(1, {"epoch": epoch, "metrics": {"m": 1.0}})
+        fit_folder.append_epoch(1, {"epoch": epoch, "metrics": {"m": 1.0}})
     second = FitFolder(storage)
     for epoch in (2, 3, 4):
-        second.append(2, {"epoch": epoch, "metrics": {"m": 2.0}})
-    FitFolder(storage).append(10, {"epoch": 4, "metrics": {"m": 10.0}})
+        second.append_epoch(2, {"epoch": epoch, "metrics": {"m": 2.0}})
+    FitFolder(storage).append_epoch(10, {"epoch": 4, "metrics": {"m": 10.0}})
     assert list(epochs(fit_folder)) == [(0, 1.0), (1, 1.0), (2, 2.0), (3, 2.0), (4, 10.0)]
 
 
@@ -299,30 +299,30 @@ def test_a_worker_started_again_overwrites_nothing(storage: Store) -> None:
     """Within one attempt Ray may start a worker group again, from a commit some epochs back."""
     first = FitFolder(storage)
     for epoch in range(3):
-        first.append(1, {"epoch": epoch, "metrics": {"m": 1.0}})
+        first.append_epoch(1, {"epoch": epoch, "metrics": {"m": 1.0}})
     again = FitFolder(storage)
     for epoch in (1, 2, 3):
-        again.append(1, {"epoch": epoch, "metrics": {"m": 2.0}})
+        again.append_epoch(1, {"epoch": epoch, "metrics": {"m": 2.0}})
     assert list(epochs(first)) == [(0, 1.0), (1, 2.0), (2, 2.0), (3, 2.0)]
 
 
 def test_a_failed_put_loses_no_line(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     fit_folder = FitFolder(storage.child("u"))
-    fit_folder.append(1, {"epoch": 0, "metrics": {"m": 0.0}})
+    fit_folder.append_epoch(1, {"epoch": 0, "metrics": {"m": 0.0}})
     with monkeypatch.context() as patch:
         patch.setattr(type(storage), "put", lambda *_: (_ for _ in ()).throw(StorageError("down")))
         with pytest.raises(StorageError):
-            fit_folder.append(1, {"epoch": 1, "metrics": {"m": 1.0}})
-    fit_folder.append(1, {"epoch": 2, "metrics": {"m": 2.0}})
+            fit_folder.append_epoch(1, {"epoch": 1, "metrics": {"m": 1.0}})
+    fit_folder.append_epoch(1, {"epoch": 2, "metrics": {"m": 2.0}})
     assert list(epochs(fit_folder)) == [(0, 0.0), (1, 1.0), (2, 2.0)]
 
 
 def test_metrics_that_are_not_numbers(storage: Store) -> None:
     fit_folder = FitFolder(storage)
-    fit_folder.append(1, {"epoch": 0, "metrics": {"val/loss": math.nan, "a b": math.inf, "ü/x.y": -math.inf}})
+    fit_folder.append_epoch(1, {"epoch": 0, "metrics": {"val/loss": math.nan, "a b": math.inf, "ü/x.y": -math.inf}})
     raw = storage.get("metrics/a0001-0000.jsonl")
     assert strict(raw.splitlines()[0])["metrics"] == {"val/loss": "nan", "a b": "inf", "ü/x.y": "-inf"}
-    metrics = fit_folder.metrics()[0]["metrics"]
+    metrics = fit_folder.read_metrics()[0]["metrics"]
     assert math.isnan(metrics["val/loss"]) and metrics["a b"] == math.inf and metrics["ü/x.y"] == -math.inf
 
 
@@ -330,15 +330,15 @@ def test_a_damaged_line(storage: Store) -> None:
     storage.put("metrics/a0001-0000.jsonl", b'{"epoch": 0}\n{"epoch": 1, "metr')
     storage.put("metrics/notes.txt", b"not ours")
     with pytest.raises(StorageError, match=r"metrics/a0001-0000\.jsonl, line 2, is damaged: ") as caught:
-        FitFolder(storage).metrics()
+        FitFolder(storage).read_metrics()
     assert "\n" not in str(caught.value)
 
 
 def test_part_order() -> None:
-    assert part_order("trials/t/metrics/a0012-0003.jsonl") == (12, 3)
-    assert part_order("a12345-0003.jsonl") == (12345, 3)
+    assert parse_part_key("trials/t/metrics/a0012-0003.jsonl") == (12, 3)
+    assert parse_part_key("a12345-0003.jsonl") == (12345, 3)
     for other in ("a1.jsonl", "metrics/a0001-0000.jsonl.bak", "x"):
-        assert part_order(other) is None
+        assert parse_part_key(other) is None
 
 
 @pytest.mark.parametrize("name", ["a", "mnist-1", "a" * 44, "m-261122051530"])
@@ -367,4 +367,4 @@ def test_bad_names(name: str, storage: Store) -> None:
     ],
 )
 def test_new_names(base: str | None, name: str) -> None:
-    assert new_name(base, now=1795324530.9) == check_name(name)
+    assert generate_name(base, now=1795324530.9) == check_name(name)

@@ -21,7 +21,7 @@ from tests.run_samples import commit, epoch, train_run, tune_run
 from trainer_app.__main__ import main
 from trainer_app.errors import NotFoundError, StorageError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord
-from trainer_app.results import find, list_runs, load, newest
+from trainer_app.results import list_runs, load_run, newest_run, resolve_run
 from trainer_app.storage import Store, open_store
 
 pytestmark = pytest.mark.unit
@@ -54,7 +54,7 @@ def names(uri: str) -> list[str]:
 
 def test_a_train_run(storage: Store) -> None:
     folder = train_run(storage)
-    run = load(storage.uri, "fashion-1")
+    run = load_run(storage.uri, "fashion-1")
     assert run.uri == folder.uri and run.record == folder.record and run.trials == [] and run.problems == []
     assert run.best and (run.best.trial, run.best.epoch, run.best.value) == (None, 1, 0.9)
     assert run.checkpoint and (run.checkpoint.epochs, run.checkpoint.step, run.checkpoint.size) == (2, 20, 10)
@@ -66,7 +66,7 @@ def test_a_train_run(storage: Store) -> None:
 
 def test_a_sweep(storage: Store) -> None:
     tune_run(storage)
-    run = load(storage.uri, "mnist-1")
+    run = load_run(storage.uri, "mnist-1")
     assert [fit_folder.trial for fit_folder in run.trials] == ["t00000", "t00001", "t00002", "t00003"]
     assert run.done == 3
     assert run.best and (run.best.trial, run.best.epoch, run.best.value) == ("t00001", 1, 0.95)
@@ -85,14 +85,14 @@ def test_best_by_mode_leaves_nan_out(storage: Store, mode: str, epoch_: int, val
         epoch(folder.fit_folder(), number, {"m/x": found})
         commit(folder.fit_folder(), number + 1, {"m/x": found})
     epoch(folder.fit_folder(), 6, {"other": 100.0})
-    run = load(storage.uri, "a")
+    run = load_run(storage.uri, "a")
     assert run.best and (run.best.epoch, run.best.value) == (epoch_, value)
     assert run.checkpoint and run.checkpoint.epochs == epoch_ + 1
 
 
 def test_without_a_metric_the_newest_checkpoint_counts(storage: Store) -> None:
     train_run(storage, metric=None, mode=None)
-    run = load(storage.uri, "fashion-1")
+    run = load_run(storage.uri, "fashion-1")
     assert run.best is None and run.checkpoint and run.checkpoint.epochs == 3
 
 
@@ -100,13 +100,13 @@ def test_all_nan(storage: Store) -> None:
     folder = RunFolder.create(storage, RunRecord(name="a", task="train", metric="m", mode="min"), "")
     epoch(folder.fit_folder(), 0, {"m": math.nan})
     commit(folder.fit_folder(), 1, {"m": math.nan})
-    run = load(storage.uri, "a")
+    run = load_run(storage.uri, "a")
     assert run.best is None and run.checkpoint and run.checkpoint.epochs == 1
 
 
 def test_a_run_without_anything(storage: Store, shown: Callable[..., str]) -> None:
     RunFolder.create(storage, RunRecord(name="a", task="train"), "")
-    run = load(storage.uri, "a")
+    run = load_run(storage.uri, "a")
     assert (run.best, run.checkpoint, run.done, run.fits) == (None, None, 0, [])
     assert "none is committed yet" in shown("results", "a")
     assert json.loads(shown("results", "a", "--json"))["history"] == []
@@ -115,20 +115,20 @@ def test_a_run_without_anything(storage: Store, shown: Callable[..., str]) -> No
 def test_a_checkpoint_counts_with_its_manifest_and_objects(storage: Store) -> None:
     fit_folder = train_run(storage).fit_folder()
     fit_folder.checkpoints.delete("a0001-e000002-s000000020/manifest.json")
-    assert load(storage.uri, "fashion-1").checkpoint.epochs == 3  # type: ignore[union-attr]
+    assert load_run(storage.uri, "fashion-1").checkpoint.epochs == 3  # type: ignore[union-attr]
     fit_folder.checkpoints.put("a0001-e000003-s000000030/checkpoint.ckpt", b"short")
-    run = load(storage.uri, "fashion-1")
+    run = load_run(storage.uri, "fashion-1")
     assert run.checkpoint and run.checkpoint.epochs == 1
     assert len(run.problems) == 1 and "has 5 bytes, its manifest says 10" in run.problems[0]
     fit_folder.checkpoints.delete("a0001-e000001-s000000010/checkpoint.ckpt")
-    run = load(storage.uri, "fashion-1")
+    run = load_run(storage.uri, "fashion-1")
     assert run.checkpoint is None and "is missing, its manifest says 10" in " ".join(run.problems)
 
 
 def test_later_attempts_replace_epochs(storage: Store) -> None:
     folder = train_run(storage)
     epoch(folder.fit_folder(), 1, {"val/acc": 0.6}, attempt=2)
-    run = load(storage.uri, "fashion-1")
+    run = load_run(storage.uri, "fashion-1")
     assert run.best and (run.best.epoch, run.best.value) == (2, 0.7)
 
 
@@ -138,7 +138,7 @@ def test_damage_is_named_and_the_rest_is_shown(storage: Store, capsys: pytest.Ca
     folder.store.put("trials/t00001/metrics/a0001-0000.jsonl", b"garbage")
     folder.store.put("trials/t00001/checkpoints/a0001-e000001-s000000010/manifest.json", b'{"epoch": 1}')
     folder.store.put("trials/t00002/notes.txt", b"not ours")
-    run = load(storage.uri, "mnist-1")
+    run = load_run(storage.uri, "mnist-1")
     assert len(run.problems) == 3 and all("\n" not in problem for problem in run.problems)
     for key in ("t00000/trial.json is damaged", "a0001-0000.jsonl, line 1, is damaged", "manifest.json is damaged"):
         assert any(key in problem for problem in run.problems)
@@ -152,7 +152,7 @@ def test_a_damaged_run_json(storage: Store, capsys: pytest.CaptureFixture[str]) 
     folder = train_run(storage)
     folder.store.put("run.json", b'{"name": ')
     with pytest.raises(StorageError, match=r"run\.json is damaged: "):
-        load(storage.uri, "fashion-1")
+        load_run(storage.uri, "fashion-1")
     assert main(["results", "fashion-1"]) == 1
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and "damaged" in err
@@ -164,15 +164,15 @@ def test_a_damaged_run_json(storage: Store, capsys: pytest.CaptureFixture[str]) 
 def test_find(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TRAINER_STORAGE_URI", raising=False)
-    assert find("mnist-1") == ("runs", "mnist-1")
-    assert find("mnist-1", "s3://b/x") == ("s3://b/x", "mnist-1")
-    assert find(None) == ("runs", None)
-    assert find("s3://b/x/mnist-1?region=r", "elsewhere") == ("s3://b/x?region=r", "mnist-1")
-    assert find("./a/mnist-1/") == (str(tmp_path / "a"), "mnist-1")
-    assert find(".") == (str(tmp_path.parent), tmp_path.name)
+    assert resolve_run("mnist-1") == ("runs", "mnist-1")
+    assert resolve_run("mnist-1", "s3://b/x") == ("s3://b/x", "mnist-1")
+    assert resolve_run(None) == ("runs", None)
+    assert resolve_run("s3://b/x/mnist-1?region=r", "elsewhere") == ("s3://b/x?region=r", "mnist-1")
+    assert resolve_run("./a/mnist-1/") == (str(tmp_path / "a"), "mnist-1")
+    assert resolve_run(".") == (str(tmp_path.parent), tmp_path.name)
     monkeypatch.setenv("TRAINER_STORAGE_URI", "s3://b/y")
-    assert find("mnist-1") == ("s3://b/y", "mnist-1")
-    assert find("mnist-1", "runs") == ("runs", "mnist-1")
+    assert resolve_run("mnist-1") == ("s3://b/y", "mnist-1")
+    assert resolve_run("mnist-1", "runs") == ("runs", "mnist-1")
 
 
 def test_results_as_text(storage: Store, shown: Callable[..., str]) -> None:
@@ -239,7 +239,7 @@ def test_a_failed_trial_shows_its_traceback(storage: Store, shown: Callable[...,
 def test_an_unknown_trial_or_run(storage: Store, capsys: pytest.CaptureFixture[str]) -> None:
     tune_run(storage)
     with pytest.raises(NotFoundError):
-        load(storage.uri, "mnist")
+        load_run(storage.uri, "mnist")
     for arguments, said in (
         (["results", "mnist-1", "--trial", "t00009"], "no trial 't00009'; did you mean 't00003'"),
         (["results", "mnist"], "no run 'mnist' in"),
@@ -271,7 +271,7 @@ def test_results_as_json(storage: Store, shown: Callable[..., str]) -> None:
 def test_the_newest_run_is_shown_without_a_name(storage: Store, shown: Callable[..., str]) -> None:
     train_run(storage, created=100.0)
     tune_run(storage, created=200.0)
-    assert newest(storage.uri) == "mnist-1"
+    assert newest_run(storage.uri) == "mnist-1"
     assert shown("results").startswith("run         mnist-1: tune")
     assert json.loads(shown("results", "--json"))["name"] == "mnist-1"
     assert shown("results", str(Path("runs", "fashion-1"))).startswith("run         fashion-1: train")
@@ -394,12 +394,12 @@ def test_such_a_process_notices(code: str, said: str) -> None:
 
 
 def test_every_field_of_the_documents_is_documented(storage: Store, shown: Callable[..., str]) -> None:
-    from trainer_app.results import document, list_document
+    from trainer_app.results import list_document, run_document
 
     tune_run(storage)
 
     def undocumented(found: dict[str, Any], text: str | None) -> list[str]:
         return [name for name in found if name not in (text or "")]
 
-    assert undocumented(json.loads(shown("results", "--json")), document.__doc__) == []
+    assert undocumented(json.loads(shown("results", "--json")), run_document.__doc__) == []
     assert undocumented(json.loads(shown("list", "--json"))["runs"][0], list_document.__doc__) == []

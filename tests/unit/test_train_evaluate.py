@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from trainer_app import lightning_cli, results
 from trainer_app.callbacks.epoch import Policy
-from trainer_app.checkpoint import commits
+from trainer_app.checkpoint import list_commits
 from trainer_app.config import RunConfig, dump, loads, override
 from trainer_app.errors import CheckpointRejectedError, InputError, NotFoundError, TrainerError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord
@@ -154,7 +154,7 @@ def test_no_checkpoint_is_said(store: Store) -> None:
 
 def test_a_damaged_checkpoint_is_not_scored(store: Store) -> None:
     folder = trained(store, run_file())
-    newest = commits(folder.fit_folder().checkpoints)[-1]
+    newest = list_commits(folder.fit_folder().checkpoints)[-1]
     payload = Path(newest.uri, "checkpoint.ckpt")
     data = bytearray(payload.read_bytes())
     data[len(data) // 2] ^= 1

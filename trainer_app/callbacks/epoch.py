@@ -145,7 +145,7 @@ class EpochReporter(Callback):
         elapsed = time.monotonic() - self.started
         if trainer.is_global_zero:
             line = {"epoch": done - 1, "step": trainer.global_step, "time": time.time(), "elapsed": round(elapsed, 3)}
-            self.fit_folder.append(self.attempt, {**line, "metrics": metrics})
+            self.fit_folder.append_epoch(self.attempt, {**line, "metrics": metrics})
         due = final or stop or done % self.policy.every_n_epochs == 0
         commit = self._commit(trainer, done, metrics, boundary=not final) if due else None
         self.report(
@@ -200,15 +200,15 @@ class EpochReporter(Callback):
                 metrics=metrics,
                 versions=self.policy.versions,
             )
-            commit = ckpt.write(self.fit_folder.checkpoints, path, manifest)
+            commit = ckpt.write_commit(self.fit_folder.checkpoints, path, manifest)
         self._retain(commit)
         return commit
 
     def _retain(self, commit: ckpt.Commit) -> None:
         if self.known is None:
-            self.known = [c for c in ckpt.commits(self.fit_folder.checkpoints) if c.name != commit.name]
+            self.known = [c for c in ckpt.list_commits(self.fit_folder.checkpoints) if c.name != commit.name]
         policy = self.policy
-        self.known = ckpt.retain([*self.known, commit], keep=policy.keep, monitor=policy.monitor, mode=policy.mode)
+        self.known = ckpt.prune([*self.known, commit], keep=policy.keep, monitor=policy.monitor, mode=policy.mode)
 
 
 def check_loadable(path: Path, allow: tuple[str, ...]) -> None:

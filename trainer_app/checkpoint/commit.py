@@ -21,7 +21,7 @@ PAYLOAD = "checkpoint.ckpt"
 _NAME = re.compile(r"a(\d{4,})-e\d+-s\d+")
 
 
-class Object(BaseModel):
+class PayloadObject(BaseModel):
     """One payload object. size in bytes; sha256 in hex."""
 
     size: int
@@ -43,7 +43,7 @@ class Manifest(BaseModel):
     time: float
     metrics: dict[str, float] = {}
     versions: dict[str, str] = {}
-    objects: dict[str, Object] = {}
+    objects: dict[str, PayloadObject] = {}
     name: str = ""
     digest: str = ""
 
@@ -72,19 +72,19 @@ class Commit:
         return self.store.child(self.name).uri
 
 
-def commit_name(epoch: int, step: int, attempt: int) -> str:
+def name_commit(epoch: int, step: int, attempt: int) -> str:
     """The key of a commit. The attempt comes first: what a later attempt commits is newer, also where it began with an
     older epoch, since that is where it went on (the newest was damaged, or PBT cloned another trial)."""
     return f"a{attempt:04d}-e{epoch:06d}-s{step:09d}"
 
 
-def attempt_of(name: str) -> int:
+def attempt_of_commit(name: str) -> int:
     """The attempt in a commit's name; 0 if it is no such name."""
     match = _NAME.match(name)
     return int(match[1]) if match else 0
 
 
-def write(store: Store, payload: Path, manifest: Manifest) -> Commit:
+def write_commit(store: Store, payload: Path, manifest: Manifest) -> Commit:
     """Upload `payload`, then the manifest with its size and SHA-256.
 
     Args:
@@ -94,15 +94,15 @@ def write(store: Store, payload: Path, manifest: Manifest) -> Commit:
     Raises:
         StorageError: nothing is committed then; a payload without a manifest may remain and is ignored by readers.
     """
-    name = commit_name(manifest.epoch, manifest.step, manifest.attempt)
-    described = manifest.model_copy(update={"objects": {PAYLOAD: describe(payload)}, "name": name})
+    name = name_commit(manifest.epoch, manifest.step, manifest.attempt)
+    described = manifest.model_copy(update={"objects": {PAYLOAD: describe_file(payload)}, "name": name})
     folder = store.child(name)
     folder.put_file(PAYLOAD, payload)
     folder.put(MANIFEST, described.to_json())
     return Commit(name, described, store)
 
 
-def describe(path: Path) -> Object:
+def describe_file(path: Path) -> PayloadObject:
     """Size and SHA-256 of a file, read in 1 MiB pieces."""
     digest = hashlib.sha256()
     size = 0
@@ -110,15 +110,15 @@ def describe(path: Path) -> Object:
         while piece := f.read(1 << 20):
             digest.update(piece)
             size += len(piece)
-    return Object(size=size, sha256=digest.hexdigest())
+    return PayloadObject(size=size, sha256=digest.hexdigest())
 
 
-def commits(store: Store, *, reject: Callable[[str, str], None] | None = None) -> list[Commit]:
+def list_commits(store: Store, *, reject: Callable[[str, str], None] | None = None) -> list[Commit]:
     """All commits of a unit, oldest first. `reject(name, reason)` is told of manifests that can't be read."""
     found = []
     for name in sorted(store.names()):
         try:
-            found.append(read(store, name))
+            found.append(read_commit(store, name))
         except NotFoundError:
             continue  # a payload whose manifest was never written: not a commit
         except CheckpointRejectedError as e:
@@ -127,7 +127,7 @@ def commits(store: Store, *, reject: Callable[[str, str], None] | None = None) -
     return found
 
 
-def read(store: Store, name: str) -> Commit:
+def read_commit(store: Store, name: str) -> Commit:
     """One commit by name.
 
     Raises:
@@ -147,7 +147,7 @@ def read(store: Store, name: str) -> Commit:
     return Commit(name, manifest, store)
 
 
-def fetch(commit: Commit, folder: Path) -> Path:
+def download_commit(commit: Commit, folder: Path) -> Path:
     """Download and verify a commit's payload.
 
     Returns:
@@ -165,7 +165,7 @@ def fetch(commit: Commit, folder: Path) -> Path:
             commit.store.child(commit.name).get_file(key, path)
         except NotFoundError as e:
             raise CheckpointRejectedError(f"{commit.uri}/{key} is missing") from e
-        got = describe(path)
+        got = describe_file(path)
         if got != wanted:
             path.unlink()
             raise CheckpointRejectedError(
@@ -175,7 +175,7 @@ def fetch(commit: Commit, folder: Path) -> Path:
     return folder / PAYLOAD
 
 
-def newest_intact(
+def download_newest(
     store: Store, folder: Path, *, reject: Callable[[str, str], None] | None = None
 ) -> tuple[Commit, Path] | None:
     """The newest commit that verifies, downloaded into `folder`; None if there is none.
@@ -184,8 +184,8 @@ def newest_intact(
     """
     for name in _newest_first(store):
         try:
-            commit = read(store, name)
-            return commit, fetch(commit, folder)
+            commit = read_commit(store, name)
+            return commit, download_commit(commit, folder)
         except NotFoundError:
             continue  # payload without a manifest: the writer was stopped before it committed
         except CheckpointRejectedError as e:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from trainer_app.checkpoint.commit import MANIFEST, Commit
 
 
-def to_delete(commits: Sequence[Commit], *, keep: int | None, monitor: str | None, mode: str | None) -> list[Commit]:
+def find_surplus(commits: Sequence[Commit], *, keep: int | None, monitor: str | None, mode: str | None) -> list[Commit]:
     """The commits beyond `keep`: the worst by `monitor` (the oldest without one), never the newest.
 
     The same policy as Ray's CheckpointConfig(num_to_keep, checkpoint_score_attribute, checkpoint_score_order): the
@@ -29,13 +29,13 @@ def to_delete(commits: Sequence[Commit], *, keep: int | None, monitor: str | Non
     return [c for c in ordered if c not in best and c is not newest]
 
 
-def retain(commits: Sequence[Commit], *, keep: int | None, monitor: str | None, mode: str | None) -> list[Commit]:
-    """Delete what `to_delete` names, manifest first, so that a half-deleted commit never counts.
+def prune(commits: Sequence[Commit], *, keep: int | None, monitor: str | None, mode: str | None) -> list[Commit]:
+    """Delete what `find_surplus` names, manifest first, so that a half-deleted commit never counts.
 
     Returns:
         the commits that stay.
     """
-    gone = to_delete(commits, keep=keep, monitor=monitor, mode=mode)
+    gone = find_surplus(commits, keep=keep, monitor=monitor, mode=mode)
     for commit in gone:
         folder = commit.store.child(commit.name)
         folder.delete(MANIFEST)

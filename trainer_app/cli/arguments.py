@@ -56,7 +56,7 @@ def prepare(asked: Asked, env: Mapping[str, str] | None = None) -> Prepared:
         InputError: names, missing files; NotFoundError: no such run to resume.
     """
     env = os.environ if env is None else env
-    from trainer_app.records import new_name
+    from trainer_app.records import generate_name
 
     files, overrides = split(asked.items)
     asked = _located(asked, overrides)
@@ -68,16 +68,16 @@ def prepare(asked: Asked, env: Mapping[str, str] | None = None) -> Prepared:
     if asked.task == "tune" and config.tune is None:
         wanted = "write a block with metric, mode and space, or use `trainer train`"
         raise ConfigError([Problem("tune", "is missing", allowed=wanted)])
-    return Prepared(config, name or new_name(config.name or asked.task), bool(resume), folders)
+    return Prepared(config, name or generate_name(config.name or asked.task), bool(resume), folders)
 
 
 def _located(asked: Asked, overrides: Sequence[str]) -> Asked:
     """`--resume PATH` or `--resume URI` as a name and a storage."""
     if asked.resume is None or "/" not in asked.resume:
         return asked
-    from trainer_app.results import find
+    from trainer_app.results import resolve_run
 
-    uri, name = find(asked.resume)
+    uri, name = resolve_run(asked.resume)
     if asked.storage or _given(overrides):
         raise InputError(f"--resume {asked.resume} says where the run is: leave out the storage, or give its name only")
     return replace(asked, resume=name, storage=uri)

@@ -48,13 +48,13 @@ def list_runs(
         _list_submitted(namespace, context, endpoint, as_json=json)
         return
     from trainer_app.records import to_json
-    from trainer_app.results import find, list_document
+    from trainer_app.results import list_document, resolve_run
     from trainer_app.results import list_runs as read_runs
     from trainer_app.storage import open_store
 
     if place and storage and place != storage:
         raise InputError(f"two storages, {place} and --storage {storage}: name one")
-    asked, _ = find(None, place or storage)
+    asked, _ = resolve_run(None, place or storage)
     uri = open_store(asked).uri
     runs = read_runs(asked)
     if json:
@@ -110,5 +110,5 @@ def _row(run: RunSummary) -> list[str]:
         return [run.name, "", "damaged", "", "", ""]
     target, what = (record.num_samples, "trials") if record.task == "tune" else (record.epochs, "epochs")
     best = f"{record.metric}={number(run.best)}" if record.metric and run.best is not None else ""
-    state = state_text(record.state, run.quiet(time.time()))
+    state = state_text(record.state, run.silent_for(time.time()))
     return [run.name, record.task, state, when(record.created), of(run.done, target, what), best]

@@ -48,14 +48,14 @@ def results(
     values: Values = None,
 ) -> None:
     """Show a run: trials, metrics, the best checkpoint. Needs neither Ray nor torch."""
-    from trainer_app.results import find
+    from trainer_app.results import resolve_run
 
     if namespace:
         from trainer_app.launch.kube import connect
 
         show_submitted(connect(namespace, context), run, endpoint=endpoint, json=json, trial=trial, values=values)
         return
-    uri, name = find(run, storage)
+    uri, name = resolve_run(run, storage)
     if endpoint:
         os.environ["AWS_ENDPOINT_URL"] = endpoint
     show(uri, name, json=json, trial=trial)
@@ -84,12 +84,12 @@ def show_submitted(
 def show(uri: str, name: str | None, *, json: bool, trial: str | None) -> None:
     """The results of a run, or of the newest one of a storage."""
     from trainer_app.records import to_json
-    from trainer_app.results import document, load, newest
+    from trainer_app.results import load_run, newest_run, run_document
 
-    found = load(uri, name or newest(uri))
+    found = load_run(uri, name or newest_run(uri))
     fit = _unit(found, trial)
     if json:
-        print(to_json(document(found, trial=trial)).decode())
+        print(to_json(run_document(found, trial=trial)).decode())
         return
     show_facts(_facts(found))
     if trial is None and found.trials:
@@ -140,7 +140,7 @@ def _facts(found: RunResults) -> list[tuple[str, str]]:
     again = f", attempt {record.attempt}" if record.attempt > 1 else ""
     facts = [
         ("run", f"{record.name}: {record.task}, {of(found.done, target, what)}{again}"),
-        ("state", state_text(record.state, found.quiet(time.time()))),
+        ("state", state_text(record.state, found.silent_for(time.time()))),
         ("created", when(record.created)),
         ("storage", found.uri),
     ]

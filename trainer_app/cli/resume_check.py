@@ -56,7 +56,7 @@ def epochs(folder: RunFolder, config: RunConfig) -> str | None:
 def trials(folder: RunFolder, config: RunConfig) -> str | None:
     """`10 of 10 trials; to go further: ...`, or None if there are more; with time as its only end there are always."""
     total = require_tune(config).num_trials
-    over = sum(record.over for record in folder.trials())
+    over = sum(record.is_over for record in folder.trials())
     if total is None or over < total:
         return None
     return f"{over} of {total} trials; to go further: tune.num_samples=M"

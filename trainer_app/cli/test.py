@@ -26,8 +26,8 @@ def test(
     from trainer_app.run.cluster import prepare_environment
     from trainer_app.storage import open_store
 
-    uri, name = results.find(run, storage)
-    name = name or results.newest(uri)
+    uri, name = results.resolve_run(run, storage)
+    name = name or results.newest_run(uri)
     folders = RunFolder.open(open_store(uri), name).record.folders
     require.need("torch", "lightning", "ray", what="trainer test")
     with redirect.to_log(redirect.log_path(log, name, uri)) as real:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
-from trainer_app.records import RunRecord, part_order
+from trainer_app.records import RunRecord, parse_part_key
 from trainer_app.run import decision, documents, stop
 from trainer_app.storage import Store, open_store
 
@@ -125,7 +125,7 @@ class Stored:
 
     def attempts(self) -> int:
         """Of a train run's workers, that wrote metrics: a lost worker costs one, and so does a lost driver."""
-        orders = [part_order(entry.key) for entry in self.store.list("metrics")]
+        orders = [parse_part_key(entry.key) for entry in self.store.list("metrics")]
         return max((order[0] for order in orders if order), default=0)
 
     def logs(self, role: str) -> Iterator[tuple[str, bytes]]:

@@ -4,9 +4,9 @@
 <storage>/<run>/trials/<trial>/trial.json, metrics/..., checkpoints/...
 """
 
-from trainer_app.records.folder import FitFolder, RunFolder, merge_lines, part_order
+from trainer_app.records.folder import FitFolder, RunFolder, merge_metrics, parse_part_key
 from trainer_app.records.models import BUDGET, STOP, TRACEBACK, EpochLine, RunRecord, RunState, TrialRecord, TrialState
-from trainer_app.records.names import check_name, new_name, trial_name
+from trainer_app.records.names import check_name, generate_name, trial_name
 from trainer_app.records.plain_json import from_json, plain, to_json
 
 __all__ = [
@@ -22,9 +22,9 @@ __all__ = [
     "TrialState",
     "check_name",
     "from_json",
-    "merge_lines",
-    "new_name",
-    "part_order",
+    "generate_name",
+    "merge_metrics",
+    "parse_part_key",
     "plain",
     "to_json",
     "trial_name",

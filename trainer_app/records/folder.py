@@ -28,7 +28,7 @@ class FitFolder:
         self._part = 0
         self._lines: list[bytes] = []
 
-    def append(self, attempt: int, line: Mapping[str, Any]) -> None:
+    def append_epoch(self, attempt: int, line: Mapping[str, Any]) -> None:
         """Adds an epoch's line (the fields of `EpochLine`), in one PUT of the part it belongs to.
 
         A process begins a part of its own, found with one listing at its first line, so that a worker started again
@@ -43,9 +43,9 @@ class FitFolder:
         self._lines.append(encoded)
         self.store.put(f"metrics/a{attempt:04d}-{self._part:04d}.jsonl", b"\n".join(self._lines) + b"\n")
 
-    def metrics(self) -> list[dict[str, Any]]:
+    def read_metrics(self) -> list[dict[str, Any]]:
         """The epochs' lines, sorted by epoch; of several of one epoch the latest attempt's."""
-        return merge_lines((key, self.store.get(key)) for _, key in _parts(self.store))
+        return merge_metrics((key, self.store.get(key)) for _, key in _parts(self.store))
 
 
 class RunFolder:
@@ -136,10 +136,10 @@ class RunFolder:
             return None
 
 
-def merge_lines(parts: Iterable[tuple[str, bytes]]) -> list[dict[str, Any]]:
+def merge_metrics(parts: Iterable[tuple[str, bytes]]) -> list[dict[str, Any]]:
     """Lines of the parts (key, content) of one unit, by epoch; a later part's in place of an earlier one's."""
     epochs: dict[int, dict[str, Any]] = {}
-    for key, data in sorted(parts, key=lambda part: part_order(part[0]) or (0, 0)):
+    for key, data in sorted(parts, key=lambda part: parse_part_key(part[0]) or (0, 0)):
         for number, line in enumerate(data.split(b"\n"), 1):
             if line:
                 record = EpochLine.from_json(line, f"{key}, line {number},")
@@ -147,12 +147,12 @@ def merge_lines(parts: Iterable[tuple[str, bytes]]) -> list[dict[str, Any]]:
     return [epochs[epoch] for epoch in sorted(epochs)]
 
 
-def part_order(key: str) -> tuple[int, int] | None:
+def parse_part_key(key: str) -> tuple[int, int] | None:
     """(attempt, part) of the key of a part of metrics; None for another key."""
     match = _PART.fullmatch(key.rpartition("/")[2])
     return (int(match[1]), int(match[2])) if match else None
 
 
 def _parts(store: Store) -> list[tuple[tuple[int, int], str]]:
-    found = [(part_order(entry.key), f"metrics/{entry.key}") for entry in store.list("metrics")]
+    found = [(parse_part_key(entry.key), f"metrics/{entry.key}") for entry in store.list("metrics")]
     return sorted((order, key) for order, key in found if order is not None)

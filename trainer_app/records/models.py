@@ -111,7 +111,7 @@ class TrialRecord(_Record):
     attempts: int = 0
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether it is over for good; what a spent time budget or a stop cut off goes on in the next attempt."""
         return self.state in ("finished", "stopped", "failed") and self.reason not in (BUDGET, STOP)
 

@@ -24,7 +24,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def new_name(base: str | None, *, now: float | None = None) -> str:
+def generate_name(base: str | None, *, now: float | None = None) -> str:
     """`<base>-<UTC yymmddhhmmss>`, the base made fit and cut as needed."""
     stamp = datetime.fromtimestamp(time.time() if now is None else now, UTC).strftime("%y%m%d%H%M%S")
     return f"{_fit(base or 'run', MAX_NAME - 1 - len(stamp))}-{stamp}"

@@ -1,9 +1,9 @@
 """Reads runs for people and machines, from storage alone: no Ray, no torch, nothing is unpickled."""
 
-from trainer_app.results.document import document, list_document
+from trainer_app.results.document import list_document, run_document
 from trainer_app.results.events import end_event, start_event
-from trainer_app.results.listing import RunSummary, list_runs, newest
-from trainer_app.results.load import find, load, read_run
+from trainer_app.results.listing import RunSummary, list_runs, newest_run
+from trainer_app.results.load import load_run, read_run, resolve_run
 from trainer_app.results.model import Best, Checkpoint, FitResults, RunResults
 
 __all__ = [
@@ -12,13 +12,13 @@ __all__ = [
     "FitResults",
     "RunResults",
     "RunSummary",
-    "document",
     "end_event",
-    "find",
     "list_document",
     "list_runs",
-    "load",
-    "newest",
+    "load_run",
+    "newest_run",
     "read_run",
+    "resolve_run",
+    "run_document",
     "start_event",
 ]

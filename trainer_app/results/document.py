@@ -13,7 +13,7 @@ from trainer_app.results.model import FitResults, RunResults
 FORMAT = 1
 
 
-def document(results: RunResults, *, trial: str | None = None) -> dict[str, Any]:
+def run_document(results: RunResults, *, trial: str | None = None) -> dict[str, Any]:
     """What `trainer results --json` prints.
 
     Times are unix seconds; epochs count from 0, `epochs` is how many are done; non-finite numbers are the strings

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from trainer_app.errors import NotFoundError, StorageError
 from trainer_app.records import RunRecord
 from trainer_app.results.load import PARALLEL, read_run
-from trainer_app.results.model import QUIET_S
+from trainer_app.results.model import SILENT_S
 from trainer_app.storage import Store, open_store
 
 
@@ -25,11 +25,11 @@ class RunSummary:
     last_sign: float = 0.0
     problem: str | None = None
 
-    def quiet(self, now: float) -> float | None:
+    def silent_for(self, now: float) -> float | None:
         """As of `RunResults`."""
         running = self.record is not None and self.record.state == "running"
         age = now - self.last_sign
-        return age if running and age > QUIET_S else None
+        return age if running and age > SILENT_S else None
 
 
 def list_runs(storage_uri: str) -> list[RunSummary]:
@@ -40,7 +40,7 @@ def list_runs(storage_uri: str) -> list[RunSummary]:
     return _read_all(open_store(storage_uri), _summary)
 
 
-def newest(storage_uri: str) -> str:
+def newest_run(storage_uri: str) -> str:
     """The name of the run created last. Raises NotFoundError if there is none."""
     storage = open_store(storage_uri)
     runs = [run for run in _read_all(storage, _recorded) if run.record]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer_app.errors import NotFoundError, StorageError
-from trainer_app.records import RunFolder, RunRecord, TrialRecord, from_json, merge_lines, part_order
+from trainer_app.records import RunFolder, RunRecord, TrialRecord, from_json, merge_metrics, parse_part_key
 from trainer_app.results.model import Best, Checkpoint, FitResults, RunResults, best_of, metric_value
 from trainer_app.storage import Store, open_store, split_uri
 
@@ -20,7 +20,7 @@ DEFAULT_STORAGE = "runs"
 MANIFEST = "manifest.json"
 
 
-def find(run: str | None, storage: str | None = None) -> tuple[str, str | None]:
+def resolve_run(run: str | None, storage: str | None = None) -> tuple[str, str | None]:
     """(storage URI, run's name or None) of what a person gave.
 
     Args:
@@ -32,7 +32,7 @@ def find(run: str | None, storage: str | None = None) -> tuple[str, str | None]:
     return storage or os.environ.get("TRAINER_STORAGE_URI") or DEFAULT_STORAGE, run
 
 
-def load(storage_uri: str, run: str) -> RunResults:
+def load_run(storage_uri: str, run: str) -> RunResults:
     """Reads a run.
 
     Raises:
@@ -43,7 +43,7 @@ def load(storage_uri: str, run: str) -> RunResults:
 
 
 def read_run(storage: Store, run: str, *, checkpoints: bool = True, parallel: int = PARALLEL) -> RunResults:
-    """As `load`, of an open storage; without checkpoints their manifests are not read."""
+    """As `load_run`, of an open storage; without checkpoints their manifests are not read."""
     folder = RunFolder.open(storage, run)
     sizes = {entry.key: entry.size for entry in folder.store.list()}
     wanted = [key for key in sizes if _is_wanted(key, checkpoints=checkpoints)]
@@ -67,7 +67,7 @@ def _is_wanted(key: str, *, checkpoints: bool) -> bool:
     if inner == "trial.json":
         return trial is not None
     if inner.startswith("metrics/"):
-        return part_order(inner) is not None
+        return parse_part_key(inner) is not None
     return checkpoints and inner.startswith("checkpoints/") and inner.endswith(f"/{MANIFEST}") and inner.count("/") == 2
 
 
@@ -128,13 +128,13 @@ def _unit(
             if inner == "trial.json":
                 found.record = TrialRecord.from_json(contents[key], key)
             elif inner.startswith("metrics/"):
-                merge_lines([(key, contents[key])])  # a damaged part costs its own epochs, not the others'
+                merge_metrics([(key, contents[key])])  # a damaged part costs its own epochs, not the others'
                 parts.append((key, contents[key]))
             else:
                 found.checkpoints.append(_checkpoint(folder.store, trial, key, contents[key], sizes))
         except StorageError as error:
             problems.append(str(error))
-    found.history = merge_lines(parts)
+    found.history = merge_metrics(parts)
     found.checkpoints.sort(key=lambda checkpoint: (checkpoint.step, checkpoint.name))
     best = _best(folder.record, trial, found)
     return FitResults(trial, found.record, found.history, found.checkpoints, best)

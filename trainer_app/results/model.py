@@ -9,7 +9,7 @@ from typing import Any
 
 from trainer_app.records import RunRecord, TrialRecord
 
-QUIET_S = 600.0  # a running run that wrote nothing for this long is shown with its age; an epoch may take as long
+SILENT_S = 600.0  # a running run that wrote nothing for this long is shown with its age; an epoch may take as long
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,10 @@ class RunResults:
         """When the run last wrote something, unix seconds."""
         return max([self.record.updated, *(fit.last_sign() for fit in self.fits)])
 
-    def quiet(self, now: float) -> float | None:
-        """For how many seconds a run that says it is running has written nothing, if longer than QUIET_S."""
+    def silent_for(self, now: float) -> float | None:
+        """For how many seconds a run that says it is running has written nothing, if longer than SILENT_S."""
         age = now - self.last_sign()
-        return age if self.record.state == "running" and age > QUIET_S else None
+        return age if self.record.state == "running" and age > SILENT_S else None
 
 
 def metric_value(metrics: Mapping[str, Any], metric: str | None) -> float | None:

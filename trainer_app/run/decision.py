@@ -19,7 +19,7 @@ from trainer_app.errors import (
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import documents, lease, stop
 from trainer_app.run.identity import cluster
-from trainer_app.storage import Store, name_of
+from trainer_app.storage import Store, store_name
 
 KEY: Final = "submission.json"
 NEVER_BEGAN: Final = 0  # the attempt of a run that failed before it was created
@@ -110,7 +110,7 @@ def claim(store: Store, mine: str | None, *, task: str) -> None:
 
 def name_owner(store: Store, mine: str, *, task: str, create: bool = False) -> None:
     """Write whose run it is. Raises AlreadyExistsError with `create` if that is said."""
-    document = {"submission": mine, "run": name_of(store), "task": task, "created": round(time.time(), 3)}
+    document = {"submission": mine, "run": store_name(store), "task": task, "created": round(time.time(), 3)}
     documents.write(store, KEY, document, create=create)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from trainer_app.errors import AlreadyExistsError, LeaseHeldError, LeaseLostError, StorageError
 from trainer_app.run import documents
 from trainer_app.run.identity import Process, cluster, this_process
-from trainer_app.storage import Store, name_of
+from trainer_app.storage import Store, store_name
 
 KEY: Final = "lease.json"
 LEASE_S: Final = 30.0
@@ -45,7 +45,7 @@ class Lease:
     @property
     def name(self) -> str:
         """The run's."""
-        return name_of(self.store)
+        return store_name(self.store)
 
     @property
     def token(self) -> str:
@@ -204,4 +204,6 @@ def _token(found: dict[str, Any]) -> str:
 
 def _words(store: Store, found: dict[str, Any], *, what: str = "; wait for it, or end it first") -> str:
     until = time.strftime("%H:%M:%S UTC", time.gmtime(float(found.get("expires") or 0.0)))
-    return f"run {name_of(store)} is held by the driver {found.get('holder')}, until {until} if it isn't renewed{what}"
+    return (
+        f"run {store_name(store)} is held by the driver {found.get('holder')}, until {until} if it isn't renewed{what}"
+    )

@@ -6,7 +6,7 @@
 Importing this costs no boto3; the first call to S3 does.
 """
 
-from trainer_app.storage.base import Entry, Store, name_of
+from trainer_app.storage.base import Entry, Store, store_name
 from trainer_app.storage.uri import open_store, split_uri
 
-__all__ = ["Entry", "Store", "name_of", "open_store", "split_uri"]
+__all__ = ["Entry", "Store", "open_store", "split_uri", "store_name"]

@@ -77,7 +77,7 @@ class Store(Protocol):
         """Removes all objects under a folder; `""` is the whole store."""
 
 
-def name_of(store: Store) -> str:
+def store_name(store: Store) -> str:
     """The folder's own name: the last part of its URI."""
     return store.uri.partition("?")[0].rstrip("/").rpartition("/")[2]
 

@@ -12,7 +12,7 @@ import ray
 import ray.train
 
 from trainer_app import lightning_cli, results
-from trainer_app.checkpoint import Commit, commits
+from trainer_app.checkpoint import Commit, list_commits
 from trainer_app.config import RunConfig, dump
 from trainer_app.errors import LeaseLostError, TrainerError
 from trainer_app.records import FitFolder, RunFolder
@@ -205,7 +205,7 @@ def fit(config: RunConfig, folder: RunFolder, spec: RunSpec, emit: Emit) -> ray.
 
 def stopped_at(fit_folder: FitFolder) -> dict[str, Any]:
     """Where a unit goes on: finished epochs, steps, and the commit's name."""
-    newest = commits(fit_folder.checkpoints)[-1:]
+    newest = list_commits(fit_folder.checkpoints)[-1:]
     if not newest:
         return NOWHERE
     return {"epoch": newest[0].manifest.epoch, "step": newest[0].manifest.step, "commit": newest[0].name}
@@ -222,8 +222,8 @@ def train_worker(config: dict[str, Any]) -> bool:
 def to_ray_result(folder: RunFolder, error: ray.train.TrainingFailedError | None) -> ray.train.Result:
     """What storage holds of a train run, as Ray's Result."""
     fit_folder = folder.fit_folder()
-    lines = fit_folder.metrics()
-    pairs = [(to_ray_checkpoint(c), dict(c.manifest.metrics)) for c in commits(fit_folder.checkpoints)]
+    lines = fit_folder.read_metrics()
+    pairs = [(to_ray_checkpoint(c), dict(c.manifest.metrics)) for c in list_commits(fit_folder.checkpoints)]
     return ray.train.Result(
         metrics=lines[-1]["metrics"] if lines else None,
         checkpoint=pairs[-1][0] if pairs else None,

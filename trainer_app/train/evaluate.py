@@ -69,9 +69,9 @@ def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
     folder = RunFolder.open(store, run)
     config = config_of_checkpoint(folder, found, found.checkpoint)
     chosen = found.checkpoint
-    commit = ckpt.commit.read(folder.fit_folder(chosen.trial).checkpoints, chosen.name)
+    commit = ckpt.read_commit(folder.fit_folder(chosen.trial).checkpoints, chosen.name)
     with tempfile.TemporaryDirectory(prefix="trainer-test-") as tmp:
-        path = ckpt.fetch(commit, Path(tmp))
+        path = ckpt.download_commit(commit, Path(tmp))
         check_loadable(path, tuple(config.checkpoint.allow))
         metrics = score(config, path, tmp, accelerator=accelerator)
     return {"event": "test", "checkpoint": chosen.uri, "trial": chosen.trial, "metrics": metrics}

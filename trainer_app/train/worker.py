@@ -20,7 +20,7 @@ from trainer_app.callbacks.epoch import EpochReporter, Policy, allow_globals
 from trainer_app.config import RunConfig
 from trainer_app.errors import TrainerError
 from trainer_app.lightning_cli.importing import load as load_object
-from trainer_app.records import FitFolder, part_order
+from trainer_app.records import FitFolder, parse_part_key
 from trainer_app.run import logs, stop
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_store
@@ -65,7 +65,7 @@ def fit(
         origin: downloads the checkpoint to start from instead of the unit's newest (a PBT exploit).
         prepare: called with the Trainer before it fits (Ray's prepare_trainer).
     """
-    before = fit_folder.metrics() if _rank() == 0 else []
+    before = fit_folder.read_metrics() if _rank() == 0 else []
     reporter = EpochReporter(
         fit_folder,
         attempt=next_attempt(fit_folder) if _rank() == 0 else 1,
@@ -149,20 +149,20 @@ def _has_model_checkpoint(callbacks: Any) -> bool:
 def resume_point(fit_folder: FitFolder, folder: Path) -> tuple[ckpt.Commit, Path] | None:
     """The newest commit that verifies, downloaded on every rank; rank 0 chooses, so that all take the same."""
     if _world_size() == 1:
-        return ckpt.newest_intact(fit_folder.checkpoints, folder, reject=_say_rejected)
-    found = ckpt.newest_intact(fit_folder.checkpoints, folder, reject=_say_rejected) if _rank() == 0 else None
+        return ckpt.download_newest(fit_folder.checkpoints, folder, reject=_say_rejected)
+    found = ckpt.download_newest(fit_folder.checkpoints, folder, reject=_say_rejected) if _rank() == 0 else None
     chosen: list[Any] = [found[0].name if found else None]
     torch.distributed.broadcast_object_list(chosen, src=0)
     if chosen[0] is None or found:
         return found
-    commit = ckpt.commit.read(fit_folder.checkpoints, chosen[0])
-    return commit, ckpt.fetch(commit, folder)
+    commit = ckpt.read_commit(fit_folder.checkpoints, chosen[0])
+    return commit, ckpt.download_commit(commit, folder)
 
 
 def next_attempt(fit_folder: FitFolder) -> int:
     """One more than the newest attempt that wrote metrics or a commit."""
-    wrote = [order[0] for e in fit_folder.store.list("metrics") if (order := part_order(e.key))]
-    committed = [ckpt.attempt_of(name) for name in fit_folder.checkpoints.names()]
+    wrote = [order[0] for e in fit_folder.store.list("metrics") if (order := parse_part_key(e.key))]
+    committed = [ckpt.attempt_of_commit(name) for name in fit_folder.checkpoints.names()]
     return max([0, *wrote, *committed]) + 1
 
 

@@ -146,7 +146,7 @@ class SweepRecorder(Callback):
         return self.records[name]
 
     def _close(self, record: TrialRecord) -> None:
-        lines = self.folder.fit_folder(record.trial).metrics()
+        lines = self.folder.fit_folder(record.trial).read_metrics()
         if lines:  # also those of an attempt that ended without a report to this driver
             record.epochs, record.metrics = lines[-1]["epoch"] + 1, lines[-1]["metrics"]
         record.ended = time.time()

@@ -64,13 +64,13 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
 
 
 def unfinished(records: Mapping[str, TrialRecord], total: int | None) -> bool:
-    return total is None or len(records) < total or not all(r.over for r in records.values())
+    return total is None or len(records) < total or not all(r.is_over for r in records.values())
 
 
 def record_outcome(folder: RunFolder, records: Mapping[str, TrialRecord], *, stopped: bool = False) -> None:
     """Record how the sweep ended."""
     if stopped:
-        places = {r.trial: stopped_at(folder.fit_folder(r.trial)) for r in records.values() if not r.over}
+        places = {r.trial: stopped_at(folder.fit_folder(r.trial)) for r in records.values() if not r.is_over}
         furthest = max(places.values(), key=lambda place: place["step"], default=NOWHERE)
         folder.update(state="interrupted", error=None)
         stop.answer(folder.store, {**furthest, "trials": places})
@@ -98,7 +98,7 @@ def sweep(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watch) -> 
     scheduler = schedulers.build(config, epochs=prepare.target_epochs(config))
     planned = plan_search(config, folder, records, scheduler, watch.stopping)
     for record in records.values():
-        if record.over:
+        if record.is_over:
             watch.emit(past_trial_event(record))
     if planned.is_finished():
         return records
@@ -170,18 +170,18 @@ def plan_search(
     start = max((r.index for r in records.values()), default=-1) + 1
     skipped = list(itertools.islice(draws, start))
     searcher = optuna_searcher(config, seed, start) if tuning.searcher.kind == "optuna" else None
-    left = [(r.index, dict(r.params)) for r in records.values() if not r.over]
+    left = [(r.index, dict(r.params)) for r in records.values() if not r.is_over]
     if searcher is None:  # drawn, but killed before they had a record
         left += [(i, params) for i, params in enumerate(skipped) if trial_name(i) not in records]
     for record in records.values():
-        lines = folder.fit_folder(record.trial).metrics()
+        lines = folder.fit_folder(record.trial).read_metrics()
         results = [
             {"epochs": line["epoch"] + 1, "objective": line["metrics"][tuning.metric]}
             for line in lines
             if tuning.metric in line["metrics"]
         ]
-        schedulers.replay(scheduler, record.trial, results, ended=record.over)
-        if searcher is not None and record.over and results and math.isfinite(results[-1]["objective"]):
+        schedulers.replay(scheduler, record.trial, results, ended=record.is_over)
+        if searcher is not None and record.is_over and results and math.isfinite(results[-1]["objective"]):
             searcher.add_evaluated_point(record.params, results[-1]["objective"])
     return ResumableSearch(
         first=sorted(left, key=lambda planned: planned[0]),

@@ -21,7 +21,7 @@ from trainer_app.config import RunConfig, override
 from trainer_app.errors import CheckpointRejectedError, NotFoundError, StorageError, TrainerError
 from trainer_app.records import FitFolder
 from trainer_app.run.spec import RunSpec
-from trainer_app.storage import name_of
+from trainer_app.storage import store_name
 from trainer_app.train import worker
 from trainer_app.train.failures import one_line, place
 from trainer_app.tune.objective import STOPPED, objective
@@ -116,7 +116,7 @@ def reporter(config: RunConfig, fit_folder: FitFolder, folder: Path) -> worker.R
     """Adds the objective to a report and, for PBT, the pointer to the commit that Tune may clone."""
     assert config.tune is not None
     pbt = config.tune.scheduler.kind == "pbt"
-    trial = name_of(fit_folder.store)
+    trial = store_name(fit_folder.store)
 
     def report(result: dict[str, Any]) -> None:
         value = objective(config, result)
@@ -148,10 +148,10 @@ def pbt_source(fit_folder: FitFolder, spec: RunSpec) -> Origin | None:
 
     def fetch(folder: Path) -> tuple[ckpt.Commit, Path] | None:
         try:
-            commit = ckpt.commit.read(source.checkpoints, pointer["commit"])
-            return commit, ckpt.fetch(commit, folder)
+            commit = ckpt.read_commit(source.checkpoints, pointer["commit"])
+            return commit, ckpt.download_commit(commit, folder)
         except (NotFoundError, CheckpointRejectedError) as e:
             print(f"the commit to clone is gone ({e}); taking the newest of {pointer['trial']}", file=sys.stderr)
-            return ckpt.newest_intact(source.checkpoints, folder)
+            return ckpt.download_newest(source.checkpoints, folder)
 
     return fetch
