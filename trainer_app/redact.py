@@ -11,11 +11,11 @@ _SECRET: Final = re.compile(
 )
 
 
-def without_secrets(values: Any) -> Any:
+def remove_secrets(values: Any) -> Any:
     """A copy without the entries whose name says that they are secret, and without such variables of an `env` list."""
     if isinstance(values, dict):
-        return {key: without_secrets(value) for key, value in values.items() if not _SECRET.match(str(key))}
+        return {key: remove_secrets(value) for key, value in values.items() if not _SECRET.match(str(key))}
     if isinstance(values, list):
         kept = [one for one in values if not (isinstance(one, dict) and _SECRET.match(str(one.get("name", ""))))]
-        return [without_secrets(one) for one in kept]
+        return [remove_secrets(one) for one in kept]
     return values

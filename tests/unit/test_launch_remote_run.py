@@ -9,7 +9,7 @@ from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
 from trainer_app.launch import stored_logs
 from trainer_app.launch.location import Place
 from trainer_app.launch.remote_run import Launch, Stored, place_words
-from trainer_app.redact import without_secrets
+from trainer_app.redact import remove_secrets
 
 pytestmark = pytest.mark.unit
 LAUNCH = Launch("demo", "tune", "team", "demo-1", "0.1.0", "2.60.0", code="ab", image="trainer:1", user="alice")
@@ -123,4 +123,4 @@ def test_no_log_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_values_are_kept_without_secrets(values: dict[str, Any], kept: dict[str, Any]) -> None:
-    assert without_secrets(values) == kept
+    assert remove_secrets(values) == kept

@@ -137,12 +137,12 @@ def _text(prepared: arguments.Prepared, items: list[str]) -> str:
     So does one whose workers follow from Lightning's words: the chart, which holds them against the pools, reads
     `scaling` alone.
     """
-    from trainer_app.config import dump, scaled_otherwise
+    from trainer_app.config import dump, scaling_differs
 
     files, overrides = arguments.split(items)
     if len(files) == 1 and not overrides:
         text = Path(files[0]).read_text(encoding="utf-8")
-        if not scaled_otherwise(prepared.config, text):
+        if not scaling_differs(prepared.config, text):
             return text
     return dump(prepared.config)
 

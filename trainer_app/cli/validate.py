@@ -56,7 +56,7 @@ def _check_code(config: RunConfig, files: Sequence[str]) -> None:
     if config.tune is not None and config.tune.scheduler.kind == "pbt":
         from trainer_app.tune.pbt_checks import check_mutations
 
-        with config.placing():
+        with config.locate_problems():
             check_mutations(config)
 
 

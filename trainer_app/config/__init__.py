@@ -1,6 +1,6 @@
 """The run file: types, loading, dotted overrides. Imports pydantic and ruamel.yaml only."""
 
-from trainer_app.config.loader import dump, load, loads, override, require_tune, scaled_otherwise
+from trainer_app.config.loader import dump, load, loads, override, require_tune, scaling_differs
 from trainer_app.config.models import Checkpoint, Failure, RunConfig, Scaling, Storage
 from trainer_app.config.space import Primitive
 from trainer_app.config.tuning import Pbt, Scheduler, Searcher, Tune
@@ -21,5 +21,5 @@ __all__ = [
     "loads",
     "override",
     "require_tune",
-    "scaled_otherwise",
+    "scaling_differs",
 ]

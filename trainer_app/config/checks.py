@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
-from trainer_app.config.draft import Draft, Path, did_you_mean
+from trainer_app.config.draft import Draft, Path, suggest_spelling
 from trainer_app.config.lightning.keys import TRAINER_KEYS
 from trainer_app.config.models import RunConfig
 
@@ -23,7 +23,7 @@ def check(draft: Draft, config: RunConfig) -> None:
     from trainer_app.config.sweep import check_sweep
 
     if config.cli is not None and not _CLI.fullmatch(config.cli):
-        draft.problem(("cli",), "must be package.module:class_or_factory", config.cli)
+        draft.report(("cli",), "must be package.module:class_or_factory", config.cli)
     _check_classes(draft, config)
     _check_trainer(draft, config)
     _check_scaling(draft, config)
@@ -36,7 +36,7 @@ def check(draft: Draft, config: RunConfig) -> None:
 def _check_classes(draft: Draft, config: RunConfig) -> None:
     faults = {problem.key.split(".")[0] for problem in draft.problems}
     if config.model is None and config.cli is None and "model" not in faults:
-        draft.problem(("model",), "is missing", allowed="class_path and init_args of a LightningModule, or cli: ...")
+        draft.report(("model",), "is missing", allowed="class_path and init_args of a LightningModule, or cli: ...")
     for name in ("model", "data", "optimizer", "lr_scheduler"):
         block = getattr(config, name)
         if block is None:
@@ -70,18 +70,18 @@ def _check_class(draft: Draft, at: Path, block: dict[str, Any], *, full: bool) -
         where = "init_args" if block else ""
         allowed = "class_path: package.module.Class" + (f", the others below {where}" if where else "")
         cli = "; or cli: package.module:YourCLI where a LightningCLI knows the class" if at[0] != "trainer" else ""
-        draft.problem((*at, "class_path"), "is missing", allowed=allowed + cli)
+        draft.report((*at, "class_path"), "is missing", allowed=allowed + cli)
         return
     if not isinstance(path, str) or not _CLASS_PATH.fullmatch(path) or (full and "." not in path):
-        draft.problem((*at, "class_path"), "must be package.module.Class", path)
+        draft.report((*at, "class_path"), "must be package.module.Class", path)
     for key, value in block.items():
         if key not in _CLASS_KEYS:
             near = get_close_matches(str(key), _CLASS_KEYS, n=1)
             hint = f"did you mean {near[0] if near else f'init_args.{key}'}?"
-            draft.problem((*at, str(key)), "unknown key", value, f"allowed: class_path, init_args, {hint}")
+            draft.report((*at, str(key)), "unknown key", value, f"allowed: class_path, init_args, {hint}")
     for key in _CLASS_KEYS[1:]:
         if block.get(key) is not None and not isinstance(block[key], dict):
-            draft.problem((*at, key), "must be a mapping of arguments", block[key])
+            draft.report((*at, key), "must be a mapping of arguments", block[key])
 
 
 def _check_trainer(draft: Draft, config: RunConfig) -> None:
@@ -89,17 +89,17 @@ def _check_trainer(draft: Draft, config: RunConfig) -> None:
         at = ("trainer", str(key))
         types = TRAINER_KEYS.get(key)
         if types is None:
-            hint = did_you_mean(str(key), list(TRAINER_KEYS))
+            hint = suggest_spelling(str(key), list(TRAINER_KEYS))
             if config.cli is None or "did you mean" in hint:
-                draft.problem(at, "unknown key", value, hint)
+                draft.report(at, "unknown key", value, hint)
             else:
                 draft.note(at, "no argument of lightning.Trainer; left to the cli's own trainer class")
         elif types and value is not None and not any(_is(value, name) for name in types.split()):
-            draft.problem(at, f"must be {' or '.join(_TYPE_WORDS[name] for name in types.split())}", value)
+            draft.report(at, f"must be {' or '.join(_TYPE_WORDS[name] for name in types.split())}", value)
     for key in ("max_epochs", "max_steps"):
         value = config.trainer.get(key)
         if isinstance(value, int) and (value < -1 or (value == 0 and key == "max_epochs")):
-            draft.problem(("trainer", key), "must be at least 1, or -1 for no end", value)
+            draft.report(("trainer", key), "must be at least 1, or -1 for no end", value)
     if config.trainer.get("barebones") is True:
         draft.note(("trainer", "barebones"), "self.log does nothing then: the run has no metrics to show or to tune by")
 
@@ -113,29 +113,29 @@ def _check_scaling(draft: Draft, config: RunConfig) -> None:
     resources = scaling.resources_per_worker or {}
     at = ("scaling", "resources_per_worker", "GPU")
     if scaling.use_gpu is False and resources.get("GPU"):
-        draft.problem(at, "a GPU is asked for, but scaling.use_gpu is false", resources["GPU"])
+        draft.report(at, "a GPU is asked for, but scaling.use_gpu is false", resources["GPU"])
     if scaling.use_gpu is True and resources.get("GPU") == 0:
-        draft.problem(at, "no GPU is asked for, but scaling.use_gpu is true", resources["GPU"])
+        draft.report(at, "no GPU is asked for, but scaling.use_gpu is true", resources["GPU"])
     if "TPU" in resources:
         allowed = "CPU, GPU and custom resources"
-        draft.problem((*at[:2], "TPU"), "TPUs are not supported", resources["TPU"], allowed)
+        draft.report((*at[:2], "TPU"), "TPUs are not supported", resources["TPU"], allowed)
     if scaling.use_gpu is False and scaling.accelerator_type is not None:
         key = ("scaling", "accelerator_type")
-        draft.problem(key, "a kind of GPU, but scaling.use_gpu is false", scaling.accelerator_type)
+        draft.report(key, "a kind of GPU, but scaling.use_gpu is false", scaling.accelerator_type)
 
 
 def _check_checkpoint(draft: Draft, config: RunConfig) -> None:
     checkpoint = config.checkpoint
     faults = {problem.key for problem in draft.problems}
     if checkpoint.monitor is not None and checkpoint.mode is None and "checkpoint.mode" not in faults:
-        draft.problem(("checkpoint", "mode"), f"is missing beside monitor: {checkpoint.monitor}", allowed="min or max")
+        draft.report(("checkpoint", "mode"), f"is missing beside monitor: {checkpoint.monitor}", allowed="min or max")
     if checkpoint.mode is not None and checkpoint.monitor is None and "checkpoint.monitor" not in faults:
-        draft.problem(("checkpoint", "monitor"), "is missing beside mode", allowed="the name of a metric")
+        draft.report(("checkpoint", "monitor"), "is missing beside mode", allowed="the name of a metric")
 
 
 def _note_arguments(draft: Draft, config: RunConfig) -> None:
     ours = [name for name in RunConfig.model_fields if name != "arguments"]
     for name in config.arguments:
-        hint = did_you_mean(name, ours).partition("did you mean ")[2]
+        hint = suggest_spelling(name, ours).partition("did you mean ")[2]
         if hint and (name,) in draft.lines:
             draft.note((name,), f"taken as an argument of the cli; did you mean {hint}")

@@ -39,24 +39,24 @@ class Draft:
     notes: list[str] = field(default_factory=list)
     broken: bool = False
 
-    def where(self, path: Path) -> tuple[str, int | None]:
+    def locate(self, path: Path) -> tuple[str, int | None]:
         """File and line of the key, or of the nearest key above it."""
         for size in range(len(path), -1, -1):
             if path[:size] in self.lines:
                 return self.lines[path[:size]]
         return "", None
 
-    def problem(self, path: Path, message: str, value: Any = MISSING, allowed: str = "") -> None:
-        file, line = self.where(path)
+    def report(self, path: Path, message: str, value: Any = MISSING, allowed: str = "") -> None:
+        file, line = self.locate(path)
         value = value if value is MISSING else shown(value, secret=any(_SECRET_KEY.search(part) for part in path))
         self.problems.append(Problem(".".join(path), message, value, allowed, file, line))
 
     def note(self, path: Path, text: str) -> None:
-        file, line = self.where(path)
+        file, line = self.locate(path)
         where = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
         self.notes.append(" ".join(f"{where}{'.'.join(path)}: {text}".split()))
 
-    def forget(self, path: Path) -> None:
+    def forget_lines(self, path: Path) -> None:
         """Drop where this key and those below it stand."""
         for known in [p for p in self.lines if p[: len(path)] == path]:
             del self.lines[known]
@@ -76,7 +76,7 @@ def shown(value: Any, *, secret: bool = False) -> Any:
     return value
 
 
-def did_you_mean(word: str, allowed: Iterator[str] | list[str] | tuple[str, ...], *, most: int = 16) -> str:
+def suggest_spelling(word: str, allowed: Iterator[str] | list[str] | tuple[str, ...], *, most: int = 16) -> str:
     """`did you mean max_epochs?`, and the whole list where it is short or nothing comes near."""
     names = list(allowed)
     near = get_close_matches(word.lower(), names, n=1, cutoff=0.6)
@@ -85,7 +85,7 @@ def did_you_mean(word: str, allowed: Iterator[str] | list[str] | tuple[str, ...]
     return ", ".join(part for part in (listing, hint) if part)
 
 
-def get(tree: Any, path: Path, default: Any = None) -> Any:
+def get_value(tree: Any, path: Path, default: Any = None) -> Any:
     """The value at a path of keys and list indices, or the default where there is none."""
     for part in path:
         if isinstance(tree, list) and part.isdecimal() and int(part) < len(tree):

@@ -25,48 +25,48 @@ class Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-def refuse(message: str, allowed: str = "") -> PydanticCustomError:
+def refusal(message: str, allowed: str = "") -> PydanticCustomError:
     """An error in people's words, for a validator to raise."""
     return PydanticCustomError("refused", "{message}", {"message": message, "allowed": allowed})
 
 
-def one_of(value: Any, kinds: list[str], what: str) -> Any:
+def normalise_choice(value: Any, kinds: list[str], what: str) -> Any:
     """`asha` or `{asha: {...}}` as a mapping with one key; unknown keys are left to be refused by name."""
     if isinstance(value, str):
         if value not in kinds:
-            raise refuse(f"unknown {what}", f"allowed: {', '.join(kinds)}")
+            raise refusal(f"unknown {what}", f"allowed: {', '.join(kinds)}")
         return {value: {}}
     if not isinstance(value, Mapping):
         return value
     known = [key for key in value if key in kinds]
     if len(value) != 1 and len(known) != 1:
-        raise refuse(f"takes one {what}", f"allowed: {', '.join(kinds)}")
+        raise refusal(f"takes one {what}", f"allowed: {', '.join(kinds)}")
     return {key: {} if item is None else item for key, item in value.items()}
 
 
 def _use_gpu(value: Any) -> Any:
     if not isinstance(value, bool) and value != "auto":
-        raise refuse("must be true, false or auto")
+        raise refusal("must be true, false or auto")
     return value
 
 
 def _seed(value: Any) -> Any:
     if value is not None and not isinstance(value, int):
-        raise refuse("must be a whole number, true (draw one) or false (no seed)")
+        raise refusal("must be a whole number, true (draw one) or false (no seed)")
     if value is not None and not 0 <= value <= 4294967295:
-        raise refuse("must be from 0 to 4294967295")
+        raise refusal("must be from 0 to 4294967295")
     return value
 
 
 def check_name(name: str) -> str:
     """A name that Kubernetes takes (DNS-1035): lower-case letters, digits and dashes, a letter first."""
     if not RUN_NAME.fullmatch(name):
-        raise refuse(
+        raise refusal(
             "must be lower-case letters, digits and dashes, begin with a letter and not end with a dash",
             f"for example {suggest_name(name)}",
         )
     if len(name) > MAX_NAME:
-        raise refuse(f"has {len(name)} characters, at most {MAX_NAME} are allowed: the time is appended")
+        raise refusal(f"has {len(name)} characters, at most {MAX_NAME} are allowed: the time is appended")
     return name
 
 
@@ -80,21 +80,21 @@ def check_uri(uri: str) -> str:
     """A storage URI without credentials, of a kind that is known."""
     scheme, mark, rest = uri.partition("://")
     if not uri.strip():
-        raise refuse("is empty", f"allowed: {_URI_KINDS}")
+        raise refusal("is empty", f"allowed: {_URI_KINDS}")
     if not mark:
         return uri
     query = dict(parse_qsl(rest.partition("?")[2], keep_blank_values=True))
     _check_no_credentials(rest.partition("?")[0], query)
     if scheme not in ("s3", "file"):
-        raise refuse(f"unknown kind of storage {scheme}://", f"allowed: {_URI_KINDS}")
+        raise refusal(f"unknown kind of storage {scheme}://", f"allowed: {_URI_KINDS}")
     location = rest.partition("?")[0]
     if scheme == "file" and (not location.startswith("/") or query):
-        raise refuse("a file URI is file:///folder, with three slashes", f"allowed: {_URI_KINDS}")
+        raise refusal("a file URI is file:///folder, with three slashes", f"allowed: {_URI_KINDS}")
     if scheme == "s3" and not location.partition("/")[0]:
-        raise refuse("has no bucket", f"allowed: {_URI_KINDS}")
+        raise refusal("has no bucket", f"allowed: {_URI_KINDS}")
     unknown = [name for name in query if name not in URI_OPTIONS]
     if unknown:
-        raise refuse(f"unknown option {unknown[0]!r}", f"allowed: {', '.join(URI_OPTIONS)}")
+        raise refusal(f"unknown option {unknown[0]!r}", f"allowed: {', '.join(URI_OPTIONS)}")
     return uri
 
 
@@ -103,7 +103,7 @@ def _check_no_credentials(location: str, query: dict[str, str]) -> None:
     endpoint = query.get("endpoint_override", "")
     inside = "@" in location.partition("/")[0] or "@" in urlsplit(endpoint).netloc or "@" in endpoint.partition("/")[0]
     if secret or inside or ":" in location.partition("/")[0]:
-        raise refuse(_NO_CREDENTIALS, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")
+        raise refusal(_NO_CREDENTIALS, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")
 
 
 UseGpu = Annotated[bool | str, BeforeValidator(_use_gpu), Field(json_schema_extra={"enum": [True, False, "auto"]})]

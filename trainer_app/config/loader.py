@@ -9,9 +9,9 @@ from typing import Any
 from trainer_app.config.checks import check
 from trainer_app.config.draft import Draft
 from trainer_app.config.lightning.adopt import adopt
-from trainer_app.config.lightning.fit_block import lift
+from trainer_app.config.lightning.fit_block import unwrap_fit
 from trainer_app.config.models import RunConfig, Scaling
-from trainer_app.config.overrides import apply_overrides, merge, put
+from trainer_app.config.overrides import apply_overrides, merge, set_value
 from trainer_app.config.problems import validate
 from trainer_app.config.tuning import Tune
 from trainer_app.config.yaml12 import parse, to_yaml
@@ -35,7 +35,7 @@ def load(files: Sequence[str | FilePath], overrides: Sequence[str] = ()) -> RunC
         files = [files]
     draft = Draft(broken=not files)
     if not files:
-        draft.problem(("FILE",), "no run file is named", allowed="for example: trainer validate run.yaml")
+        draft.report(("FILE",), "no run file is named", allowed="for example: trainer validate run.yaml")
     for file in files:
         text = _text(draft, str(file))
         merge(draft, _document(text, str(file)) if text is not None else Draft(broken=True))
@@ -61,7 +61,7 @@ def override(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     """
     draft = Draft(tree=config.tree)
     for key, value in values.items():
-        put(draft, key, value)
+        set_value(draft, key, value)
     changed = _finish(draft, (), files=[])
     known = [note for note in changed.notes if not any(old.endswith(note) for old in config.notes)]
     changed._lines = config._lines
@@ -73,7 +73,7 @@ def dump(config: RunConfig) -> str:
     return to_yaml(config.tree)
 
 
-def scaled_otherwise(config: RunConfig, text: str) -> bool:
+def scaling_differs(config: RunConfig, text: str) -> bool:
     """Whether `scaling` asks for other workers than the text says there: Lightning's words (devices, num_nodes) do."""
     said = _document(text, "run.yaml").tree.get("scaling") or {}
     meant, plain = config.scaling.model_dump(), Scaling().model_dump()
@@ -98,19 +98,19 @@ def _text(draft: Draft, file: str) -> str | None:
             data = stream.read(MAX_BYTES + 1)
     except OSError as e:
         reason = "no such file" if isinstance(e, FileNotFoundError) else (e.strerror or str(e)).lower()
-        draft.problem((file,), reason, allowed="a run file is YAML")
+        draft.report((file,), reason, allowed="a run file is YAML")
         return None
     except ValueError:  # a NUL in the name
-        draft.problem((file,), "no such file")
+        draft.report((file,), "no such file")
         return None
     if len(data) > MAX_BYTES:
-        draft.problem((file,), f"is larger than {MAX_BYTES} bytes", allowed="a run file is a page of YAML")
+        draft.report((file,), f"is larger than {MAX_BYTES} bytes", allowed="a run file is a page of YAML")
         return None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as e:
         line = data[: e.start].count(b"\n") + 1
-        draft.problem((file,), f"is not UTF-8: byte {data[e.start]:#04x} in line {line}", allowed="save it as UTF-8")
+        draft.report((file,), f"is not UTF-8: byte {data[e.start]:#04x} in line {line}", allowed="save it as UTF-8")
         return None
 
 
@@ -119,12 +119,12 @@ def _document(text: str, file: str) -> Draft:
     tree = parse(text, part, file)
     if isinstance(tree, dict):
         part.tree = tree
-        lift(part)
+        unwrap_fit(part)
     elif not part.problems:
         part.broken = True
         what = "is empty" if tree is None else "is not a mapping of keys to values"
         part.lines.clear()
-        part.problem((file,), what, allowed="for example model: {class_path: package.module.Class}")
+        part.report((file,), what, allowed="for example model: {class_path: package.module.Class}")
     return part
 
 
@@ -149,7 +149,7 @@ def _settle_arguments(draft: Draft) -> None:
     tree = draft.tree
     if not isinstance(tree.get("cli"), str):
         if "arguments" in tree:
-            draft.problem(("arguments",), "unknown key", allowed="only beside cli: package.module:YourCLI")
+            draft.report(("arguments",), "unknown key", allowed="only beside cli: package.module:YourCLI")
             del tree["arguments"]
         return
     names = [name for name in tree if name not in RunConfig.model_fields]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
-from trainer_app.config.fields import Block, Name, Resources, Seed, UseGpu, check_uri, refuse
+from trainer_app.config.fields import Block, Name, Resources, Seed, UseGpu, check_uri, refusal
 from trainer_app.config.tuning import Tune
 from trainer_app.errors import ConfigError, Problem
 
@@ -19,7 +19,7 @@ LIGHTNING_BLOCKS = ("seed_everything", "model", "data", "trainer", "optimizer", 
 LIGHTNING_MAX_EPOCHS = 1000
 
 
-def epochs_of(trainer: dict[str, Any]) -> int:
+def count_epochs(trainer: dict[str, Any]) -> int:
     """Epochs by Lightning's rules: -1 for no end. Values of another type count as not given."""
     if trainer.get("fast_dev_run"):
         return 1
@@ -98,7 +98,7 @@ class RunConfig(Block):
     @model_validator(mode="after")
     def _cli(self) -> RunConfig:
         if self.arguments and self.cli is None:
-            raise refuse("arguments go with cli only")
+            raise refusal("arguments go with cli only")
         return self
 
     @property
@@ -127,7 +127,7 @@ class RunConfig(Block):
     @property
     def max_epochs(self) -> int:
         """Epochs that a run aims at: -1 for no end, 1 in a fast_dev_run."""
-        return epochs_of(self.trainer)
+        return count_epochs(self.trainer)
 
     def compared(self, task: str) -> tuple[str | None, Literal["min", "max"] | None]:
         """(metric, mode) by which the best of a run is found: those of the sweep, or of its checkpoints."""
@@ -135,14 +135,14 @@ class RunConfig(Block):
         return (decides.metric, decides.mode) if decides else (self.checkpoint.monitor, self.checkpoint.mode)
 
     @contextmanager
-    def placing(self) -> Iterator[None]:
+    def locate_problems(self) -> Iterator[None]:
         """Problems found inside, in the code that the file names, get the file and line of their key."""
         try:
             yield
         except ConfigError as e:
-            raise ConfigError([self._placed(problem) for problem in e.problems]) from e
+            raise ConfigError([self._locate(problem) for problem in e.problems]) from e
 
-    def _placed(self, problem: Problem) -> Problem:
+    def _locate(self, problem: Problem) -> Problem:
         parts = [] if problem.file else problem.key.split(".")
         for size in range(len(parts), 0, -1):
             file, line = self._lines.get(".".join(parts[:size]), ("", None))

@@ -30,8 +30,8 @@ def _merge(draft: Draft, other: Draft, old: dict[Any, Any], new: dict[Any, Any],
     result = dict(old)
     if path and "class_path" in new and "class_path" in old and new["class_path"] != old["class_path"]:
         result = {}
-        draft.forget(path)
-        draft.lines[path] = other.where(path)
+        draft.forget_lines(path)
+        draft.lines[path] = other.locate(path)
         if old.get("init_args"):
             other.note((*path, "class_path"), f"replaces {old['class_path']} and its init_args")
     for key, value in new.items():
@@ -51,18 +51,18 @@ def apply_overrides(draft: Draft, overrides: Sequence[str]) -> None:
         if not mark or not _KEY.fullmatch(key):
             draft.lines[(override,)] = (COMMAND_LINE, None)
             allowed = "for example trainer.max_epochs=1"
-            draft.problem((override,), "must be a dotted key, = and a value", allowed=allowed)
+            draft.report((override,), "must be a dotted key, = and a value", allowed=allowed)
             continue
         scratch = Draft()
         value = parse(text, scratch, key)
         if scratch.problems:
             draft.lines[tuple(key.split("."))] = (COMMAND_LINE, None)
-            draft.problem(tuple(key.split(".")), "the value is not YAML", text, scratch.problems[0].message)
+            draft.report(tuple(key.split(".")), "the value is not YAML", text, scratch.problems[0].message)
             continue
-        put(draft, key, value, COMMAND_LINE)
+        set_value(draft, key, value, COMMAND_LINE)
 
 
-def put(draft: Draft, key: str, value: Any, source: str = "") -> None:
+def set_value(draft: Draft, key: str, value: Any, source: str = "") -> None:
     """Set one dotted key, in place; what stands in the way is a problem.
 
     Args:
@@ -78,14 +78,14 @@ def put(draft: Draft, key: str, value: Any, source: str = "") -> None:
         step, rest = _step(holder, at, rest)
         if step is None:
             draft.lines[at] = (source, None)
-            draft.problem((*at, *rest), *_no_way(holder, at, rest))
+            draft.report((*at, *rest), *_explain_no_key(holder, at, rest))
             return
         at = (*at, str(step))
         if not rest:
             break
         holder = _enter(holder, step, at, rest[0])
     holder[step] = deepcopy(value)
-    draft.forget(at)
+    draft.forget_lines(at)
     draft.lines[at] = (source, None)
 
 
@@ -117,7 +117,7 @@ def _enter(holder: Any, step: Any, at: Path, following: str) -> Any:
     return inside
 
 
-def _no_way(holder: Any, at: Path, rest: list[str]) -> tuple[str, Any, str]:
+def _explain_no_key(holder: Any, at: Path, rest: list[str]) -> tuple[str, Any, str]:
     parent = ".".join(at)
     if isinstance(holder, list):
         size = f"0 to {len(holder) - 1}" if holder else "none, the list is empty"

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from trainer_app.config.draft import Draft, Path, did_you_mean, get
+from trainer_app.config.draft import Draft, Path, get_value, suggest_spelling
 from trainer_app.config.models import RunConfig
 from trainer_app.errors import MISSING
 
@@ -68,13 +68,13 @@ def _add(draft: Draft, error: Any) -> None:
     path, kind, context = _path(error["loc"]), str(error["type"]), error.get("ctx", {})
     value, allowed = error["input"], str(context.get("allowed", ""))
     if kind == "missing":
-        draft.problem(path, "is missing", allowed=_meaning(path))
+        draft.report(path, "is missing", allowed=_meaning(path))
         return
     if path and path[-1] == "[key]":
         path, value = path[:-1], MISSING
         message = "a key must be a text"
     elif kind == "extra_forbidden":
-        message, allowed = "unknown key", unknown_key(path)
+        message, allowed = "unknown key", explain_unknown_key(path)
     elif kind == "refused":
         message = str(context["message"])
     else:
@@ -82,16 +82,16 @@ def _add(draft: Draft, error: Any) -> None:
         message = words.format(**context) if words else str(error["msg"]).lower()
     if isinstance(value, BaseModel) or (kind == "refused" and isinstance(value, dict)):
         value = MISSING
-    draft.problem(path, message, value, allowed)
+    draft.report(path, message, value, allowed)
 
 
-def unknown_key(path: Path) -> str:
+def explain_unknown_key(path: Path) -> str:
     """What is allowed instead of the last key of the path."""
     if path == ("fit",) or path[0] == "fit":
         return "write the key without fit."
     model = _model(path[:-1])
     names = [name for name in model.model_fields if name != "arguments"] if model else []
-    hint = did_you_mean(path[-1], names)
+    hint = suggest_spelling(path[-1], names)
     if len(path) == 1:
         return f"{hint}; a LightningCLI's own arguments need cli: package.module:YourCLI"
     if len(path) == 2 and path[0] in RunConfig.model_fields and path[-1] in RunConfig.model_fields:
@@ -137,7 +137,9 @@ def _without(tree: Any, faults: list[tuple[Path, str]]) -> Any:
 
 
 def _remove(tree: Any, path: Path) -> Any:
-    while path and (get(tree, path[:-1], MISSING) is MISSING or path[-1] not in _keys(get(tree, path[:-1]))):
+    while path and (
+        get_value(tree, path[:-1], MISSING) is MISSING or path[-1] not in _keys(get_value(tree, path[:-1]))
+    ):
         path = path[:-1]  # inside a list, or written in its short form: the key above goes
     if not path:
         return {}

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, model_serializer, model_validator
 
-from trainer_app.config.fields import Block, one_of, refuse
+from trainer_app.config.fields import Block, normalise_choice, refusal
 
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -22,10 +22,10 @@ class _Args(Block):
         names = list(cls.model_fields)
         if isinstance(value, list):
             if len(value) > len(names):
-                raise refuse(f"takes at most {len(names)} values", f"allowed: [{', '.join(names)}]")
+                raise refusal(f"takes at most {len(names)} values", f"allowed: [{', '.join(names)}]")
             return dict(zip(names, value, strict=False))
         if not isinstance(value, dict):
-            raise refuse("takes a list or a mapping of its arguments", f"allowed: [{', '.join(names)}]")
+            raise refusal("takes a list or a mapping of its arguments", f"allowed: [{', '.join(names)}]")
         return value
 
 
@@ -39,25 +39,25 @@ class _Values(Block):
         if isinstance(value, dict):
             return value
         if not isinstance(value, list):
-            raise refuse("takes a list of values", "for example [32, 64]")
+            raise refusal("takes a list of values", "for example [32, 64]")
         if not value:
-            raise refuse("has no values to choose from", "for example [32, 64]")
+            raise refusal("has no values to choose from", "for example [32, 64]")
         return {name: value}
 
 
 def _bounds(args: Any, *, log: bool = False, q: float | None = None) -> None:
     if not args.lower < args.upper:
-        raise refuse(f"lower ({args.lower}) must be less than upper ({args.upper})")
+        raise refusal(f"lower ({args.lower}) must be less than upper ({args.upper})")
     if log and not args.lower > 0:
-        raise refuse(f"lower ({args.lower}) must be greater than 0 on a logarithmic scale")
+        raise refusal(f"lower ({args.lower}) must be greater than 0 on a logarithmic scale")
     if q is None:
         return
     if q <= 0:
-        raise refuse(f"q ({q}) must be greater than 0")
+        raise refusal(f"q ({q}) must be greater than 0")
     for name in ("lower", "upper"):
         steps = getattr(args, name) / q
         if not math.isclose(steps, round(steps)):
-            raise refuse(f"{name} ({getattr(args, name)}) must be a multiple of q ({q})")
+            raise refusal(f"{name} ({getattr(args, name)}) must be a multiple of q ({q})")
 
 
 class Choice(_Values):
@@ -167,7 +167,7 @@ class SampleFrom(Block):
     @model_validator(mode="after")
     def _check(self) -> SampleFrom:
         if not _FUNCTION.fullmatch(self.func):
-            raise refuse("must be package.module:function")
+            raise refusal("must be package.module:function")
         return self
 
 
@@ -196,8 +196,10 @@ class Primitive(Block):
     def _one(cls, value: Any) -> Any:
         kinds = list(cls.model_fields)
         if not isinstance(value, dict):
-            raise refuse("must be one primitive with its arguments", f"for example {{choice: [1, 2]}}; {_kinds(kinds)}")
-        return one_of(value, kinds, "primitive")
+            raise refusal(
+                "must be one primitive with its arguments", f"for example {{choice: [1, 2]}}; {_kinds(kinds)}"
+            )
+        return normalise_choice(value, kinds, "primitive")
 
     @property
     def kind(self) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainer_app.config.draft import Draft, Path, did_you_mean, get
+from trainer_app.config.draft import Draft, Path, get_value, suggest_spelling
 from trainer_app.config.lightning.keys import TRAINER_KEYS
 from trainer_app.config.models import RunConfig
-from trainer_app.config.overrides import put
+from trainer_app.config.overrides import set_value
 from trainer_app.config.space import Primitive
 from trainer_app.config.tuning import Pbt, Tune
 
@@ -40,9 +40,9 @@ def check_sweep(draft: Draft, config: RunConfig, tune: Tune) -> None:
     """Problems and notes go to the draft."""
     mutations = tune.scheduler.args.mutations if tune.scheduler.kind == "pbt" else {}
     if not tune.space and not mutations and not any(p.key.startswith("tune.space") for p in draft.problems):
-        draft.problem(_SPACE, "has no keys", allowed="for example {model.init_args.lr: {loguniform: [1.0e-4, 0.1]}}")
+        draft.report(_SPACE, "has no keys", allowed="for example {model.init_args.lr: {loguniform: [1.0e-4, 0.1]}}")
     for at in (_SPACE, _MUTATIONS):
-        written = get(draft.tree, at)
+        written = get_value(draft.tree, at)
         keys = [str(key) for key in written] if isinstance(written, dict) else []
         for key in keys:
             _check_key(draft, config, at, key)
@@ -61,19 +61,19 @@ def _check_key(draft: Draft, config: RunConfig, at: Path, key: str) -> None:
     here, parts = (*at, key), key.split(".")
     root, rest = parts[0], parts[1:]
     if root in _FIXED:
-        draft.problem(here, f"a trial can't change {root}: {_FIXED[root]}", allowed=f"allowed: {', '.join(ROOTS)}")
+        draft.report(here, f"a trial can't change {root}: {_FIXED[root]}", allowed=f"allowed: {', '.join(ROOTS)}")
     elif root not in ROOTS and config.cli is None:
-        draft.problem(here, "no such block", allowed=did_you_mean(root, list(ROOTS)))
+        draft.report(here, "no such block", allowed=suggest_spelling(root, list(ROOTS)))
     elif root in ROOTS and (not rest or not all(parts)):
-        draft.problem(here, "names a whole block", allowed=f"a key in it, for example {root}.init_args.lr")
+        draft.report(here, "names a whole block", allowed=f"a key in it, for example {root}.init_args.lr")
     elif not all(parts):
-        draft.problem(here, "is not a dotted key", allowed="for example model.init_args.lr")
+        draft.report(here, "is not a dotted key", allowed="for example model.init_args.lr")
     elif root == "trainer" and rest[0] in _TRAINER_FIXED:
-        draft.problem(here, f"a trial can't change {key}: scaling decides, the same for all trials")
+        draft.report(here, f"a trial can't change {key}: scaling decides, the same for all trials")
     elif root == "trainer" and rest[0] not in TRAINER_KEYS and config.cli is None:
-        draft.problem(here, "unknown key", allowed=did_you_mean(rest[0], list(TRAINER_KEYS)))
+        draft.report(here, "unknown key", allowed=suggest_spelling(rest[0], list(TRAINER_KEYS)))
     elif root in ROOTS[:2] and config.cli is None and rest[0] not in ("class_path", "init_args", "dict_kwargs"):
-        draft.problem(here, "unknown key", allowed=f"did you mean {root}.init_args.{'.'.join(rest)}?")
+        draft.report(here, "unknown key", allowed=f"did you mean {root}.init_args.{'.'.join(rest)}?")
     else:
         _check_place(draft, config, here, key)
 
@@ -81,19 +81,19 @@ def _check_key(draft: Draft, config: RunConfig, at: Path, key: str) -> None:
 def _check_place(draft: Draft, config: RunConfig, here: Path, key: str) -> None:
     root = key.split(".")[0]
     if root in ROOTS[:2] and getattr(config, root) is None and config.cli is None:
-        draft.problem(here, f"there is no block {root}", allowed="the space changes what the run file has")
+        draft.report(here, f"there is no block {root}", allowed="the space changes what the run file has")
         return
     scratch = Draft(tree=config.tree)
-    put(scratch, key, None)
+    set_value(scratch, key, None)
     for problem in scratch.problems:
-        draft.problem(here, problem.message, allowed=problem.allowed)
+        draft.report(here, problem.message, allowed=problem.allowed)
 
 
 def _check_prefixes(draft: Draft, at: Path, keys: list[str]) -> None:
     for key in keys:
         for other in keys:
             if other.startswith(f"{key}."):
-                draft.problem((*at, other), f"lies inside {key}, which is drawn too", allowed="draw one of them")
+                draft.report((*at, other), f"lies inside {key}, which is drawn too", allowed="draw one of them")
 
 
 def _check_searcher(draft: Draft, tune: Tune) -> None:
@@ -102,10 +102,10 @@ def _check_searcher(draft: Draft, tune: Tune) -> None:
     for key, primitive in tune.space.items():
         if primitive.kind in _NOT_OPTUNA:
             reason = f"not with searcher optuna: {_NOT_OPTUNA[primitive.kind]}"
-            draft.problem((*_SPACE, key, primitive.kind), reason, allowed="searcher: random, or another primitive")
+            draft.report((*_SPACE, key, primitive.kind), reason, allowed="searcher: random, or another primitive")
     if tune.scheduler.kind == "pbt":
         reason = "pbt proposes parameters itself: Ray refuses a searcher beside it"
-        draft.problem(("tune", "searcher"), reason, "optuna", "searcher: random, or another scheduler")
+        draft.report(("tune", "searcher"), reason, "optuna", "searcher: random, or another scheduler")
 
 
 def _check_workers(draft: Draft, config: RunConfig, tune: Tune) -> None:
@@ -119,25 +119,25 @@ def _check_workers(draft: Draft, config: RunConfig, tune: Tune) -> None:
     if scheduler.pauses:
         at = ("tune", "scheduler", scheduler.kind)
         reason = f"it pauses trials, and one of {workers} workers (scaling.num_workers) can't be paused"
-        draft.problem(at, reason, allowed="asha, median with hard_stop, fifo; or scaling.num_workers: 1")
+        draft.report(at, reason, allowed="asha, median with hard_stop, fifo; or scaling.num_workers: 1")
     if tune.resources_per_trial is not None:
         reason = f"a trial here has {workers} workers (scaling.num_workers)"
-        draft.problem(("tune", "resources_per_trial"), reason, allowed="set scaling.resources_per_worker")
+        draft.report(("tune", "resources_per_trial"), reason, allowed="set scaling.resources_per_worker")
 
 
 def _check_pbt(draft: Draft, config: RunConfig, tune: Tune, pbt: Pbt) -> None:
     if not pbt.mutations and not any(p.key.startswith(".".join(_MUTATIONS)) for p in draft.problems):
-        draft.problem(_MUTATIONS, "is missing", allowed="for example {model.init_args.lr: {loguniform: [1.0e-4, 0.1]}}")
+        draft.report(_MUTATIONS, "is missing", allowed="for example {model.init_args.lr: {loguniform: [1.0e-4, 0.1]}}")
     for key, mutation in pbt.mutations.items():
         here = (*_MUTATIONS, key)
         kind = mutation.kind if isinstance(mutation, Primitive) else "list"
         if kind in ("sample_from", "grid_search"):
-            draft.problem((*here, kind), "pbt can't draw from it anew", allowed="a list, or another primitive")
+            draft.report((*here, kind), "pbt can't draw from it anew", allowed="a list, or another primitive")
         if key.rpartition(".")[2] == "class_path":
-            draft.problem(here, "a trial goes on from another's weights, which another class doesn't have")
-        if key not in tune.space and get(config.tree, tuple(key.split("."))) is None:
+            draft.report(here, "a trial goes on from another's weights, which another class doesn't have")
+        if key not in tune.space and get_value(config.tree, tuple(key.split("."))) is None:
             allowed = f"put {key} in tune.space, or a value in its block"
-            draft.problem(here, "has no value to begin with", allowed=allowed)
+            draft.report(here, "has no value to begin with", allowed=allowed)
     if config.max_epochs != -1 and pbt.perturbation_interval >= config.max_epochs:
         at = ("tune", "scheduler", "pbt", "perturbation_interval")
         draft.note(at, f"{pbt.perturbation_interval} of {config.max_epochs} epochs: no trial is ever changed")
@@ -163,12 +163,12 @@ def _check_no_max_t(draft: Draft, config: RunConfig, tune: Tune) -> None:
     kind, grace = tune.scheduler.kind, getattr(tune.scheduler.args, "grace_period", 1)
     if kind == "hyperband" and config.max_epochs == -1:
         allowed = "a number of epochs here or there"
-        draft.problem(
+        draft.report(
             ("tune", "scheduler", kind, "max_t"), "is missing, and trainer.max_epochs has no end", allowed=allowed
         )
     if kind == "asha" and grace > config.max_epochs > 0:
         at = ("tune", "scheduler", kind, "grace_period")
-        draft.problem(at, f"is more than trainer.max_epochs ({config.max_epochs})", grace)
+        draft.report(at, f"is more than trainer.max_epochs ({config.max_epochs})", grace)
 
 
 def _note_concurrency(draft: Draft, tune: Tune) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_serializer, model_validator
 
-from trainer_app.config.fields import Block, Resources, one_of, refuse
+from trainer_app.config.fields import Block, Resources, normalise_choice, refusal
 from trainer_app.config.space import Primitive
 
 _MAX_T = "Epochs after which a trial is stopped; trainer.max_epochs if not given."
@@ -29,7 +29,7 @@ class Asha(Block):
     @model_validator(mode="after")
     def _check(self) -> Asha:
         if self.max_t is not None and self.max_t < self.grace_period:
-            raise refuse(f"grace_period ({self.grace_period}) must be at most max_t ({self.max_t})")
+            raise refusal(f"grace_period ({self.grace_period}) must be at most max_t ({self.max_t})")
         return self
 
 
@@ -89,7 +89,7 @@ class Scheduler(Block):
     @model_validator(mode="before")
     @classmethod
     def _one(cls, value: Any) -> Any:
-        return one_of(value, list(cls.model_fields), "scheduler")
+        return normalise_choice(value, list(cls.model_fields), "scheduler")
 
     @property
     def kind(self) -> str:
@@ -135,7 +135,7 @@ class Searcher(Block):
     @model_validator(mode="before")
     @classmethod
     def _one(cls, value: Any) -> Any:
-        return one_of(value, list(cls.model_fields), "searcher")
+        return normalise_choice(value, list(cls.model_fields), "searcher")
 
     @property
     def kind(self) -> str:
@@ -178,7 +178,7 @@ class Tune(Block):
     @model_validator(mode="after")
     def _check(self) -> Tune:
         if self.num_samples == 0:
-            raise refuse("num_samples must be at least 1, or -1 with time_budget_s")
+            raise refusal("num_samples must be at least 1, or -1 with time_budget_s")
         if self.num_samples == -1 and self.time_budget_s is None:
-            raise refuse("num_samples -1 never ends without time_budget_s", "set time_budget_s, or num_samples >= 1")
+            raise refusal("num_samples -1 never ends without time_budget_s", "set time_budget_s, or num_samples >= 1")
         return self

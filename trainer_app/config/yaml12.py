@@ -44,7 +44,7 @@ def parse(text: str, draft: Draft, file: str) -> Any:
     except (YAMLError, RecursionError, ValueError) as e:
         reason = "nested too deep" if isinstance(e, RecursionError) else str(e).splitlines()[0]
         draft.lines[(file,)] = ("", None)
-        draft.problem((file,), f"not YAML: {reason}")
+        draft.report((file,), f"not YAML: {reason}")
     draft.broken = True
     return None
 
@@ -59,7 +59,7 @@ def _syntax(e: MarkedYAMLError, draft: Draft, file: str) -> None:
         reason, hint = "several documents in one file", "one document a file; give several files to merge them"
     draft.lines[("YAML",)] = (file, mark.line + 1 if mark else None)
     column = f", column {mark.column + 1}" if mark else ""
-    draft.problem(("YAML",), f"syntax error{column}: {reason}", allowed=hint)
+    draft.report(("YAML",), f"syntax error{column}: {reason}", allowed=hint)
     del draft.lines[("YAML",)]
 
 
@@ -75,13 +75,13 @@ class _Reader:
         self.count += 1
         if self.count > MAX_VALUES or id(node) in self.open:
             what = "an alias inside what it names" if id(node) in self.open else f"more than {MAX_VALUES} values"
-            self.problem(node, path, what, allowed="write the values out")
+            self.report(node, path, what, allowed="write the values out")
             raise _UnreadableError
         self.draft.lines.setdefault(path, (self.file, node.start_mark.line + 1))
         if isinstance(node, ScalarNode):
             return self.scalar(node, path)
         if str(node.tag) not in _CONTAINERS:
-            self.problem(node, path, f"tag {_short(node)} is not allowed", allowed="plain mappings and lists")
+            self.report(node, path, f"tag {_short_tag(node)} is not allowed", allowed="plain mappings and lists")
         self.open.add(id(node))
         try:
             if isinstance(node, SequenceNode):
@@ -103,9 +103,9 @@ class _Reader:
             below = (*path, str(key))
             if key in result:
                 first = self.draft.lines.get(below, ("", None))[1]
-                self.problem(key_node, below, f"this key stands twice, first in line {first}", allowed="keep one")
+                self.report(key_node, below, f"this key stands twice, first in line {first}", allowed="keep one")
                 continue
-            self.draft.forget(below)
+            self.draft.forget_lines(below)
             self.draft.lines[below] = (self.file, key_node.start_mark.line + 1)
             result[key] = self.value(value_node, below)
         return {**{k: v for k, v in merged.items() if k not in result}, **result}
@@ -116,7 +116,7 @@ class _Reader:
         result: dict[Any, Any] = {}
         for part in parts:
             if not isinstance(part, MappingNode):
-                self.problem(node, (*path, "<<"), "a merge key takes a mapping", allowed="<<: *name")
+                self.report(node, (*path, "<<"), "a merge key takes a mapping", allowed="<<: *name")
                 return {}
             for key, value in self.value(part, path).items():
                 result.setdefault(key, value)
@@ -129,7 +129,7 @@ class _Reader:
                 return value
         else:
             value = node.value and "a list or mapping"
-        self.problem(node, (*path, str(value)), "a key must be a text", allowed="quote it")
+        self.report(node, (*path, str(value)), "a key must be a text", allowed="quote it")
         return None
 
     def scalar(self, node: ScalarNode, path: Path) -> Any:
@@ -147,20 +147,20 @@ class _Reader:
                 case "float":
                     return float(self.scalars.construct_yaml_float(node))
         except (ValueError, KeyError, IndexError):
-            self.problem(node, path, f"{node.value!r} is no {kind}")
+            self.report(node, path, f"{node.value!r} is no {kind}")
             return None
-        self.problem(node, path, f"tag {_short(node)} is not allowed", allowed="plain values")
+        self.report(node, path, f"tag {_short_tag(node)} is not allowed", allowed="plain values")
         return None
 
-    def problem(self, node: Node, path: Path, message: str, *, allowed: str = "") -> None:
+    def report(self, node: Node, path: Path, message: str, *, allowed: str = "") -> None:
         kept = self.draft.lines.get(path)
         self.draft.lines[path] = (self.file, node.start_mark.line + 1)
-        self.draft.problem(path or (self.file,), message, allowed=allowed)
+        self.draft.report(path or (self.file,), message, allowed=allowed)
         if kept:
             self.draft.lines[path] = kept
 
 
-def _short(node: Node) -> str:
+def _short_tag(node: Node) -> str:
     return str(node.tag).replace(_TAG, "!!")
 
 

@@ -15,7 +15,7 @@ from trainer_app.launch import control, helm, location
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.remote_run import Launch, Stored
 from trainer_app.launch.submit import KEPT, Say, accepted, check_secret, create, launch_of, new_submission
-from trainer_app.redact import without_secrets
+from trainer_app.redact import remove_secrets
 
 FREE_S: Final = 60.0
 
@@ -68,7 +68,7 @@ def _rendered(
         again = helm.Release(launch.run, kube.namespace, launch.task, text, new, (str(file), *values), tuple(sets))
         release = replace(again, image=launch.image, code=launch.code, user=kube.user())
         merged = helm.merged_values(release.values, release.sets)
-        return release, location.objects(helm.template(release)), without_secrets(merged)
+        return release, location.objects(helm.template(release)), remove_secrets(merged)
 
 
 def _until_free(kube: Kube, things: Sequence[Object]) -> None:

@@ -12,7 +12,7 @@ from trainer_app.launch import helm, location, pods, rayjob
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pack import Packed
 from trainer_app.launch.remote_run import Launch, Stored
-from trainer_app.redact import without_secrets
+from trainer_app.redact import remove_secrets
 
 KEPT: Final = "PersistentVolumeClaim"  # holds results: never owned by the run, never removed
 KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -41,7 +41,7 @@ def submit(kube: Kube, release: helm.Release, packed: Packed | None, *, say: Say
     if not _opens(things[-1], packed, say):
         create(kube, things)
         return
-    values = without_secrets(helm.merged_values(release.values, release.sets))
+    values = remove_secrets(helm.merged_values(release.values, release.sets))
     found = location.of_rendered(things)
     with location.reachable(kube, found, endpoint):
         stored = Stored.open(found.uri, release.name)

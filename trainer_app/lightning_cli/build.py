@@ -43,7 +43,7 @@ def check(config: RunConfig) -> None:
     Raises:
         ConfigError: one problem for each key that is wrong, with its file and line where the run file has it.
     """
-    with contextlib.redirect_stdout(sys.stderr), config.placing():
+    with contextlib.redirect_stdout(sys.stderr), config.locate_problems():
         _parsed(config)
 
 
@@ -79,7 +79,7 @@ def resolve(config: RunConfig) -> RunConfig:
     """
     importable()
     update: dict[str, Any] = {}
-    with config.placing():
+    with config.locate_problems():
         cli = _parsed(config) if config.cli else None
         for key in ("model", "data"):
             block = _resolved(key, getattr(config, key), cli)
@@ -96,7 +96,7 @@ def default_seed(config: RunConfig) -> int | bool:
     """
     if config.cli is None:
         return True
-    with contextlib.redirect_stdout(sys.stderr), config.placing():
+    with contextlib.redirect_stdout(sys.stderr), config.locate_problems():
         parsed = _parsed(config).config
     found = parsed.get("fit", parsed).get("seed_everything")
     return True if found is None else found

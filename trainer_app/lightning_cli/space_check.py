@@ -33,7 +33,7 @@ def check_space(config: RunConfig) -> None:
     if config.tune is None:
         return
     importable()
-    with config.placing():
+    with config.locate_problems():
         problems = _functions(config.tune)
         if problems:
             raise ConfigError(problems)

@@ -44,7 +44,7 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
     require_tune(config)
     lightning_cli.check(config)
     lightning_cli.check_space(config)
-    with config.placing():
+    with config.locate_problems():
         check_mutations(config)
     store = open_store(config.storage.uri)
     prewarm.disable_env_propagation()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainer_app.config.draft import Draft, Path, get
+from trainer_app.config.draft import Draft, Path, get_value
 from trainer_app.config.lightning.common import keep_environment, set_scaling
 from trainer_app.config.lightning.keys import OTHER_CHECKPOINT_IO, REPORT_CALLBACKS
 from trainer_app.config.lightning.strategies import adopt_strategy
@@ -42,21 +42,21 @@ def _adopt_devices(draft: Draft, trainer: dict[str, Any]) -> None:
     devices, nodes = trainer.pop("devices", None), trainer.pop("num_nodes", None)
     at, at_nodes = ("trainer", "devices"), ("trainer", "num_nodes")
     if nodes is not None and (not isinstance(nodes, int) or isinstance(nodes, bool) or nodes < 1):
-        draft.problem(at_nodes, "must be a whole number of at least 1", nodes)
+        draft.report(at_nodes, "must be a whole number of at least 1", nodes)
         return
     try:
         count = _count(devices)
     except ValueError as e:
-        draft.problem(at, str(e), devices, "a number, a list of indices, or auto; or leave it to scaling.num_workers")
+        draft.report(at, str(e), devices, "a number, a list of indices, or auto; or leave it to scaling.num_workers")
         return
-    explicit = get(draft.tree, ("scaling", "num_workers")) is not None
+    explicit = get_value(draft.tree, ("scaling", "num_workers")) is not None
     if count is not None:
         found = f"{devices!r}" if nodes in (None, 1) else f"{devices!r} x num_nodes {nodes}"
         set_scaling(draft, "num_workers", count * (nodes or 1), at, found)
     elif explicit:
         return
     elif nodes and nodes > 1:
-        draft.problem(at_nodes, "how many workers a node has is not known", nodes, "set scaling.num_workers")
+        draft.report(at_nodes, "how many workers a node has is not known", nodes, "set scaling.num_workers")
     elif given and devices is not None:
         draft.note(at, f"{devices!r} is not used: scaling.num_workers says how many, by default 1")
 
@@ -88,7 +88,7 @@ def _adopt_accelerator(draft: Draft, trainer: dict[str, Any]) -> None:
         return
     if not isinstance(accelerator, str) or accelerator not in _ACCELERATORS:
         allowed = "allowed: auto, cpu, gpu, cuda; or leave it to scaling.use_gpu"
-        draft.problem(("trainer", "accelerator"), "Ray gives workers CPUs or NVIDIA GPUs", accelerator, allowed)
+        draft.report(("trainer", "accelerator"), "Ray gives workers CPUs or NVIDIA GPUs", accelerator, allowed)
         return
     use_gpu = _ACCELERATORS[accelerator]
     if use_gpu is not None:
@@ -102,14 +102,14 @@ def _adopt_callbacks(draft: Draft, trainer: dict[str, Any]) -> None:
         return
     at: Path = ("trainer", "callbacks")
     if not isinstance(items, list):
-        draft.problem(at, "must be a list of class_path and init_args", callbacks)
+        draft.report(at, "must be a list of class_path and init_args", callbacks)
         return
     kept = []
     for i, item in enumerate(items):
         path = _class_path(item)
         here = (*at, str(i)) if isinstance(callbacks, list) else at
         if path is None:
-            draft.problem(here, "must be a class_path with init_args", item, "for example {class_path: a.b.C}")
+            draft.report(here, "must be a class_path with init_args", item, "for example {class_path: a.b.C}")
         elif path in REPORT_CALLBACKS or (path.startswith("ray.") and path.rpartition(".")[2] in _report_names()):
             draft.note(here, f"{path} is replaced by the run's own")
         else:
@@ -137,7 +137,7 @@ def _adopt_plugins(draft: Draft, trainer: dict[str, Any]) -> None:
             continue
         if path and path.rpartition(".")[2] in OTHER_CHECKPOINT_IO:
             reason = "checkpoints are committed by the run, which would not know when this one has written"
-            draft.problem(here, reason, path, "leave it out")
+            draft.report(here, reason, path, "leave it out")
         kept.append(item)
     if not kept:
         del trainer["plugins"]

@@ -17,7 +17,7 @@ def set_scaling(draft: Draft, key: str, value: Any, source: Path, found: str) ->
             draft.note(source, f"{found} is not used: scaling.{key} is {given}")
         return
     scaling[key] = value
-    draft.lines[("scaling", key)] = draft.where(source)
+    draft.lines[("scaling", key)] = draft.locate(source)
     draft.note(source, f"{found} becomes scaling.{key}: {str(value).lower() if isinstance(value, bool) else value}")
 
 
@@ -28,6 +28,6 @@ def keep_environment(draft: Draft, at: Path, path: str | None) -> bool:
         draft.note(at, f"{path} is replaced by Ray's environment")
         return False
     if name in OTHER_ENVIRONMENTS:
-        draft.problem(at, "Ray starts and places the workers, no other environment can", path, "leave it out")
+        draft.report(at, "Ray starts and places the workers, no other environment can", path, "leave it out")
         return False
     return True

@@ -16,11 +16,11 @@ _EMPTY = ("trainer", "scaling", "checkpoint", "failure", "storage", "tune", "arg
 _BLOCKS = ("model", "data", "trainer", "optimizer", "lr_scheduler", "seed_everything", "ckpt_path")
 
 
-def lift(draft: Draft) -> None:
+def unwrap_fit(draft: Draft) -> None:
     """Bring the block `fit` to the top level and drop what is no run file's matter, in place."""
     tree = draft.tree
     if isinstance(tree.get("fit"), dict):
-        _lift_fit(draft, tree.pop("fit"))
+        _unwrap_keys(draft, tree.pop("fit"))
         _drop_subcommands(draft)
     elif "fit" in tree and tree["fit"] is None:
         del tree["fit"]
@@ -40,11 +40,11 @@ def lift(draft: Draft) -> None:
         draft.note(("tune",), "is LightningCLI's subcommand of old, not used; a sweep is tune: {metric, mode, space}")
 
 
-def _lift_fit(draft: Draft, fit: dict[str, Any]) -> None:
+def _unwrap_keys(draft: Draft, fit: dict[str, Any]) -> None:
     moved = {("fit", *path[1:]): at for path, at in draft.lines.items() if path[:1] == ("fit",)}
     for key, value in fit.items():
         if key in draft.tree and draft.tree[key] is not None:
-            draft.problem(("fit", str(key)), f"{key} stands at the top level too", allowed="keep one")
+            draft.report(("fit", str(key)), f"{key} stands at the top level too", allowed="keep one")
             continue
         draft.tree[key] = value
         for path, at in moved.items():

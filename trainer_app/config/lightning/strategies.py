@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from trainer_app.config.draft import Draft, Path, did_you_mean
+from trainer_app.config.draft import Draft, Path, suggest_spelling
 from trainer_app.config.lightning.common import keep_environment, set_scaling
 from trainer_app.config.lightning.keys import RAY_STRATEGIES, REFUSED_STRATEGIES, REFUSED_STRATEGY_ARGS, STRATEGIES
 
@@ -28,14 +28,14 @@ def adopt_strategy(draft: Draft, trainer: dict[str, Any]) -> None:
     name = path.rpartition(".")[2]
     own = "." in path and not path.startswith((*_LIGHTNING, "ray."))
     if name in REFUSED_STRATEGIES and not own:
-        draft.problem(_AT, f"{name} can't run here: {REFUSED_STRATEGIES[name]}", given, "for example ddp or fsdp")
+        draft.report(_AT, f"{name} can't run here: {REFUSED_STRATEGIES[name]}", given, "for example ddp or fsdp")
         return
     if name == "SingleDeviceStrategy" and not own:
         _single_device(draft, given)
         return
     target = path if own else RAY_STRATEGIES.get(name.removeprefix("Ray"))
     if target is None:
-        draft.problem(_AT, "unknown strategy", given, did_you_mean(name, list(RAY_STRATEGIES)))
+        draft.report(_AT, "unknown strategy", given, suggest_spelling(name, list(RAY_STRATEGIES)))
         return
     trainer["strategy"] = {"class_path": target, "init_args": _arguments(draft, args)}
     if own:
@@ -48,7 +48,7 @@ def _read(draft: Draft, given: Any) -> tuple[str, dict[str, Any]] | None:
     """Class and arguments; None where there is nothing to do."""
     if isinstance(given, str) and "." not in given and not given.endswith("Strategy"):
         if given not in STRATEGIES:
-            draft.problem(_AT, "unknown strategy", given, did_you_mean(given, list(STRATEGIES)))
+            draft.report(_AT, "unknown strategy", given, suggest_spelling(given, list(STRATEGIES)))
             return None
         name, args = STRATEGIES[given]
         return (f"lightning.pytorch.strategies.{name}", dict(args)) if name else None
@@ -56,16 +56,16 @@ def _read(draft: Draft, given: Any) -> tuple[str, dict[str, Any]] | None:
         return given, {}
     path = given.get("class_path") if isinstance(given, dict) else None
     if not isinstance(path, str) or not path:
-        draft.problem(_AT, "must be a name, or class_path with init_args", given, "for example ddp")
+        draft.report(_AT, "must be a name, or class_path with init_args", given, "for example ddp")
         return None
     unknown = [str(key) for key in given if key not in ("class_path", "init_args", "dict_kwargs")]
     for key in unknown:
-        draft.problem((*_AT, key), "unknown key", given[key], "allowed: class_path, init_args")
+        draft.report((*_AT, key), "unknown key", given[key], "allowed: class_path, init_args")
     args = {}
     for key in ("init_args", "dict_kwargs"):
         part = given.get(key) or {}
         if not isinstance(part, dict):
-            draft.problem((*_AT, key), "must be a mapping", part)
+            draft.report((*_AT, key), "must be a mapping", part)
             continue
         args.update(part)
     return path, args
@@ -74,7 +74,7 @@ def _read(draft: Draft, given: Any) -> tuple[str, dict[str, Any]] | None:
 def _single_device(draft: Draft, given: Any) -> None:
     workers = draft.tree["scaling"].get("num_workers", 1)
     if workers != 1:
-        draft.problem(_AT, f"one device, but there are {workers} workers", given, "ddp, or scaling.num_workers: 1")
+        draft.report(_AT, f"one device, but there are {workers} workers", given, "ddp, or scaling.num_workers: 1")
 
 
 def _arguments(draft: Draft, args: dict[str, Any]) -> dict[str, Any]:
@@ -85,17 +85,17 @@ def _arguments(draft: Draft, args: dict[str, Any]) -> dict[str, Any]:
         if key in REFUSED_STRATEGY_ARGS:
             defaults, reason = REFUSED_STRATEGY_ARGS[key]
             if value is not None and value not in defaults:
-                draft.problem(at, f"can't be set: {reason}", value, "leave it out")
+                draft.report(at, f"can't be set: {reason}", value, "leave it out")
         elif key == "cluster_environment":
             path = value.get("class_path") if isinstance(value, dict) else value
             if value is not None and keep_environment(draft, at, path if isinstance(path, str) else None):
-                draft.problem(at, "Ray starts and places the workers, no other environment can", path, "leave it out")
+                draft.report(at, "Ray starts and places the workers, no other environment can", path, "leave it out")
         elif key == "timeout":
             seconds = _seconds(value)
             if seconds is not None:
                 set_scaling(draft, "timeout_s", seconds, at, str(value))
             elif value is not None:
-                draft.problem(at, "is no time", value, "seconds, or hours:minutes:seconds as 0:30:00")
+                draft.report(at, "is no time", value, "seconds, or hours:minutes:seconds as 0:30:00")
         elif key == "process_group_backend":
             if value is not None:
                 set_scaling(draft, "process_group_backend", value, at, str(value))
