@@ -94,7 +94,7 @@ def test_a_run_at_each_firing(render: Render) -> None:
         given = environment(pod_templates(made["RayCronJob/demo"])[role])
         assert given["TRAINER_RUN_FROM_CLUSTER"] == "1", role
         assert not {"TRAINER_RUN", "TRAINER_SUBMISSION"} & set(given), role
-        assert given["TRAINER_TIMETABLE"] == "trainer/demo @daily", role
+        assert given["TRAINER_CRON_SCHEDULE"] == "trainer/demo @daily", role
     mounted = next(
         one for one in job["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["volumes"] if one["name"] == "run"
     )
@@ -106,6 +106,6 @@ def test_a_run_at_each_firing(render: Render) -> None:
     env = job["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["env"]
     (cluster_ca,) = [one["valueFrom"] for one in env if one["name"] == "TRAINER_CLUSTER_CA"]
     assert cluster_ca == {"configMapKeyRef": {"name": "kube-root-ca.crt", "key": "ca.crt", "optional": True}}
-    assert "TRAINER_TIMETABLE" not in str(render()), "who submits a run fires it once"
+    assert "TRAINER_CRON_SCHEDULE" not in str(render()), "who submits a run fires it once"
     one = dict(render()["RayJob/demo"]["spec"])
     assert set(one) - set(job) == {"jobId"} and set(job) <= set(one)

@@ -50,7 +50,7 @@ class Stopped(Ran):
         while not self.due():
             assert time.monotonic() < deadline, "no time to ask for the stop came in 120 s"
             time.sleep(0.02)
-        documents.write(self.folder, stop.ASKED, {"id": "stop-1", "asked": time.time(), "by": "test"})
+        documents.write(self.folder, stop.REQUEST, {"id": "stop-1", "asked": time.time(), "by": "test"})
         self.asked.touch()
 
     def _reported(self) -> bool:
@@ -58,7 +58,7 @@ class Stopped(Ran):
 
     @property
     def answer(self) -> dict[str, Any]:
-        return documents.read(self.folder, stop.ANSWERED) or {}
+        return documents.read(self.folder, stop.ANSWER) or {}
 
 
 def toy(folder: Path) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def test_a_train_run_stops_at_a_commit_and_goes_on_exactly(tmp_path: Path, submi
     more = Ran("train", config, "hit", resume=True)
     assert (more.code, more.results.record.state) == (0, "succeeded")
     assert [e["epoch"] for e in more.of("epoch")] == list(range(done, 5))
-    assert stop.asked(hit.folder) is None  # a person went on with it
+    assert stop.read_request(hit.folder) is None  # a person went on with it
 
 
 def refused_beside_another_driver(config: RunConfig, folder: Store) -> None:

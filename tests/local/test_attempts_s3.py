@@ -33,26 +33,26 @@ def test_an_attempt_on_s3(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert begin() == "create"
     RunFolder.create(storage, RunRecord(name="toy-1", task="train", submission="s-1"), "name: toy\n")
     token = lease.token(store)
-    lease.check(store, token)
+    lease.check_token(store, token)
     lease.release(store)
     assert begin() == "resume"
     with pytest.raises(LeaseLostError):
-        lease.check(store, token)
+        lease.check_token(store, token)
     lease.release(store)
 
-    look = stop.Look(store)
-    assert not look() and stop.asked(store) is None
-    documents.write(store, stop.ASKED, {"id": "stop-1"})
+    look = stop.StopPoll(store)
+    assert not look() and stop.read_request(store) is None
+    documents.write(store, stop.REQUEST, {"id": "stop-1"})
     assert begin() == "stopped"
     lease.release(store)
-    stop.answer(store, {"epoch": 1, "step": 2, "commit": None})
-    assert stop.answered(store)
-    stop.withdraw(store)
+    stop.write_answer(store, {"epoch": 1, "step": 2, "commit": None})
+    assert stop.is_answered(store)
+    stop.withdraw_request(store)
     RunFolder.open(storage, "toy-1").update(state="succeeded")
     assert begin() == "replay"
 
     (tmp_path / "x.log").write_bytes(b"")
-    with logs.of_driver(store, 1, tmp_path / "x.log"):
+    with logs.driver_uploader(store, 1, tmp_path / "x.log"):
         (tmp_path / "x.log").write_bytes(b"words\n")
     assert store.get("logs/driver/a0001.000.log") == b"words\n"
 

@@ -93,9 +93,9 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Sc
         command = scene.start(place, "train", config)
         command.until(Path(f"{scene.hold}.{HELD}").exists)
         with pytest.raises(LeaseHeldError, match="run hit is held by the driver"):
-            lease.refuse_held(scene.run)
+            lease.check_not_held(scene.run)
         scene.kill(place, command)
-        lease.refuse_held(scene.run)  # its process is gone: nobody waits for the lease's end
+        lease.check_not_held(scene.run)  # its process is gone: nobody waits for the lease's end
         shutil.copytree(scene.storage, scene.folder / "damaged")
         yield place, scene
 

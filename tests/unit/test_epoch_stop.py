@@ -71,14 +71,14 @@ def test_a_worker_of_a_former_driver_keeps_nothing(tmp_path: Path, when: int, mo
     """Its node was cut off; the next driver has begun: between two epochs, or in the last one."""
     monkeypatch.setattr(stop, "EVERY_S", 0.0)
     store = open_store(str(tmp_path)).child("run")
-    former = lease.hold(store, "s")
-    look = stop.Look(store, lease.token(store))
-    lease.check(store, former.token)
+    former = lease.acquire(store, "s")
+    look = stop.StopPoll(store, lease.token(store))
+    lease.check_token(store, former.token)
     former.release()
 
     def asked(number: int) -> bool:
         if number == when:
-            lease.hold(store, "s")
+            lease.acquire(store, "s")
         return look()
 
     with pytest.raises(LeaseLostError, match="this worker is a former one's"):
@@ -97,9 +97,9 @@ def test_storage_is_asked_at_most_once_a_second(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(type(store), "exists", counted)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    look = stop.Look(store)
+    look = stop.StopPoll(store)
     assert not look()
-    store.put(stop.ASKED, b"{}")
+    store.put(stop.REQUEST, b"{}")
     now[0] += 0.9
     assert not look() and asked == [1]
     now[0] += 0.1

@@ -229,12 +229,14 @@ def test_the_seed_that_a_cli_has_by_default(name: str, target: str, seed: Any) -
 
 def test_a_runs_seed_is_the_clis_own_unless_the_run_file_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINER_CLUSTER_RESOURCES", '{"CPU": 1}')
-    silent, chosen = prepare.settle(linked_config(seed_everything=None))
+    silent, chosen = prepare.resolve_choices(linked_config(seed_everything=None))
     assert silent.seed_everything == chosen["seed_everything"] == 7
-    given, chosen = prepare.settle(linked_config(seed_everything=5))
+    given, chosen = prepare.resolve_choices(linked_config(seed_everything=5))
     assert given.seed_everything == 5 and "seed_everything" not in chosen
     monkeypatch.setattr(LightningCLI.__init__, "__defaults__", _with_seed(LightningCLI, default=False))
-    unseeded, chosen = prepare.settle(run_config(read("factory.yaml") | {"seed_everything": None}, cli=FACTORY))
+    unseeded, chosen = prepare.resolve_choices(
+        run_config(read("factory.yaml") | {"seed_everything": None}, cli=FACTORY)
+    )
     assert unseeded.seed_everything is False and chosen["seed_everything"] is False
 
 

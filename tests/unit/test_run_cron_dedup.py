@@ -1,4 +1,4 @@
-"""KubeRay may create two RayJobs for one time of a timetable: one of them becomes a run."""
+"""KubeRay may create two RayJobs for one time of a schedule: one of them becomes a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainer_app.run import cron_dedup, documents, lease
 from trainer_app.storage import Store, open_store
 
 pytestmark = pytest.mark.unit
-NIGHTLY = {"TRAINER_TIMETABLE": "team/nightly 0 3 * * *", "TRAINER_CLUSTER_CA": "here"}
+NIGHTLY = {"TRAINER_CRON_SCHEDULE": "team/nightly 0 3 * * *", "TRAINER_CLUSTER_CA": "here"}
 
 
 @pytest.fixture
@@ -38,16 +38,16 @@ def aged(storage: Store, seconds: float) -> None:
 
 
 def test_the_second_of_two_leaves_it_to_the_first(storage: Store) -> None:
-    assert cron_dedup.taken(storage, "nightly-aaaaa", NIGHTLY) is None
-    assert cron_dedup.taken(storage, "nightly-bbbbb", NIGHTLY) == "nightly-aaaaa"
-    assert cron_dedup.taken(storage, "nightly-aaaaa", NIGHTLY) is None  # its driver was lost, and begins again
+    assert cron_dedup.owner_of_tick(storage, "nightly-aaaaa", NIGHTLY) is None
+    assert cron_dedup.owner_of_tick(storage, "nightly-bbbbb", NIGHTLY) == "nightly-aaaaa"
+    assert cron_dedup.owner_of_tick(storage, "nightly-aaaaa", NIGHTLY) is None  # its driver was lost, and begins again
     assert len(notes(storage)) == 1
 
 
 def test_the_next_time_is_another_firing(storage: Store) -> None:
     for number, run in enumerate(("nightly-aaaaa", "nightly-bbbbb", "nightly-ccccc")):
-        assert cron_dedup.taken(storage, run, NIGHTLY) is None
-        assert cron_dedup.taken(storage, "nightly-zzzzz", NIGHTLY) == run
+        assert cron_dedup.owner_of_tick(storage, run, NIGHTLY) is None
+        assert cron_dedup.owner_of_tick(storage, "nightly-zzzzz", NIGHTLY) == run
         assert len(notes(storage)) == min(number + 1, 2), "old notes are removed"
         aged(storage, 7 * cron_dedup.HOUR)
 
@@ -55,24 +55,24 @@ def test_the_next_time_is_another_firing(storage: Store) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        {"TRAINER_TIMETABLE": "team-b/nightly 0 3 * * *"},
-        {"TRAINER_TIMETABLE": "team/nightly 30 3 * * *"},  # changed, to try it now
+        {"TRAINER_CRON_SCHEDULE": "team-b/nightly 0 3 * * *"},
+        {"TRAINER_CRON_SCHEDULE": "team/nightly 30 3 * * *"},  # changed, to try it now
         {"TRAINER_CLUSTER_CA": "there"},
     ],
 )
-def test_another_timetable_is_another_firing(storage: Store, other: dict[str, str]) -> None:
-    assert cron_dedup.taken(storage, "nightly-aaaaa", NIGHTLY) is None
-    assert cron_dedup.taken(storage, "nightly-bbbbb", {**NIGHTLY, **other}) is None
+def test_another_schedule_is_another_firing(storage: Store, other: dict[str, str]) -> None:
+    assert cron_dedup.owner_of_tick(storage, "nightly-aaaaa", NIGHTLY) is None
+    assert cron_dedup.owner_of_tick(storage, "nightly-bbbbb", {**NIGHTLY, **other}) is None
 
 
 def test_a_run_that_has_begun_goes_on_whenever_that_is(storage: Store) -> None:
     documents.write(storage.child("nightly-aaaaa"), "submission.json", {"submission": "nightly-aaaaa"})
-    assert cron_dedup.taken(storage, "nightly-bbbbb", NIGHTLY) is None
-    assert cron_dedup.taken(storage, "nightly-aaaaa", NIGHTLY) is None
+    assert cron_dedup.owner_of_tick(storage, "nightly-bbbbb", NIGHTLY) is None
+    assert cron_dedup.owner_of_tick(storage, "nightly-aaaaa", NIGHTLY) is None
 
 
 def test_nothing_is_noted_of_a_run_that_was_submitted(storage: Store) -> None:
-    assert cron_dedup.taken(storage, "toy-1", {}) is None
+    assert cron_dedup.owner_of_tick(storage, "toy-1", {}) is None
     assert notes(storage) == []
 
 
@@ -82,7 +82,7 @@ def test_of_many_at_once_one_has_it(storage: Store) -> None:
 
     def begin(run: str) -> None:
         gate.wait()
-        answers[run] = cron_dedup.taken(storage, run, NIGHTLY)
+        answers[run] = cron_dedup.owner_of_tick(storage, run, NIGHTLY)
 
     threads = [threading.Thread(target=begin, args=(f"nightly-{number:05d}",)) for number in range(8)]
     for thread in threads:
@@ -113,7 +113,7 @@ def test_of_many_at_once_one_has_it(storage: Store) -> None:
     ],
 )
 def test_how_far_apart_firings_are(schedule: str, seconds: float) -> None:
-    assert cron_dedup.apart(schedule) == seconds
+    assert cron_dedup.dedup_window_s(schedule) == seconds
 
 
 def test_the_driver_of_the_second_ends_well_and_leaves_nothing(

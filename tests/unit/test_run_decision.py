@@ -113,11 +113,11 @@ def test_a_start_that_was_cut_short_begins_again(storage: Store) -> None:
 
 def test_a_stop_holds_until_somebody_resumes(storage: Store) -> None:
     folder = written(storage, state="interrupted")
-    documents.write(folder.store, stop.ASKED, {"id": "stop-1", "asked": 1.0, "by": "me"})
+    documents.write(folder.store, stop.REQUEST, {"id": "stop-1", "asked": 1.0, "by": "me"})
     assert main(["tune", "run.yaml", "--log", "-"]) == 130
-    answer = documents.read(folder.store, stop.ANSWERED)
+    answer = documents.read(folder.store, stop.ANSWER)
     assert answer is not None and (answer["id"], answer["epoch"], answer["commit"]) == ("stop-1", 0, None)
-    stop.withdraw(folder.store)
+    stop.withdraw_request(folder.store)
     assert what(storage) == "resume"
 
 
@@ -190,7 +190,7 @@ def test_a_storage_that_did_not_answer_is_asked_again(storage: Store, monkeypatc
     for _ in range(2):
         assert main(["tune", "run.yaml", "--log", "-"]) == 1
     assert len(calls) == 2 and [call["resume"] for call in calls] == [False, False]
-    assert decision.hopeless(AccessDeniedError("no")) and not decision.hopeless(StorageError("no answer"))
+    assert decision.is_permanent(AccessDeniedError("no")) and not decision.is_permanent(StorageError("no answer"))
 
 
 def test_the_driver_goes_on_under_its_lease_and_its_output_is_kept(
@@ -217,8 +217,8 @@ def test_after_a_stop_the_driver_lingers(storage: Store, monkeypatch: pytest.Mon
     monkeypatch.setenv("TRAINER_STOP_LINGER_S", "0.5")
 
     def stopping(emit: Emit) -> int:
-        documents.write(folder.store, stop.ASKED, {"id": "stop-1"})
-        stop.answer(folder.store, {"epoch": 1, "step": 4, "commit": "c"})
+        documents.write(folder.store, stop.REQUEST, {"id": "stop-1"})
+        stop.write_answer(folder.store, {"epoch": 1, "step": 4, "commit": "c"})
         return 130
 
     driven(monkeypatch, stopping)

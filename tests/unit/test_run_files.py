@@ -38,7 +38,7 @@ def test_a_log_is_sent_in_parts_and_only_what_changed(
     monkeypatch.setattr(logs, "PART", 10)
     path, put = tmp_path / "x.log", []
     path.write_bytes(b"0123456789abc")
-    growing = logs.Growing(path, "logs/driver/a0001")
+    growing = logs.GrowingFile(path, "logs/driver/a0001")
     growing.send(store)
     assert sent(store) == {"logs/driver/a0001.000.log": b"0123456789", "logs/driver/a0001.001.log": b"abc"}
     monkeypatch.setattr(type(store), "put", lambda self, key, data: put.append((key, data)))
@@ -52,11 +52,11 @@ def test_a_log_is_sent_in_parts_and_only_what_changed(
 def test_a_log_begins_where_this_attempt_began(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "x.log"
     path.write_bytes(b"of another attempt\n")
-    with logs.of_driver(store, 2, path), path.open("ab") as file:
+    with logs.driver_uploader(store, 2, path), path.open("ab") as file:
         file.write(b"mine\n")
     assert sent(store) == {"logs/driver/a0002.000.log": b"mine\n"}
     path.write_bytes(b"new\n")  # begun anew
-    growing = logs.Growing(path, "k", since=19)
+    growing = logs.GrowingFile(path, "k", since=19)
     growing.send(store)
     assert sent(store)["k.000.log"] == b"new\n"
 
@@ -65,8 +65,8 @@ def test_a_storage_that_fails_costs_nothing_but_time(store: Store, tmp_path: Pat
     path = tmp_path / "x.log"
     path.write_bytes(b"x")
     Path(store.uri).parent.write_bytes(b"a file where the storage should be")
-    uploader = logs.of_driver(store, 1, None)
-    uploader.files = [logs.Growing(path, "k"), logs.Growing(tmp_path / "gone", "l")]
+    uploader = logs.driver_uploader(store, 1, None)
+    uploader.files = [logs.GrowingFile(path, "k"), logs.GrowingFile(tmp_path / "gone", "l")]
     uploader.send()
     Path(store.uri).parent.unlink()
     uploader.send()
@@ -78,8 +78,8 @@ import sys
 from trainer_app.run import logs
 from trainer_app.storage import open_store
 store = open_store(sys.argv[1])
-logs.keep_output(store)
-logs.keep_output(store)
+logs.upload_output(store)
+logs.upload_output(store)
 print("out"); sys.stderr.write("err")
 """
 

@@ -17,7 +17,7 @@ import pytest
 
 from trainer_app.errors import InputError, LeaseHeldError
 from trainer_app.run import documents, lease
-from trainer_app.run.identity import Process, run_of_cluster, submission, this_process
+from trainer_app.run.identity import Process, current_submission, run_from_cluster, this_process
 from trainer_app.storage import Store, open_store
 
 pytestmark = pytest.mark.unit
@@ -44,7 +44,7 @@ def test_a_held_run_is_refused_in_one_line_with_holder_and_end(store: Store) -> 
     until = time.time() + 20
     elsewhere(store, expires=until)
     words = rf"^run toy-1 is held by the driver head-2:7, until {time.strftime('%H:%M:%S', time.gmtime(until))} UTC"
-    for refuse in (lambda: lease.hold(store, None), lambda: lease.refuse_held(store)):
+    for refuse in (lambda: lease.acquire(store, None), lambda: lease.check_not_held(store)):
         with pytest.raises(LeaseHeldError, match=words) as refused:
             refuse()
         assert refused.value.exit_code == 2 and "\n" not in str(refused.value)
@@ -59,7 +59,7 @@ def test_a_submission_waits_until_it_expires_and_counts_what_was_spent(store: St
         elsewhere(store, expires=time.time() + 0.3)  # not before: it may have expired once it is written
 
     began = time.monotonic()
-    held = lease.hold(store, "s", wait=True, say=say)
+    held = lease.acquire(store, "s", wait=True, say=say)
     assert 0.2 < time.monotonic() - began < 5
     assert len(said) == 1 and "waiting" in said[0]
     assert 40.0 <= held.spent < 45
@@ -72,11 +72,11 @@ def test_a_submission_waits_until_it_expires_and_counts_what_was_spent(store: St
 
 
 def test_a_released_lease_is_free_at_once(store: Store) -> None:
-    lease.hold(store, None).release()
+    lease.acquire(store, None).release()
     found = documents.read(store, lease.KEY)
     assert found is not None and found["expires"] == 0
-    lease.refuse_held(store)
-    assert lease.hold(store, None) is lease.hold(store, None)
+    lease.check_not_held(store)
+    assert lease.acquire(store, None) is lease.acquire(store, None)
 
 
 def test_a_dead_process_of_this_machine_does_not_hold_it(store: Store) -> None:
@@ -84,12 +84,12 @@ def test_a_dead_process_of_this_machine_does_not_hold_it(store: Store) -> None:
     alive = replace(this_process(), pid=child.pid, began=began(child.pid))
     documents.write(store, lease.KEY, {"holder": "x", "expires": time.time() + 30, **alive.as_dict()})
     with pytest.raises(LeaseHeldError):
-        lease.hold(store, None)
+        lease.acquire(store, None)
     child.kill()
     deadline = time.monotonic() + 5
     while not alive.dead() and time.monotonic() < deadline:  # a zombie is dead too: nobody has waited for it yet
         time.sleep(0.01)
-    lease.hold(store, None)
+    lease.acquire(store, None)
     child.communicate()
 
 
@@ -107,7 +107,7 @@ def test_who_is_certainly_dead() -> None:
 
 def test_it_is_renewed_and_a_new_holder_is_noticed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEW_S", 0.05)
-    held = lease.hold(store, "s")
+    held = lease.acquire(store, "s")
     first = documents.read(store, lease.KEY) or {}
     until(lambda: (documents.read(store, lease.KEY) or {})["expires"] > first["expires"])
     with held._lock:  # else a renewal that has read already writes over it
@@ -136,7 +136,7 @@ def test_of_two_that_take_an_expired_lease_one_has_it(store: Store, monkeypatch:
     results: dict[str, bool] = {}
     before = documents.read(store, lease.KEY)
     threads = [
-        threading.Thread(target=lambda who=who: results.__setitem__(who.me.host, who._written(before)))
+        threading.Thread(target=lambda who=who: results.__setitem__(who.me.host, who._write_own(before)))
         for who in (one, other)
     ]
     for thread in threads:
@@ -148,12 +148,12 @@ def test_of_two_that_take_an_expired_lease_one_has_it(store: Store, monkeypatch:
 
 def test_the_submission_of_a_cron_firing_is_its_rayjobs_name() -> None:
     fired = {"TRAINER_RUN_FROM_CLUSTER": "1", "RAY_CLUSTER_NAME": "nightly-x7k2p-abcde"}
-    assert run_of_cluster(fired) == submission(fired) == "nightly-x7k2p"
-    assert run_of_cluster({"RAY_CLUSTER_NAME": "nightly-x7k2p-abcde"}) is None and submission({}) is None
-    assert submission({"TRAINER_SUBMISSION": "toy-1-abc", **fired}) == "toy-1-abc"
+    assert run_from_cluster(fired) == current_submission(fired) == "nightly-x7k2p"
+    assert run_from_cluster({"RAY_CLUSTER_NAME": "nightly-x7k2p-abcde"}) is None and current_submission({}) is None
+    assert current_submission({"TRAINER_SUBMISSION": "toy-1-abc", **fired}) == "toy-1-abc"
     for name in ("", "abcde", "-abcde", "nodash"):
         with pytest.raises(InputError, match="RAY_CLUSTER_NAME"):
-            run_of_cluster({**fired, "RAY_CLUSTER_NAME": name})
+            run_from_cluster({**fired, "RAY_CLUSTER_NAME": name})
 
 
 def test_a_process_is_described_so_that_another_can_look_it_up() -> None:

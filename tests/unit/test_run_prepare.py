@@ -87,7 +87,7 @@ def created(store: Store, config: RunConfig, *, name: str = "toy-1", task: str =
 def test_a_seed_is_drawn_and_recorded(store: Store, given: Any) -> None:
     seeds = set()
     for _ in range(5):
-        settled, chosen = prepare.settle(run_file({"seed_everything": given}))
+        settled, chosen = prepare.resolve_choices(run_file({"seed_everything": given}))
         seed = settled.seed_everything
         assert type(seed) is int and 0 <= seed < 2**31
         assert chosen["seed_everything"] == seed
@@ -100,20 +100,20 @@ def test_a_seed_is_drawn_and_recorded(store: Store, given: Any) -> None:
 
 @pytest.mark.parametrize("given", [0, 7, 4294967295])
 def test_a_given_seed_is_kept(store: Store, given: int) -> None:
-    settled, chosen = prepare.settle(run_file({"seed_everything": given}))
+    settled, chosen = prepare.resolve_choices(run_file({"seed_everything": given}))
     assert settled.seed_everything == given and "seed_everything" not in chosen
     assert created(store, run_file({"seed_everything": given})).seed == given
 
 
 def test_no_seed_is_no_seed(store: Store) -> None:
     """`false` is LightningCLI's word for not seeding."""
-    settled, chosen = prepare.settle(run_file({"seed_everything": False}))
+    settled, chosen = prepare.resolve_choices(run_file({"seed_everything": False}))
     assert settled.seed_everything is False and "seed_everything" not in chosen
     assert created(store, run_file({"seed_everything": False})).seed is None
 
 
 def test_the_datas_class_settles_its_choice() -> None:
-    settled, chosen = prepare.settle(run_file({"seed_everything": 1}))
+    settled, chosen = prepare.resolve_choices(run_file({"seed_everything": 1}))
     assert settled.data is not None
     assert settled.data["init_args"] == {"batch_size": 8, "source": "digits", "checksum": "abc"}
     data = {key: value for key, value in chosen.items() if key.startswith("data.")}
@@ -122,10 +122,10 @@ def test_the_datas_class_settles_its_choice() -> None:
 
 
 def test_what_is_settled_already_stays() -> None:
-    once, _ = prepare.settle(run_file())
-    again, chosen = prepare.settle(once)
+    once, _ = prepare.resolve_choices(run_file())
+    again, chosen = prepare.resolve_choices(once)
     assert again == once and chosen == {}
-    explicit, chosen = prepare.settle(run_file({"seed_everything": 1, "data.init_args.source": "/data"}))
+    explicit, chosen = prepare.resolve_choices(run_file({"seed_everything": 1, "data.init_args.source": "/data"}))
     assert explicit.data is not None and explicit.data["init_args"]["source"] == "/data"
     assert chosen.keys() == {"scaling.use_gpu"}
 
@@ -145,14 +145,14 @@ def test_auto_gpu_is_settled_by_what_the_cluster_states(
 ) -> None:
     gpus(have)
     wanted = {"scaling.num_workers": workers, **({"scaling.resources_per_worker": {"GPU": each}} if each else {})}
-    settled, chosen = prepare.settle(run_file(wanted))
+    settled, chosen = prepare.resolve_choices(run_file(wanted))
     assert settled.scaling.use_gpu is use and chosen["scaling.use_gpu"] is use
 
 
 @pytest.mark.parametrize("given", [True, False])
 def test_a_given_gpu_is_not_asked_for(given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "resources", lambda: pytest.fail("nobody asked"))
-    settled, chosen = prepare.settle(run_file({"scaling.use_gpu": given, "seed_everything": 1}))
+    settled, chosen = prepare.resolve_choices(run_file({"scaling.use_gpu": given, "seed_everything": 1}))
     assert settled.scaling.use_gpu is given and "scaling.use_gpu" not in chosen
 
 
@@ -206,19 +206,19 @@ def test_target_epochs(trainer: dict[str, Any], epochs: int | None) -> None:
 
 
 def test_a_name_is_taken_once(store: Store) -> None:
-    prepare.absent(store, "toy-1", task="train")
+    prepare.check_name_free(store, "toy-1", task="train")
     created(store, run_file())
-    prepare.absent(store, "toy-2", task="train")
+    prepare.check_name_free(store, "toy-2", task="train")
     with pytest.raises(AlreadyExistsError, match=r"run toy-1 exists in .*: trainer tune --resume toy-1") as refused:
-        prepare.absent(store, "toy-1", task="tune")
+        prepare.check_name_free(store, "toy-1", task="tune")
     assert refused.value.exit_code == 2
     with pytest.raises(AlreadyExistsError, match="toy-1"):
         created(store, run_file())
 
 
 def test_the_job_holds_what_processes_need(store: Store) -> None:
-    settled, chosen = prepare.settle(run_file())
-    folder = prepare.create(store, settled, chosen, name="toy-1", task="train")
+    settled, chosen = prepare.resolve_choices(run_file())
+    folder = prepare.create_run(store, settled, chosen, name="toy-1", task="train")
     spec = prepare.run_spec(folder, store, settled)
     assert (spec.run, spec.uri, spec.use_gpu, spec.versions) == ("toy-1", store.uri, False, folder.record.versions)
     assert spec.load() == settled

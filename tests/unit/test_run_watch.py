@@ -35,13 +35,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunFolde
 
 def watching(folder: RunFolder, **given: Any) -> tuple[Watch, list[dict[str, Any]]]:
     events: list[dict[str, Any]] = []
-    default: dict[str, Any] = {"deadlines": Deadlines(), "begun": False, "lacking": lambda: ""}
-    return Watch(folder.store, lease.hold(folder.store, "s"), events.append, **{**default, **given}), events
+    default: dict[str, Any] = {"deadlines": Deadlines(), "begun": False, "missing": lambda: ""}
+    return Watch(folder.store, lease.acquire(folder.store, "s"), events.append, **{**default, **given}), events
 
 
 def soon(folder: RunFolder) -> float:
     """A deadline that passes in a second. The lease's own write counts too, and may take any time."""
-    return lease.hold(folder.store, "s").spent + 1
+    return lease.acquire(folder.store, "s").spent + 1
 
 
 def until(look: Callable[[], object]) -> None:
@@ -72,20 +72,20 @@ def until(look: Callable[[], object]) -> None:
     ],
 )
 def test_which_deadline_has_passed(spent: float, begun: bool, words: str) -> None:
-    found = Deadlines.of({"TRAINER_DEADLINE_S": "100", "TRAINER_FIRST_STEP_DEADLINE_S": "10"})
+    found = Deadlines.from_env({"TRAINER_DEADLINE_S": "100", "TRAINER_FIRST_STEP_DEADLINE_S": "10"})
     assert found.passed(spent, begun=begun) == words
-    assert Deadlines.of({}).passed(1e9, begun=False) == ""
+    assert Deadlines.from_env({}).passed(1e9, begun=False) == ""
 
 
 @pytest.mark.parametrize("value", ["x", "0", "-1", "nan", "inf"])
 def test_a_deadline_is_a_number_of_seconds(value: str) -> None:
     with pytest.raises(InputError, match="TRAINER_DEADLINE_S must be a number of seconds above 0"):
-        Deadlines.of({"TRAINER_DEADLINE_S": value})
+        Deadlines.from_env({"TRAINER_DEADLINE_S": value})
 
 
 def test_a_deadline_ends_the_drivers_main_thread(folder: RunFolder) -> None:
     words, seconds = "the workers need 2 GPU at once", soon(folder)
-    found, _ = watching(folder, deadlines=Deadlines(first_step=seconds), lacking=lambda: words)
+    found, _ = watching(folder, deadlines=Deadlines(first_step=seconds), missing=lambda: words)
     with pytest.raises(RunEndedError), found:
         time.sleep(20)
     assert isinstance(found.error, DeadlineError) and str(found.error).endswith(f"allows {seconds:g}; {words}")
@@ -109,7 +109,7 @@ def test_seconds_of_earlier_attempts_count(folder: RunFolder) -> None:
 def test_a_stop_is_told_once_and_ends_nothing_here(folder: RunFolder) -> None:
     found, events = watching(folder)
     with found:
-        documents.write(folder.store, stop.ASKED, {"id": "stop-1", "asked": 12.0, "by": "me"})
+        documents.write(folder.store, stop.REQUEST, {"id": "stop-1", "asked": 12.0, "by": "me"})
         until(found.stopping.is_set)
         time.sleep(0.1)
     assert events == [{"event": "stop", "by": "me", "asked": 12.0}]
@@ -118,7 +118,7 @@ def test_a_stop_is_told_once_and_ends_nothing_here(folder: RunFolder) -> None:
 def drive(folder: RunFolder) -> None:
     """A driver whose lease another one takes."""
     with driver.recorded(folder, open_store(str(Path(folder.uri).parent)), lambda event: None):
-        with lease.hold(folder.store, None)._lock:  # else a renewal that has read already writes over it
+        with lease.acquire(folder.store, None)._lock:  # else a renewal that has read already writes over it
             document = documents.read(folder.store, lease.KEY) or {}
             documents.write(folder.store, lease.KEY, {**document, "holder": "head-2:7", "host": "head-2"})
         time.sleep(20)

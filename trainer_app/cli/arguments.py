@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from trainer_app.errors import ConfigError, InputError, Problem
-from trainer_app.run.identity import run_of_cluster
+from trainer_app.run.identity import run_from_cluster
 
 if TYPE_CHECKING:
     from trainer_app.config import RunConfig
@@ -98,7 +98,7 @@ def _name(asked: Asked, env: Mapping[str, str]) -> tuple[str | None, str | None]
         return _checked(asked.name, "--name"), None
     if given := env.get("TRAINER_RUN"):
         return _checked(given, "TRAINER_RUN"), None
-    given = run_of_cluster(env)
+    given = run_from_cluster(env)
     return (_checked(given, "RAY_CLUSTER_NAME") if given else None), None
 
 

@@ -25,7 +25,7 @@ def told(task: str, prepared: Prepared, *, as_json: bool) -> bool:
     store = open_store(prepared.config.storage.uri)
     if RunFolder.open(store, prepared.name).record.state != "succeeded":
         return False
-    folder, config = prepare.reopen(store, prepared.config, name=prepared.name, task=task)
+    folder, config = prepare.reopen_run(store, prepared.config, name=prepared.name, task=task)
     words = trials(folder, config) if task == "tune" else epochs(folder, config)
     if words is None:
         return False

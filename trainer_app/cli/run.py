@@ -73,7 +73,7 @@ def start(asked: arguments.Asked, *, as_json: bool, log: str | None, test: bool)
         InputError: bad input, nothing was started. TrainerError: the `[train]` extra is missing.
     """
     prepared = arguments.prepare(asked)
-    submission = None if asked.resume else identity.submission()
+    submission = None if asked.resume else identity.current_submission()
     if prepared.resume and not submission and not test and resume_check.told(asked.task, prepared, as_json=as_json):
         return 0
     path = redirect.log_path(log, prepared.name, prepared.config.storage.uri)
@@ -81,7 +81,7 @@ def start(asked: arguments.Asked, *, as_json: bool, log: str | None, test: bool)
         return _submitted(asked.task, prepared, submission, path, as_json=as_json, test=test)
     _need_extra(asked.task)
     if prepared.resume:
-        lease.refuse_held(_store(prepared))
+        lease.check_not_held(_store(prepared))
     else:
         _need_free_name(asked.task, prepared)
     return _session(asked.task, prepared, path, as_json=as_json, test=test)[0]
@@ -114,10 +114,10 @@ def _submitted(
     prepared, store = replace(prepared, resume=decision.what == "resume"), _store(prepared)
     try:
         _need_extra(task)
-        with logs.of_driver(store, record.attempt + 1 if record else 1, path):
+        with logs.driver_uploader(store, record.attempt + 1 if record else 1, path):
             code, error = _session(task, prepared, path, as_json=as_json, test=test)
         if error is not None:
-            submitted.note_never_began(task, prepared, submission, error)
+            submitted.record_failed_start(task, prepared, submission, error)
     finally:
         lease.release(store)
     if code == interrupt.INTERRUPTED:
@@ -136,9 +136,9 @@ def _store(prepared: arguments.Prepared) -> Store:
 
 def _need_free_name(task: str, prepared: arguments.Prepared) -> None:
     """A name that is taken, or a storage that refuses us, is told before torch and Ray are imported."""
-    from trainer_app.run.prepare import absent
+    from trainer_app.run.prepare import check_name_free
 
-    absent(open_store(prepared.config.storage.uri), prepared.name, task=task)
+    check_name_free(open_store(prepared.config.storage.uri), prepared.name, task=task)
 
 
 def _view(task: str, prepared: arguments.Prepared, log: str | None) -> View:

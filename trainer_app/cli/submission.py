@@ -35,7 +35,7 @@ def begin(task: str, prepared: Prepared, submission: str) -> decision.Decision:
 
 def another_has_it(prepared: Prepared) -> bool:
     """Whether the run was fired for a time for which another one was: it says so, and is not begun."""
-    other = cron_dedup.taken(open_store(prepared.config.storage.uri), prepared.name)
+    other = cron_dedup.owner_of_tick(open_store(prepared.config.storage.uri), prepared.name)
     if other is not None:
         _say(f"run {prepared.name}: KubeRay fired the same time twice, and run {other} has it; nothing was started")
     return other is not None
@@ -66,8 +66,8 @@ def stopped(prepared: Prepared, record: RunRecord | None) -> int:
     try:
         if record is not None and record.state == "running":
             RunFolder.open(storage, record.name).update(state="interrupted", error=None)
-        if not stop.answered(store):
-            stop.answer(store, _place(storage, record))
+        if not stop.is_answered(store):
+            stop.write_answer(store, _place(storage, record))
     finally:
         lease.release(store)
     _say(f"run {prepared.name}: a stop was asked for; nothing was started. `trainer resume` goes on with it")
@@ -93,12 +93,12 @@ def _place(storage: Store, record: RunRecord | None) -> dict[str, Any]:
     return {**furthest, "trials": places} if record.task == "tune" else furthest
 
 
-def note_never_began(task: str, prepared: Prepared, submission: str, error: TrainerError) -> None:
+def record_failed_start(task: str, prepared: Prepared, submission: str, error: TrainerError) -> None:
     """What kept the run from being created is recorded, so that another try says it again instead of finding out."""
     metric, mode = prepared.config.compared(task)
     storage = open_store(prepared.config.storage.uri)
     try:
-        decision.note_never_began(storage, prepared.name, submission, error, task=task, metric=metric, mode=mode)
+        decision.record_failed_start(storage, prepared.name, submission, error, task=task, metric=metric, mode=mode)
     except TrainerError as e:  # the error itself has been told
         _say(f"what went wrong was not recorded: {e}")
 
@@ -109,7 +109,7 @@ def linger(store: Store) -> None:
     For the operator a driver that ends with 130 has failed, and it starts the next attempt. Only a RayJob whose job
     still runs can be suspended.
     """
-    if not stop.answered(store):
+    if not stop.is_answered(store):
         return
     given = os.environ.get(LINGER) or str(LINGER_S)
     try:

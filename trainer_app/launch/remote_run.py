@@ -97,24 +97,24 @@ class Stored:
     def again(self, launch: Launch) -> None:
         """A person's resume: the driver takes only the submission that is named here."""
         self.store.put(LAUNCH, launch.to_json())
-        decision.name_owner(self.store, launch.submission, task=launch.task)
+        decision.write_owner(self.store, launch.submission, task=launch.task)
 
     def ask_to_stop(self, request: str, by: str) -> None:
         """The driver looks at it every 2 s, workers at the start of every epoch."""
-        documents.write(self.store, stop.ASKED, {"id": request, "asked": time.time(), "by": by})
+        documents.write(self.store, stop.REQUEST, {"id": request, "asked": time.time(), "by": by})
 
     def stopped(self, request: str | None = None) -> dict[str, Any] | None:
         """Where the run stopped ({epoch, step, commit, at}), once it did so for this request (any, if None)."""
         try:
-            found = self._json(stop.ANSWERED)
+            found = self._json(stop.ANSWER)
         except NotFoundError:
             return None
         return found if request in (None, found.get("id")) else None
 
     def clear_stop(self) -> None:
         """Before going on: else the run would stop again."""
-        stop.withdraw(self.store)
-        self.store.delete(stop.ANSWERED)
+        stop.withdraw_request(self.store)
+        self.store.delete(stop.ANSWER)
 
     def record(self) -> RunRecord | None:
         """How far the run is; None before its driver began."""

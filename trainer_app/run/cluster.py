@@ -164,7 +164,7 @@ def check_feasible(wanted: Mapping[str, float], count: int, what: str) -> None:
             )
 
 
-def lacking(wanted: Mapping[str, float], count: int, what: str) -> str:
+def missing_resources(wanted: Mapping[str, float], count: int, what: str) -> str:
     """Which resources this Ray does not have now, in words; "" if it has all of them."""
     import ray
 
@@ -177,12 +177,12 @@ def lacking(wanted: Mapping[str, float], count: int, what: str) -> str:
     return f"{what} {'; '.join(short)} now: do its pods get scheduled?" if short else ""
 
 
-def scratch(run: str) -> str:
+def scratch_folder(run: str) -> str:
     """A folder for Ray's own files of one attempt, thrown away with the machine's temporary files."""
     return tempfile.mkdtemp(prefix=f"trainer-{run}-")
 
 
-def beside_me() -> dict[str, Any]:
+def same_node_options() -> dict[str, Any]:
     """Options of an actor that serves this process: it reserves nothing, and lies on this process's node.
 
     Ray puts an actor without resources on any node, a worker's pod too: the run would lose it with that pod.

@@ -23,7 +23,7 @@ class Deadlines:
     first_step: float | None = None
 
     @classmethod
-    def of(cls, env: Mapping[str, str] | None = None) -> Deadlines:
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Deadlines:
         """Raises InputError for something else than seconds above 0."""
         env = os.environ if env is None else env
         return cls(_seconds(env, TOTAL), _seconds(env, FIRST_STEP))

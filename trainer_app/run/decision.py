@@ -18,11 +18,11 @@ from trainer_app.errors import (
 )
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import documents, lease, stop
-from trainer_app.run.identity import cluster
+from trainer_app.run.identity import ray_cluster_name
 from trainer_app.storage import Store, store_name
 
 KEY: Final = "submission.json"
-NEVER_BEGAN: Final = 0  # the attempt of a run that failed before it was created
+FAILED_START: Final = 0  # the attempt of a run that failed before it was created
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Decision:
     record: RunRecord | None = None
 
 
-def decide(storage: Store, name: str, mine: str) -> Decision:
-    """What the driver of submission `mine` has to do with run `name`.
+def decide(storage: Store, name: str, submission: str) -> Decision:
+    """What the driver of a submission has to do with run `name`.
 
     Raises:
         InputError: the run belongs to another submission.
@@ -44,45 +44,45 @@ def decide(storage: Store, name: str, mine: str) -> Decision:
     storage.names(name)  # a missing bucket answers a listing; to a question for one object it says no more than "no"
     given = documents.read(store, KEY)
     record = _record(storage, name)
-    owner = given.get("submission") if given else record.submission if record else mine
-    if owner != mine:
+    owner = given.get("submission") if given else record.submission if record else submission
+    if owner != submission:
         whose = f"submission {owner}" if owner else "no submission (it was started by hand)"
-        raise InputError(f"run {name} in {storage.uri} belongs to {whose}, not to {mine}: submit it under another name")
-    if record is not None and record.submission == mine and _ended(record):
+        where = f"run {name} in {storage.uri}"
+        raise InputError(f"{where} belongs to {whose}, not to {submission}: submit it under another name")
+    if record is not None and record.submission == submission and _ended(record):
         return Decision("replay", record)
-    if stop.asked(store) is not None:
+    if stop.read_request(store) is not None:
         return Decision("stopped", record)
     if record is None or not store.exists("run.yaml"):  # it never began, or its start was cut short
         return Decision("create")
     return Decision("resume", record)
 
 
-def begin(storage: Store, name: str, mine: str, *, task: str, say: Callable[[str], None]) -> Decision:
+def begin(storage: Store, name: str, submission: str, *, task: str, say: Callable[[str], None]) -> Decision:
     """Decide, with the run's lease unless it is a replay; what a driver that was waited for has done counts.
 
     Raises: as `decide`.
     """
-    decision = decide(storage, name, mine)
+    decision = decide(storage, name, submission)
     if decision.what == "replay":
         return decision
     store = storage.child(name)
     former = documents.read(store, lease.KEY)
-    lease.hold(store, mine, wait=True, say=say)
+    lease.acquire(store, submission, wait=True, say=say)
     try:
-        decision = decide(storage, name, mine)
+        decision = decide(storage, name, submission)
         if decision.what == "create":
             store.delete("run.json")  # of a run that never began, or of a start that was cut short
-            claim(store, mine, task=task)
+            claim(store, submission, task=task)
     except TrainerError:
         lease.release(store)
         raise
     if decision.what == "replay":
         lease.release(store)
-    if decision.what == "resume" and former and cluster():
+    if decision.what == "resume" and former and ray_cluster_name():
         was = former.get("cluster")
-        where = (
-            f"in place, on {was}" if was == cluster() else f"on a new cluster, {cluster()} (it was on {was or 'none'})"
-        )
+        now = ray_cluster_name()
+        where = f"in place, on {now}" if was == now else f"on a new cluster, {now} (it was on {was or 'none'})"
         say(f"run {name} goes on, {where}")
     return decision
 
@@ -98,23 +98,23 @@ def _ended(record: RunRecord) -> bool:
     return record.state == "succeeded" or (record.state == "failed" and record.final)
 
 
-def claim(store: Store, mine: str | None, *, task: str) -> None:
+def claim(store: Store, submission: str | None, *, task: str) -> None:
     """Note whose run it is; the launcher may have done so."""
-    if mine is None:
+    if submission is None:
         return
     try:
-        name_owner(store, mine, task=task, create=True)
+        write_owner(store, submission, task=task, create=True)
     except AlreadyExistsError:
         return
 
 
-def name_owner(store: Store, mine: str, *, task: str, create: bool = False) -> None:
+def write_owner(store: Store, submission: str, *, task: str, create: bool = False) -> None:
     """Write whose run it is. Raises AlreadyExistsError with `create` if that is said."""
-    document = {"submission": mine, "run": store_name(store), "task": task, "created": round(time.time(), 3)}
+    document = {"submission": submission, "run": store_name(store), "task": task, "created": round(time.time(), 3)}
     documents.write(store, KEY, document, create=create)
 
 
-def hopeless(error: BaseException) -> bool:
+def is_permanent(error: BaseException) -> bool:
     """Whether one of our errors, raised by the driver, comes again: a storage that did not answer may answer."""
     passes = isinstance(error, StorageError) and not isinstance(
         error, AccessDeniedError | NotFoundError | AlreadyExistsError
@@ -122,25 +122,25 @@ def hopeless(error: BaseException) -> bool:
     return isinstance(error, TrainerError) and not passes
 
 
-def note_never_began(storage: Store, name: str, mine: str, error: TrainerError, **about: Any) -> None:
+def record_failed_start(storage: Store, name: str, submission: str, error: TrainerError, **about: Any) -> None:
     """Record a run that fails before it is created, so that nobody has to find out again.
 
     Args:
         about: fields of the record, `task` among them.
     """
-    if storage.exists(f"{name}/run.json") or not hopeless(error):
+    if storage.exists(f"{name}/run.json") or not is_permanent(error):
         return
     store = storage.child(name)
     record = RunRecord(
         name=name,
-        attempt=NEVER_BEGAN,
+        attempt=FAILED_START,
         state="failed",
         final=True,
-        submission=mine,
+        submission=submission,
         exit_code=error.exit_code,
         error=" ".join(str(error).split()),
         traceback="".join(traceback.format_exception(error)),
         **about,
     )
     store.put("run.json", record.to_json())
-    claim(store, mine, task=record.task)
+    claim(store, submission, task=record.task)

@@ -17,16 +17,16 @@ FROM_CLUSTER = "TRAINER_RUN_FROM_CLUSTER"
 SUFFIX = 6  # what KubeRay adds to a RayJob's name for its cluster: a dash and 5 characters
 
 
-def submission(env: Mapping[str, str] | None = None) -> str | None:
+def current_submission(env: Mapping[str, str] | None = None) -> str | None:
     """The submission's id; None where nobody submitted: a run that was started by hand.
 
     A firing of a RayCronJob has no launcher: its RayJob's name, which no other firing has, is the id.
     """
     env = os.environ if env is None else env
-    return env.get(SUBMISSION) or run_of_cluster(env)
+    return env.get(SUBMISSION) or run_from_cluster(env)
 
 
-def run_of_cluster(env: Mapping[str, str]) -> str | None:
+def run_from_cluster(env: Mapping[str, str]) -> str | None:
     """The run's name where it is the RayJob's (TRAINER_RUN_FROM_CLUSTER=1): RAY_CLUSTER_NAME less KubeRay's suffix.
 
     Raises:
@@ -44,7 +44,7 @@ def run_of_cluster(env: Mapping[str, str]) -> str | None:
     return name
 
 
-def cluster() -> str:
+def ray_cluster_name() -> str:
     """The RayCluster that this process is in, as KubeRay tells it; "" elsewhere."""
     return os.environ.get("RAY_CLUSTER_NAME", "")
 

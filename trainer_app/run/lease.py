@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from trainer_app.errors import AlreadyExistsError, LeaseHeldError, LeaseLostError, StorageError
 from trainer_app.run import documents
-from trainer_app.run.identity import Process, cluster, this_process
+from trainer_app.run.identity import Process, ray_cluster_name, this_process
 from trainer_app.storage import Store, store_name
 
 KEY: Final = "lease.json"
@@ -62,27 +62,27 @@ class Lease:
 
         Args:
             wait: until it expires or is released; otherwise a lease that is held is refused.
-            say: told once what is waited for.
+            say: called once with what is waited for.
 
         Raises:
             LeaseHeldError: naming the holder and the end of its lease.
         """
-        told = False
+        announced = False
         while True:
-            found = documents.read(self.store, KEY)
-            if found is None or _free(found):
-                if self._written(found):
+            document = documents.read(self.store, KEY)
+            if document is None or _is_free(document):
+                if self._write_own(document):
                     break
                 continue
             if not wait:
-                raise LeaseHeldError(_words(self.store, found))
-            if not told:
-                say(f"{_words(self.store, found, what='')}: waiting for it to end or to be released")
-                told = True
+                raise LeaseHeldError(_describe(self.store, document))
+            if not announced:
+                say(f"{_describe(self.store, document, what='')}: waiting for it to end or to be released")
+                announced = True
             time.sleep(POLL_S)
         self._thread.start()
 
-    def _written(self, before: dict[str, Any] | None) -> bool:
+    def _write_own(self, before: dict[str, Any] | None) -> bool:
         """Whether the lease is ours now."""
         self._before = float((before or {}).get("spent") or 0.0)
         self._attempt = int((before or {}).get("attempt") or 0) + 1
@@ -94,7 +94,7 @@ class Lease:
         if before is None:
             return True
         time.sleep(SETTLE_S)
-        return _mine(documents.read(self.store, KEY), self.me)
+        return _is_held_by(documents.read(self.store, KEY), self.me)
 
     def _document(self, expires: float) -> dict[str, Any]:
         holder = {"submission": self.submission, "holder": self.me.name, "expires": round(expires, 3)}
@@ -103,7 +103,7 @@ class Lease:
             "attempt": self._attempt,
             **self.me.as_dict(),
             "spent": round(self.spent, 1),
-            "cluster": cluster(),
+            "cluster": ray_cluster_name(),
         }
 
     def _renew(self) -> None:
@@ -120,9 +120,9 @@ class Lease:
         with self._lock:
             if self._over.is_set():
                 return
-            found = documents.read(self.store, KEY)
-            if found is not None and not _mine(found, self.me):
-                self.lost = str(found.get("holder"))
+            document = documents.read(self.store, KEY)
+            if document is not None and not _is_held_by(document, self.me):
+                self.lost = str(document.get("holder"))
                 return
             documents.write(self.store, KEY, self._document(time.time() + LEASE_S))
 
@@ -132,13 +132,13 @@ class Lease:
             self._over.set()
             _held.pop(self.store.uri, None)
             try:
-                if _mine(documents.read(self.store, KEY), self.me):
+                if _is_held_by(documents.read(self.store, KEY), self.me):
                     documents.write(self.store, KEY, self._document(0.0))
             except StorageError as error:
                 _log.warning("the run's lease was not released, it ends by itself: %s", error)
 
 
-def hold(store: Store, submission: str | None, *, wait: bool = False, say: Say = _log.warning) -> Lease:
+def acquire(store: Store, submission: str | None, *, wait: bool = False, say: Say = _log.warning) -> Lease:
     """The lease of the run in `store`; the one that this process holds already, if it does. See `Lease.take`."""
     lease = _held.get(store.uri)
     if lease is None:
@@ -154,7 +154,7 @@ def token(store: Store) -> str:
     return lease.token if lease else ""
 
 
-def check(store: Store, token: str) -> None:
+def check_token(store: Store, token: str) -> None:
     """For workers, which may outlive their driver: what they make once another one has begun must not count.
 
     A lease that has merely ended is no reason: a commit made before the next driver looks is one that it goes on with.
@@ -162,16 +162,17 @@ def check(store: Store, token: str) -> None:
     Raises:
         LeaseLostError: the lease is another driver's than the one with this token.
     """
-    found = documents.read(store, KEY)
-    if found is not None and token not in ("", _token(found)):
-        raise LeaseLostError(f"the driver {found.get('holder')} has taken over the run: this worker is a former one's")
+    document = documents.read(store, KEY)
+    if document is not None and token not in ("", _token(document)):
+        holder = document.get("holder")
+        raise LeaseLostError(f"the driver {holder} has taken over the run: this worker is a former one's")
 
 
-def refuse_held(store: Store) -> None:
+def check_not_held(store: Store) -> None:
     """Raises LeaseHeldError if another driver is at work on the run in `store`; writes nothing."""
-    found = documents.read(store, KEY)
-    if found is not None and not _free(found) and not _mine(found, this_process()):
-        raise LeaseHeldError(_words(store, found))
+    document = documents.read(store, KEY)
+    if document is not None and not _is_free(document) and not _is_held_by(document, this_process()):
+        raise LeaseHeldError(_describe(store, document))
 
 
 def release(store: Store) -> None:
@@ -181,29 +182,28 @@ def release(store: Store) -> None:
         lease.release()
 
 
-def _free(found: dict[str, Any]) -> bool:
-    return float(found.get("expires") or 0.0) <= time.time() or _process(found).dead()
+def _is_free(document: dict[str, Any]) -> bool:
+    return float(document.get("expires") or 0.0) <= time.time() or _process(document).dead()
 
 
-def _mine(found: dict[str, Any] | None, me: Process) -> bool:
-    return found is not None and _process(found) == me
+def _is_held_by(document: dict[str, Any] | None, me: Process) -> bool:
+    return document is not None and _process(document) == me
 
 
-def _process(found: dict[str, Any]) -> Process:
+def _process(document: dict[str, Any]) -> Process:
     return Process(
-        str(found.get("host", "")),
-        int(found.get("pid") or 0),
-        str(found.get("machine", "")),
-        int(found.get("began") or 0),
+        str(document.get("host", "")),
+        int(document.get("pid") or 0),
+        str(document.get("machine", "")),
+        int(document.get("began") or 0),
     )
 
 
-def _token(found: dict[str, Any]) -> str:
-    return f"{found.get('holder')} {found.get('began')} {found.get('attempt')}"
+def _token(document: dict[str, Any]) -> str:
+    return f"{document.get('holder')} {document.get('began')} {document.get('attempt')}"
 
 
-def _words(store: Store, found: dict[str, Any], *, what: str = "; wait for it, or end it first") -> str:
-    until = time.strftime("%H:%M:%S UTC", time.gmtime(float(found.get("expires") or 0.0)))
-    return (
-        f"run {store_name(store)} is held by the driver {found.get('holder')}, until {until} if it isn't renewed{what}"
-    )
+def _describe(store: Store, document: dict[str, Any], *, what: str = "; wait for it, or end it first") -> str:
+    until = time.strftime("%H:%M:%S UTC", time.gmtime(float(document.get("expires") or 0.0)))
+    held = f"run {store_name(store)} is held by the driver {document.get('holder')}"
+    return f"{held}, until {until} if it isn't renewed{what}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from trainer_app.errors import StorageError
-from trainer_app.run.identity import submission
+from trainer_app.run.identity import current_submission
 from trainer_app.storage import Store
 
 EVERY_S: Final = 10.0
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 _kept: dict[str, Uploader] = {}
 
 
-class Growing:
+class GrowingFile:
     """A file that grows, in parts of at most 8 MiB: `<key>.000.log`, `<key>.001.log`, ... Only changed parts are sent.
 
     Args:
@@ -57,7 +57,7 @@ class Growing:
 class Uploader:
     """Sends files in a thread of its own, and once more at the end."""
 
-    def __init__(self, store: Store, files: Iterable[Growing]) -> None:
+    def __init__(self, store: Store, files: Iterable[GrowingFile]) -> None:
         self.store = store
         self.files = list(files)
         self._over = threading.Event()
@@ -88,35 +88,35 @@ class Uploader:
             self.send()
 
 
-def of_driver(store: Store, attempt: int, log: Path | None) -> Uploader:
+def driver_uploader(store: Store, attempt: int, log: Path | None) -> Uploader:
     """The command's own output.
 
     Args:
         log: its log file; None: what its stdout and stderr go to, if that is a file, as Ray's job log is.
     """
-    paths = output() if log is None else [log]
+    paths = output_files() if log is None else [log]
     key = f"logs/driver/a{attempt:04d}"
     return Uploader(
         store,
         [
-            Growing(path, key if number == 0 else f"{key}-{number}", since=_size(path) if log else 0)
+            GrowingFile(path, key if number == 0 else f"{key}-{number}", since=_size(path) if log else 0)
             for number, path in enumerate(paths)
         ],
     )
 
 
-def keep_output(store: Store) -> None:
+def upload_output(store: Store) -> None:
     """This Ray worker's output, if the run was submitted: it goes to the storage of `store`, the run's, from now on."""
-    if submission() is None or store.uri in _kept:
+    if current_submission() is None or store.uri in _kept:
         return
     folder = f"logs/worker-{_plain(socket.gethostname())}"
-    kept = Uploader(store, [Growing(path, f"{folder}/{_plain(path.name)}") for path in output()])
+    kept = Uploader(store, [GrowingFile(path, f"{folder}/{_plain(path.name)}") for path in output_files()])
     _kept[store.uri] = kept.__enter__()
     atexit.register(kept.close)
 
 
 @contextmanager
-def sent_at_the_end() -> Iterator[None]:
+def send_at_end() -> Iterator[None]:
     """Sends what this process has printed, if it is kept: Ray may end the process without a word."""
     try:
         yield
@@ -125,16 +125,16 @@ def sent_at_the_end() -> Iterator[None]:
             kept.send()
 
 
-def output() -> list[Path]:
+def output_files() -> list[Path]:
     """The files that this process's stdout and stderr go to, each once; pipes and terminals are none."""
-    found = []
+    paths = []
     for descriptor in (1, 2):
         try:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                found.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+                paths.append(Path(f"/proc/self/fd/{descriptor}").readlink())
         except OSError as error:  # closed, or a system without /proc
             _log.debug("the output of descriptor %d is no file: %s", descriptor, error)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(paths))
 
 
 def _size(path: Path) -> int:

@@ -37,7 +37,7 @@ MAY_CHANGE = (
 VERSIONS = ("trainer-app", "ray", "torch", "lightning", "torchvision", "torchmetrics")
 
 
-def settle(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
+def resolve_choices(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
     """Draw the seed, choose the data and the devices.
 
     Returns:
@@ -55,7 +55,7 @@ def settle(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
         chosen["scaling.use_gpu"] = cluster.has_gpus(
             config.scaling.num_workers * ((config.scaling.resources_per_worker or {}).get("GPU") or 1)
         )
-    with warnings_of("trainer_app.examples") as said:
+    with collect_warnings("trainer_app.examples") as said:
         resolved = lightning_cli.resolve(override(config, chosen))
     resolved = resolved.with_notes([*config.notes, *said])
     for key, value in flatten(resolved).items():
@@ -65,7 +65,7 @@ def settle(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
 
 
 @contextmanager
-def warnings_of(name: str) -> Iterator[list[str]]:
+def collect_warnings(name: str) -> Iterator[list[str]]:
     """Collects the warnings of a logger and those below it, which a person should see beside the run's notes."""
     said: list[str] = []
 
@@ -81,7 +81,7 @@ def warnings_of(name: str) -> Iterator[list[str]]:
         logger.removeHandler(handler)
 
 
-def absent(store: Store, name: str, *, task: str) -> None:
+def check_name_free(store: Store, name: str, *, task: str) -> None:
     """Refuse a name that is taken before anything is resolved for it.
 
     Raises:
@@ -94,7 +94,7 @@ def absent(store: Store, name: str, *, task: str) -> None:
         )
 
 
-def create(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, name: str, task: str) -> RunFolder:
+def create_run(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, name: str, task: str) -> RunFolder:
     """A new run in storage.
 
     Raises:
@@ -119,12 +119,12 @@ def create(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, name: 
         folders=cluster.run_folders(),
         epochs=target_epochs(config),
         num_samples=tune.num_trials if tune else None,
-        submission=identity.submission(),
+        submission=identity.current_submission(),
     )
     return RunFolder.create(store, record, dump(config))
 
 
-def reopen(store: Store, config: RunConfig, *, name: str, task: str) -> tuple[RunFolder, RunConfig]:
+def reopen_run(store: Store, config: RunConfig, *, name: str, task: str) -> tuple[RunFolder, RunConfig]:
     """An existing run, and the run file to go on with: what was stored, with what may change taken from `config`.
 
     Raises:

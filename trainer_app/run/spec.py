@@ -41,6 +41,6 @@ class RunSpec:
     def load(self) -> RunConfig:
         """The run file, in a process that is to run it: from here on the user's code can be imported there, and what
         the process of a submitted run prints is kept in storage."""
-        logs.keep_output(self.store())
+        logs.upload_output(self.store())
         user_code.install(self.store(), self.code)
         return loads(self.config)

@@ -11,37 +11,37 @@ from trainer_app.errors import StorageError
 from trainer_app.run import documents, lease
 from trainer_app.storage import Store
 
-ASKED: Final = "control/stop.json"
-ANSWERED: Final = "control/stopped.json"
+REQUEST: Final = "control/stop.json"
+ANSWER: Final = "control/stopped.json"
 EVERY_S: Final = 1.0
 
 _log = logging.getLogger(__name__)
 
 
-def asked(store: Store) -> dict[str, Any] | None:
+def read_request(store: Store) -> dict[str, Any] | None:
     """The request {id, asked, by}, if there is one."""
-    return documents.read(store, ASKED)
+    return documents.read(store, REQUEST)
 
 
-def answered(store: Store) -> bool:
+def is_answered(store: Store) -> bool:
     """Whether the request, if there is one, was answered."""
-    request, answer = asked(store), documents.read(store, ANSWERED)
+    request, answer = read_request(store), documents.read(store, ANSWER)
     return request is not None and answer is not None and answer.get("id") == request.get("id")
 
 
-def answer(store: Store, place: dict[str, Any]) -> None:
+def write_answer(store: Store, place: dict[str, Any]) -> None:
     """Say where the run stopped: `place` has epoch (how many are done), step, and commit (its name or None)."""
-    request = asked(store) or {}
-    documents.write(store, ANSWERED, {"id": request.get("id"), **place, "at": round(time.time(), 3)})
+    request = read_request(store) or {}
+    documents.write(store, ANSWER, {"id": request.get("id"), **place, "at": round(time.time(), 3)})
 
 
-def withdraw(store: Store) -> None:
+def withdraw_request(store: Store) -> None:
     """Somebody goes on with the run: what was asked of an earlier attempt is over."""
-    store.delete(ASKED)
+    store.delete(REQUEST)
 
 
 @dataclass
-class Look:
+class StopPoll:
     """Asks storage whether the run is to stop, at most once a second: epochs may be shorter.
 
     Called where a fit could stop. A storage that does not answer has not asked for anything.
@@ -61,8 +61,8 @@ class Look:
         if not self._found and now >= self._next:
             self._next = now + EVERY_S
             try:
-                lease.check(self.store, self.driver)
-                self._found = self.store.exists(ASKED)
+                lease.check_token(self.store, self.driver)
+                self._found = self.store.exists(REQUEST)
             except StorageError as error:
                 _log.warning("can't see whether a stop was asked for: %s", error)
         return self._found

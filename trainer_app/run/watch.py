@@ -30,7 +30,7 @@ class Watch:
     Args:
         emit: takes events; those that come through `emit` of the watch tell it that the first epoch has ended.
         begun: whether an earlier attempt has reported an epoch.
-        lacking: what the run waits for, for the words of the first-step deadline; "" if nothing.
+        missing: what the run waits for, for the words of the first-step deadline; "" if nothing.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class Watch:
         *,
         deadlines: Deadlines,
         begun: bool,
-        lacking: Callable[[], str],
+        missing: Callable[[], str],
     ) -> None:
         self.stopping = threading.Event()
         self.error: TrainerError | None = None
         self._store, self._lease, self._emit = store, lease, emit
-        self._deadlines, self._begun, self._lacking = deadlines, begun, lacking
+        self._deadlines, self._begun, self._missing = deadlines, begun, missing
         self._over = threading.Event()
         self._before: Any = None
         self._main = threading.current_thread() is threading.main_thread()
@@ -58,7 +58,7 @@ class Watch:
 
     def __enter__(self) -> Self:
         """Raises DeadlineError if one has passed in earlier attempts."""
-        self._look()
+        self._check()
         if self.error:
             raise self.error
         if self._main:
@@ -80,7 +80,7 @@ class Watch:
         while not self.error:
             if self._over.wait(POLL_S):
                 return
-            self._look()
+            self._check()
         if not self._main:
             _log.error("%s; a driver that is not in the main thread can't be ended from here", self.error)
             return
@@ -88,7 +88,7 @@ class Watch:
             signal.pthread_kill(threading.main_thread().ident or 0, SIGNAL)
             self._over.wait(AGAIN_S)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         if self._lease.lost:
             words = f"the driver {self._lease.lost} has taken over run {self._lease.name}: this one ends"
             self.error = LeaseLostError(words)
@@ -97,15 +97,15 @@ class Watch:
         if words:
             self.error = DeadlineError(" ".join(f"{words}{self._why()}".split()))
         elif not self.stopping.is_set():
-            self._look_for_stop()
+            self._check_for_stop()
 
     def _why(self) -> str:
-        lacking = "" if self._begun else self._lacking()
-        return f"; {lacking}" if lacking else ""
+        missing = "" if self._begun else self._missing()
+        return f"; {missing}" if missing else ""
 
-    def _look_for_stop(self) -> None:
+    def _check_for_stop(self) -> None:
         try:
-            request = stop.asked(self._store)
+            request = stop.read_request(self._store)
         except StorageError as error:
             _log.warning("can't see whether a stop was asked for: %s", error)
             return

@@ -85,18 +85,18 @@ def opened(
         check: raises if the cluster can't give what the run file asks for; called before anything is written.
     """
     if not resume:
-        prepare.absent(store, name, task=task)
-        settled, chosen = prepare.settle(config)
+        prepare.check_name_free(store, name, task=task)
+        settled, chosen = prepare.resolve_choices(config)
         check(settled)
-        return prepare.create(store, settled, chosen, name=name, task=task), settled
-    folder, config = prepare.reopen(store, config, name=name, task=task)
+        return prepare.create_run(store, settled, chosen, name=name, task=task), settled
+    folder, config = prepare.reopen_run(store, config, name=name, task=task)
     check(config)
-    lease.hold(folder.store, identity.submission())
-    if identity.submission() is None:
-        stop.withdraw(folder.store)  # a person goes on with it; the launcher does this itself
+    lease.acquire(folder.store, identity.current_submission())
+    if identity.current_submission() is None:
+        stop.withdraw_request(folder.store)  # a person goes on with it; the launcher does this itself
     folder.update(
         state="running",
-        submission=identity.submission() or folder.record.submission,
+        submission=identity.current_submission() or folder.record.submission,
         final=False,
         exit_code=None,
         use_gpu=bool(config.scaling.use_gpu),
@@ -116,7 +116,7 @@ def check_scaling(config: RunConfig) -> None:
 
 
 def lacking(config: RunConfig) -> str:
-    return cluster.lacking(worker_resources(config), config.scaling.num_workers, "the workers need")
+    return cluster.missing_resources(worker_resources(config), config.scaling.num_workers, "the workers need")
 
 
 @contextmanager
@@ -154,10 +154,10 @@ def recorded(folder: RunFolder, store: Store, emit: Emit, lacking: Callable[[], 
 
 def watch_of(folder: RunFolder, emit: Emit, lacking: Callable[[], str]) -> Watch:
     """Takes the lease, if this process does not have it yet."""
-    deadlines = Deadlines.of()
+    deadlines = Deadlines.from_env()
     begun = deadlines.first_step is None or any("metrics/" in entry.key for entry in folder.store.list())
-    held = lease.hold(folder.store, identity.submission())
-    return Watch(folder.store, held, emit, deadlines=deadlines, begun=begun, lacking=lacking)
+    held = lease.acquire(folder.store, identity.current_submission())
+    return Watch(folder.store, held, emit, deadlines=deadlines, begun=begun, missing=lacking)
 
 
 def failed(folder: RunFolder, error: Exception) -> None:
@@ -176,7 +176,7 @@ def fit(config: RunConfig, folder: RunFolder, spec: RunSpec, emit: Emit) -> ray.
         Ray's Result: `metrics` of the last epoch, `checkpoint` the newest commit, `best_checkpoints` all that stay,
         `path` the run in storage, `error` Ray's TrainingFailedError or None.
     """
-    mailbox = ray.remote(**cluster.beside_me())(Mailbox).remote()
+    mailbox = ray.remote(**cluster.same_node_options())(Mailbox).remote()
     error, stopped = None, False
     with relaying_events(mailbox, emit):
         trainer = RunTrainer(
@@ -199,7 +199,7 @@ def fit(config: RunConfig, folder: RunFolder, spec: RunSpec, emit: Emit) -> ray.
         final=bool(error and final(error)),
     )
     if stopped:
-        stop.answer(folder.store, stopped_at(folder.fit_folder()))
+        stop.write_answer(folder.store, stopped_at(folder.fit_folder()))
     return to_ray_result(folder, error)
 
 

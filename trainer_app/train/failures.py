@@ -13,7 +13,7 @@ from ray.train.v2._internal.execution.failure_handling.failure_policy import Fai
 
 from trainer_app.errors import AccessDeniedError, StorageError, TrainerError
 from trainer_app.records import FitFolder
-from trainer_app.run.decision import hopeless
+from trainer_app.run.decision import is_permanent
 from trainer_app.run.spec import RunSpec
 
 
@@ -64,13 +64,13 @@ def final(error: BaseException) -> bool:
     storage that did not answer.
     """
     if isinstance(error, TrainerError):
-        return hopeless(error)
+        return is_permanent(error)
     if isinstance(error, TrainingFailedError):
         failures = getattr(error, "worker_failures", None) or {}
         if not failures or any(map(lost, failures.values())):
             return False
         cause = root_cause(error)
-        return hopeless(cause) if isinstance(cause, TrainerError) else True
+        return is_permanent(cause) if isinstance(cause, TrainerError) else True
     return not isinstance(error, RayError | RayTrainError | OSError)
 
 

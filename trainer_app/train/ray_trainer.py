@@ -104,7 +104,7 @@ def run_config(
     """Ray keeps its own bookkeeping in a scratch folder: the run's commits and records never pass through it."""
     return ray.train.RunConfig(
         name=name or spec.run,
-        storage_path=cluster.scratch(spec.run),
+        storage_path=cluster.scratch_folder(spec.run),
         failure_config=failure_config(config),
         checkpoint_config=checkpoint_config(config),
         callbacks=callbacks,

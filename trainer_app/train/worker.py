@@ -41,7 +41,7 @@ def policy(config: RunConfig, spec: RunSpec, *, every_epoch: bool = False, keep_
         mode=mode,
         allow=tuple(c.allow),
         versions=spec.versions,
-        stop=stop.Look(spec.store(), spec.driver),
+        stop=stop.StopPoll(spec.store(), spec.driver),
     )
 
 
@@ -82,7 +82,7 @@ def fit(
         if prepare:
             prepare(parts.trainer)
         given: dict[str, Any] = {"ckpt_path": start, "weights_only": True if found else None}
-        with allow_globals(policy.allow), logs.sent_at_the_end():
+        with allow_globals(policy.allow), logs.send_at_end():
             parts.trainer.fit(parts.model, datamodule=parts.datamodule, **given)
     return reporter.stopped
 

@@ -30,7 +30,7 @@ def run_nested(params: dict[str, Any], spec: RunSpec, controllers: Any, prefix: 
     """
     trial = tune.get_context().get_trial_id()
     config = override(spec.load(), params)
-    arrivals = queue.Queue(1, actor_options=cluster.beside_me())
+    arrivals = queue.Queue(1, actor_options=cluster.same_node_options())
     callbacks = [Reports(arrivals), TagPlacementGroups(controllers, prefix, trial)]
     nested = ray_trainer.RunTrainer(
         nested_worker,

@@ -62,7 +62,7 @@ class NestedTrialResources:
     """In the driver: what the trials of one sweep hold. `controllers` and `prefix` are for `TagPlacementGroups`."""
 
     def __init__(self) -> None:
-        self.controllers = ray.remote(**cluster.beside_me())(ControllerRegistry).remote()
+        self.controllers = ray.remote(**cluster.same_node_options())(ControllerRegistry).remote()
         self.prefix = f"sweep-{uuid.uuid4().hex[:8]}-"
         self.over: set[str] = set()
 

@@ -73,7 +73,7 @@ def record_outcome(folder: RunFolder, records: Mapping[str, TrialRecord], *, sto
         places = {r.trial: stopped_at(folder.fit_folder(r.trial)) for r in records.values() if not r.is_over}
         furthest = max(places.values(), key=lambda place: place["step"], default=NOWHERE)
         folder.update(state="interrupted", error=None)
-        stop.answer(folder.store, {**furthest, "trials": places})
+        stop.write_answer(folder.store, {**furthest, "trials": places})
         return
     failed = [r for r in records.values() if r.state == "failed"]
     bad = bool(failed) and len(failed) == len(records)
@@ -84,7 +84,7 @@ def record_outcome(folder: RunFolder, records: Mapping[str, TrialRecord], *, sto
 
 
 def lacking(config: RunConfig) -> str:
-    return cluster.lacking(demand(config), 1, "a trial needs")
+    return cluster.missing_resources(demand(config), 1, "a trial needs")
 
 
 def sweep(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watch) -> dict[str, TrialRecord]:
@@ -280,6 +280,6 @@ def make_trainable(config: RunConfig, spec: RunSpec, nested_resources: Any) -> t
 def storage_path(config: RunConfig, spec: RunSpec) -> str:
     """Where Tune keeps its own files: scratch, but for PBT on several nodes, which clones trials through them."""
     if require_tune(config).scheduler.kind != "pbt" or len([n for n in ray.nodes() if n["Alive"]]) == 1:
-        return cluster.scratch(spec.run)
+        return cluster.scratch_folder(spec.run)
     base, _, query = spec.uri.partition("?")
     return f"{base}/{spec.run}/ray" + (f"?{query}" if query else "")

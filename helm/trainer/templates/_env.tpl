@@ -8,7 +8,7 @@
 {{- end }}
 {{- if eq .Values.kind "RayCronJob" }}
 # KubeRay may fire one time twice: the drivers settle in the storage which of them has it, by these two.
-- {name: TRAINER_TIMETABLE, value: {{ printf "%s/%s %s" .Release.Namespace .Release.Name .Values.cron.schedule | quote }}}
+- {name: TRAINER_CRON_SCHEDULE, value: {{ printf "%s/%s %s" .Release.Namespace .Release.Name .Values.cron.schedule | quote }}}
 - {name: TRAINER_CLUSTER_CA, valueFrom: {configMapKeyRef: {name: kube-root-ca.crt, key: ca.crt, optional: true}}}
 {{- end }}
 {{- include "trainer.storageEnv" . }}
