@@ -104,7 +104,7 @@ class MNISTDataModule(pl.LightningDataModule):
             mnist = MNIST(
                 self.data_dir, train=True, download=False, transform=self.transform  # ported: download=True
             )
-            # ported: [55000, 5000]; of another data set a ninth, as in trainer_app.data.split
+            # ported: [55000, 5000]; of another data set a ninth, as in trainer_app.data.split_indices
             val = 5000 if len(mnist) == 60000 else round(len(mnist) / 9)
             self.mnist_train, self.mnist_val = random_split(mnist, [len(mnist) - val, val])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @contextmanager
-def environment(more: Mapping[str, str]) -> Iterator[None]:
+def temporary_environment(more: Mapping[str, str]) -> Iterator[None]:
     """Inside, this process and those that it starts have these variables; afterwards what they had before."""
     before = {name: os.environ.get(name) for name in more}
     os.environ.update(more)
@@ -24,7 +24,7 @@ def environment(more: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def own_folder(folder: Path) -> bool:
+def make_private_folder(folder: Path) -> bool:
     """Makes the folder, with mode 0700, unless something is there. Whether it is one that only this user writes.
 
     In a folder that all users write, such as /tmp, somebody else may have made it, or a link to elsewhere.

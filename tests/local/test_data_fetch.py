@@ -19,7 +19,7 @@ import pytest
 from tests.s3 import S3
 from tests.unit.idx_files import TRAIN, images, write_set
 from trainer_app.errors import AccessDeniedError
-from trainer_app.examples.data import Arrays, DataError, download, load, settle, sources
+from trainer_app.examples.data import Arrays, DataError, download, load, resolve_source, sources
 from trainer_app.examples.data.digits import CHECKSUM
 from trainer_app.examples.data.idx import read_folder
 from trainer_app.storage import open_store
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.local
 # A process that wants the data of argv[1]; each read of the source adds a letter to argv[2].
 READER = """
 import sys, time
-from trainer_app.examples.data import choose, sources, settle, load
+from trainer_app.examples.data import choose, sources, resolve_source, load
 source, counter, seconds = sys.argv[1:]
 def counted(files, read=sources.read_folder):
     with open(counter, "a") as f:
@@ -37,7 +37,7 @@ def counted(files, read=sources.read_folder):
     time.sleep(float(seconds))
     return read(files)
 sources.read_folder = counted
-args = settle({"source": source}, dataset="MNIST")
+args = resolve_source({"source": source}, dataset="MNIST")
 print(args["checksum"], load(args["source"], dataset="MNIST", checksum=args["checksum"]).train_images.sum())
 """
 
@@ -103,20 +103,20 @@ def test_s3_is_read_again_only_when_it_changed(s3_source: str, tmp_path: Path, m
         return read(files)
 
     monkeypatch.setattr(sources, "read_folder", counted)
-    first = settle({"source": s3_source}, dataset="MNIST")
-    assert settle({"source": s3_source}, dataset="MNIST") == first == {"source": s3_source, **first}
+    first = resolve_source({"source": s3_source}, dataset="MNIST")
+    assert resolve_source({"source": s3_source}, dataset="MNIST") == first == {"source": s3_source, **first}
     assert len(counts) == 1
     time.sleep(1.1)  # S3 counts in seconds
     changed = write_set(tmp_path / "changed", gz=True, seed=1)
     for path in changed.iterdir():
         open_store(s3_source).put_file(f"MNIST/raw/{path.name}", path)
     with pytest.raises(DataError, match="the run began with"):
-        settle(first, dataset="MNIST")
-    assert settle({"source": s3_source}, dataset="MNIST")["checksum"] != first["checksum"]
+        resolve_source(first, dataset="MNIST")
+    assert resolve_source({"source": s3_source}, dataset="MNIST")["checksum"] != first["checksum"]
 
 
 def test_another_node_refuses_other_data(s3_source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    args = settle({"source": s3_source}, dataset="MNIST")
+    args = resolve_source({"source": s3_source}, dataset="MNIST")
     for path in write_set(tmp_path / "changed", gz=True, seed=1).iterdir():
         open_store(s3_source).put_file(f"MNIST/raw/{path.name}", path)
     monkeypatch.setenv("TRAINER_CACHE", str(tmp_path / "another"))
@@ -126,20 +126,20 @@ def test_another_node_refuses_other_data(s3_source: str, tmp_path: Path, monkeyp
 
 def test_an_s3_prefix_without_the_files_is_named(s3: S3) -> None:
     with pytest.raises(DataError, match=f"{s3.uri}.*: not all of train-images-idx3-ubyte.*nor under MNIST/"):
-        settle({"source": s3.uri}, dataset="MNIST")
+        resolve_source({"source": s3.uri}, dataset="MNIST")
 
 
 def test_a_damaged_object_is_named(s3_source: str, node: Path) -> None:
     open_store(s3_source).put("MNIST/raw/train-images-idx3-ubyte.gz", b"x")
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz: not a whole IDX file"):
-        settle({"source": s3_source}, dataset="MNIST")
+        resolve_source({"source": s3_source}, dataset="MNIST")
     assert not list(node.glob("partial-*"))
 
 
 def test_wrong_keys_are_said(s3_source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(AccessDeniedError):
-        settle({"source": s3_source}, dataset="MNIST")
+        resolve_source({"source": s3_source}, dataset="MNIST")
 
 
 @pytest.mark.parametrize("network", ["refuses", "says nothing"])
@@ -167,7 +167,7 @@ def test_auto_without_a_network_falls_back_in_time(
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
         others = set(psutil.Process().children())
-        assert settle({"source": "auto"}, dataset="MNIST") == {"source": "digits", "checksum": CHECKSUM}
+        assert resolve_source({"source": "auto"}, dataset="MNIST") == {"source": "digits", "checksum": CHECKSUM}
     assert len(took) == 1 and took[0] <= 12
     assert took[0] >= 9.9 or network == "refuses"
     assert "using scikit-learn's digits instead" in caplog.text

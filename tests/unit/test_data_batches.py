@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, DistributedSampler
 
-from trainer_app.data import BatchedDataset, Normalise, loader, shifted, split
+from trainer_app.data import BatchedDataset, Normalise, add_shifted_copies, loader, split_indices
 from trainer_app.examples.data.cache import checksum
 from trainer_app.examples.data.digits import CHECKSUM, enlarge, read_digits
 
@@ -77,7 +77,7 @@ def test_normalise_is_torchvisions() -> None:
 
 @pytest.mark.parametrize("count, held_out", [(60_000, 5_000), (1_617, 180), (90, 10)])
 def test_splits_are_disjoint_whole_and_drawn(count: int, held_out: int) -> None:
-    train, val = (set(part.tolist()) for part in split(count, seed=0))
+    train, val = (set(part.tolist()) for part in split_indices(count, seed=0))
     assert len(val) == held_out and not train & val and train | val == set(range(count))
     assert val != set(range(held_out)) and val != set(range(count - held_out, count))
 
@@ -85,11 +85,11 @@ def test_splits_are_disjoint_whole_and_drawn(count: int, held_out: int) -> None:
 def test_splits_hang_on_their_own_seed_only() -> None:
     torch.manual_seed(1)
     np.random.seed(1)
-    first = split(60_000, seed=0)[1]
+    first = split_indices(60_000, seed=0)[1]
     torch.manual_seed(2)
     np.random.seed(2)
-    assert torch.equal(first, split(60_000, seed=0)[1])
-    assert not torch.equal(first, split(60_000, seed=1)[1])
+    assert torch.equal(first, split_indices(60_000, seed=0)[1])
+    assert not torch.equal(first, split_indices(60_000, seed=1)[1])
     assert first[:5].tolist() == FROZEN  # whatever numpy is installed, on whatever machine
 
 
@@ -99,13 +99,13 @@ FROZEN = [17, 28, 50, 66, 72]
 @pytest.mark.parametrize("held_out", [0, 10, -1])
 def test_a_split_leaves_something_on_both_sides(held_out: int) -> None:
     with pytest.raises(ValueError, match="held_out must be 1 to 9"):
-        split(10, seed=0, held_out=held_out)
+        split_indices(10, seed=0, held_out=held_out)
 
 
 def test_shifted_moves_each_image_four_ways() -> None:
     image = torch.zeros(2, 5, 5, dtype=torch.uint8)
     image[:, 2, 2], image[:, 0, 0] = 9, 5  # the corner leaves on two sides, and enters nowhere
-    moved, labels = shifted(image, torch.tensor([1, 7]), pixels=2)
+    moved, labels = add_shifted_copies(image, torch.tensor([1, 7]), pixels=2)
     assert moved.shape == (10, 5, 5) and labels.tolist() == [1, 7] * 5
     assert [(m == 9).nonzero().tolist() for m in moved[::2]] == [[[2, 2]], [[0, 2]], [[4, 2]], [[2, 0]], [[2, 4]]]
     assert [int((m == 5).sum()) for m in moved[::2]] == [1, 0, 1, 0, 1]

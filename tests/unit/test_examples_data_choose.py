@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from tests.unit.idx_files import FASHION, NO_FASHION, TRAIN, images, packed, write_set
-from trainer_app.examples.data import DataError, cache, choose, digits, download, load, settle
+from trainer_app.examples.data import DataError, cache, choose, digits, download, load, resolve_source
 from trainer_app.examples.data.digits import CHECKSUM
-from trainer_app.examples.data.sources import downloaded
+from trainer_app.examples.data.sources import download_source
 
 pytestmark = pytest.mark.unit
 
@@ -29,12 +29,12 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRAINER_DATA", raising=False)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr(choose, "PLACES", {})
+    monkeypatch.setattr(choose, "SYSTEM_FOLDERS", {})
     monkeypatch.setattr(download, "CHILD", "import sys; sys.exit('no network')")
 
 
 def settled(source: str, dataset: str = "MNIST", **init_args: Any) -> dict[str, Any]:
-    return settle({"source": source, **init_args}, dataset=dataset)
+    return resolve_source({"source": source, **init_args}, dataset=dataset)
 
 
 @pytest.mark.parametrize("layout", ["", "MNIST/raw", "MNIST"])
@@ -88,7 +88,7 @@ def test_other_data_than_the_run_began_with_is_refused(tmp_path: Path, monkeypat
     assert (load(**as_load(args)).train_images == images(TRAIN, 0)).all()
     # The driver of a retry, and a worker on another node, see the other data.
     with pytest.raises(DataError, match=r"holds sha256:\w+\.\.\., the run began with sha256:\w+\.\.\.; bring"):
-        settle(args, dataset="MNIST")
+        resolve_source(args, dataset="MNIST")
     monkeypatch.setenv("TRAINER_CACHE", str(tmp_path / "elsewhere"))
     with pytest.raises(DataError, match="the run began with"):
         load(**as_load(args))
@@ -143,10 +143,10 @@ def test_auto_takes_what_trainer_data_names(tmp_path: Path, monkeypatch: pytest.
 def test_auto_takes_the_folder_data(tmp_path: Path) -> None:
     write_set(Path("data/MNIST/raw"), seed=1)
     write_set(Path("data/FashionMNIST/raw"), seed=2)
-    args = settle({}, dataset="MNIST")
+    args = resolve_source({}, dataset="MNIST")
     assert args["source"] == str(tmp_path / "work/data")
     assert (load(**as_load(args)).train_images == images(TRAIN, 1)).all()
-    fashion = settle({}, dataset="FashionMNIST")
+    fashion = resolve_source({}, dataset="FashionMNIST")
     assert fashion["checksum"] != args["checksum"]
 
 
@@ -156,13 +156,13 @@ def test_auto_never_takes_fashion_mnist_for_mnist(monkeypatch: pytest.MonkeyPatc
         pytest.skip(NO_FASHION)
     monkeypatch.setenv("TRAINER_DATA", str(FASHION))
     assert settled("auto", "MNIST")["source"] == "digits"
-    assert settled("auto", "FashionMNIST") == {"source": str(FASHION), "checksum": choose.FASHION}
-    assert settled(str(FASHION), "MNIST")["checksum"] == choose.FASHION  # asked for by name
+    assert settled("auto", "FashionMNIST") == {"source": str(FASHION), "checksum": choose.FASHION_MNIST_CHECKSUM}
+    assert settled(str(FASHION), "MNIST")["checksum"] == choose.FASHION_MNIST_CHECKSUM  # asked for by name
 
 
 def test_auto_takes_debians_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    assert choose.PLACES["FashionMNIST"] == (str(FASHION),)
+    assert choose.SYSTEM_FOLDERS["FashionMNIST"] == (str(FASHION),)
 
 
 def test_auto_without_anything_says_so_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
@@ -222,7 +222,7 @@ def test_a_download_that_another_process_is_at_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(choose, "AUTO_SECONDS", 0.5)
-    key = hashlib.sha256(downloaded("MNIST", seconds=lambda: 1).key.encode()).hexdigest()[:16]
+    key = hashlib.sha256(download_source("MNIST", seconds=lambda: 1).key.encode()).hexdigest()[:16]
     with cache.lock(key, cache=tmp_path / "cache"):
         assert settled("auto")["source"] == "digits"
     assert "another process was at it" in caplog.text

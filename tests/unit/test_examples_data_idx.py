@@ -14,7 +14,7 @@ from tests.unit.idx_files import FASHION, NO_FASHION, TEST, TRAIN, images, packe
 from trainer_app.examples.data import choose
 from trainer_app.examples.data.cache import checksum
 from trainer_app.examples.data.idx import NAMES, DataError, read_folder, read_idx
-from trainer_app.examples.data.sources import in_folder
+from trainer_app.examples.data.sources import find_files
 
 pytestmark = pytest.mark.unit
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -22,7 +22,7 @@ IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
 @pytest.mark.parametrize("gz", [False, True])
 def test_reads_what_was_written(tmp_path: Path, gz: bool) -> None:
-    files = in_folder(write_set(tmp_path, gz=gz), ("",))
+    files = find_files(write_set(tmp_path, gz=gz), ("",))
     assert files
     arrays = read_folder(files)
     assert np.array_equal(arrays.train_images, images(TRAIN, 0))
@@ -86,18 +86,18 @@ def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path: Path) -> Non
 def test_the_real_fashion_mnist() -> None:
     if not FASHION.is_dir():
         pytest.skip(NO_FASHION)
-    files = in_folder(FASHION, ("",))
+    files = find_files(FASHION, ("",))
     assert files and set(files) == set(NAMES)
     arrays = read_folder(files)
     assert arrays.train_images.shape == (60_000, 28, 28) and arrays.test_images.shape == (10_000, 28, 28)
     assert np.bincount(arrays.train_labels).tolist() == [6_000] * 10
     assert arrays.train_labels[:5].tolist() == [9, 0, 0, 3, 0]
     assert abs(arrays.train_images.mean() / 255 - 0.28604) < 1e-5
-    assert checksum(arrays) == choose.FASHION
+    assert checksum(arrays) == choose.FASHION_MNIST_CHECKSUM
 
 
 def refused(folder: Path) -> str:
-    files = in_folder(folder, ("",))
+    files = find_files(folder, ("",))
     assert files
     with pytest.raises(DataError) as e:
         read_folder(files)

@@ -13,7 +13,7 @@ from tests.unit.lightning_cli_config import PROJECTS
 from trainer_app.config import Primitive, RunConfig, load
 from trainer_app.errors import ConfigError
 from trainer_app.lightning_cli import check, check_space
-from trainer_app.lightning_cli.space_check import possible
+from trainer_app.lightning_cli.space_check import possible_values
 
 pytestmark = pytest.mark.unit
 
@@ -172,7 +172,7 @@ tune:
     ids=str,
 )
 def test_the_values_that_are_tried(primitive: dict[str, Any], values: list[Any]) -> None:
-    assert possible(Primitive.model_validate(primitive)) == values
+    assert possible_values(Primitive.model_validate(primitive)) == values
 
 
 def test_a_space_that_fits_takes_a_parse_for_each_value_of_the_longest_list(tmp_path: Path) -> None:

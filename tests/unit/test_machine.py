@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer_app.machine import environment, own_folder
+from trainer_app.machine import make_private_folder, temporary_environment
 
 pytestmark = pytest.mark.unit
 
@@ -15,23 +15,23 @@ pytestmark = pytest.mark.unit
 def test_the_environment_is_put_back_whatever_happens_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THERE", "before")
     monkeypatch.delenv("NEW", raising=False)
-    with environment({"THERE": "inside", "NEW": "inside"}):
+    with temporary_environment({"THERE": "inside", "NEW": "inside"}):
         seen = (os.environ["THERE"], os.environ["NEW"])
     assert seen == ("inside", "inside")
     assert os.environ["THERE"] == "before" and "NEW" not in os.environ
-    with pytest.raises(ValueError, match="inside"), environment({"THERE": "inside"}):
+    with pytest.raises(ValueError, match="inside"), temporary_environment({"THERE": "inside"}):
         raise ValueError("inside")
     assert os.environ["THERE"] == "before" and "NEW" not in os.environ
 
 
 def test_only_a_folder_of_ones_own_is_one(tmp_path: Path) -> None:
     made, other, link, file = (tmp_path / name for name in ("made", "other", "link", "file"))
-    assert own_folder(made) and made.stat().st_mode & 0o777 == 0o700
-    assert own_folder(made)
+    assert make_private_folder(made) and made.stat().st_mode & 0o777 == 0o700
+    assert make_private_folder(made)
     other.mkdir()
     other.chmod(0o777)
-    assert not own_folder(other)
+    assert not make_private_folder(other)
     link.symlink_to(made)
-    assert not own_folder(link)
+    assert not make_private_folder(link)
     file.touch()
-    assert not own_folder(file)
+    assert not make_private_folder(file)

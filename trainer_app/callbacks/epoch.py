@@ -236,7 +236,7 @@ def load(path: Path, allow: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def allow_globals(allow: tuple[str, ...]) -> Any:
     """A context in which torch also unpickles the classes named in `allow`."""
-    from trainer_app.lightning_cli.importing import load as load_object
+    from trainer_app.lightning_cli.importing import load_object
 
     return torch.serialization.safe_globals([load_object("checkpoint.allow", name) for name in allow])
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from trainer_app.errors import InputError
-from trainer_app.machine import own_folder
+from trainer_app.machine import make_private_folder
 from trainer_app.storage import open_store
 
 
@@ -42,7 +42,7 @@ def default_log(run: str, storage: str) -> Path:
     The folder is the user's own with mode 0700, for logs may show what a program prints of its data.
     """
     folder = Path(tempfile.gettempdir()) / f"trainer-{os.getuid()}"
-    if not own_folder(folder):
+    if not make_private_folder(folder):
         folder = Path(tempfile.mkdtemp(prefix=f"trainer-{os.getuid()}-"))
     place = hashlib.sha256(open_store(storage).uri.encode()).hexdigest()[:8]
     return folder / f"{run}-{place}.log"

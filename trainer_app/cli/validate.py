@@ -48,9 +48,9 @@ def _check_code(config: RunConfig, files: Sequence[str]) -> None:
     from trainer_app.cli.arguments import parents
 
     require.need("lightning", what="--deep")
-    from trainer_app.lightning_cli import check, check_space, importable
+    from trainer_app.lightning_cli import add_import_paths, check, check_space
 
-    importable(*parents(files))
+    add_import_paths(*parents(files))
     check(config)
     check_space(config)
     if config.tune is not None and config.tune.scheduler.kind == "pbt":

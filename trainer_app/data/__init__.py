@@ -4,6 +4,6 @@ dataset = BatchedDataset((images, labels), transform=Normalise(mean, std))
 return loader(dataset, batch_size=64, shuffle=True)
 """
 
-from trainer_app.data.batches import BatchedDataset, Normalise, loader, shifted, split
+from trainer_app.data.batches import BatchedDataset, Normalise, add_shifted_copies, loader, split_indices
 
-__all__ = ["BatchedDataset", "Normalise", "loader", "shifted", "split"]
+__all__ = ["BatchedDataset", "Normalise", "add_shifted_copies", "loader", "split_indices"]

@@ -62,17 +62,17 @@ class BatchedDataset(Dataset[Batch]):
         return tuple(t[0] for t in self.__getitems__([index]))
 
 
-def as_is(batch: Any) -> Any:
+def collate_batch(batch: Any) -> Any:
     """The collate function of a data set that gives batches."""
     return batch
 
 
 def loader(dataset: BatchedDataset, *, batch_size: int, shuffle: bool = False, **options: Any) -> DataLoader[Batch]:
     """A plain DataLoader over `dataset`; `options` are DataLoader's. Order and sharding are torch's and Lightning's."""
-    return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, collate_fn=as_is, **options)
+    return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, collate_fn=collate_batch, **options)
 
 
-def shifted(images: Tensor, labels: Tensor, *, pixels: int) -> tuple[Tensor, Tensor]:
+def add_shifted_copies(images: Tensor, labels: Tensor, *, pixels: int) -> tuple[Tensor, Tensor]:
     """Images [n, h, w] and labels [n], and four copies moved up, down, left and right: [5n, h, w] and [5n].
 
     What enters at an edge is 0.
@@ -84,7 +84,7 @@ def shifted(images: Tensor, labels: Tensor, *, pixels: int) -> tuple[Tensor, Ten
     return torch.cat(moved), labels.repeat(len(moved))
 
 
-def split(count: int, *, seed: int, held_out: int | None = None) -> tuple[Tensor, Tensor]:
+def split_indices(count: int, *, seed: int, held_out: int | None = None) -> tuple[Tensor, Tensor]:
     """0..count-1 as two disjoint sorted int64 tensors, [count - held_out] and [held_out]; the same on every rank.
 
     Held out are 5,000 of MNIST's 60,000, as in Ray's guide, and a ninth of anything else, unless said.

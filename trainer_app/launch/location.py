@@ -171,7 +171,7 @@ def reachable(kube: Kube, place: Place, endpoint: str | None = None) -> Iterator
         else:
             answers(url)
         given_here = {name: value for name, value in {**wanted, "AWS_ENDPOINT_URL": url}.items() if value}
-        stack.enter_context(machine.environment(given_here))
+        stack.enter_context(machine.temporary_environment(given_here))
         stack.enter_context(_in_values_words(kube, place, from_secret=bool(given)))
         yield
 

@@ -8,7 +8,7 @@ names; `importable(folder)` adds the folder of a run file.
 """
 
 from trainer_app.lightning_cli.build import Parts, build, check, default_seed, resolve
-from trainer_app.lightning_cli.importing import importable
+from trainer_app.lightning_cli.importing import add_import_paths
 from trainer_app.lightning_cli.space_check import check_space
 
-__all__ = ["Parts", "build", "check", "check_space", "default_seed", "importable", "resolve"]
+__all__ = ["Parts", "add_import_paths", "build", "check", "check_space", "default_seed", "resolve"]

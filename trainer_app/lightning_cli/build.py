@@ -15,8 +15,8 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 
 from trainer_app.errors import ConfigError, Problem, TrainerError
-from trainer_app.lightning_cli.importing import described, foreign, importable, load
-from trainer_app.lightning_cli.user_cli import Plan, construct
+from trainer_app.lightning_cli.importing import add_import_paths, describe_error, load_object, pytorch_lightning_problem
+from trainer_app.lightning_cli.user_cli import Construction, construct
 
 if TYPE_CHECKING:
     from trainer_app.config import RunConfig
@@ -44,7 +44,7 @@ def check(config: RunConfig) -> None:
         ConfigError: one problem for each key that is wrong, with its file and line where the run file has it.
     """
     with contextlib.redirect_stdout(sys.stderr), config.locate_problems():
-        _parsed(config)
+        _parse_config(config)
 
 
 def build(
@@ -63,8 +63,8 @@ def build(
         ConfigError: as `check`.
         Exception: what the user's own constructors raise.
     """
-    plan = Plan(_arguments(config), dict(trainer_kwargs or {}), tuple(callbacks))
-    cli = construct(_target(config), plan)
+    construction = Construction(_copy_blocks(config), dict(trainer_kwargs or {}), tuple(callbacks))
+    cli = construct(_load_target(config), construction)
     return Parts(cli.model, cli.datamodule, cli.trainer, cli)
 
 
@@ -77,12 +77,12 @@ def resolve(config: RunConfig) -> RunConfig:
     Raises:
         ConfigError: the class can't be imported, or its classmethod raises.
     """
-    importable()
+    add_import_paths()
     update: dict[str, Any] = {}
     with config.locate_problems():
-        cli = _parsed(config) if config.cli else None
+        cli = _parse_config(config) if config.cli else None
         for key in ("model", "data"):
-            block = _resolved(key, getattr(config, key), cli)
+            block = _resolve_block(key, getattr(config, key), cli)
             if block is not None:
                 update[key] = block
     return config.model_copy(update=update) if update else config
@@ -97,59 +97,59 @@ def default_seed(config: RunConfig) -> int | bool:
     if config.cli is None:
         return True
     with contextlib.redirect_stdout(sys.stderr), config.locate_problems():
-        parsed = _parsed(config).config
+        parsed = _parse_config(config).config
     found = parsed.get("fit", parsed).get("seed_everything")
     return True if found is None else found
 
 
-def _resolved(key: str, block: dict[str, Any] | None, cli: LightningCLI | None) -> dict[str, Any] | None:
+def _resolve_block(key: str, block: dict[str, Any] | None, cli: LightningCLI | None) -> dict[str, Any] | None:
     given = copy.deepcopy(block or {})
     path = given.get("class_path")
-    found = load(f"{key}.class_path", path) if isinstance(path, str) and "." in path else None
+    found = load_object(f"{key}.class_path", path) if isinstance(path, str) and "." in path else None
     if found is None and cli is not None:
         found = cli.model_class if key == "model" else cli.datamodule_class
     settle = getattr(found, "resolve_init_args", None)
     if settle is None:
         return None
     if path is None:
-        return _settled(key, settle, given)
-    return {**given, "init_args": _settled(key, settle, given.get("init_args") or {})}
+        return _call_resolve_init_args(key, settle, given)
+    return {**given, "init_args": _call_resolve_init_args(key, settle, given.get("init_args") or {})}
 
 
-def _settled(key: str, settle: Callable[[dict[str, Any]], Any], given: dict[str, Any]) -> dict[str, Any]:
+def _call_resolve_init_args(key: str, settle: Callable[[dict[str, Any]], Any], given: dict[str, Any]) -> dict[str, Any]:
     try:
         settled = settle(given)
     except TrainerError:
         raise
     except Exception as error:
-        raise ConfigError([Problem(key, f"resolve_init_args raised {described(error)}")]) from error
+        raise ConfigError([Problem(key, f"resolve_init_args raised {describe_error(error)}")]) from error
     if not isinstance(settled, dict):
         raise ConfigError([Problem(key, "resolve_init_args must return a dict", settled)])
     return settled
 
 
-def _parsed(config: RunConfig) -> LightningCLI:
-    return construct(_target(config), Plan(_arguments(config), parse_only=True))
+def _parse_config(config: RunConfig) -> LightningCLI:
+    return construct(_load_target(config), Construction(_copy_blocks(config), parse_only=True))
 
 
-def _arguments(config: RunConfig) -> dict[str, Any]:
+def _copy_blocks(config: RunConfig) -> dict[str, Any]:
     """A copy, for jsonargparse writes into what it parses."""
     return copy.deepcopy(dict(config.lightning))
 
 
-def _target(config: RunConfig) -> Callable[..., Any]:
-    importable()
+def _load_target(config: RunConfig) -> Callable[..., Any]:
+    add_import_paths()
     if config.cli is None:
-        _refuse_plateau(config)
+        _refuse_torch_plateau(config)
         return functools.partial(LightningCLI, run=False)
-    found = load("cli", config.cli)
-    problem = foreign("cli", config.cli, found)
+    found = load_object("cli", config.cli)
+    problem = pytorch_lightning_problem("cli", config.cli, found)
     if problem:
         raise ConfigError([problem])
     return found
 
 
-def _refuse_plateau(config: RunConfig) -> None:
+def _refuse_torch_plateau(config: RunConfig) -> None:
     """LightningCLI takes torch's ReduceLROnPlateau, and fit then misses the metric that it watches."""
     key, path = "lr_scheduler.class_path", (config.lr_scheduler or {}).get("class_path", "")
     if path == "torch.optim.lr_scheduler.ReduceLROnPlateau":

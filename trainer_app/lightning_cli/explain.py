@@ -18,10 +18,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from trainer_app.errors import ConfigError, Problem
-from trainer_app.lightning_cli.importing import described, foreign, load
+from trainer_app.lightning_cli.importing import describe_error, load_object, pytorch_lightning_problem
 
 # A value's judge: jsonargparse's message about it, None if it is fine.
-Judge = Callable[[Any], str | None]
+Validate = Callable[[Any], str | None]
 
 _BLOCK = ("class_path", "init_args", "dict_kwargs")
 _REQUIRED = re.compile(r"the following arguments are required: ([^\n]+)")
@@ -33,16 +33,16 @@ def explain(parser: ArgumentParser, args: dict[str, Any], error: BaseException) 
     problems: list[Problem] = []
     good: dict[str, Any] = {}
     for key, value in _leaves(parser, args):
-        found = _judged(key, value, partial(_verdict, parser, key), parser)
+        found = _problems_of_value(key, value, partial(_validation_error, parser, key), parser)
         problems += found
         if not found:
-            _put(good, key, value)
-    return problems + _whole(parser, args, good, error if not problems else None)
+            _set_key(good, key, value)
+    return problems + _problems_of_whole(parser, args, good, error if not problems else None)
 
 
 def _leaves(parser: ArgumentParser, args: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted keys down to what the parser knows as one argument, or does not know."""
-    names = _names(parser)
+    names = _argument_names(parser)
     for name, value in args.items():
         key = f"{prefix}{name}"
         if isinstance(value, dict) and any(n.startswith(f"{key}.") for n in names):
@@ -51,13 +51,13 @@ def _leaves(parser: ArgumentParser, args: dict[str, Any], prefix: str = "") -> I
             yield key, value
 
 
-def _names(parser: ArgumentParser) -> list[str]:
+def _argument_names(parser: ArgumentParser) -> list[str]:
     """Dotted names of the arguments, without those that only a command line has (`--model.help`)."""
     dests = [action.dest for action in parser._actions]
     return [d for d in dests if d.rpartition(".")[2] != "help" and d not in ("config", "print_config")]
 
 
-def _verdict(parser: ArgumentParser, key: str, value: Any) -> str | None:
+def _validation_error(parser: ArgumentParser, key: str, value: Any) -> str | None:
     namespace = Namespace()
     namespace[key] = value
     try:
@@ -67,52 +67,52 @@ def _verdict(parser: ArgumentParser, key: str, value: Any) -> str | None:
     return None
 
 
-def _judged(key: str, value: Any, judge: Judge, parser: ArgumentParser | None = None) -> list[Problem]:
-    message = judge(value)
+def _problems_of_value(key: str, value: Any, validate: Validate, parser: ArgumentParser | None = None) -> list[Problem]:
+    message = validate(value)
     if message is None:
         return []
     if "does not accept option" in message or re.match(r"Option '.*' is not accepted", message):
-        return [_unknown(key, value, _names(parser) if parser else [])]
+        return [_unknown_key(key, value, _argument_names(parser) if parser else [])]
     if isinstance(value, dict) and "class_path" in value:
-        return _block(key, value, message, judge)
+        return _problems_of_block(key, value, message, validate)
     if isinstance(value, dict) and "init_args" in value:
         return [Problem(key, "class_path is missing beside init_args")]
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        items = [_judged(f"{key}.{i}", item, lambda v: judge([v])) for i, item in enumerate(value)]
-        return [p for item in items for p in item] or [_wrong(key, value, message)]
-    return [_wrong(key, value, message)]
+        items = [_problems_of_value(f"{key}.{i}", item, lambda v: validate([v])) for i, item in enumerate(value)]
+        return [p for item in items for p in item] or [_wrong_value(key, value, message)]
+    return [_wrong_value(key, value, message)]
 
 
-def _block(key: str, block: dict[str, Any], message: str, judge: Judge) -> list[Problem]:
-    """The problems of `{class_path, init_args}`, which `judge` refused with `message`."""
+def _problems_of_block(key: str, block: dict[str, Any], message: str, validate: Validate) -> list[Problem]:
+    """The problems of `{class_path, init_args}`, which `validate` refused with `message`."""
     allowed = f"allowed: {', '.join(_BLOCK)}"
     extra = [Problem(f"{key}.{name}", "unknown key", block[name], allowed) for name in block if name not in _BLOCK]
     path = block["class_path"]
     try:
-        cls = _class(f"{key}.class_path", path, message)
+        cls = _load_class(f"{key}.class_path", path, message)
     except ConfigError as error:
         return extra + error.problems
     not_a = _NOT_A.search(message)
     if not_a and "Problem with given class_path" not in message:
         return [*extra, Problem(f"{key}.class_path", f"is not a {not_a[1].rpartition('.')[2]}", path)]
-    arguments = _init_args(key, cls, block, judge) if isinstance(cls, type) else []
-    return extra + arguments or [_wrong(key, block, message)]
+    arguments = _problems_of_init_args(key, cls, block, validate) if isinstance(cls, type) else []
+    return extra + arguments or [_wrong_value(key, block, message)]
 
 
-def _class(key: str, path: Any, message: str) -> Any:
+def _load_class(key: str, path: Any, message: str) -> Any:
     """What `class_path` names; None for a short name, which jsonargparse looks up among the classes it knows."""
     if isinstance(path, str) and "." not in path and "Expected a dot import path" not in message:
         return None
     if not isinstance(path, str) or "." not in path:
         raise ConfigError([Problem(key, "names no known class", path, "write package.module.Name")])
-    cls = load(key, path)
-    other = foreign(key, path, cls)
+    cls = load_object(key, path)
+    other = pytorch_lightning_problem(key, path, cls)
     if other:
         raise ConfigError([other])
     return cls
 
 
-def _init_args(key: str, cls: type, block: dict[str, Any], judge: Judge) -> list[Problem]:
+def _problems_of_init_args(key: str, cls: type, block: dict[str, Any], validate: Validate) -> list[Problem]:
     parser = ArgumentParser(exit_on_error=False)
     # Lightning passes the first argument of these itself.
     skip = [name for base, name in ((Optimizer, "params"), (LRScheduler, "optimizer")) if issubclass(cls, base)]
@@ -125,19 +125,21 @@ def _init_args(key: str, cls: type, block: dict[str, Any], judge: Judge) -> list
     for name, value in given.items():
         dotted = f"{key}.init_args.{name}"
         if not any(n.split(".")[0] == name for n in names):
-            found = [_unknown(dotted, value, [f"{key}.init_args.{n}" for n in names], f" argument of {cls.__name__}")]
+            found = [
+                _unknown_key(dotted, value, [f"{key}.init_args.{n}" for n in names], f" argument of {cls.__name__}")
+            ]
         else:
-            found = _judged(dotted, value, partial(_verdict, parser, name))
+            found = _problems_of_value(dotted, value, partial(_validation_error, parser, name))
         problems += found
         if not found:
             good[name] = value
     # With the bad ones gone, jsonargparse gets as far as those that are missing.
-    missing = _REQUIRED.search(judge({**block, "init_args": good}) or "")
+    missing = _REQUIRED.search(validate({**block, "init_args": good}) or "")
     absent = [n.strip() for n in missing[1].split(",") if n.strip() not in given] if missing else []
     return problems + [Problem(f"{key}.init_args.{n}", f"{cls.__name__} requires this argument") for n in absent]
 
 
-def _whole(
+def _problems_of_whole(
     parser: ArgumentParser, args: dict[str, Any], good: dict[str, Any], error: BaseException | None
 ) -> list[Problem]:
     """What only the whole tells: missing blocks, and links between arguments. `error` if nothing else explains it."""
@@ -146,22 +148,22 @@ def _whole(
     except Exception as again:  # noqa: BLE001  as above
         missing = _REQUIRED.search(str(again))
         if missing:
-            absent = [n.strip() for n in missing[1].split(",") if not _has(args, n.strip())]
+            absent = [n.strip() for n in missing[1].split(",") if not _has_key(args, n.strip())]
             if absent:
                 return [Problem(n, "required, and missing") for n in absent]
         if error is not None:
-            return [_general(again)]
-    return [_general(error)] if error is not None else []
+            return [_unexplained_problem(again)]
+    return [_unexplained_problem(error)] if error is not None else []
 
 
-def _general(error: BaseException) -> Problem:
+def _unexplained_problem(error: BaseException) -> Problem:
     """A refusal that no single value explains: its own words, on the key that they name."""
-    words = str(error) if isinstance(error, ArgumentError) else described(error)
+    words = str(error) if isinstance(error, ArgumentError) else describe_error(error)
     named = re.search(r'Parser key "(?:fit\.)?([^"]+)"', words)
     return Problem(named[1] if named else "run file", "LightningCLI refuses it: " + " ".join(words.split())[:400])
 
 
-def _unknown(key: str, value: Any, names: list[str], what: str = " key") -> Problem:
+def _unknown_key(key: str, value: Any, names: list[str], what: str = " key") -> Problem:
     parent, _, leaf = key.rpartition(".")
     inside = [n[len(parent) + 1 :] if parent else n for n in names if not parent or n.startswith(f"{parent}.")]
     allowed = sorted({n.split(".")[0] for n in inside})
@@ -170,14 +172,14 @@ def _unknown(key: str, value: Any, names: list[str], what: str = " key") -> Prob
     return Problem(key, f"unknown{what}", value, f"{said}allowed: {', '.join(allowed) or 'none'}")
 
 
-def _wrong(key: str, value: Any, message: str) -> Problem:
-    expected = _expected(message)
+def _wrong_value(key: str, value: Any, message: str) -> Problem:
+    expected = _expected_types(message)
     if expected:
         return Problem(key, "wrong type or value", value, f"expected {expected}")
     return Problem(key, " ".join(message.split())[:400], value)
 
 
-def _expected(message: str) -> str:
+def _expected_types(message: str) -> str:
     """`int or null`, out of jsonargparse's nested account of every type that it tried."""
     union = re.search(r"Subtypes: \[(.*)\]", message)
     kinds = union[1] if union else ", ".join(re.findall(r"Expected a ([^\n]+?)(?:\. Got value|$)", message, re.M))
@@ -188,14 +190,14 @@ def _expected(message: str) -> str:
     return " or ".join(dict.fromkeys(n for n in names if n))
 
 
-def _put(into: dict[str, Any], key: str, value: Any) -> None:
+def _set_key(into: dict[str, Any], key: str, value: Any) -> None:
     *parents, leaf = key.split(".")
     for parent in parents:
         into = into.setdefault(parent, {})
     into[leaf] = value
 
 
-def _has(args: Any, key: str) -> bool:
+def _has_key(args: Any, key: str) -> bool:
     for part in key.split("."):
         if not isinstance(args, dict) or args.get(part) is None:
             return False

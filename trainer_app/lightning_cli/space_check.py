@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from trainer_app.config import Primitive, RunConfig, override
 from trainer_app.errors import MISSING, ConfigError, Problem
 from trainer_app.lightning_cli.build import check
-from trainer_app.lightning_cli.importing import importable, load
+from trainer_app.lightning_cli.importing import add_import_paths, load_object
 
 if TYPE_CHECKING:
     from trainer_app.config import Tune
 
-_WITHIN = 0.382  # of a range of floats: where the bounds are whole, this is not
-_CONTEXTS = 64  # combinations of drawn classes, beyond which a sweep is taken at its word
+_FRACTION = 0.382  # of a range of floats: where the bounds are whole, this is not
+_MAX_CONTEXTS = 64  # combinations of drawn classes, beyond which a sweep is taken at its word
 
 
 def check_space(config: RunConfig) -> None:
@@ -32,20 +32,20 @@ def check_space(config: RunConfig) -> None:
     """
     if config.tune is None:
         return
-    importable()
+    add_import_paths()
     with config.locate_problems():
-        problems = _functions(config.tune)
+        problems = _problems_of_functions(config.tune)
         if problems:
             raise ConfigError(problems)
-        for at, space in _spaces(config.tune).items():
-            values = {key: possible(primitive) for key, primitive in space.items()}
-            if not _fits_together(config, values):
-                problems += [problem for key in values for problem in _judged(config, at, key, values)]
+        for at, space in _searched_keys(config.tune).items():
+            values = {key: possible_values(primitive) for key, primitive in space.items()}
+            if not _fit_together(config, values):
+                problems += [problem for key in values for problem in _problems_of_key(config, at, key, values)]
         if problems:
             raise ConfigError(problems)
 
 
-def possible(primitive: Primitive | list[Any]) -> list[Any]:
+def possible_values(primitive: Primitive | list[Any]) -> list[Any]:
     """The values of a list, the bounds of a range and one within; none of a function, which only its call tells."""
     if isinstance(primitive, list):
         return primitive
@@ -62,12 +62,12 @@ def possible(primitive: Primitive | list[Any]) -> list[Any]:
         return [lower, upper - 1]
     whole = kind in ("qrandint", "qlograndint")
     step = args.get("q")
-    within = lower + _WITHIN * (upper - lower)
+    within = lower + _FRACTION * (upper - lower)
     inside = [round(within / step) * step if step else within]
     return [lower, upper, *([] if whole else inside)]
 
 
-def _spaces(tune: Tune) -> dict[str, Mapping[str, Any]]:
+def _searched_keys(tune: Tune) -> dict[str, Mapping[str, Any]]:
     """{where it stands: {dotted key: primitive or list}}"""
     found: dict[str, Mapping[str, Any]] = {"tune.space": tune.space}
     if tune.scheduler.kind == "pbt":
@@ -75,28 +75,28 @@ def _spaces(tune: Tune) -> dict[str, Mapping[str, Any]]:
     return found
 
 
-def _functions(tune: Tune) -> list[Problem]:
+def _problems_of_functions(tune: Tune) -> list[Problem]:
     """Problems of the functions of `sample_from`."""
     problems: list[Problem] = []
     for key, primitive in tune.space.items():
         if primitive.kind == "sample_from":
             try:
-                load(f"tune.space.{key}", primitive.args["func"])
+                load_object(f"tune.space.{key}", primitive.args["func"])
             except ConfigError as error:
                 problems += error.problems
     return problems
 
 
-def _fits_together(config: RunConfig, values: Mapping[str, list[Any]]) -> bool:
+def _fit_together(config: RunConfig, values: Mapping[str, list[Any]]) -> bool:
     """Whether every value is part of a trial that parses."""
     given = {key: options for key, options in values.items() if options}
     if len(given) < len(values):
         return False  # a function's key is judged alone
     rounds = max(map(len, given.values()), default=0)
-    return all(not _refused(config, {k: v[i % len(v)] for k, v in given.items()}) for i in range(rounds))
+    return all(not _problems_with(config, {k: v[i % len(v)] for k, v in given.items()}) for i in range(rounds))
 
 
-def _refused(config: RunConfig, values: Mapping[str, Any]) -> list[Problem]:
+def _problems_with(config: RunConfig, values: Mapping[str, Any]) -> list[Problem]:
     try:
         with contextlib.redirect_stdout(sys.stderr):
             check(override(config, values))
@@ -105,20 +105,20 @@ def _refused(config: RunConfig, values: Mapping[str, Any]) -> list[Problem]:
     return []
 
 
-def _judged(config: RunConfig, at: str, key: str, values: Mapping[str, list[Any]]) -> Iterator[Problem]:
+def _problems_of_key(config: RunConfig, at: str, key: str, values: Mapping[str, list[Any]]) -> Iterator[Problem]:
     """What is wrong with the key's values; a value that fits one of the classes that are drawn beside it is right."""
-    classes = {k: v for k, v in values.items() if k != key and _decides(k, key)}
+    classes = {k: v for k, v in values.items() if k != key and _selects_class_of(k, key)}
     if any(not options for options in classes.values()):
         return  # a function chooses the class
-    if math.prod(map(len, classes.values())) > _CONTEXTS:
+    if math.prod(map(len, classes.values())) > _MAX_CONTEXTS:
         return
     contexts = [dict(zip(classes, drawn, strict=True)) for drawn in itertools.product(*classes.values())]
     told: set[str] = set()
     for value in values[key] or [None]:
-        found = [_refused(config, {**context, key: value}) for context in contexts]
+        found = [_problems_with(config, {**context, key: value}) for context in contexts]
         if not all(found):
             continue
-        problem = _worst(key, found[0])
+        problem = _most_relevant(key, found[0])
         if not values[key] and "unknown" not in problem.message:
             continue  # of a function only the key is judged
         elsewhere = problem.key != key and not key.endswith("class_path")
@@ -131,11 +131,11 @@ def _judged(config: RunConfig, at: str, key: str, values: Mapping[str, list[Any]
             yield told_so
 
 
-def _decides(other: str, key: str) -> bool:
+def _selects_class_of(other: str, key: str) -> bool:
     """Whether `other` draws the class whose arguments `key` is of."""
     head, _, leaf = other.rpartition(".")
     return leaf == "class_path" and key.startswith(f"{head}.")
 
 
-def _worst(key: str, problems: list[Problem]) -> Problem:
+def _most_relevant(key: str, problems: list[Problem]) -> Problem:
     return next((p for p in problems if p.key == key or p.key.startswith(f"{key}.")), problems[0])

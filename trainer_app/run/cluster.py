@@ -62,7 +62,7 @@ def connected(local: Mapping[str, str] | None = None, meanwhile: Sequence[str] =
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     else:
         local = None
-    with machine.environment(local or {}):
+    with machine.temporary_environment(local or {}):
         ray.init(**arguments, namespace="trainer", log_to_driver=True)
     try:
         yield

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from trainer_app.errors import InputError, UserCodeError
-from trainer_app.machine import own_folder
+from trainer_app.machine import make_private_folder
 from trainer_app.storage import Store
 
 CODE: Final = "TRAINER_CODE"  # SHA-256 of the archive, in hex
@@ -68,7 +68,7 @@ def fetch(store: Store, digest: str) -> Path:
 def _root() -> Path:
     """Only this user writes there: what is in it gets imported."""
     root = Path(tempfile.gettempdir(), FOLDER)
-    if not own_folder(root):
+    if not make_private_folder(root):
         raise InputError(f"{root} is not a folder that only this user can write: remove it, or set TMPDIR")
     return root
 

@@ -19,7 +19,7 @@ from trainer_app import lightning_cli
 from trainer_app.callbacks.epoch import EpochReporter, Policy, allow_globals
 from trainer_app.config import RunConfig
 from trainer_app.errors import TrainerError
-from trainer_app.lightning_cli.importing import load as load_object
+from trainer_app.lightning_cli.importing import load_object
 from trainer_app.records import FitFolder, parse_part_key
 from trainer_app.run import logs, stop
 from trainer_app.run.spec import RunSpec

@@ -12,7 +12,7 @@ from ray.tune.search.sample import Domain
 from ray.tune.search.variant_generator import RecursiveDependencyError, generate_variants
 
 from trainer_app.config import Primitive
-from trainer_app.lightning_cli.importing import load
+from trainer_app.lightning_cli.importing import load_object
 
 # A sweep bounded by time alone draws at most this many; each draw is a few microseconds.
 UNBOUNDED = 1_000_000
@@ -21,7 +21,7 @@ UNBOUNDED = 1_000_000
 def domain(key: str, primitive: Primitive) -> Any:
     """The value that ray.tune's function of the same name returns."""
     if primitive.kind == "sample_from":
-        function = load(f"tune.space.{key}", primitive.args["func"])
+        function = load_object(f"tune.space.{key}", primitive.args["func"])
         return tune.sample_from(lambda spec: function(Drawn(spec["config"])))
     return getattr(tune, primitive.kind)(**primitive.args)
 

@@ -42,13 +42,13 @@ def cache_dir() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     wanted = Path(given or Path(home, "trainer")).expanduser().absolute()
     try:
-        return _writable(wanted)
+        return _make_writable(wanted)
     except (OSError, RuntimeError) as e:  # RuntimeError: no home folder
         if given:
             raise DataError(f"TRAINER_CACHE={given}: cannot be written: {e}; name a folder that can") from e
     own = Path(tempfile.gettempdir(), f"trainer-cache-{os.getuid()}")
     try:
-        found = _writable(own)
+        found = _make_writable(own)
     except OSError as e:
         raise DataError(f"{wanted} and {own}: cannot be written; set TRAINER_CACHE to a folder that can") from e
     if found.stat().st_uid != os.getuid():
@@ -71,7 +71,7 @@ def save_set(arrays: Arrays, *, cache: Path) -> str:
     """Write a set, whole or not at all, and return its checksum. A damaged copy is replaced."""
     digest = checksum(arrays)
     folder = _set_folder(digest, cache)
-    with scratch(cache) as partial:
+    with temporary_folder(cache) as partial:
         for key in KEYS:
             with open(partial / f"{key}.npy", "wb") as f:
                 np.save(f, getattr(arrays, key), allow_pickle=False)
@@ -81,12 +81,14 @@ def save_set(arrays: Arrays, *, cache: Path) -> str:
         with lock(folder.name, cache=cache):  # another source may hold the same data
             if load_set(digest, cache=cache) is None:
                 if folder.exists():
-                    folder.rename(partial.with_name(f"{partial.name}-damaged"))  # the next `scratch` removes it
+                    folder.rename(
+                        partial.with_name(f"{partial.name}-damaged")
+                    )  # the next `temporary_folder` removes it
                 partial.rename(folder)
     return digest
 
 
-def remembered(key: str, fingerprint: Any, *, cache: Path) -> str | None:
+def recall_checksum(key: str, fingerprint: Any, *, cache: Path) -> str | None:
     """The checksum of what the source `key` held, if it still looks the same."""
     try:
         note = json.loads((cache / "sources" / f"{key}.json").read_text())
@@ -95,11 +97,11 @@ def remembered(key: str, fingerprint: Any, *, cache: Path) -> str | None:
         return None
 
 
-def remember(key: str, fingerprint: Any, digest: str, *, cache: Path) -> None:
+def record_checksum(key: str, fingerprint: Any, digest: str, *, cache: Path) -> None:
     """Note what the source `key` holds. `fingerprint` is plain JSON."""
     target = cache / "sources" / f"{key}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    with scratch(cache) as partial:
+    with temporary_folder(cache) as partial:
         (partial / "note").write_text(json.dumps({"fingerprint": fingerprint, "checksum": digest}))
         (partial / "note").replace(target)
 
@@ -114,7 +116,7 @@ def lock(key: str, *, cache: Path, seconds: float | None = None) -> Iterator[Non
     folder.mkdir(parents=True, exist_ok=True)
     until = None if seconds is None else time.monotonic() + seconds
     with open(folder / key, "w") as f:
-        while not _locked(f, wait=until is None):
+        while not _try_lock(f, wait=until is None):
             if until is not None and time.monotonic() > until:
                 raise TimeoutError(f"another process was at it for more than {seconds:.0f} s")
             time.sleep(0.1)
@@ -122,24 +124,24 @@ def lock(key: str, *, cache: Path, seconds: float | None = None) -> Iterator[Non
 
 
 @contextmanager
-def scratch(cache: Path) -> Iterator[Path]:
+def temporary_folder(cache: Path) -> Iterator[Path]:
     """An empty folder beside the sets, so that a rename out of it is atomic. What killed fetchers left is removed."""
     with ExitStack() as held:
         with lock("scratch", cache=cache):
-            _sweep(cache)
+            _remove_abandoned(cache)
             folder = Path(tempfile.mkdtemp(prefix="partial-", dir=cache))
-            _locked(held.enter_context(open(cache / "locks" / folder.name, "w")), wait=True)
+            _try_lock(held.enter_context(open(cache / "locks" / folder.name, "w")), wait=True)
         try:
             yield folder
         finally:
             _remove(folder)
 
 
-def _sweep(cache: Path) -> None:
+def _remove_abandoned(cache: Path) -> None:
     """A folder whose lock is free has lost its maker; process ids would not say so between two containers."""
     for left in cache.glob("partial-*"):
         with open(cache / "locks" / left.name, "w") as f:
-            if _locked(f, wait=False):
+            if _try_lock(f, wait=False):
                 _remove(left)
 
 
@@ -148,7 +150,7 @@ def _remove(folder: Path) -> None:
     (folder.parent / "locks" / folder.name).unlink(missing_ok=True)
 
 
-def _locked(file: IO[str], *, wait: bool) -> bool:
+def _try_lock(file: IO[str], *, wait: bool) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
@@ -160,7 +162,7 @@ def _set_folder(digest: str, cache: Path) -> Path:
     return cache / "sets" / digest.removeprefix("sha256:")
 
 
-def _writable(folder: Path) -> Path:
+def _make_writable(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryFile(dir=folder):
         return folder

@@ -13,23 +13,25 @@ from typing import Any, Final
 from trainer_app.examples.data import cache as caches
 from trainer_app.examples.data.download import DownloadError
 from trainer_app.examples.data.idx import Arrays, DataError
-from trainer_app.examples.data.sources import Source, downloaded, find, from_files, in_folder, layouts
+from trainer_app.examples.data.sources import Source, download_source, find_files, find_source, folder_source, layouts
 
 log = logging.getLogger(__name__)
 
 AUTO_SECONDS: Final = 10.0
-PLACES: Final = {"FashionMNIST": ("/usr/share/datasets/fashion-mnist",)}  # Debian's package dataset-fashion-mnist
+SYSTEM_FOLDERS: Final = {
+    "FashionMNIST": ("/usr/share/datasets/fashion-mnist",)
+}  # Debian's package dataset-fashion-mnist
 # Its files are named as MNIST's are: only their content tells them apart.
-FASHION: Final = "sha256:58a45a1e6a85a2cf35f8972c90a77afe1fc31e8e13fc07641fe60dfb348d71a9"
+FASHION_MNIST_CHECKSUM: Final = "sha256:58a45a1e6a85a2cf35f8972c90a77afe1fc31e8e13fc07641fe60dfb348d71a9"
 
 
-def settle(init_args: Mapping[str, Any], *, dataset: str) -> dict[str, Any]:
+def resolve_source(init_args: Mapping[str, Any], *, dataset: str) -> dict[str, Any]:
     """`init_args` with `source` made concrete and the `checksum` of what it holds.
 
     For a data module's `resolve_init_args`. A checksum that is already there is verified. Raises DataError.
     """
     wanted = str(init_args.get("source") or "auto")
-    name, digest = _auto(dataset) if wanted == "auto" else _named(wanted, dataset)
+    name, digest = _resolve_auto(dataset) if wanted == "auto" else _resolve_named(wanted, dataset)
     given = init_args.get("checksum")
     if given and given != digest:
         raise DataError(
@@ -50,14 +52,14 @@ def load(source: str, *, dataset: str, checksum: str | None = None) -> Arrays:
         return found
     if source == "auto" and checksum:
         raise DataError("data source 'auto': goes without a checksum; name the source that the checksum is of")
-    digest = str(settle({"source": source, "checksum": checksum}, dataset=dataset)["checksum"])
+    digest = str(resolve_source({"source": source, "checksum": checksum}, dataset=dataset)["checksum"])
     found = caches.load_set(digest, cache=cache)
     if found is None:
         raise DataError(f"{cache}: what was written there does not read back; is its disk full? See TRAINER_CACHE")
     return found
 
 
-def fetch(source: Source, *, seconds: float | None = None) -> str:
+def fetch_source(source: Source, *, seconds: float | None = None) -> str:
     """Bring the source into this node's cache, once however many processes ask, and return its checksum.
 
     `seconds` bounds the wait for another process that is at it. Raises DataError, DownloadError.
@@ -65,49 +67,49 @@ def fetch(source: Source, *, seconds: float | None = None) -> str:
     cache = caches.cache_dir()
     key = hashlib.sha256(source.key.encode()).hexdigest()[:16]
     with caches.lock(key, cache=cache, seconds=seconds):
-        mark = source.mark()
-        known = caches.remembered(key, mark, cache=cache) if mark is not None else None
+        fingerprint = source.fingerprint()
+        known = caches.recall_checksum(key, fingerprint, cache=cache) if fingerprint is not None else None
         if known and caches.load_set(known, cache=cache) is not None:
             return known
         try:
-            with caches.scratch(cache) as work:
+            with caches.temporary_folder(cache) as work:
                 digest = caches.save_set(source.read(work), cache=cache)
-            caches.remember(key, mark, digest, cache=cache)
+            caches.record_checksum(key, fingerprint, digest, cache=cache)
         except OSError as e:
             raise DataError(f"{cache}: cannot keep {source.name} there: {e.strerror or e}; see TRAINER_CACHE") from e
     return digest
 
 
-def _named(name: str, dataset: str) -> tuple[str, str]:
-    source = find(name, dataset)
-    return source.name, fetch(source)
+def _resolve_named(name: str, dataset: str) -> tuple[str, str]:
+    source = find_source(name, dataset)
+    return source.name, fetch_source(source)
 
 
-def _auto(dataset: str) -> tuple[str, str]:
-    for source in _folders(dataset):
-        return source.name, fetch(source)
+def _resolve_auto(dataset: str) -> tuple[str, str]:
+    for source in _local_sources(dataset):
+        return source.name, fetch_source(source)
     until = time.monotonic() + AUTO_SECONDS
     try:
-        source = downloaded(dataset, seconds=lambda: until - time.monotonic())
-        return source.name, fetch(source, seconds=AUTO_SECONDS)
+        source = download_source(dataset, seconds=lambda: until - time.monotonic())
+        return source.name, fetch_source(source, seconds=AUTO_SECONDS)
     except (DownloadError, TimeoutError) as e:
-        places = ", ".join(_places(dataset))
+        places = ", ".join(_candidate_folders(dataset))
         log.warning("data: no %s in %s, and %s; using scikit-learn's digits instead", dataset, places, e)
-    return _named("digits", dataset)
+    return _resolve_named("digits", dataset)
 
 
-def _folders(dataset: str) -> Iterator[Source]:
-    for place in _places(dataset):
+def _local_sources(dataset: str) -> Iterator[Source]:
+    for place in _candidate_folders(dataset):
         folder = Path(place).expanduser().absolute()
-        named, flat = in_folder(folder, layouts(dataset)[:-1]), in_folder(folder, ("",))
+        named, flat = find_files(folder, layouts(dataset)[:-1]), find_files(folder, ("",))
         if named:
-            yield from_files(folder, named, dataset)
+            yield folder_source(folder, named, dataset)
         elif flat:
-            source = from_files(folder, flat, dataset)
-            if (fetch(source) == FASHION) == (dataset == "FashionMNIST"):
+            source = folder_source(folder, flat, dataset)
+            if (fetch_source(source) == FASHION_MNIST_CHECKSUM) == (dataset == "FashionMNIST"):
                 yield source
 
 
-def _places(dataset: str) -> list[str]:
+def _candidate_folders(dataset: str) -> list[str]:
     given = os.environ.get("TRAINER_DATA")
-    return [*([given] if given else []), "data", *PLACES.get(dataset, ())]
+    return [*([given] if given else []), "data", *SYSTEM_FOLDERS.get(dataset, ())]

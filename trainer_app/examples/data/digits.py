@@ -20,7 +20,7 @@ TEST: Final = 180
 
 def read_digits() -> Arrays:
     """1,617 images to train and validate with, 180 to test, always the same ones, each digit about equally often."""
-    small, labels = _packed()
+    small, labels = _read_packed()
     images = enlarge(small)
     # RandomState's stream is frozen (NEP 19): the same images everywhere, whatever numpy is installed.
     order = np.random.RandomState(0).permutation(len(labels))
@@ -31,7 +31,7 @@ def read_digits() -> Arrays:
     return Arrays(images[order[~test[order]]], y[order[~test[order]]], images[test], y[test])
 
 
-def _packed() -> tuple[np.ndarray, np.ndarray]:
+def _read_packed() -> tuple[np.ndarray, np.ndarray]:
     """int64 [1797, 8, 8] and [1797], from the file in the wheel: 0.03 s, where importing scikit-learn takes 1.4 s."""
     spec = importlib.util.find_spec("sklearn")
     for folder in (spec.submodule_search_locations or ()) if spec else ():

@@ -51,9 +51,9 @@ def read_idx(path: Path) -> Bytes:
     """The values in an IDX file of unsigned bytes, gzip-packed if the name ends in .gz. Raises DataError."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:
-            return _parse(stream, path)
+            return _parse_idx(stream, path)
     except (gzip.BadGzipFile, EOFError, zlib.error) as e:
-        raise _damaged(path, str(e)) from e
+        raise _damaged_file(path, str(e)) from e
     except OSError as e:
         raise DataError(f"{path}: cannot be read: {e.strerror or e}") from e
 
@@ -64,31 +64,31 @@ def read_folder(files: dict[str, Path]) -> Arrays:
     for part in ("train", "test"):
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
         if images.shape[1:] != (SIDE, SIDE):
-            raise _damaged(files[f"{part}_images"], f"its shape is {images.shape}, not (n, {SIDE}, {SIDE})")
+            raise _damaged_file(files[f"{part}_images"], f"its shape is {images.shape}, not (n, {SIDE}, {SIDE})")
         if labels.shape != images.shape[:1]:
-            raise _damaged(files[f"{part}_labels"], f"{labels.shape} labels for {len(images)} images")
+            raise _damaged_file(files[f"{part}_labels"], f"{labels.shape} labels for {len(images)} images")
         if not len(labels) or labels.max() >= CLASSES:
-            raise _damaged(files[f"{part}_labels"], f"labels must be 0 to {CLASSES - 1}, and at least one")
+            raise _damaged_file(files[f"{part}_labels"], f"labels must be 0 to {CLASSES - 1}, and at least one")
     return Arrays(**arrays)
 
 
-def _parse(stream: BinaryIO | gzip.GzipFile, path: Path) -> Bytes:
+def _parse_idx(stream: BinaryIO | gzip.GzipFile, path: Path) -> Bytes:
     magic = stream.read(4)
     if len(magic) < 4 or magic[:3] != b"\0\0\x08" or magic[3] not in (1, 3):
-        raise _damaged(path, f"it begins with 0x{magic.hex()}; an IDX file with 0x00000801 (labels) or 0x00000803")
+        raise _damaged_file(path, f"it begins with 0x{magic.hex()}; an IDX file with 0x00000801 (labels) or 0x00000803")
     header = stream.read(4 * magic[3])
     if len(header) < 4 * magic[3]:
-        raise _damaged(path, "it ends inside its header")
+        raise _damaged_file(path, "it ends inside its header")
     shape = tuple(int(n) for n in np.frombuffer(header, dtype=">u4"))
     size = int(np.prod(shape, dtype=object))
     if shape[0] > MOST_ITEMS or size > MOST_ITEMS * SIDE * SIDE:
-        raise _damaged(path, f"its header promises {shape}")
+        raise _damaged_file(path, f"its header promises {shape}")
     data = stream.read(size + 1)  # one more, so that trailing bytes are seen and a packed file's CRC is checked
     if len(data) != size:
         found = "more" if len(data) > size else str(len(data))
-        raise _damaged(path, f"its header promises {size} values, it holds {found}")
+        raise _damaged_file(path, f"its header promises {size} values, it holds {found}")
     return np.frombuffer(data, dtype=np.uint8).reshape(shape)
 
 
-def _damaged(path: Path, why: str) -> DataError:
+def _damaged_file(path: Path, why: str) -> DataError:
     return DataError(f"{path}: not a whole IDX file: {why}; fetch it again")

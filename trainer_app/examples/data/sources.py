@@ -28,26 +28,26 @@ class Source:
     name: str
     key: str
     read: Callable[[Path], Arrays]
-    mark: Callable[[], Any]
+    fingerprint: Callable[[], Any]
 
 
-def find(name: str, dataset: str) -> Source:
+def find_source(name: str, dataset: str) -> Source:
     """The source that a run file names. `dataset` is torchvision's name: MNIST or FashionMNIST. Raises DataError."""
     if name == "digits":
         return Source(name, name, lambda _: digits.read_digits(), lambda: digits.CHECKSUM)
     if name == "download":
-        return downloaded(dataset, seconds=lambda: DOWNLOAD_SECONDS)
+        return download_source(dataset, seconds=lambda: DOWNLOAD_SECONDS)
     if name.startswith("s3://"):
-        return _s3(name, dataset)
+        return _s3_source(name, dataset)
     if "://" in name and not name.startswith("file://"):
         raise DataError(f"data source {name!r}: unknown kind; allowed: {ALLOWED}")
     folder = Path(unquote(urlsplit(name).path) if name.startswith("file://") else name).expanduser().absolute()
     if not folder.is_dir():
         raise DataError(f"data source {name!r}: no folder {folder} on this machine; allowed: {ALLOWED}")
-    files = in_folder(folder, layouts(dataset))
+    files = find_files(folder, layouts(dataset))
     if files is None:
-        raise DataError(f"data source {name!r}: {folder} {_missing(folder, dataset)}")
-    return from_files(folder, files, dataset)
+        raise DataError(f"data source {name!r}: {folder} {_describe_missing(folder, dataset)}")
+    return folder_source(folder, files, dataset)
 
 
 def layouts(dataset: str) -> tuple[str, ...]:
@@ -55,26 +55,29 @@ def layouts(dataset: str) -> tuple[str, ...]:
     return f"{dataset}/raw/", f"{dataset}/", ""
 
 
-def in_folder(folder: Path, under: tuple[str, ...]) -> dict[str, Path] | None:
+def find_files(folder: Path, under: tuple[str, ...]) -> dict[str, Path] | None:
     """The four files, by the keys of idx.NAMES, if they are all in one of these layouts."""
     for layout in under:
-        found = {key: next(filter(Path.is_file, _variants(folder / layout, name)), None) for key, name in NAMES.items()}
+        found = {
+            key: next(filter(Path.is_file, _candidate_paths(folder / layout, name)), None)
+            for key, name in NAMES.items()
+        }
         if all(found.values()):
             return {key: path for key, path in found.items() if path}
     return None
 
 
-def from_files(folder: Path, files: dict[str, Path], dataset: str) -> Source:
+def folder_source(folder: Path, files: dict[str, Path], dataset: str) -> Source:
     """A folder as a source: its absolute path is its name."""
 
-    def mark() -> Any:
+    def fingerprint() -> Any:
         stats = [(path, path.stat()) for path in files.values()]
         return [[str(path), s.st_size, s.st_mtime_ns, s.st_ino] for path, s in stats]
 
-    return Source(str(folder), f"{dataset} {folder}", lambda _: read_folder(files), mark)
+    return Source(str(folder), f"{dataset} {folder}", lambda _: read_folder(files), fingerprint)
 
 
-def downloaded(dataset: str, *, seconds: Callable[[], float]) -> Source:
+def download_source(dataset: str, *, seconds: Callable[[], float]) -> Source:
     """torchvision's download, ended when `seconds`, as it is at the start, are over.
 
     torchvision verifies each file, so the mark never changes.
@@ -82,7 +85,7 @@ def downloaded(dataset: str, *, seconds: Callable[[], float]) -> Source:
 
     def read(work: Path) -> Arrays:
         download(dataset, work, seconds=seconds())
-        files = in_folder(work, layouts(dataset))
+        files = find_files(work, layouts(dataset))
         if files is None:
             raise DataError(f"download of {dataset}: torchvision left no IDX files; name a folder as source")
         return read_folder(files)
@@ -90,11 +93,11 @@ def downloaded(dataset: str, *, seconds: Callable[[], float]) -> Source:
     return Source("download", f"{dataset} download", read, lambda: "verified by torchvision")
 
 
-def _s3(uri: str, dataset: str) -> Source:
+def _s3_source(uri: str, dataset: str) -> Source:
     store = open_store(uri)
-    keys = _keys(store, uri, dataset)
+    keys = _find_keys(store, uri, dataset)
 
-    def mark() -> Any:
+    def fingerprint() -> Any:
         under, _, _ = keys["train_images"].rpartition("/")
         names = {key.rpartition("/")[2] for key in keys.values()}
         home = store.child(under) if under else store
@@ -107,10 +110,10 @@ def _s3(uri: str, dataset: str) -> Source:
             store.get_file(keys[key], path)
         return read_folder(files)
 
-    return Source(uri, f"{dataset} {uri}", read, mark)
+    return Source(uri, f"{dataset} {uri}", read, fingerprint)
 
 
-def _keys(store: Store, uri: str, dataset: str) -> dict[str, str]:
+def _find_keys(store: Store, uri: str, dataset: str) -> dict[str, str]:
     for layout in layouts(dataset):
         found = {key: next(filter(store.exists, _spellings(layout, name)), None) for key, name in NAMES.items()}
         if all(found.values()):
@@ -118,7 +121,7 @@ def _keys(store: Store, uri: str, dataset: str) -> dict[str, str]:
     raise DataError(f"data source {uri!r}: not all of {', '.join(NAMES.values())} (or .gz) there, nor under {dataset}/")
 
 
-def _variants(folder: Path, name: str) -> Iterator[Path]:
+def _candidate_paths(folder: Path, name: str) -> Iterator[Path]:
     return (Path(spelling) for spelling in _spellings(f"{folder}/", name))
 
 
@@ -127,16 +130,16 @@ def _spellings(prefix: str, name: str) -> tuple[str, ...]:
     return tuple(f"{prefix}{stem}{end}" for stem in (name, dotted) for end in ("", ".gz"))
 
 
-def _missing(folder: Path, dataset: str) -> str:
-    other = next((p for p in sorted(folder.glob("*/raw")) if in_folder(p, ("",))), None)
+def _describe_missing(folder: Path, dataset: str) -> str:
+    other = next((p for p in sorted(folder.glob("*/raw")) if find_files(p, ("",))), None)
     if other:
         return f"holds no {dataset}; if {other.parent.name} is what you mean, write source: {other}"
-    there = in_folder_some(folder)
+    there = list_files(folder)
     if there:
         return f"holds {', '.join(there)} only; all of {', '.join(NAMES.values())} (or .gz) are needed"
     return f"holds none of {', '.join(NAMES.values())} (or .gz), nor does {dataset}/raw in it"
 
 
-def in_folder_some(folder: Path) -> list[str]:
+def list_files(folder: Path) -> list[str]:
     """Those of the four files that are right in the folder."""
-    return [p.name for name in NAMES.values() for p in _variants(folder, name) if p.is_file()]
+    return [p.name for name in NAMES.values() for p in _candidate_paths(folder, name) if p.is_file()]

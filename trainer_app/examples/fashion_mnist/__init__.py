@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision.models import resnet18
 
-from trainer_app.data import BatchedDataset, Normalise, loader, split
-from trainer_app.examples.data import load, settle
+from trainer_app.data import BatchedDataset, Normalise, loader, split_indices
+from trainer_app.examples.data import load, resolve_source
 
 
 class ImageClassifier(pl.LightningModule):
@@ -90,11 +90,11 @@ class FashionMNISTDataModule(pl.LightningDataModule):
     @classmethod
     def resolve_init_args(cls, init_args: dict[str, Any]) -> dict[str, Any]:
         """Settles `source` and `checksum`; `trainer` asks once, before the workers start."""
-        return settle(init_args, dataset="FashionMNIST")
+        return resolve_source(init_args, dataset="FashionMNIST")
 
     def setup(self, stage: str | None = None) -> None:
         data = load(self.source, dataset="FashionMNIST", checksum=self.checksum)
-        train, val = split(len(data.train_labels), seed=self.split_seed)
+        train, val = split_indices(len(data.train_labels), seed=self.split_seed)
         scale = Normalise(mean=0.28604, std=0.32025)  # the guide's
         x, y = torch.from_numpy(data.train_images), torch.from_numpy(data.train_labels).long()
         self.train = BatchedDataset(x, y, rows=train, transform=scale)

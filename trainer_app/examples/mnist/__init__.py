@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from trainer_app.data import BatchedDataset, Normalise, loader, shifted, split
-from trainer_app.examples.data import load, settle
+from trainer_app.data import BatchedDataset, Normalise, add_shifted_copies, loader, split_indices
+from trainer_app.examples.data import load, resolve_source
 
 # (mean, standard deviation) of the pixels in 0..1, over the training images
 MNIST = (0.1307, 0.3081)
@@ -134,15 +134,15 @@ class MNISTDataModule(pl.LightningDataModule):
     @classmethod
     def resolve_init_args(cls, init_args: dict[str, Any]) -> dict[str, Any]:
         """Settles `source` and `checksum`; `trainer` asks once, before the workers start."""
-        return settle(init_args, dataset="MNIST")
+        return resolve_source(init_args, dataset="MNIST")
 
     def setup(self, stage: str | None = None) -> None:
         data = load(self.source, dataset="MNIST", checksum=self.checksum)
-        train, val = split(len(data.train_labels), seed=self.split_seed)
+        train, val = split_indices(len(data.train_labels), seed=self.split_seed)
         scale = Normalise(*(DIGITS if self.source == "digits" else MNIST))
         x, y = torch.from_numpy(data.train_images), torch.from_numpy(data.train_labels).long()
         if self.source == "digits" and self.shift:
-            self.train = BatchedDataset(*shifted(x[train], y[train], pixels=self.shift), transform=scale)
+            self.train = BatchedDataset(*add_shifted_copies(x[train], y[train], pixels=self.shift), transform=scale)
         else:
             self.train = BatchedDataset(x, y, rows=train, transform=scale)
         self.val = BatchedDataset(x, y, rows=val, transform=scale)
