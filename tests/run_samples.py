@@ -6,7 +6,8 @@ import math
 import time
 from typing import Any
 
-from trainer_app.records import FitFolder, RunFolder, RunRecord, TrialRecord, to_json, trial_name
+from trainer_app.records import FitFolder, RunFolder, RunRecord, TrialRecord, trial_name
+from trainer_app.records.manifest import Manifest
 from trainer_app.storage import Store
 
 
@@ -15,9 +16,19 @@ def commit(fit_folder: FitFolder, epochs: int, metrics: dict[str, float], *, siz
     name = f"a0001-e{epochs:06d}-s{epochs * 10:09d}"
     store = fit_folder.checkpoints.child(name)
     store.put("checkpoint.ckpt", b"\x80\x04cos\nsystem\n"[:size].ljust(size, b"."))
-    objects = {"checkpoint.ckpt": {"size": size, "sha256": "0" * 64}}
-    manifest = {"epoch": epochs, "step": epochs * 10, "time": 7.0, "metrics": metrics, "objects": objects}
-    store.put("manifest.json", to_json(manifest))
+    manifest = Manifest.model_validate(
+        {
+            "epoch": epochs,
+            "step": epochs * 10,
+            "attempt": 1,
+            "world_size": 1,
+            "time": 7.0,
+            "metrics": metrics,
+            "objects": {"checkpoint.ckpt": {"size": size, "sha256": "0" * 64}},
+            "name": name,
+        }
+    )
+    store.put("manifest.json", manifest.to_json())
     return name
 
 

@@ -125,6 +125,23 @@ def test_a_checkpoint_counts_with_its_manifest_and_objects(storage: Store) -> No
     assert run.checkpoint is None and "is missing, its manifest says 10" in " ".join(run.problems)
 
 
+def test_a_tampered_manifest_is_a_problem_and_never_the_best(storage: Store) -> None:
+    """One reader for `results`, resume and `test`: a metric changed by hand, and a commit copied to another name."""
+    store = train_run(storage).fit_folder().checkpoints
+    worst = "a0001-e000001-s000000010/manifest.json"
+    store.put(worst, store.get(worst).replace(b"0.5", b"0.99"))
+    copied = "a0001-e000009-s000000090"
+    for name in ("manifest.json", "checkpoint.ckpt"):
+        store.put(f"{copied}/{name}", store.get(f"a0001-e000002-s000000020/{name}"))
+    run = load_run(storage.uri, "fashion-1")
+    assert run.checkpoint and run.checkpoint.name == "a0001-e000002-s000000020"
+    assert [checkpoint.epochs for checkpoint in run.fits[0].checkpoints] == [2, 3]
+    assert [problem.partition(" is damaged")[0] for problem in run.problems] == [
+        f"checkpoints/{worst}",
+        f"checkpoints/{copied}/manifest.json",
+    ]
+
+
 def test_later_attempts_replace_epochs(storage: Store) -> None:
     folder = train_run(storage)
     epoch(folder.fit_folder(), 1, {"val/acc": 0.6}, attempt=2)

@@ -5,10 +5,7 @@ Readers never look at a payload without a manifest, and never load one whose siz
 """
 
 from trainer_app.checkpoint.commit import (
-    MANIFEST,
-    PAYLOAD,
     Commit,
-    Manifest,
     attempt_of_commit,
     download_commit,
     download_newest,
@@ -17,6 +14,7 @@ from trainer_app.checkpoint.commit import (
     write_commit,
 )
 from trainer_app.checkpoint.retention import find_surplus, prune
+from trainer_app.records.manifest import MANIFEST, PAYLOAD, Manifest
 
 __all__ = [
     "MANIFEST",

@@ -3,60 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict
 
 from trainer_app.errors import CheckpointRejectedError, NotFoundError
-from trainer_app.records import from_json, to_json
+from trainer_app.records.manifest import MANIFEST, PAYLOAD, Manifest, PayloadObject, parse_manifest
 from trainer_app.storage import Store
 
-MANIFEST = "manifest.json"
-PAYLOAD = "checkpoint.ckpt"
 _NAME = re.compile(r"a(\d{4,})-e\d+-s\d+")
-
-
-class PayloadObject(BaseModel):
-    """One payload object. size in bytes; sha256 in hex."""
-
-    size: int
-    sha256: str
-
-
-class Manifest(BaseModel):
-    """What a commit holds. `epoch` counts finished epochs, `step` optimizer steps, `time` is unix seconds.
-
-    `name` is the commit's own, `digest` the SHA-256 of all other fields: a damaged or misplaced manifest is refused.
-    """
-
-    model_config = ConfigDict(extra="ignore")
-
-    epoch: int
-    step: int
-    attempt: int
-    world_size: int
-    time: float
-    metrics: dict[str, float] = {}
-    versions: dict[str, str] = {}
-    objects: dict[str, PayloadObject] = {}
-    name: str = ""
-    digest: str = ""
-
-    def to_json(self) -> bytes:
-        """With its digest."""
-        plain = json.loads(to_json(self.model_dump(exclude={"digest"})))
-        return to_json({**plain, "digest": _digest(plain)})
-
-
-def _digest(plain: dict[str, Any]) -> str:
-    """Of a manifest's fields as JSON has them, so that those of a newer version count too."""
-    rest = {key: value for key, value in plain.items() if key != "digest"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -134,16 +90,8 @@ def read_commit(store: Store, name: str) -> Commit:
         NotFoundError: there is no manifest.
         CheckpointRejectedError: the manifest is damaged.
     """
-    raw = store.child(name).get(MANIFEST)
-    where = f"{store.child(name).uri}/{MANIFEST}"
-    try:
-        plain = json.loads(raw)
-        manifest = Manifest.model_validate(from_json(raw))
-        whole = plain["digest"] == _digest(plain)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-        raise CheckpointRejectedError(f"{where} is damaged: {str(e).splitlines()[0]}") from e
-    if not whole or manifest.name != name:
-        raise CheckpointRejectedError(f"{where} is damaged, or of another commit: its digest or its name differs")
+    folder = store.child(name)
+    manifest = parse_manifest(folder.get(MANIFEST), name=name, where=f"{folder.uri}/{MANIFEST}")
     return Commit(name, manifest, store)
 
 

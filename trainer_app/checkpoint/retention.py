@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from trainer_app.checkpoint.commit import MANIFEST, Commit
+from trainer_app.checkpoint.commit import Commit
+from trainer_app.records.manifest import MANIFEST
 
 
 def find_surplus(commits: Sequence[Commit], *, keep: int | None, monitor: str | None, mode: str | None) -> list[Commit]:

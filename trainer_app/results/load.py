@@ -7,17 +7,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from trainer_app.errors import NotFoundError, StorageError
-from trainer_app.records import RunFolder, RunRecord, TrialRecord, from_json, merge_metrics, parse_part_key
+from trainer_app.errors import CheckpointRejectedError, NotFoundError, StorageError
+from trainer_app.records import RunFolder, RunRecord, TrialRecord, merge_metrics, parse_part_key
+from trainer_app.records.manifest import MANIFEST, parse_manifest
 from trainer_app.results.model import Best, Checkpoint, FitResults, RunResults, best_of, metric_value
 from trainer_app.storage import Store, open_store, split_uri
 
 PARALLEL = 16
 DEFAULT_STORAGE = "runs"
-MANIFEST = "manifest.json"
 
 
 def resolve_run(run: str | None, storage: str | None = None) -> tuple[str, str | None]:
@@ -58,7 +57,7 @@ def read_run(storage: Store, run: str, *, checkpoints: bool = True, parallel: in
     best = best_of(((fit.best.value if fit.best else None, fit.best) for fit in fits), mode)
     found = [checkpoint for fit in fits for checkpoint in fit.checkpoints]
     chosen = best_of(((metric_value(c.metrics, metric), c) for c in found), mode)
-    newest = max(found, key=lambda c: (c.step, c.time or 0.0), default=None)
+    newest = max(found, key=lambda c: (c.step, c.time), default=None)
     return RunResults(folder.uri, folder.record, fits, best, chosen or newest, problems)
 
 
@@ -132,7 +131,7 @@ def _unit(
                 parts.append((key, contents[key]))
             else:
                 found.checkpoints.append(_checkpoint(folder.store, trial, key, contents[key], sizes))
-        except StorageError as error:
+        except (CheckpointRejectedError, StorageError) as error:
             problems.append(str(error))
     found.history = merge_metrics(parts)
     found.checkpoints.sort(key=lambda checkpoint: (checkpoint.step, checkpoint.name))
@@ -149,20 +148,17 @@ def _best(run: RunRecord, trial: str | None, found: _Found) -> Best | None:
 
 
 def _checkpoint(store: Store, trial: str | None, key: str, data: bytes, sizes: Mapping[str, int]) -> Checkpoint:
-    """Raises StorageError if the manifest is damaged, or an object that it names is missing or of another size."""
+    """Raises CheckpointRejectedError if the manifest is damaged, or an object is missing or of another size."""
     folder = key.removesuffix(f"/{MANIFEST}")
-    try:
-        manifest = from_json(data)
-        objects = {name: int(about["size"]) for name, about in manifest["objects"].items()}
-        metrics = {name: float(value) for name, value in manifest.get("metrics", {}).items() if value is not None}
-        epochs, step, when = int(manifest["epoch"]), int(manifest["step"]), manifest.get("time")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StorageError(f"{key} is damaged: {' '.join(str(error).split())[:200]}") from error
-    for name, size in objects.items():
-        there = sizes.get(f"{folder}/{name}")
-        if there != size:
-            found = "is missing" if there is None else f"has {there} bytes"
-            raise StorageError(f"{folder}/{name} {found}, its manifest says {size}: this checkpoint doesn't count")
-    name = Path(folder).name
+    name = folder.rpartition("/")[2]
+    manifest = parse_manifest(data, name=name, where=key)
+    for payload, described in manifest.objects.items():
+        size = sizes.get(f"{folder}/{payload}")
+        if size != described.size:
+            found = "is missing" if size is None else f"has {size} bytes"
+            raise CheckpointRejectedError(
+                f"{folder}/{payload} {found}, its manifest says {described.size}: this checkpoint doesn't count"
+            )
+    total = sum(described.size for described in manifest.objects.values())
     uri = store.child(folder).uri
-    return Checkpoint(trial, name, uri, epochs, step, sum(objects.values()), float(when) if when else None, metrics)
+    return Checkpoint(trial, name, uri, manifest.epoch, manifest.step, total, manifest.time, manifest.metrics)

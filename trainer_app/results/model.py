@@ -14,7 +14,7 @@ SILENT_S = 600.0  # a running run that wrote nothing for this long is shown with
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A commit whose manifest and objects are in storage. `size` in bytes, `time` unix seconds or None."""
+    """A commit whose manifest and objects are in storage. `size` in bytes, `time` in unix seconds."""
 
     trial: str | None
     name: str
@@ -22,7 +22,7 @@ class Checkpoint:
     epochs: int
     step: int
     size: int
-    time: float | None
+    time: float
     metrics: dict[str, float]
 
 

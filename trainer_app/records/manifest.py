@@ -1,0 +1,75 @@
+"""A commit's manifest: the file whose presence makes a checkpoint count, and the only reader of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from trainer_app.errors import CheckpointRejectedError
+from trainer_app.records.plain_json import from_json, to_json
+
+MANIFEST = "manifest.json"
+PAYLOAD = "checkpoint.ckpt"
+
+
+class PayloadObject(BaseModel):
+    """One object of a commit. `size` in bytes; `sha256` in hex."""
+
+    size: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """What a commit holds. `epoch` counts finished epochs, `step` optimizer steps, `time` is unix seconds.
+
+    `name` is the commit's own, `digest` the SHA-256 of all other fields: a damaged or misplaced manifest is rejected.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    epoch: int
+    step: int
+    attempt: int
+    world_size: int
+    time: float
+    metrics: dict[str, float] = {}
+    versions: dict[str, str] = {}
+    objects: dict[str, PayloadObject] = {}
+    name: str = ""
+    digest: str = ""
+
+    def to_json(self) -> bytes:
+        """Encode the manifest with its digest."""
+        fields = json.loads(to_json(self.model_dump(exclude={"digest"})))
+        return to_json({**fields, "digest": _digest(fields)})
+
+
+def parse_manifest(data: bytes, *, name: str, where: str) -> Manifest:
+    """Parse and verify the manifest of a commit.
+
+    Args:
+        data: the content of its manifest.json.
+        name: the commit's name, which the manifest must have too: a copied folder is no commit.
+        where: the manifest's URI or key, for the message.
+
+    Raises:
+        CheckpointRejectedError: the manifest is damaged, or belongs to another commit.
+    """
+    try:
+        fields = json.loads(data)
+        manifest = Manifest.model_validate(from_json(data))
+        intact = fields["digest"] == _digest(fields)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        raise CheckpointRejectedError(f"{where} is damaged: {' '.join(str(e).split())[:200]}") from e
+    if not intact or manifest.name != name:
+        raise CheckpointRejectedError(f"{where} is damaged, or of another commit: its digest or its name differs")
+    return manifest
+
+
+def _digest(fields: dict[str, Any]) -> str:
+    """Return the digest of a manifest's fields as its JSON has them, those of a newer version included."""
+    rest = {key: value for key, value in fields.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
