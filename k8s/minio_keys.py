@@ -18,7 +18,7 @@ from minio.credentials import StaticProvider
 
 from trainer_app.errors import AlreadyExistsError
 from trainer_app.launch.kube import Kube, connect
-from trainer_app.launch.tunnel import forwarded
+from trainer_app.launch.tunnel import forward_port
 
 BUCKET = USER = POLICY = "trainer"
 SECRET = "trainer-s3"
@@ -68,7 +68,7 @@ def user(namespace: str, context: str | None) -> None:
     keys = read_secret(minio, "minio-root")
     given = {"AWS_ACCESS_KEY_ID": USER, "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(24)}
     given = make_secret(connect(namespace, context), SECRET, given)
-    with forwarded(minio, "minio", "minio", 9000) as port:
+    with forward_port(minio, "minio", "minio", 9000) as port:
         make_bucket(port, keys)
         make_user(port, keys, given)
     print(f"bucket {BUCKET}, and the Secret {SECRET} in {namespace}")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trainer_app.launch import helm
-from trainer_app.launch.location import objects
+from trainer_app.launch.location import load_objects
 
 RUN_FILE = "name: demo\nscaling: {num_workers: 1}\n"
 Rendered = dict[str, Any]
@@ -39,7 +39,7 @@ def render(text: Callable[..., str]) -> Callable[..., Rendered]:
     """The same as {"<kind>/<name>": object}."""
 
     def parsed(*sets: str, **more: Any) -> Rendered:
-        return {f"{one['kind']}/{one['metadata']['name']}": one for one in objects(text(*sets, **more))}
+        return {f"{one['kind']}/{one['metadata']['name']}": one for one in load_objects(text(*sets, **more))}
 
     return parsed
 

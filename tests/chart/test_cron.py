@@ -9,8 +9,8 @@ import pytest
 from trainer_app.errors import NotFoundError
 from trainer_app.launch import location, pods
 from trainer_app.launch.kube import Kube
-from trainer_app.launch.location import Place
-from trainer_app.launch.status import Overview
+from trainer_app.launch.location import RunLocation
+from trainer_app.launch.status import RunStatus
 
 pytestmark = pytest.mark.chart
 CRON = ("kind=RayCronJob", "cron.schedule=@daily")
@@ -36,7 +36,7 @@ class Table:
 @pytest.fixture
 def child(text: Callable[..., str]) -> Any:
     """As KubeRay makes it of the RayCronJob `nightly`."""
-    timetable = location.objects(text(*CRON, name="nightly", task="tune"))[-1]
+    timetable = location.load_objects(text(*CRON, name="nightly", task="tune"))[-1]
     notes = {"ray.io/cronjob-scheduled-timestamp": AT}
     labels = {"ray.io/cronjob-name": "nightly"}
     meta = {"name": "nightly-x7k2p", "labels": labels, "annotations": notes, "creationTimestamp": AT}
@@ -44,27 +44,29 @@ def child(text: Callable[..., str]) -> Any:
 
 
 def test_a_firing_is_a_run_with_its_storage(child: Any) -> None:
-    assert location.of(child) == Place("nightly-x7k2p", "s3://trainer/runs", MINIO, "us-east-1", "trainer-s3")
+    assert location.location_of(child) == RunLocation(
+        "nightly-x7k2p", "s3://trainer/runs", MINIO, "us-east-1", "trainer-s3"
+    )
     assert location.task_of(child) == "tune"
     with pytest.raises(NotFoundError, match="submitted none of the 1 runs"):  # it is seen, and nobody's
-        location.job(cast(Kube, Table([child], [])), None)
+        location.find_rayjob(cast(Kube, Table([child], [])), None)
 
 
 def test_a_firing_that_was_left_to_another_says_so(child: Any) -> None:
     """Its driver has ended well, and there is nothing in the storage."""
-    told = dict(Overview(child, "succeeded").lines())["progress"]
+    told = dict(RunStatus(child, "succeeded").lines())["progress"]
     assert told == "nothing trained: KubeRay fired the same time twice, and another run has it"
     for other in (
-        Overview(child, "running"),
-        Overview(child, "succeeded", problem="can't be read from here"),
-        Overview({**child, "metadata": {**child["metadata"], "labels": {}}}, "succeeded"),
+        RunStatus(child, "running"),
+        RunStatus(child, "succeeded", storage_error="can't be read from here"),
+        RunStatus({**child, "metadata": {**child["metadata"], "labels": {}}}, "succeeded"),
     ):
         assert "progress" not in dict(other.lines())
 
 
 def test_a_timetable_of_something_else_fires_no_runs(child: Any) -> None:
     child["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["env"] = []
-    assert location.jobs(cast(Kube, Table([child], []))) == []
+    assert location.list_rayjobs(cast(Kube, Table([child], []))) == []
 
 
 def test_its_pods_are_found(child: Any) -> None:
@@ -75,7 +77,7 @@ def test_its_pods_are_found(child: Any) -> None:
         pod("submitter", {**submitter, "job-name": "nightly-x7k2p"}),
         pod("of another firing", {**cluster, "ray.io/cluster": "nightly-bbbbb-abcde"}),
     ]
-    ours = pods.of_run(cast(Kube, Table([], found)), "nightly-x7k2p")
+    ours = pods.list_run_pods(cast(Kube, Table([], found)), "nightly-x7k2p")
     assert [one["metadata"]["name"] for one in ours] == ["head", "submitter"]
 
 

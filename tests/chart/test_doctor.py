@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from trainer_app.launch import doctor
-from trainer_app.launch.location import objects
+from trainer_app.launch.location import load_objects
 
 pytestmark = pytest.mark.chart
 BUCKET = ("storage.bucket=my-bucket", "image.repository=trainer", "image.tag=dev")
@@ -26,5 +26,5 @@ PEER = "networkPolicy.storage.to[0].ipBlock.cidr=52.216.0.0/15"
     ],
 )
 def test_a_way_to_any_address_is_told(sets: Any, values: Any, level: str, words: str, text: Callable[..., str]) -> None:
-    (found,) = doctor.network(objects(text(*sets, values=values)))
-    assert found.level == level and words in found.words
+    (found,) = doctor.check_network(load_objects(text(*sets, values=values)))
+    assert found.level == level and words in found.message

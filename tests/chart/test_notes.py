@@ -18,12 +18,12 @@ WRAPPED = 'kind: Notes\nmetadata: {name: notes}\ntext: {{ tpl (.Files.Get "NOTES
 def notes(tmp_path: Path, *sets: str, run_file: str = "name: demo") -> str:
     """The text, through the real helm: the chart with its notes made into an object."""
     chart = tmp_path / "trainer"
-    shutil.copytree(helm.folder_of("trainer"), chart)
+    shutil.copytree(helm.chart_folder("trainer"), chart)
     (chart / "templates/NOTES.txt").rename(chart / "NOTES.txt")
     (chart / "templates/notes.yaml").write_text(WRAPPED)
     words = [word for one in sets for word in ("--set", one)]
-    values = ("--values", str(helm.values_file("kind")), "--set-json", f"run.file={json.dumps(run_file)}")
-    made = helm._helm("template", "demo", str(chart), "-n", "trainer", *values, *words)
+    values = ("--values", str(helm.find_values_file("kind")), "--set-json", f"run.file={json.dumps(run_file)}")
+    made = helm._run_helm("template", "demo", str(chart), "-n", "trainer", *values, *words)
     return str(next(one["text"] for one in yaml.safe_load_all(made) if one and one["kind"] == "Notes"))
 
 

@@ -69,8 +69,8 @@ def test_every_pod_passes_the_restricted_profile(render: Render, variant: str) -
 
 def test_so_does_the_pod_of_helm_test() -> None:
     # `helm template` without --skip-tests; the launcher creates no test pod
-    printed = helm._helm(
-        "template", "demo", str(helm.folder_of("trainer")), "--values", str(helm.values_file("kind")),
+    printed = helm._run_helm(
+        "template", "demo", str(helm.chart_folder("trainer")), "--values", str(helm.find_values_file("kind")),
         "--set", "kind=RayCluster", "--show-only", "templates/tests/pod.yaml",
     )  # fmt: skip
     pod = yaml.safe_load(printed)

@@ -121,7 +121,7 @@ def rendered(*sets: str, notes: bool = False) -> str:
     """Objects of a demo run; the launcher's own values are among those under test, so this calls helm itself."""
     run_file = () if any(one.startswith("kind=RayCluster") for one in sets) else ("--set-json", 'run.file="name: demo"')
     words = [word for one in sets for word in ("--set", one)]
-    return helm._helm("template", "demo", str(CHART), *run_file, *words)
+    return helm._run_helm("template", "demo", str(CHART), *run_file, *words)
 
 
 @pytest.mark.parametrize("key", [key for key in DEFAULTS if key not in ("run.file", "pools.cpu")])
@@ -151,7 +151,7 @@ def complaint(tmp_path: Path, values: Any) -> str:
     file = tmp_path / "values.yaml"
     file.write_text(json.dumps(values))
     with pytest.raises(InputError, match="schema") as caught:
-        helm._helm("template", "demo", str(CHART), "--values", str(file))
+        helm._run_helm("template", "demo", str(CHART), "--values", str(file))
     return str(caught.value)
 
 
@@ -243,7 +243,7 @@ def test_a_default_taken_away_is_refused(text: Text, key: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "helm/values").glob("*.yaml")))
 def test_ready_values_lint_and_render_by_themselves(text: Text, name: str) -> None:
-    helm._helm("lint", "--strict", str(CHART), "--values", str(helm.values_file(name)))
+    helm._run_helm("lint", "--strict", str(CHART), "--values", str(helm.find_values_file(name)))
     text(values=(name,))
     text("kind=RayCluster", values=(name,))
 

@@ -14,7 +14,7 @@ from tests.chart.conftest import RUN_FILE
 from tests.chart.kuberay_rules import RULES, Rule
 from tests.e2e.kind import KUBECTL, NAMESPACE, Cluster
 from trainer_app.launch import helm
-from trainer_app.launch.location import objects
+from trainer_app.launch.location import load_objects
 
 KINDS = "rayjobs,rayclusters,raycronjobs"
 WAIT_S = 90.0
@@ -25,7 +25,7 @@ def broken(rule: Rule, number: int) -> Any:
     """A good object of the chart's, with that one thing done to it."""
     run_file = "" if rule.kind == "RayCluster" else RUN_FILE
     text = helm.template(helm.Release("demo", NAMESPACE, "train", run_file, "demo-1", ("kind",), rule.good))
-    good = next(thing for thing in objects(text) if thing["kind"] == rule.kind)
+    good = next(thing for thing in load_objects(text) if thing["kind"] == rule.kind)
     good["metadata"]["name"] = f"rule-{number}"
     good["metadata"]["labels"] = {LABEL: str(number)}
     return rule.broken(good)

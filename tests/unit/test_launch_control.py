@@ -12,9 +12,9 @@ from typing import Any, cast
 import pytest
 
 from trainer_app.errors import InputError, NotFoundError, TrainerError
-from trainer_app.launch import control, rayjob, status
+from trainer_app.launch import control, rayjobs, status
 from trainer_app.launch.kube import Kube
-from trainer_app.launch.remote_run import Stored
+from trainer_app.launch.remote_run import RemoteRun
 
 pytestmark = pytest.mark.unit
 
@@ -55,17 +55,17 @@ class Table:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("POLL_S", 0.01), ("SUSPEND_S", 0.2), ("GONE_S", 0.2)):
+    for name, seconds in (("POLL_S", 0.01), ("OPERATOR_TIMEOUT_S", 0.2), ("PODS_TIMEOUT_S", 0.2)):
         monkeypatch.setattr(control, name, seconds)
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Stored:
-    return Stored.open(f"file://{tmp_path}", "demo")
+def stored(tmp_path: Path) -> RemoteRun:
+    return RemoteRun.open(f"file://{tmp_path}", "demo")
 
 
-def job(stored: Stored, status: str, **spec: Any) -> Any:
-    folder = stored.store.uri.removeprefix("file://").rpartition("/")[0]
+def job(stored: RemoteRun, status: str, **spec: Any) -> Any:
+    folder = stored.run_store.uri.removeprefix("file://").rpartition("/")[0]
     notes = {"trainer/storage-uri": f"file://{folder}"}
     meta = {"name": "demo", "labels": {"trainer/run": "demo"}, "annotations": notes}
     return {"metadata": meta, "spec": {"shutdownAfterJobFinishes": True, **spec}, "status": status_of(status)}
@@ -76,8 +76,8 @@ def status_of(words: str) -> dict[str, str]:
     return {"jobDeploymentStatus": status, "jobStatus": result}
 
 
-def begun(stored: Stored) -> None:
-    stored.store.put("run.json", json.dumps({"name": "demo", "task": "train"}).encode())
+def begun(stored: RemoteRun) -> None:
+    stored.run_store.put("run.json", json.dumps({"name": "demo", "task": "train"}).encode())
 
 
 def stop(table: Table, **options: Any) -> list[str]:
@@ -91,22 +91,22 @@ def resume(table: Table) -> tuple[bool, list[str]]:
     return control.resume(cast(Kube, table), table.job, say=said.append), said
 
 
-def answer(stored: Stored) -> threading.Thread:
+def answer(stored: RemoteRun) -> threading.Thread:
     """A driver that commits as soon as it is asked."""
 
     def drive() -> None:
-        while not stored.store.exists("control/stop.json"):
+        while not stored.run_store.exists("control/stop.json"):
             pass
-        request = json.loads(stored.store.get("control/stop.json"))["id"]
+        request = json.loads(stored.run_store.get("control/stop.json"))["id"]
         told = {"id": request, "epoch": 3, "step": 120, "commit": "c3"}
-        stored.store.put("control/stopped.json", json.dumps(told).encode())
+        stored.run_store.put("control/stopped.json", json.dumps(told).encode())
 
     thread = threading.Thread(target=drive, daemon=True)
     thread.start()
     return thread
 
 
-def test_stop_waits_for_the_commit_and_then_suspends(stored: Stored) -> None:
+def test_stop_waits_for_the_commit_and_then_suspends(stored: RemoteRun) -> None:
     begun(stored)
     driver, table = answer(stored), Table(job(stored, "Running RUNNING"))
     said = stop(table, grace=10.0)
@@ -117,7 +117,7 @@ def test_stop_waits_for_the_commit_and_then_suspends(stored: Stored) -> None:
     assert len(table.changes) == 1
 
 
-def test_stop_without_an_answer_suspends_after_the_grace(stored: Stored) -> None:
+def test_stop_without_an_answer_suspends_after_the_grace(stored: RemoteRun) -> None:
     begun(stored)
     table = Table(job(stored, "Running RUNNING"))
     said = stop(table, grace=0.05)
@@ -126,32 +126,32 @@ def test_stop_without_an_answer_suspends_after_the_grace(stored: Stored) -> None
 
 
 @pytest.mark.parametrize("status", ["Initializing", "Running"])
-def test_a_run_that_has_not_begun_is_not_asked(stored: Stored, status: str) -> None:
+def test_a_run_that_has_not_begun_is_not_asked(stored: RemoteRun, status: str) -> None:
     table = Table(job(stored, status))
     assert "it had not begun" in stop(table, grace=10.0)[-1]
-    assert not stored.store.exists("control/stop.json")
+    assert not stored.run_store.exists("control/stop.json")
 
 
 @pytest.mark.parametrize("status", ["Complete SUCCEEDED", "Failed FAILED", "ValidationFailed"])
-def test_there_is_nothing_to_stop(stored: Stored, status: str) -> None:
+def test_there_is_nothing_to_stop(stored: RemoteRun, status: str) -> None:
     table = Table(job(stored, status))
     assert "nothing to stop" in stop(table)[0] and table.changes == []
 
 
-def test_what_kuberay_would_refuse_to_suspend_is_not_tried(stored: Stored) -> None:
+def test_what_kuberay_would_refuse_to_suspend_is_not_tried(stored: RemoteRun) -> None:
     table = Table(job(stored, "Running", clusterSelector={"ray.io/cluster": "big"}))
     with pytest.raises(InputError, match="trainer delete demo"):
         stop(table)
     assert table.changes == []
 
 
-def test_an_operator_that_is_away_is_named(stored: Stored) -> None:
+def test_an_operator_that_is_away_is_named(stored: RemoteRun) -> None:
     table = Table(job(stored, "Running"), operator=False)
-    with pytest.raises(TrainerError, match="is the KubeRay operator running"):
+    with pytest.raises(TrainerError, match="check that the KubeRay operator is running"):
         stop(table)
 
 
-def test_resume_waits_for_the_pods_of_the_former_cluster(stored: Stored) -> None:
+def test_resume_waits_for_the_pods_of_the_former_cluster(stored: RemoteRun) -> None:
     pod = {"metadata": {"name": "demo-x", "labels": {"trainer/run": "demo"}, "creationTimestamp": ""}, "spec": {}}
     table = Table(job(stored, "Suspended", suspend=True), [{**pod, "status": {}}])
     with pytest.raises(TrainerError, match=r"still there .* demo-x"):
@@ -164,24 +164,24 @@ def test_resume_waits_for_the_pods_of_the_former_cluster(stored: Stored) -> None
         if words.startswith("waiting for pods to end"):
             table.pods.clear()
 
-    stored.ask_to_stop("one", "alice")
-    stored.store.put("control/stopped.json", b'{"id": "one", "epoch": 3, "step": 120, "commit": "c3"}')
+    stored.request_stop("one", "alice")
+    stored.run_store.put("control/stopped.json", b'{"id": "one", "epoch": 3, "step": 120, "commit": "c3"}')
     control.resume(cast(Kube, table), table.job, say=say)
     assert said == [
         "waiting for pods to end: demo-x",
         "resumed run demo: it goes on from step 120 (3 epochs, commit c3)",
     ]
     assert table.changes == [{"spec": {"suspend": False}}]
-    assert not stored.store.exists("control/stop.json")  # else it would stop again
+    assert not stored.run_store.exists("control/stop.json")  # else it would stop again
 
 
-def test_a_resumed_run_has_not_ended_while_kuberay_still_calls_it_suspended(stored: Stored) -> None:
+def test_a_resumed_run_has_not_ended_while_kuberay_still_calls_it_suspended(stored: RemoteRun) -> None:
     table = Table(job(stored, "Suspended", suspend=True), slow=True)
-    assert rayjob.ended(table.job) and rayjob.exit_code(table.job) == 130
+    assert rayjobs.has_ended(table.job) and rayjobs.exit_code(table.job) == 130
     assert resume(table)[1][-1].startswith("resumed run demo")
     assert table.job["status"]["jobDeploymentStatus"] == "Suspended"
-    assert not rayjob.ended(table.job) and rayjob.state(table.job) == "run demo: New"
-    assert status.phase(table.job, []) == "submitted"
+    assert not rayjobs.has_ended(table.job) and rayjobs.format_state(table.job) == "run demo: New"
+    assert status.run_phase(table.job, []) == "submitted"
     assert "nothing to resume" in resume(table)[1][0]
     assert stop(table)[-1].startswith("stopped run demo")
     assert table.changes == [{"spec": {"suspend": False}}, {"spec": {"suspend": True}}]
@@ -191,18 +191,18 @@ def test_a_resumed_run_has_not_ended_while_kuberay_still_calls_it_suspended(stor
     "status, words",
     [("Running RUNNING", "is running"), ("Complete SUCCEEDED", "has finished"), ("Retrying", "running")],
 )
-def test_there_is_nothing_to_resume(stored: Stored, status: str, words: str) -> None:
+def test_there_is_nothing_to_resume(stored: RemoteRun, status: str, words: str) -> None:
     table = Table(job(stored, status))
     done, said = resume(table)
     assert done and words in said[0] and table.changes == []
 
 
 @pytest.mark.parametrize("status", ["Failed FAILED", "ValidationFailed", "Complete STOPPED"])
-def test_what_is_over_is_created_again(stored: Stored, status: str) -> None:
+def test_what_is_over_is_created_again(stored: RemoteRun, status: str) -> None:
     assert resume(Table(job(stored, status, suspend=status == "ValidationFailed"))) == (False, [])
 
 
-def test_delete_asks_for_a_commit_first(stored: Stored) -> None:
+def test_delete_asks_for_a_commit_first(stored: RemoteRun) -> None:
     begun(stored)
     driver, table, said = answer(stored), Table(job(stored, "Running")), list[str]()
     control.delete(cast(Kube, table), table.job, grace=10.0, say=said.append)
@@ -210,7 +210,7 @@ def test_delete_asks_for_a_commit_first(stored: Stored) -> None:
     assert table.changes == ["delete"] and said[-1].startswith("deleted run demo")
 
 
-def test_a_storage_that_is_away_keeps_nobody_from_deleting(stored: Stored) -> None:
+def test_a_storage_that_is_away_keeps_nobody_from_deleting(stored: RemoteRun) -> None:
     table = Table(job(stored, "Running"))
     table.job["metadata"]["annotations"] |= {
         "trainer/storage-uri": "s3://b/p",
@@ -221,7 +221,7 @@ def test_a_storage_that_is_away_keeps_nobody_from_deleting(stored: Stored) -> No
     assert table.changes == ["delete"] and "does not answer from here" in said[0]
 
 
-def test_a_deletion_that_nobody_carries_out_is_told(stored: Stored) -> None:
+def test_a_deletion_that_nobody_carries_out_is_told(stored: RemoteRun) -> None:
     table = Table(job(stored, "Failed FAILED"), operator=False)
-    with pytest.raises(TrainerError, match="the KubeRay operator, which must let it go"):
+    with pytest.raises(TrainerError, match="the KubeRay operator, which removes its finalizer"):
         control.delete(cast(Kube, table), table.job, grace=0.0, say=lambda _: None)

@@ -38,7 +38,7 @@ def job(uri: str, status: str = "Complete", result: str = "SUCCEEDED", **spec: A
 
 def until_end(one: Any) -> tuple[int, list[str]]:
     said: list[str] = []
-    return follow.until_end(cast(Kube, Table(one)), "demo", say=said.append, show=said.append), said
+    return follow.follow_run(cast(Kube, Table(one)), "demo", say=said.append, show=said.append), said
 
 
 @pytest.mark.parametrize("uri, why", [(VOLUME, "stored in a volume"), (AWAY, "does not answer from here")])
@@ -63,7 +63,7 @@ def test_a_log_that_breaks_off_does_not_end_the_following(error: TrainerError, m
     def away(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr("trainer_app.launch.stored_logs.read", away)
+    monkeypatch.setattr("trainer_app.launch.stored_logs.read_logs", away)
     one = job("file:///nowhere", submissionMode="HTTPMode")
     del one["metadata"]["annotations"]["trainer/storage-endpoint"]
     code, said = until_end(one)

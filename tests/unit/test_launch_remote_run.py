@@ -7,8 +7,8 @@ import pytest
 
 from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
 from trainer_app.launch import stored_logs
-from trainer_app.launch.location import Place
-from trainer_app.launch.remote_run import Launch, Stored, place_words
+from trainer_app.launch.location import RunLocation
+from trainer_app.launch.remote_run import Launch, RemoteRun, format_position
 from trainer_app.redact import remove_secrets
 
 pytestmark = pytest.mark.unit
@@ -16,97 +16,97 @@ LAUNCH = Launch("demo", "tune", "team", "demo-1", "0.1.0", "2.60.0", code="ab", 
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Stored:
-    return Stored.open(str(tmp_path), "demo")
+def stored(tmp_path: Path) -> RemoteRun:
+    return RemoteRun.open(str(tmp_path), "demo")
 
 
-def test_a_run_is_created_again_from_what_is_stored(stored: Stored) -> None:
+def test_a_run_is_created_again_from_what_is_stored(stored: RemoteRun) -> None:
     stored.claim(LAUNCH, "name: demo\n", {"pools": {"cpu": None}})
-    launch, text, values = stored.launched()
+    launch, text, values = stored.read_launch()
     assert (launch, text, values) == (LAUNCH, "name: demo\n", {"pools": {"cpu": None}})
 
 
-def test_a_name_is_taken_once(stored: Stored) -> None:
+def test_a_name_is_taken_once(stored: RemoteRun) -> None:
     stored.claim(LAUNCH, "", {})
     with pytest.raises(AlreadyExistsError, match="trainer resume demo"):
         stored.claim(LAUNCH, "", {})
-    stored.forget()
+    stored.undo_claim()
     stored.claim(LAUNCH, "", {})
 
 
-def test_a_name_that_a_local_run_took_is_taken(stored: Stored) -> None:
-    stored.store.put("run.json", b"{}")
+def test_a_name_that_a_local_run_took_is_taken(stored: RemoteRun) -> None:
+    stored.run_store.put("run.json", b"{}")
     with pytest.raises(AlreadyExistsError):
         stored.claim(LAUNCH, "", {})
-    assert not stored.store.exists("launch/launch.json")
+    assert not stored.run_store.exists("launch/launch.json")
 
 
-def test_a_resume_names_the_only_submission_that_may_go_on(stored: Stored) -> None:
+def test_a_resume_names_the_only_submission_that_may_go_on(stored: RemoteRun) -> None:
     stored.claim(LAUNCH, "", {})
     again = Launch(**{**LAUNCH.__dict__, "submission": "demo-2", "former": ("demo-1",)})
-    stored.again(again)
-    assert stored.launched()[0] == again
-    assert b'"submission": "demo-2"' in stored.store.get("submission.json")
+    stored.record_resubmission(again)
+    assert stored.read_launch()[0] == again
+    assert b'"submission": "demo-2"' in stored.run_store.get("submission.json")
 
 
-def test_nothing_to_create_from(stored: Stored) -> None:
+def test_nothing_to_create_from(stored: RemoteRun) -> None:
     with pytest.raises(NotFoundError, match=r"nothing in .* to create run 'demo' from"):
-        stored.launched()
+        stored.read_launch()
 
 
-def test_only_the_answer_to_this_request_counts(stored: Stored) -> None:
-    stored.ask_to_stop("two", "alice")
-    stored.store.put("control/stopped.json", b'{"id": "one", "epoch": 3, "step": 120, "commit": "c1"}')
-    assert stored.stopped("two") is None
-    found = stored.stopped("one")
-    assert found and place_words(found) == "step 120 (3 epochs, commit c1)"
-    assert stored.stopped() == found
+def test_only_the_answer_to_this_request_counts(stored: RemoteRun) -> None:
+    stored.request_stop("two", "alice")
+    stored.run_store.put("control/stopped.json", b'{"id": "one", "epoch": 3, "step": 120, "commit": "c1"}')
+    assert stored.read_stop("two") is None
+    found = stored.read_stop("one")
+    assert found and format_position(found) == "step 120 (3 epochs, commit c1)"
+    assert stored.read_stop() == found
     stored.clear_stop()
-    assert stored.stopped() is None and not stored.store.exists("control/stop.json")
+    assert stored.read_stop() is None and not stored.run_store.exists("control/stop.json")
 
 
-def test_a_damaged_answer_is_told(stored: Stored) -> None:
-    stored.store.put("control/stopped.json", b"[")
+def test_a_damaged_answer_is_told(stored: RemoteRun) -> None:
+    stored.run_store.put("control/stopped.json", b"[")
     with pytest.raises(StorageError, match=r"control/stopped\.json is damaged"):
-        stored.stopped("one")
+        stored.read_stop("one")
 
 
-def test_attempts_are_those_that_wrote_metrics(stored: Stored) -> None:
-    assert stored.attempts() == 0
+def test_attempts_are_those_that_wrote_metrics(stored: RemoteRun) -> None:
+    assert stored.count_attempts() == 0
     for key in ("a0001-0000.jsonl", "a0001-0001.jsonl", "a0003-0000.jsonl", "other.txt"):
-        stored.store.put(f"metrics/{key}", b"")
-    assert stored.attempts() == 3
+        stored.run_store.put(f"metrics/{key}", b"")
+    assert stored.count_attempts() == 3
 
 
-def test_logs_are_joined_before_they_are_decoded(stored: Stored, tmp_path: Path) -> None:
+def test_logs_are_joined_before_they_are_decoded(stored: RemoteRun, tmp_path: Path) -> None:
     text = "one\nträgt\n".encode()
     cut = text.index(b"\xc3") + 1  # within a character
-    stored.store.put("logs/driver/a0001.001.log", text[cut:])
-    stored.store.put("logs/driver/a0001.000.log", text[:cut])
-    stored.store.put("logs/worker-x/out.000.log", b"two\n")
-    where = Place("demo", str(tmp_path), "", "", "")
+    stored.run_store.put("logs/driver/a0001.001.log", text[cut:])
+    stored.run_store.put("logs/driver/a0001.000.log", text[:cut])
+    stored.run_store.put("logs/worker-x/out.000.log", b"two\n")
+    where = RunLocation("demo", str(tmp_path), "", "", "")
     lines: list[str] = []
-    stored_logs.show(where, workers=False, out=lines.append)
+    stored_logs.show_logs(where, workers=False, out=lines.append)
     assert lines == ["one", "trägt"]
     lines.clear()
-    stored_logs.show(where, workers=True, out=lines.append)
+    stored_logs.show_logs(where, workers=True, out=lines.append)
     assert lines == ["==> worker-x/out <==", "two"]
 
 
-def test_a_tail_shows_each_line_once(stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tail_shows_each_line_once(stored: RemoteRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored_logs, "POLL_S", 0.0)
     lines: list[str] = []
-    tail = stored_logs.Tail(Place("demo", str(tmp_path), "", "", ""), lines.append, workers=False)
+    tail = stored_logs.LogTail(RunLocation("demo", str(tmp_path), "", "", ""), lines.append, workers=False)
     for text in (b"one\n", b"one\ntwo\n"):
-        stored.store.put("logs/driver/a0001.000.log", text)
+        stored.run_store.put("logs/driver/a0001.000.log", text)
         tail.read()
     tail.read()
     assert lines == ["one", "two"]
 
 
 def test_no_log_is_told(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="no log of the driver of run demo"):
-        stored_logs.show(Place("demo", str(tmp_path), "", "", ""), workers=False, out=print)
+    with pytest.raises(NotFoundError, match="run demo has no driver log"):
+        stored_logs.show_logs(RunLocation("demo", str(tmp_path), "", "", ""), workers=False, out=print)
 
 
 @pytest.mark.parametrize(
@@ -122,5 +122,5 @@ def test_no_log_is_told(tmp_path: Path) -> None:
         ({"a": {"password": "x", "token": "y", "tokenName": "z"}}, {"a": {"tokenName": "z"}}),
     ],
 )
-def test_values_are_kept_without_secrets(values: dict[str, Any], kept: dict[str, Any]) -> None:
+def test_values_are_kept_remove_secrets(values: dict[str, Any], kept: dict[str, Any]) -> None:
     assert remove_secrets(values) == kept

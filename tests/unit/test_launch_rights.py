@@ -79,16 +79,16 @@ class Recorder:
 
 def made(kube: Recorder) -> None:
     things = [{"kind": kind, "metadata": {"name": "demo"}, "spec": {}} for kind in templates()]
-    submit.accepted(cast(Kube, kube), things, lambda _: None)
+    submit.check_admission(cast(Kube, kube), things, lambda _: None)
     with pytest.raises(TrainerError) if kube.refused else nullcontext():
-        submit.create(cast(Kube, kube), things)
+        submit.create_objects(cast(Kube, kube), things)
 
 
 @pytest.mark.parametrize("refused", [False, True])
 def test_submit_asks_for_what_it_says(refused: bool) -> None:
     kube = Recorder(refused)
     made(kube)
-    said = {*rights.VERBS["submit"], *rights.of_kinds(templates())}
+    said = {*rights.VERBS["submit"], *rights.rights_to_create(templates())}
     # Where a refusal leaves an empty claim behind, that is no harm: only who may delete claims takes it back.
     assert kube.asked - said <= {Right("delete", "persistentvolumeclaims")}
     assert refused or said - kube.asked == {right for right in said if right.verb == "delete"}
@@ -98,10 +98,10 @@ def test_resume_asks_for_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
     kube = Recorder()
     things = [{"kind": kind, "metadata": {"name": "demo"}} for kind in templates()]
-    control.remove(cast(Kube, kube), "demo", say=lambda _: None)
-    resubmit._until_free(cast(Kube, kube), things)
+    control.delete_rayjob(cast(Kube, kube), "demo", say=lambda _: None)
+    resubmit._wait_until_removed(cast(Kube, kube), things)
     made(kube)
-    said = {*rights.VERBS["resume"], *rights.again(templates())}
+    said = {*rights.VERBS["resume"], *rights.rights_to_recreate(templates())}
     assert kube.asked - said == set()
     # In a look at the run, and where it is only suspended.
     assert said - kube.asked == {Right(verb, "rayjobs", "ray.io") for verb in ("list", "patch")} | {
@@ -111,7 +111,7 @@ def test_resume_asks_for_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_else_is_granted() -> None:
     asked = {right for verb in rights.VERBS.values() for right in verb}
-    asked |= {*rights.again(templates()), *rights.QUEUED, rights.SECRET}
+    asked |= {*rights.rights_to_recreate(templates()), *rights.QUEUE_RIGHTS, rights.READ_SECRET}
     assert granted(roles()["trainer-submitter"]) == asked
 
 
@@ -122,15 +122,15 @@ def test_each_verb_is_allowed(verb: str) -> None:
 
 def test_what_the_chart_makes_can_be_created() -> None:
     assert {"NetworkPolicy", "Ingress", "RayJob"} <= set(templates())
-    assert set(rights.again(templates())) - granted(roles()["trainer-submitter"]) == set()
+    assert set(rights.rights_to_recreate(templates())) - granted(roles()["trainer-submitter"]) == set()
 
 
 def test_the_storages_service_can_be_reached() -> None:
-    assert set(rights.STORAGE) - granted(roles()["trainer-storage"]) == set()
+    assert set(rights.REACH_STORAGE) - granted(roles()["trainer-storage"]) == set()
 
 
 def test_the_storages_keys_can_be_read() -> None:
-    assert rights.SECRET in granted(roles()["trainer-submitter"])
+    assert rights.READ_SECRET in granted(roles()["trainer-submitter"])
 
 
 def test_secrets_are_read_by_name_alone() -> None:

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from trainer_app.launch import doctor, doctor_pod, follow, pods, rayjob, rights
+from trainer_app.launch import doctor, doctor_pod, follow, pods, rayjobs, rights
 from trainer_app.launch.kube import Kube
-from trainer_app.launch.status import Overview, phase, progress
+from trainer_app.launch.status import RunStatus, format_progress, run_phase
 from trainer_app.records import RunRecord
 
 pytestmark = pytest.mark.unit
@@ -64,13 +64,13 @@ def test_phase_of_a_pod(one: Any, words: str) -> None:
     ],
 )
 def test_phase_of_a_run(status: Any, found: list[Any], words: str) -> None:
-    assert phase(status, found) == words
+    assert run_phase(status, found) == words
 
 
 def test_a_hopeless_run_shows_the_error_not_the_retry() -> None:
     record = RunRecord(name="demo", task="tune", state="failed", error="no class nowhere.Found")
     retried = job("Running", failed=1, reason="AppFailed", message="exit code 1")
-    seen = Overview(retried, phase(retried, [], record), record=record)
+    seen = RunStatus(retried, run_phase(retried, [], record), record=record)
     lines = dict(seen.lines())
     assert lines["run"] == "demo: failed" and lines["error"] == "no class nowhere.Found"
     assert lines["retries"] == "KubeRay is at attempt 2 of 4"
@@ -85,11 +85,11 @@ def test_a_failure_is_told_before_the_operator_sees_it(submission: str, final: b
     record = RunRecord(name="demo", task="tune", state="failed", error="no", submission=submission, final=final)
     one = job("Running")
     one["spec"]["jobId"] = "demo-1"
-    assert phase(one, [RUNNING], record) == words
+    assert run_phase(one, [RUNNING], record) == words
 
 
 def test_a_run_that_never_began_shows_the_operators_words() -> None:
-    seen = Overview(job("Failed", reason="PreRunningDeadlineExceeded", message="20 s"), "failed")
+    seen = RunStatus(job("Failed", reason="PreRunningDeadlineExceeded", message="20 s"), "failed")
     assert dict(seen.lines())["error"] == "PreRunningDeadlineExceeded: 20 s"
 
 
@@ -104,18 +104,18 @@ def test_a_run_that_never_began_shows_the_operators_words() -> None:
 def test_where_it_went_on(start: str, attempt: int, words: str) -> None:
     created = datetime(2026, 1, 1, 0, 1, tzinfo=UTC).timestamp()
     record = RunRecord(name="demo", task="train", attempt=attempt, created=created)
-    assert Overview(job("Running", startTime=start), "running", record=record).recovered == words
+    assert RunStatus(job("Running", startTime=start), "running", record=record).recovered == words
 
 
 def test_a_lost_worker_is_a_recovery_of_the_same_driver() -> None:
     record = RunRecord(name="demo", task="train", created=datetime(2026, 1, 1, 0, 1, tzinfo=UTC).timestamp())
-    seen = Overview(job("Running", startTime="2026-01-01T00:00:00Z"), "running", record=record, attempts=2)
+    seen = RunStatus(job("Running", startTime="2026-01-01T00:00:00Z"), "running", record=record, attempts=2)
     assert seen.recovered == "in place, attempt 2"
 
 
 def test_progress_of_a_sweep() -> None:
     record = RunRecord(name="d", task="tune", num_samples=4, done=2, metric="acc", best=0.91234, attempt=2)
-    assert progress(record) == "running, 2/4 trials, best acc=0.9123, attempt 2"
+    assert format_progress(record) == "running, 2/4 trials, best acc=0.9123, attempt 2"
 
 
 @dataclass
@@ -144,7 +144,7 @@ class Events:
 )
 def test_which_pods_are_a_runs(labels: dict[str, str], ours: bool) -> None:
     found = [{"metadata": {"name": "p", "labels": labels, "creationTimestamp": NOW}}]
-    assert pods.of_run(cast(Kube, Events(found)), "team") == (found if ours else [])
+    assert pods.list_run_pods(cast(Kube, Events(found)), "team") == (found if ours else [])
 
 
 def event(kind: str, name: str, reason: str, message: str = "", type_: str = "Warning") -> Any:
@@ -163,11 +163,11 @@ def test_events_count_while_they_hold_the_run_up() -> None:
     ]
     starting = job("Initializing", rayClusterName="demo-abcde")
     kube = cast(Kube, Events([quota, pull, *others]))
-    assert pods.warnings(kube, starting, [PULLING, RUNNING]) == [
+    assert pods.warning_events(kube, starting, [PULLING, RUNNING]) == [
         "RayCluster demo-abcde: FailedToCreateWorkerPod: exceeded quota: team",
         "Pod b: Failed: Failed to pull image: not found",
     ]
-    assert pods.warnings(kube, job("Running", rayClusterName="demo-abcde"), [RUNNING]) == []
+    assert pods.warning_events(kube, job("Running", rayClusterName="demo-abcde"), [RUNNING]) == []
 
 
 NO_GPU = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
@@ -189,14 +189,14 @@ def test_a_run_that_never_ran_names_what_was_missing(cluster: str) -> None:
     ]
     late = job("Failed", reason="PreRunningDeadlineExceeded", message="900 s", rayClusterName=cluster)
     kube = cast(Kube, Events(found))
-    assert follow.held_up(kube, late, list) == [f"Pod {worker}: FailedScheduling: {NO_GPU}"]
+    assert follow.find_blockers(kube, late, list) == [f"Pod {worker}: FailedScheduling: {NO_GPU}"]
     found += [
         at(9, "demo-abcde-head", "Failed", m) for m in ('Failed to pull image "trainer:2"', "Error: ErrImagePull")
     ]
-    assert follow.held_up(kube, late, list) == ['Pod demo-abcde-head: Failed: Failed to pull image "trainer:2"']
-    assert follow.held_up(kube, job("Failed", reason="AppFailed"), list) == []
+    assert follow.find_blockers(kube, late, list) == ['Pod demo-abcde-head: Failed: Failed to pull image "trainer:2"']
+    assert follow.find_blockers(kube, job("Failed", reason="AppFailed"), list) == []
     found.clear()  # after an hour
-    assert follow.held_up(kube, late, list) == []
+    assert follow.find_blockers(kube, late, list) == []
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_a_run_that_never_ran_names_what_was_missing(cluster: str) -> None:
 def test_what_can_be_suspended(change: dict[str, Any], why: str) -> None:
     one = job("Running")
     one["spec"] |= change
-    assert (why in rayjob.suspendable(one)) and bool(why) == bool(rayjob.suspendable(one))
+    assert (why in rayjobs.why_not_suspendable(one)) and bool(why) == bool(rayjobs.why_not_suspendable(one))
 
 
 TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
@@ -230,7 +230,7 @@ TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 )
 def test_which_nodes_a_pool_may_use(spec: Any, fits: bool) -> None:
     node = {"metadata": {"labels": {"pool": "gpu"}}, "spec": {"taints": [TAINT]}}
-    assert doctor._fits(node, spec) is fits
+    assert doctor._is_eligible(node, spec) is fits
 
 
 def gpus(asked: dict[str, int], nodes: dict[str, int], shared: bool) -> list[doctor.Finding]:
@@ -247,13 +247,13 @@ def gpus(asked: dict[str, int], nodes: dict[str, int], shared: bool) -> list[doc
         for n, g in nodes.items()
     ]
     kube = SimpleNamespace(raw=lambda *_, **__: {"items": found})
-    return doctor.gpus(cast(Kube, kube), [{"spec": {"rayClusterSpec": cluster}}])
+    return doctor.check_gpus(cast(Kube, kube), [{"spec": {"rayClusterSpec": cluster}}])
 
 
 def test_pools_that_share_nodes_are_counted_together() -> None:
     shared = gpus({"a": 2, "b": 2}, {"a": 2, "b": 1}, shared=True)
     assert [one.level for one in shared] == ["ok", "ok", "fail"]
-    assert shared[-1].words == "pools a, b ask together for 4 nvidia.com/gpu, 2 nodes that they may use have 3"
+    assert shared[-1].message == "pools a, b ask together for 4 nvidia.com/gpu, 2 nodes that they may use have 3"
     assert [one.level for one in gpus({"a": 2, "b": 2}, {"a": 2, "b": 2}, shared=True)] == ["ok", "ok", "ok"]
     assert [one.level for one in gpus({"a": 2, "b": 2}, {"a": 2, "b": 2}, shared=False)] == ["ok", "ok"]
     assert [one.level for one in gpus({"a": 2, "b": 2}, {"a": 2, "b": 1}, shared=False)] == ["ok", "fail"]
@@ -261,11 +261,11 @@ def test_pools_that_share_nodes_are_counted_together() -> None:
 
 def test_rights_by_resource() -> None:
     found = [rights.Right("get", "pods"), rights.Right("list", "pods"), rights.Right("get", "rayjobs", "ray.io")]
-    assert rights.listed([*found, found[0]]) == "get, list pods; get rayjobs.ray.io"
-    assert rights.listed(rights.of_kinds(["Ingress", "PersistentVolumeClaim"])) == (
+    assert rights.format_rights([*found, found[0]]) == "get, list pods; get rayjobs.ray.io"
+    assert rights.format_rights(rights.rights_to_create(["Ingress", "PersistentVolumeClaim"])) == (
         "create, patch, delete ingresses.networking.k8s.io; create persistentvolumeclaims"
     )
-    assert rights.listed(rights.again(["Service", "RayJob"])) == (
+    assert rights.format_rights(rights.rights_to_recreate(["Service", "RayJob"])) == (
         "create, patch, delete, get services; create rayjobs.ray.io"
     )
 
@@ -274,7 +274,9 @@ def test_the_probe_is_a_worker_that_asks_the_storage() -> None:
     container = {"name": "ray-worker", "image": "trainer:1", "envFrom": [{"secretRef": {"name": "s3"}}]}
     template = {"metadata": {"labels": {"trainer/role": "worker"}}, "spec": {"containers": [container]}}
     group = {"groupName": "cpu", "labels": {"trainer/run": "x"}, "template": template}
-    made = doctor_pod.pod_of({"metadata": {"name": "x"}, "spec": {"rayClusterSpec": {"workerGroupSpecs": [group]}}})
+    made = doctor_pod.make_probe_pod(
+        {"metadata": {"name": "x"}, "spec": {"rayClusterSpec": {"workerGroupSpecs": [group]}}}
+    )
     asked = made["spec"]["containers"][0]
     assert asked["command"][-1] == "trainer_app.pod.probe" and asked["envFrom"] == container["envFrom"]
     assert made["metadata"]["labels"] == {"trainer/run": "x", "trainer/role": "worker"}

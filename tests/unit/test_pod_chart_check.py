@@ -80,7 +80,7 @@ def test_an_error_is_one_line_and_1(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 def test_the_run_file_is_written_byte_for_byte() -> None:
     text = 'a: "ü" # {{ }}\r\nb: 1e-05\n'
-    words = run_file.command(["tune", "--log", "-"], text)
+    words = run_file.write_run_file(["tune", "--log", "-"], text)
     assert (words[:2], words[3:]) == (["trainer", "tune"], ["--log", "-"])
     assert Path(words[2]).read_bytes() == text.encode()
 

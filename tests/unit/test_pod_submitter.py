@@ -85,9 +85,9 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         return int(runner.addresses[0][1])
 
-    def serving(head: Head) -> submitter.Job:
+    def serving(head: Head) -> submitter.RayJobClient:
         port = asyncio.run_coroutine_threadsafe(start(head), loop).result(10)
-        return submitter.Job(f"127.0.0.1:{port}", "demo-1", "token")
+        return submitter.RayJobClient(f"127.0.0.1:{port}", "demo-1", "token")
 
     async def end() -> None:
         for runner in runners:
@@ -106,7 +106,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_submits_once_and_shows_each_line_once(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
     head = Head([*["RUNNING"] * 4, "SUCCEEDED"], ["one\ntw", "o\n", "three\n"])
-    assert submitter.until_end(serve(head), "trainer tune x") == "SUCCEEDED"
+    assert submitter.run_to_end(serve(head), "trainer tune x") == "SUCCEEDED"
     assert head.jobs == [{"entrypoint": "trainer tune x", "submission_id": "demo-1"}]
     assert capsys.readouterr().out == "one\ntwo\nthree\n"
     assert head.tokens == {"Bearer token"}
@@ -114,14 +114,14 @@ def test_submits_once_and_shows_each_line_once(serve: Any, capsys: pytest.Captur
 
 def test_a_head_that_forgot_the_job_gets_it_again(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
     head = Head(["RUNNING", "RUNNING", "FAILED"], ["before\n"], forgets_after=1)
-    assert submitter.until_end(serve(head), "x") == "FAILED"
+    assert submitter.run_to_end(serve(head), "x") == "FAILED"
     assert len(head.jobs) == 2
     assert capsys.readouterr().out == "before\nafter\n"
 
 
 def test_a_job_that_ray_refuses_is_not_tried_again(serve: Any) -> None:
     with pytest.raises(SubmissionRefusedError, match="HTTP 400 no"):
-        submitter.until_end(serve(Head(["RUNNING"], [], refuses=400)), "x")
+        submitter.run_to_end(serve(Head(["RUNNING"], [], refuses=400)), "x")
 
 
 def test_a_connection_that_is_cut_off_without_a_word_is_given_up(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def test_a_connection_that_is_cut_off_without_a_word_is_given_up(serve: Any, mon
     monkeypatch.setattr(submitter, "TIMEOUT_S", 0.1)
     head = Head(["RUNNING", "RUNNING", "SUCCEEDED"], ["one\n"], silent=True)
     began = time.monotonic()
-    assert submitter.until_end(serve(head), "x") == "SUCCEEDED"
+    assert submitter.run_to_end(serve(head), "x") == "SUCCEEDED"
     assert time.monotonic() - began < 6
 
 
@@ -144,7 +144,7 @@ def test_a_submission_whose_answer_is_lost_is_not_repeated(serve: Any, capsys: p
         submit(entrypoint)
 
     job.submit = submitted
-    assert submitter.until_end(job, "x") == "FAILED"
+    assert submitter.run_to_end(job, "x") == "FAILED"
     assert len(head.jobs) == 2
     assert capsys.readouterr().out == "before\nafter\n"
 
@@ -152,7 +152,7 @@ def test_a_submission_whose_answer_is_lost_is_not_repeated(serve: Any, capsys: p
 def test_the_end_is_the_end_though_its_last_words_are_lost(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     job = serve(Head(["SUCCEEDED"], [], known=True))
     monkeypatch.setattr(job, "follow", lambda: (_ for _ in ()).throw(ConnectionResetError("the head is gone")))
-    assert submitter.until_end(job, "x") == "SUCCEEDED"
+    assert submitter.run_to_end(job, "x") == "SUCCEEDED"
 
 
 def test_it_ends_when_it_is_told_to() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from trainer_app.errors import InputError
-from trainer_app.launch import helm, pods, rayjob
-from trainer_app.launch.location import objects
-from trainer_app.launch.tunnel import service_of
+from trainer_app.launch import helm, pods, rayjobs
+from trainer_app.launch.location import load_objects
+from trainer_app.launch.tunnel import parse_service
 
 pytestmark = pytest.mark.unit
 
@@ -29,14 +29,14 @@ def job(**status: str) -> dict[str, Any]:
     ],
 )
 def test_exit_codes(status: dict[str, str], code: int) -> None:
-    assert rayjob.exit_code(job(**status)) == code
+    assert rayjobs.exit_code(job(**status)) == code
 
 
 def test_state_says_why_at_the_end_only() -> None:
-    assert rayjob.state(job()) == "run demo: New"
+    assert rayjobs.format_state(job()) == "run demo: New"
     ended = job(jobDeploymentStatus="Failed", jobStatus="FAILED", reason="AppFailed", message="m")
-    assert rayjob.state(ended) == "run demo: Failed (FAILED): AppFailed: m"
-    assert rayjob.state(job(jobDeploymentStatus="Running", message="old")) == "run demo: Running"
+    assert rayjobs.format_state(ended) == "run demo: Failed (FAILED): AppFailed: m"
+    assert rayjobs.format_state(job(jobDeploymentStatus="Running", message="old")) == "run demo: Running"
 
 
 def test_stuck_pods_in_kubernetes_words() -> None:
@@ -48,7 +48,7 @@ def test_stuck_pods_in_kubernetes_words() -> None:
         {"metadata": {"name": "b"}, "status": {"containerStatuses": [pulling]}},
         {"metadata": {"name": "c"}, "status": {"containerStatuses": [creating, {"state": {"running": {}}}]}},
     ]
-    assert pods.stuck(found) == [
+    assert pods.blocked_pods(found) == [
         "pod a is not scheduled: 0/3 nodes: 3 Insufficient nvidia.com/gpu.",
         "pod b waits: ImagePullBackOff: no such image",
     ]
@@ -65,23 +65,23 @@ def test_stuck_pods_in_kubernetes_words() -> None:
     ],
 )
 def test_which_endpoints_are_services(endpoint: str, service: tuple[str, str, int] | None) -> None:
-    assert service_of(endpoint) == service
+    assert parse_service(endpoint) == service
 
 
 def test_helms_error_in_one_line() -> None:
     said = "Error: execution error at (trainer/templates/rayjob.yaml:1:4): run a asks\n\nUse --debug flag to render\n"
-    assert helm.reason(said) == "run a asks"
-    assert helm.reason("WARNING: x\nError: values don't meet\ntrainer:\n- at '/x'\n") == (
+    assert helm.format_error(said) == "run a asks"
+    assert helm.format_error("WARNING: x\nError: values don't meet\ntrainer:\n- at '/x'\n") == (
         "values don't meet trainer: - at '/x'"
     )
 
 
 def test_values_by_path_or_name() -> None:
-    assert helm.values_file("kind").name == "kind.yaml"
+    assert helm.find_values_file("kind").name == "kind.yaml"
     with pytest.raises(InputError, match=r"no values file nope; .* kind"):
-        helm.values_file("nope")
+        helm.find_values_file("nope")
 
 
 def test_the_rayjob_is_created_last() -> None:
     text = "---\nkind: RayJob\n---\n# nothing\n---\nkind: ConfigMap\na: 1e-3\nb: off\n"
-    assert objects(text) == [{"kind": "ConfigMap", "a": 0.001, "b": "off"}, {"kind": "RayJob"}]
+    assert load_objects(text) == [{"kind": "ConfigMap", "a": 0.001, "b": "off"}, {"kind": "RayJob"}]

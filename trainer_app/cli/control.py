@@ -49,15 +49,15 @@ def resume(
 
     kube = connect(namespace, context)
     try:
-        job = location.job(kube, run)
+        job = location.find_rayjob(kube, run)
     except NotFoundError:
         if not run:
             raise
-        where = location.of_run_or_values(kube, run, values or (), sets or ())
+        where = location.locate_run(kube, run, values or (), sets or ())
     else:
         if control.resume(kube, job, say=say, endpoint=endpoint):
             return
-        where = location.of(job)
+        where = location.location_of(job)
     resubmit(kube, where, say=say, values=values or (), sets=sets or (), endpoint=endpoint)
 
 

@@ -36,16 +36,16 @@ def doctor(
 
     kube = connect(namespace, context)
     failed = False
-    for found in checks.examine(kube, values or (), sets or (), endpoint):
+    for found in checks.run_checks(kube, values or (), sets or (), endpoint):
         failed |= _shown(found)
     if in_cluster:
         helm.check_image(image or "")
-        things = location.sample(kube, values or (), sets or (), name=checks.probe_name())
-        for found in doctor_pod.probe(kube, things, deadline=deadline, image=image or "", say=say):
+        things = location.render_sample(kube, values or (), sets or (), name=checks.probe_name())
+        for found in doctor_pod.run_probe(kube, things, deadline=deadline, image=image or "", say=say):
             failed |= _shown(found)
     return int(failed)
 
 
 def _shown(found: Finding) -> bool:
-    print(f"{found.level:<5} {found.check}: {one_line(found.words)}", flush=True)
+    print(f"{found.level:<5} {found.check}: {one_line(found.message)}", flush=True)
     return found.level == "fail"

@@ -14,7 +14,7 @@ from trainer_app.cli.tables import show_table
 from trainer_app.errors import InputError
 
 if TYPE_CHECKING:
-    from trainer_app.launch.status import Overview
+    from trainer_app.launch.status import RunStatus
     from trainer_app.results import RunSummary
 
 Place = Annotated[
@@ -75,7 +75,7 @@ def _list_submitted(namespace: str | None, context: str | None, endpoint: str | 
     from trainer_app.records import to_json
 
     kube = connect(namespace, context)
-    runs = status.all_of(kube, endpoint=endpoint)
+    runs = status.list_statuses(kube, endpoint=endpoint)
     if as_json:
         print(to_json({"namespace": kube.namespace, "runs": [_submitted_fields(run) for run in runs]}).decode())
         return
@@ -84,18 +84,18 @@ def _list_submitted(namespace: str | None, context: str | None, endpoint: str | 
         return
     rows = [[str(value or "") for value in _submitted_fields(run).values()] for run in runs]
     show_table(["run", "task", "state", "created", "user", "progress", "error"], rows)
-    for problem in sorted({run.problem for run in runs if run.problem}):
+    for problem in sorted({run.storage_error for run in runs if run.storage_error}):
         print(f"warning: storage: {one_line(problem)}", file=sys.stderr)
 
 
-def _submitted_fields(run: Overview) -> dict[str, str]:
+def _submitted_fields(run: RunStatus) -> dict[str, str]:
     from trainer_app.launch.location import task_of
 
-    meta = run.job["metadata"]
+    meta = run.rayjob["metadata"]
     notes = meta.get("annotations", {})
     return {
         "run": meta["name"],
-        "task": task_of(run.job),
+        "task": task_of(run.rayjob),
         "state": run.phase,
         "created": meta["creationTimestamp"],
         "user": notes.get("trainer/user", ""),

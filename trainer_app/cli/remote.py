@@ -35,21 +35,21 @@ def status(
 ) -> int:
     """Show how far a run is, and what holds it up. Exit codes: those of wait, 0 while it runs."""
     from trainer_app.cli.tables import show_facts
-    from trainer_app.launch import rayjob, status
+    from trainer_app.launch import rayjobs, status
 
     kube, job = found(run, namespace, context)
     shown: set[tuple[str, str]] = set()
     while True:
-        facts = status.look(kube, job, endpoint=endpoint).lines()
+        facts = status.get_status(kube, job, endpoint=endpoint).lines()
         if new := [fact for fact in facts if fact not in shown]:
             show_facts(new)
             sys.stdout.flush()
         shown = set(facts)
-        if not watch or (rayjob.ended(job) and not rayjob.queued(job)):
+        if not watch or (rayjobs.has_ended(job) and not rayjobs.is_queued(job)):
             break
         time.sleep(WATCH_S)
         job = kube.get("RayJob", job["metadata"]["name"])
-    return rayjob.exit_code(job) if rayjob.ended(job) and not rayjob.queued(job) else 0
+    return rayjobs.exit_code(job) if rayjobs.has_ended(job) and not rayjobs.is_queued(job) else 0
 
 
 def logs(
@@ -63,44 +63,44 @@ def logs(
 ) -> None:
     """Print the driver's log: from its pod, or from the storage once that is gone (there within 10 s)."""
     from trainer_app.errors import InputError, NotFoundError
-    from trainer_app.launch import location, rayjob, stored_logs
-    from trainer_app.launch.follow import DriverLog, until_end
+    from trainer_app.launch import location, rayjobs, stored_logs
+    from trainer_app.launch.follow import DriverLog, follow_run
     from trainer_app.launch.kube import connect
 
     kube = connect(namespace, context)
     try:
-        job: Object | None = location.job(kube, run)
+        job: Object | None = location.find_rayjob(kube, run)
     except NotFoundError:
         if not run:
             raise
         job = None
     if job and not workers:
         name = job["metadata"]["name"]
-        if follow and not rayjob.ended(job):
-            until_end(kube, name, say=say, show=_show, endpoint=endpoint)
+        if follow and not rayjobs.has_ended(job):
+            follow_run(kube, name, say=say, show=_show, endpoint=endpoint)
             return
         if DriverLog(kube, name, _show).read(follow=False):
             return
     if follow and not job:
         raise InputError(f"run {run} is gone from namespace {kube.namespace}: leave out --follow")
-    where = location.of(job) if job else location.of_run_or_values(kube, str(run), values or (), ())
-    with location.reachable(kube, where, endpoint):
+    where = location.location_of(job) if job else location.locate_run(kube, str(run), values or (), ())
+    with location.storage_access(kube, where, endpoint):
         if workers and follow:
             stored_logs.follow_workers(kube, where, show=_show)
         else:
-            stored_logs.show(where, workers=workers, out=_show)
+            stored_logs.show_logs(where, workers=workers, out=_show)
 
 
 def wait(run: Run = None, namespace: Namespace = None, context: Context = None, endpoint: Endpoint = None) -> int:
     """Wait until a run ends. Exit codes: 0 SUCCEEDED, 1 FAILED, 130 STOPPED."""
     from trainer_app.launch import status
-    from trainer_app.launch.follow import until_end
+    from trainer_app.launch.follow import follow_run
 
     kube, job = found(run, namespace, context)
     name = job["metadata"]["name"]
-    code = until_end(kube, name, say=say, show=None)
+    code = follow_run(kube, name, say=say, show=None)
     if code == 1:  # the run's own words: the operator's say that a process ended
-        say(f"error: {status.look(kube, kube.get('RayJob', name), endpoint=endpoint).error}")
+        say(f"error: {status.get_status(kube, kube.get('RayJob', name), endpoint=endpoint).error}")
     return code
 
 
@@ -110,7 +110,7 @@ def found(run: str | None, namespace: str | None, context: str | None) -> tuple[
     from trainer_app.launch.kube import connect
 
     kube = connect(namespace, context)
-    return kube, location.job(kube, run)
+    return kube, location.find_rayjob(kube, run)
 
 
 def say(line: str) -> None:

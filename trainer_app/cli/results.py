@@ -72,11 +72,11 @@ def show_submitted(
 ) -> None:
     """The results of a run on Kubernetes, from its storage."""
     from trainer_app.launch import location
-    from trainer_app.launch.remote_run import Stored
+    from trainer_app.launch.remote_run import RemoteRun
 
-    found = location.of_run_or_values(kube, run, values, ()) if run and values else location.find(kube, run)
-    with location.reachable(kube, found, endpoint):
-        if Stored.open(found.uri, found.run).record() is None:
+    found = location.locate_run(kube, run, values, ()) if run and values else location.find_location(kube, run)
+    with location.storage_access(kube, found, endpoint):
+        if RemoteRun.open(found.uri, found.run).read_record() is None:
             raise NotFoundError(f"run {found.run} has written nothing yet; see: trainer status {found.run}")
         show(found.uri, found.run, json=json, trial=trial)
 

@@ -16,7 +16,7 @@ from trainer_app.errors import InputError, TrainerError
 if TYPE_CHECKING:
     from trainer_app.launch.helm import Release
     from trainer_app.launch.kube import Kube
-    from trainer_app.launch.pack import Packed
+    from trainer_app.launch.pack import CodeArchive
 
 Task = Annotated[Literal["train", "tune"], typer.Argument(metavar="train|tune", help="What to do with the run file.")]
 Code = Annotated[
@@ -108,11 +108,11 @@ def _release(
     name: str | None,
     namespace: str,
     image: str | None = None,
-    packed: Packed | None = None,
+    packed: CodeArchive | None = None,
     user: str = "",
 ) -> Release:
     from trainer_app.launch.helm import Release
-    from trainer_app.launch.submit import new_submission
+    from trainer_app.launch.submit import make_submission
 
     # env={}: this machine's own storage and run are not the cluster's
     prepared = arguments.prepare(arguments.Asked(task, items or (), name), env={})
@@ -122,7 +122,7 @@ def _release(
         namespace,
         task,
         text,
-        new_submission(prepared.name),
+        make_submission(prepared.name),
         tuple(values or ()),
         tuple(sets or ()),
         image=image or "",
@@ -149,10 +149,10 @@ def _text(prepared: arguments.Prepared, items: list[str]) -> str:
 
 def _follow(kube: Kube, run: str, endpoint: str | None) -> int:
     from trainer_app.cli.results import show_submitted
-    from trainer_app.launch.follow import until_end
+    from trainer_app.launch.follow import follow_run
 
     try:
-        code = until_end(kube, run, say=say, show=lambda line: print(line, flush=True), endpoint=endpoint)
+        code = follow_run(kube, run, say=say, show=lambda line: print(line, flush=True), endpoint=endpoint)
     except KeyboardInterrupt:
         say(f"the run goes on without this command; {command('trainer', 'results', run, '-n', kube.namespace)}")
         raise

@@ -10,41 +10,41 @@ from contextlib import suppress
 from typing import Final
 
 from trainer_app.errors import TrainerError
-from trainer_app.launch import pods, rayjob
+from trainer_app.launch import pods, rayjobs
 from trainer_app.launch.doctor import Finding
-from trainer_app.launch.kube import Kube, Object, explained
+from trainer_app.launch.kube import Kube, Object, explain_errors
 
 POLL_S: Final = 0.5
-NEEDED: Final = ("ServiceAccount", "NetworkPolicy", "Secret", "ConfigMap")
+NEEDED_KINDS: Final = ("ServiceAccount", "NetworkPolicy", "Secret", "ConfigMap")
 # A pod that waits for one of these will wait for ever.
-HOPELESS: Final = (
+PERMANENT_WAITS: Final = (
     *("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"),
     *("CreateContainerConfigError", "CreateContainerError"),
 )
-SMALL: Final = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}}
+PROBE_RESOURCES: Final = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}}
 
 
-def probe(
-    kube: Kube, things: Sequence[Object], *, deadline: float, image: str = "", say: Callable[[str], None]
+def run_probe(
+    kube: Kube, objects: Sequence[Object], *, deadline: float, image: str = "", say: Callable[[str], None]
 ) -> Iterator[Finding]:
     """Creates the pod with what it needs, waits, and removes all of it again.
 
     Args:
         deadline: seconds until it is given up.
     """
-    if any(thing["kind"] == "PersistentVolumeClaim" for thing in things):
-        words = "storage.claim.size makes a volume with each run: none is there before; give claim.existing"
-        yield Finding("in-cluster", "warn", words)
+    if any(obj["kind"] == "PersistentVolumeClaim" for obj in objects):
+        message = "storage.claim.size makes a volume with each run: none is there before; give claim.existing"
+        yield Finding("in-cluster", "warn", message)
         return
-    pod = pod_of(things[-1], image)
+    pod = make_probe_pod(objects[-1], image)
     name = pod["metadata"]["name"]
     say(f"probing with pod {name}, for at most {deadline:.0f} s")
     made: list[tuple[str, str]] = []
     try:
-        for thing in [*(thing for thing in things if thing["kind"] in NEEDED), pod]:
-            kube.create(thing)
-            made.append((thing["kind"], thing["metadata"]["name"]))
-        yield from _findings(kube, name, deadline)
+        for obj in [*(obj for obj in objects if obj["kind"] in NEEDED_KINDS), pod]:
+            kube.create(obj)
+            made.append((obj["kind"], obj["metadata"]["name"]))
+        yield from _wait_for_findings(kube, name, deadline)
     except TrainerError as error:
         yield Finding("in-cluster", "fail", str(error))
     finally:
@@ -53,14 +53,14 @@ def probe(
                 kube.delete(kind, one)
 
 
-def pod_of(owner: Object, image: str = "") -> Object:
+def make_probe_pod(owner: Object, image: str = "") -> Object:
     """A worker of the run, which asks the storage in place of starting Ray, and needs no GPU for that."""
-    group = rayjob.cluster_spec(owner)["workerGroupSpecs"][0]
+    group = rayjobs.cluster_spec(owner)["workerGroupSpecs"][0]
     template = copy.deepcopy(group["template"])
     spec, run = template["spec"], owner["metadata"]["name"]
     container = spec["containers"][0]
     container["command"], container["args"] = ["python", "-m", "trainer_app.pod.probe"], []
-    container["resources"] = SMALL
+    container["resources"] = PROBE_RESOURCES
     if image:
         container["image"] = image
     spec |= {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1}
@@ -69,29 +69,29 @@ def pod_of(owner: Object, image: str = "") -> Object:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
 
 
-def _findings(kube: Kube, name: str, deadline: float) -> Iterator[Finding]:
+def _wait_for_findings(kube: Kube, name: str, deadline: float) -> Iterator[Finding]:
     end = time.monotonic() + deadline
     while time.monotonic() < end:
         pod = kube.get("Pod", name)
         if pod["status"].get("phase") in ("Succeeded", "Failed"):
-            yield from _said(kube, name, pod)
+            yield from _read_findings(kube, name, pod)
             return
-        for container in pods.containers(pod):
+        for container in pods.container_statuses(pod):
             waiting = container["state"].get("waiting") or {}
-            if waiting.get("reason") in HOPELESS:
+            if waiting.get("reason") in PERMANENT_WAITS:
                 image = pod["spec"]["containers"][0]["image"]
-                words = " ".join(f"{waiting['reason']}: {waiting.get('message', '')}".split())
+                message = " ".join(f"{waiting['reason']}: {waiting.get('message', '')}".split())
                 yield Finding(
-                    "in-cluster", "fail", f"{words} (image {image}); correct image.*, or load it: make kind-load"
+                    "in-cluster", "fail", f"{message} (image {image}); correct image.*, or load it: make kind-load"
                 )
                 return
         time.sleep(POLL_S)
-    held = [*pods.stuck([kube.get("Pod", name)])] or ["it did not end"]
+    held = [*pods.blocked_pods([kube.get("Pod", name)])] or ["it did not end"]
     yield Finding("in-cluster", "fail", f"within {deadline:.0f} s: {'; '.join(held)}")
 
 
-def _said(kube: Kube, name: str, pod: Object) -> Iterator[Finding]:
-    with explained(f"read the log of {name}", kind="Pod", name=name, namespace=kube.namespace):
+def _read_findings(kube: Kube, name: str, pod: Object) -> Iterator[Finding]:
+    with explain_errors(f"read the log of {name}", kind="Pod", name=name, namespace=kube.namespace):
         text = kube.core().read_namespaced_pod_log(name, kube.namespace)
     node = pod["spec"].get("nodeName", "?")
     lines = [line for line in text.splitlines() if line.startswith("{")]

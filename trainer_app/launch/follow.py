@@ -8,16 +8,16 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 from trainer_app.errors import StorageError, TrainerError
-from trainer_app.launch import location, pods, rayjob
-from trainer_app.launch.kube import Kube, Object, explained
-from trainer_app.launch.stored_logs import Tail
+from trainer_app.launch import location, pods, rayjobs
+from trainer_app.launch.kube import Kube, Object, explain_errors
+from trainer_app.launch.stored_logs import LogTail
 
 POLL_S: Final = 1.0
 PATIENCE_S: Final = 120.0
 Say = Callable[[str], None]
 
 
-def until_end(kube: Kube, run: str, *, say: Say, show: Say | None, endpoint: str | None = None) -> int:
+def follow_run(kube: Kube, run: str, *, say: Say, show: Say | None, endpoint: str | None = None) -> int:
     """Follow a run.
 
     Args:
@@ -29,21 +29,21 @@ def until_end(kube: Kube, run: str, *, say: Say, show: Say | None, endpoint: str
         0 SUCCEEDED, 1 FAILED, 130 STOPPED or suspended.
     """
     with ExitStack() as stack:
-        log: DriverLog | Tail | None = DriverLog(kube, run, show) if show else None
-        job = kube.get("RayJob", run)
-        if show and job["spec"].get("submissionMode") == "HTTPMode":
-            log = _stored_log(kube, location.of(job), stack, say=say, show=show, endpoint=endpoint)
-        once = _once(say)
+        log: DriverLog | LogTail | None = DriverLog(kube, run, show) if show else None
+        rayjob = kube.get("RayJob", run)
+        if show and rayjob["spec"].get("submissionMode") == "HTTPMode":
+            log = _open_stored_log(kube, location.location_of(rayjob), stack, say=say, show=show, endpoint=endpoint)
+        once = _say_once(say)
         while True:
-            job = _patiently(lambda: kube.get("RayJob", run), say)
-            once([rayjob.state(job), *_held(kube, job)])
-            once(_read(log))  # takes as long as the submitter's pod lives
-            if rayjob.ended(job) and not rayjob.queued(job):
-                return rayjob.exit_code(job)
+            rayjob = _retry_api(lambda: kube.get("RayJob", run), say)
+            once([rayjobs.format_state(rayjob), *_find_blockers_or_error(kube, rayjob)])
+            once(_show_new(log))  # takes as long as the submitter's pod lives
+            if rayjobs.has_ended(rayjob) and not rayjobs.is_queued(rayjob):
+                return rayjobs.exit_code(rayjob)
             time.sleep(POLL_S)
 
 
-def _once(say: Say) -> Callable[[list[str]], None]:
+def _say_once(say: Say) -> Callable[[list[str]], None]:
     """Says each line the first time only."""
     told: set[str] = set()
 
@@ -56,22 +56,22 @@ def _once(say: Say) -> Callable[[list[str]], None]:
     return tell
 
 
-def _stored_log(
-    kube: Kube, where: location.Place, stack: ExitStack, *, say: Say, show: Say, endpoint: str | None
-) -> Tail | None:
+def _open_stored_log(
+    kube: Kube, run_location: location.RunLocation, stack: ExitStack, *, say: Say, show: Say, endpoint: str | None
+) -> LogTail | None:
     """The log of a run without a submitter, while `stack` is open; None, and words, where it can't be read from here.
 
     A run is followed to its end without its log too: what ends is told by the RayJob.
     """
     try:
-        stack.enter_context(location.reachable(kube, where, endpoint))
-        return Tail(where, show, workers=False)
+        stack.enter_context(location.storage_access(kube, run_location, endpoint))
+        return LogTail(run_location, show, workers=False)
     except TrainerError as error:
         say(f"there is no log to show: {error}")
         return None
 
 
-def _read(log: DriverLog | Tail | None) -> list[str]:
+def _show_new(log: DriverLog | LogTail | None) -> list[str]:
     """Shows what is new. Returns why that can't be read now: it is asked for again, and changes no exit code."""
     try:
         if log:
@@ -81,7 +81,7 @@ def _read(log: DriverLog | Tail | None) -> list[str]:
     return []
 
 
-def _patiently(ask: Callable[[], Object], say: Say) -> Object:
+def _retry_api(ask: Callable[[], Object], say: Say) -> Object:
     """The answer, also of an API server that is away for a moment: a run goes on without it.
 
     Raises:
@@ -103,24 +103,24 @@ def _patiently(ask: Callable[[], Object], say: Say) -> Object:
             time.sleep(POLL_S)
 
 
-def held_up(kube: Kube, job: Object, found: Callable[[], list[Object]]) -> list[str]:
+def find_blockers(kube: Kube, rayjob: Object, found: Callable[[], list[Object]]) -> list[str]:
     """Why the run does not run, or never ran, from its pods and from events; nothing for one that runs or that ran.
 
     Args:
         found: asks for its pods, where they matter.
     """
-    if rayjob.queued(job):
-        return [f"run {job['metadata']['name']} waits in queue {job['metadata']['labels'][rayjob.QUEUE]}"]
-    if rayjob.ended(job):
-        return pods.never_ran(kube, job)
+    if rayjobs.is_queued(rayjob):
+        return [f"run {rayjob['metadata']['name']} waits in queue {rayjob['metadata']['labels'][rayjobs.QUEUE]}"]
+    if rayjobs.has_ended(rayjob):
+        return pods.startup_failure(kube, rayjob)
     there = found()
-    return [*pods.stuck(there), *pods.warnings(kube, job, there)]
+    return [*pods.blocked_pods(there), *pods.warning_events(kube, rayjob, there)]
 
 
-def _held(kube: Kube, job: Object) -> list[str]:
-    """As `held_up`; in a loop, what can't be asked now is asked at the next turn."""
+def _find_blockers_or_error(kube: Kube, rayjob: Object) -> list[str]:
+    """As `find_blockers`; in a loop, what can't be asked now is asked at the next turn."""
     try:
-        return held_up(kube, job, lambda: pods.of_run(kube, job["metadata"]["name"]))
+        return find_blockers(kube, rayjob, lambda: pods.list_run_pods(kube, rayjob["metadata"]["name"]))
     except TrainerError as error:
         return [str(error)]
 
@@ -138,7 +138,7 @@ class DriverLog:
         Returns:
             False, at once, where no pod has a log.
         """
-        started = [pod for pod in pods.submitters(self.kube, self.run) if pod["status"]["phase"] != "Pending"]
+        started = [pod for pod in pods.list_submitters(self.kube, self.run) if pod["status"]["phase"] != "Pending"]
         if not started:
             return False
         pod = max(started, key=lambda pod: pod["metadata"]["creationTimestamp"])["metadata"]["name"]
@@ -152,7 +152,7 @@ class DriverLog:
 
     def _stream(self, *, follow: bool) -> None:
         what = f"read the log of {self.pod}"
-        with explained(what, kind="Pod", name=self.pod, namespace=self.kube.namespace):
+        with explain_errors(what, kind="Pod", name=self.pod, namespace=self.kube.namespace):
             answer: Any = self.kube.core().read_namespaced_pod_log(
                 self.pod, self.kube.namespace, follow=follow, _preload_content=False
             )

@@ -15,9 +15,9 @@ from typing import Any
 from trainer_app.errors import InputError, TrainerError
 
 TIMEOUT_S = 60
-OLDEST = (3, 14)
-_LINE = re.compile(r'^(\w+): *"?([^"\n]*)"?$', re.MULTILINE)
-_WHERE = re.compile(r"^execution error at \([^)]*\): ")
+MIN_VERSION = (3, 14)
+_CHART_FIELD = re.compile(r'^(\w+): *"?([^"\n]*)"?$', re.MULTILINE)
+_TEMPLATE_POSITION = re.compile(r"^execution error at \([^)]*\): ")
 
 
 @dataclass(frozen=True)
@@ -67,19 +67,19 @@ def template(release: Release) -> str:
         file, own = Path(folder, "run.yaml"), Path(folder, "own.json")
         file.write_bytes(release.run_file.encode())
         own.write_text(json.dumps(release.own_values()))
-        return _helm(
+        return _run_helm(
             "template",
             release.name,
-            str(folder_of("trainer")),
+            str(chart_folder("trainer")),
             "--namespace",
             release.namespace,
             "--skip-tests",
-            *_given(release.values, ()),
+            *_value_options(release.values, ()),
             "--values",
             str(own),
             "--set-file",
             f"run.file={file}",
-            *_given((), release.sets),
+            *_value_options((), release.sets),
         )
 
 
@@ -93,33 +93,33 @@ def merged_values(values: Sequence[str], sets: Sequence[str]) -> dict[str, Any]:
         (chart / "templates").mkdir(parents=True)
         (chart / "Chart.yaml").write_text("apiVersion: v2\nname: values\nversion: 0.0.1\n")
         (chart / "templates" / "values.yaml").write_text("{{ .Values | toJson }}\n")
-        text = _helm("template", "values", str(chart), *_given(values, sets))
+        text = _run_helm("template", "values", str(chart), *_value_options(values, sets))
     return json.loads(next(line for line in text.splitlines() if line.startswith("{")))
 
 
 def chart_versions() -> tuple[str, str]:
     """(the chart's version, its appVersion)."""
-    found = dict(_LINE.findall(Path(folder_of("trainer"), "Chart.yaml").read_text()))
+    found = dict(_CHART_FIELD.findall(Path(chart_folder("trainer"), "Chart.yaml").read_text()))
     return found["version"], found["appVersion"]
 
 
-def version() -> str:
+def helm_version() -> str:
     """Of the helm on PATH.
 
     Raises:
         TrainerError: there is none, or it is older than the chart needs.
     """
-    found = _helm("version", "--template", "{{.Version}}").strip()
+    found = _run_helm("version", "--template", "{{.Version}}").strip()
     number = re.match(r"v?(\d+)\.(\d+)", found)
-    if number and (int(number[1]), int(number[2])) < OLDEST:
+    if number and (int(number[1]), int(number[2])) < MIN_VERSION:
         raise TrainerError(
-            f"helm {found} is older than {OLDEST[0]}.{OLDEST[1]}, which the chart needs; install a newer one"
+            f"helm {found} is older than {MIN_VERSION[0]}.{MIN_VERSION[1]}, which the chart needs; install a newer one"
         )
     return found
 
 
-def _given(values: Sequence[str], sets: Sequence[str]) -> list[str]:
-    files = [word for one in values for word in ("--values", str(values_file(one)))]
+def _value_options(values: Sequence[str], sets: Sequence[str]) -> list[str]:
+    files = [word for one in values for word in ("--values", str(find_values_file(one)))]
     return files + [word for one in sets for word in ("--set", one)]
 
 
@@ -129,7 +129,7 @@ def check_image(image: str) -> None:
         raise InputError(f"image {image!r} has no tag; give repository:tag, or repository@sha256:digest")
 
 
-def values_file(given: str) -> Path:
+def find_values_file(given: str) -> Path:
     """A values file by its path, or by the name of one that comes with the chart.
 
     Raises:
@@ -137,14 +137,14 @@ def values_file(given: str) -> Path:
     """
     if Path(given).is_file():
         return Path(given)
-    ready = folder_of("values")
+    ready = chart_folder("values")
     if (named := ready / f"{given}.yaml").is_file():
         return named
     names = ", ".join(sorted(path.stem for path in ready.glob("*.yaml")))
     raise InputError(f"there is no values file {given}; give a path, or one of those that come with the chart: {names}")
 
 
-def folder_of(part: str) -> Path:
+def chart_folder(part: str) -> Path:
     """The chart (`trainer`) or the ready values (`values`): of the wheel, else of the checkout."""
     package = Path(__file__).parent.parent
     for folder in (package / "helm" / part, package.parent / "helm" / part):
@@ -153,7 +153,7 @@ def folder_of(part: str) -> Path:
     raise TrainerError(f"the chart is missing from this installation: no {package / 'helm' / part}; install it again")
 
 
-def _helm(*words: str) -> str:
+def _run_helm(*words: str) -> str:
     helm = shutil.which("helm")
     if helm is None:
         raise TrainerError("helm is not on PATH; install Helm 3.14 or newer")
@@ -162,14 +162,14 @@ def _helm(*words: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise TrainerError(f"helm {words[0]} did not answer within {TIMEOUT_S} s") from error
     if done.returncode:
-        raise InputError(reason(done.stderr))
+        raise InputError(format_error(done.stderr))
     return done.stdout
 
 
-def reason(stderr: str) -> str:
+def format_error(stderr: str) -> str:
     """Helm's error in one line, without the place in our templates."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     first = next((number for number, line in enumerate(lines) if line.startswith("Error: ")), 0)
     words = [line for line in lines[first:] if not line.startswith("Use --debug flag")]
     text = " ".join(words).removeprefix("Error: ")
-    return _WHERE.sub("", text) or "helm failed and said nothing"
+    return _TEMPLATE_POSITION.sub("", text) or "helm failed and said nothing"

@@ -18,7 +18,7 @@ from urllib3.exceptions import HTTPError, InsecureRequestWarning
 from trainer_app.errors import AccessDeniedError, AlreadyExistsError, InputError, NotFoundError, TrainerError
 
 CONNECT_S, TIMEOUT_S = 5, 10  # of a call; one that does not connect is tried twice
-WORDS: Final = {"GET": "read", "POST": "create", "PATCH": "change", "DELETE": "delete"}
+VERBS: Final = {"GET": "read", "POST": "create", "PATCH": "change", "DELETE": "delete"}
 Object = dict[str, Any]
 
 # Every kind that the chart renders, and those that are read: (path of its group and version, plural).
@@ -56,9 +56,9 @@ class Kube:
     def core(self) -> Any:
         return client.CoreV1Api(self.api_client())
 
-    def create(self, thing: Object, *, dry_run: bool = False) -> Object:
+    def create(self, obj: Object, *, dry_run: bool = False) -> Object:
         query = [("dryRun", "All")] if dry_run else []
-        return self._call("POST", thing["kind"], "", name=thing["metadata"]["name"], body=thing, query=query)
+        return self._call("POST", obj["kind"], "", name=obj["metadata"]["name"], body=obj, query=query)
 
     def get(self, kind: str, name: str, *, namespace: str | None = None) -> Object:
         return self._call("GET", kind, f"/{name}", name=name, namespace=namespace)
@@ -82,7 +82,7 @@ class Kube:
 
     def raw(self, verb: str, path: str, body: Any = None, *, what: str = "") -> Object:
         """The answer of any path of the API."""
-        with explained(what or f"{verb.lower()} {path}", namespace=self.namespace):
+        with explain_errors(what or f"{verb.lower()} {path}", namespace=self.namespace):
             return self._send(verb, path, body=body)
 
     def _call(
@@ -99,14 +99,14 @@ class Kube:
     ) -> Object:
         group, plural = KINDS[kind]
         namespace = namespace or self.namespace
-        with explained(f"{WORDS[verb]} {kind} {name}".strip(), kind=kind, name=name, namespace=namespace):
+        with explain_errors(f"{VERBS[verb]} {kind} {name}".strip(), kind=kind, name=name, namespace=namespace):
             return self._send(
                 verb, f"{group}/namespaces/{namespace}/{plural}{path}", body=body, query=query, merge=merge
             )
 
     def _send(self, verb: str, path: str, *, body: Any = None, query: Any = (), merge: bool = False) -> Object:
         sent = "application/merge-patch+json" if merge else "application/json"
-        api = _shared(self.configuration)
+        api = _shared_client(self.configuration)
         request = api.param_serialize(
             verb,
             path,
@@ -123,7 +123,7 @@ class Kube:
 
 
 @cache
-def _shared(configuration: Any) -> Any:
+def _shared_client(configuration: Any) -> Any:
     """One client, and so one TLS connection, for all calls of a process: a hand-shake takes 5 to 50 ms."""
     return client.ApiClient(configuration)
 
@@ -155,12 +155,12 @@ def _namespace(context: str | None) -> str:
 
 
 @contextmanager
-def explained(what: str, *, kind: str = "", name: str = "", namespace: str = "") -> Iterator[None]:
+def explain_errors(what: str, *, kind: str = "", name: str = "", namespace: str = "") -> Iterator[None]:
     """The API's errors as ours: what was asked, the API's words, what to do."""
     try:
         yield
     except ApiException as error:
-        raise _known(error, what, kind, name, namespace) from error
+        raise _translate(error, what, kind, name, namespace) from error
     except (HTTPError, OSError) as error:
         words = " ".join(str(getattr(error, "reason", None) or error).split())[:300]
         raise TrainerError(
@@ -168,7 +168,7 @@ def explained(what: str, *, kind: str = "", name: str = "", namespace: str = "")
         ) from error
 
 
-def _known(error: ApiException, what: str, kind: str, name: str, namespace: str) -> TrainerError:
+def _translate(error: ApiException, what: str, kind: str, name: str, namespace: str) -> TrainerError:
     said = _message(error)
     if error.status == 401:
         return AccessDeniedError(

@@ -17,18 +17,18 @@ from trainer_app import machine
 from trainer_app.errors import AccessDeniedError, InputError, NotFoundError, StorageError, TrainerError
 from trainer_app.launch import cron, helm
 from trainer_app.launch.kube import Kube, Object
-from trainer_app.launch.pods import RUN
-from trainer_app.launch.tunnel import forwarded, service_of
+from trainer_app.launch.pods import RUN_LABEL
+from trainer_app.launch.tunnel import forward_port, parse_service
 from trainer_app.records.names import hint
 
-OWNERS: Final = ("RayJob", "RayCronJob", "RayCluster")
-USER: Final = "trainer/user"
+RAY_KINDS: Final = ("RayJob", "RayCronJob", "RayCluster")
+USER_ANNOTATION: Final = "trainer/user"
 CONNECT_S: Final = 3.0
 _PORTS: Final = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True)
-class Place:
+class RunLocation:
     """A run's storage, as the chart wrote it on the RayJob, or in its pods. Empty texts: not given there."""
 
     run: str
@@ -39,43 +39,43 @@ class Place:
     keys: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # of a Secret that is about to be created
 
 
-def of(rayjob: Object) -> Place:
+def location_of(rayjob: Object) -> RunLocation:
     meta = rayjob["metadata"]
-    if cron.fired(rayjob):
-        return Place(meta["name"], *cron.storage(rayjob))
+    if cron.is_scheduled(rayjob):
+        return RunLocation(meta["name"], *cron.storage_settings(rayjob))
     notes = meta.get("annotations", {})
     given = (notes.get(f"trainer/storage-{key}", "") for key in ("uri", "endpoint", "region", "secret"))
-    return Place(meta.get("labels", {}).get(RUN, meta["name"]), *given)
+    return RunLocation(meta.get("labels", {}).get(RUN_LABEL, meta["name"]), *given)
 
 
 def task_of(rayjob: Object) -> str:
     """train, tune, or "" where nothing says it."""
-    return rayjob["metadata"].get("annotations", {}).get("trainer/task") or cron.task(rayjob)
+    return rayjob["metadata"].get("annotations", {}).get("trainer/task") or cron.entrypoint_task(rayjob)
 
 
-def of_rendered(things: Sequence[Object]) -> Place:
+def location_of_objects(objects: Sequence[Object]) -> RunLocation:
     """Of a run that is about to be created, with the keys of the chart's own Secret, if it makes one."""
-    found = of(things[-1])
-    own = next((thing for thing in things if thing["kind"] == "Secret"), {})
+    found = location_of(objects[-1])
+    own = next((obj for obj in objects if obj["kind"] == "Secret"), {})
     return replace(found, keys=tuple(own.get("stringData", {}).items()))
 
 
-def find(kube: Kube, run: str | None) -> Place:
+def find_location(kube: Kube, run: str | None) -> RunLocation:
     """Of a run, or of this user's newest in the namespace. Raises NotFoundError, with what there is."""
-    return of(job(kube, run))
+    return location_of(find_rayjob(kube, run))
 
 
-def job(kube: Kube, run: str | None) -> Object:
+def find_rayjob(kube: Kube, run: str | None) -> Object:
     """The RayJob of a run, or of this user's newest in the namespace.
 
     Raises:
         NotFoundError: with what there is.
     """
     if run:
-        return _named(kube, run)
-    found = jobs(kube)
+        return _get_rayjob(kube, run)
+    found = list_rayjobs(kube)
     user = kube.user()
-    mine = [one for one in found if one["metadata"].get("annotations", {}).get(USER) == user]
+    mine = [one for one in found if one["metadata"].get("annotations", {}).get(USER_ANNOTATION) == user]
     if mine:
         return mine[0]
     if found:
@@ -86,62 +86,62 @@ def job(kube: Kube, run: str | None) -> Object:
     raise NotFoundError(f"there are no runs in namespace {kube.namespace}; start one with trainer submit")
 
 
-def jobs(kube: Kube) -> list[Object]:
+def list_rayjobs(kube: Kube) -> list[Object]:
     """The RayJobs of runs, newest first: those that were submitted, and those that a timetable fired."""
     every = kube.list("RayJob")
-    found = [one for one in every if RUN in one["metadata"].get("labels", {}) or cron.fired(one)]
+    found = [one for one in every if RUN_LABEL in one["metadata"].get("labels", {}) or cron.is_scheduled(one)]
     return sorted(found, key=lambda one: one["metadata"]["creationTimestamp"], reverse=True)
 
 
-def _named(kube: Kube, run: str) -> Object:
+def _get_rayjob(kube: Kube, run: str) -> Object:
     try:
         return kube.get("RayJob", run)
     except NotFoundError as error:
-        near = hint(run, [one["metadata"]["name"] for one in jobs(kube)], what="runs")
+        near = hint(run, [one["metadata"]["name"] for one in list_rayjobs(kube)], what="runs")
         raise NotFoundError(
             f"there is no run {run} in namespace {kube.namespace}; {near}; where its storage is, "
             "results, logs and resume learn from --values FILE"
         ) from error
 
 
-def of_run_or_values(kube: Kube, run: str, values: Sequence[str], sets: Sequence[str]) -> Place:
+def locate_run(kube: Kube, run: str, values: Sequence[str], sets: Sequence[str]) -> RunLocation:
     """Of a run whose RayJob may be gone: then from the values it was submitted with, else from the newest other run.
 
     Raises:
         NotFoundError: nothing says where the storage is.
     """
     if values or sets:
-        return replace(of_values(kube, values, sets), run=run)
-    found = jobs(kube)
+        return replace(locate_by_values(kube, values, sets), run=run)
+    found = list_rayjobs(kube)
     known = [one for one in found if one["metadata"]["name"] == run] or found
     if not known:
         raise NotFoundError(
             f"there is no run {run} in namespace {kube.namespace}, and no other that says where runs are stored; "
             "give the values it was submitted with: --values FILE"
         )
-    return replace(of(known[0]), run=run)
+    return replace(location_of(known[0]), run=run)
 
 
-def of_values(kube: Kube, values: Sequence[str], sets: Sequence[str]) -> Place:
+def locate_by_values(kube: Kube, values: Sequence[str], sets: Sequence[str]) -> RunLocation:
     """Where the chart would have a run stored with these values."""
-    return of(sample(kube, values, sets)[-1])
+    return location_of(render_sample(kube, values, sets)[-1])
 
 
-def sample(kube: Kube, values: Sequence[str], sets: Sequence[str], name: str = "sample") -> list[Object]:
+def render_sample(kube: Kube, values: Sequence[str], sets: Sequence[str], name: str = "sample") -> list[Object]:
     """The objects of a run that asks for nothing; last the RayJob, or what these values make in its place."""
     stays = helm.merged_values(values, sets).get("kind") == "RayCluster"
     release = helm.Release(name, kube.namespace, "train", "" if stays else "name: sample\n", name, values, sets)
-    return objects(helm.template(release))
+    return load_objects(helm.template(release))
 
 
-def objects(text: str) -> list[Object]:
+def load_objects(text: str) -> list[Object]:
     """Of rendered YAML, in the order of creation: the RayJob last, since the operator acts on it at once."""
-    found = [thing for thing in YAML(typ="safe", pure=True).load_all(text) if thing]
-    return sorted(found, key=lambda thing: thing["kind"] in OWNERS)
+    found = [obj for obj in YAML(typ="safe", pure=True).load_all(text) if obj]
+    return sorted(found, key=lambda obj: obj["kind"] in RAY_KINDS)
 
 
 @contextmanager
-def reachable(kube: Kube, place: Place, endpoint: str | None = None) -> Iterator[None]:
+def storage_access(kube: Kube, location: RunLocation, endpoint: str | None = None) -> Iterator[None]:
     """Inside, this process opens `place.uri` as a pod does: with its endpoint, region and keys.
 
     Args:
@@ -150,44 +150,46 @@ def reachable(kube: Kube, place: Place, endpoint: str | None = None) -> Iterator
     Raises:
         InputError: a volume, which only pods reach. StorageError: nothing answers at the endpoint.
     """
-    if not place.uri:
+    if not location.uri:
         raise InputError(
-            f"where run {place.run} is stored stands in its run file alone (storage.uri); "
-            f"look there: trainer results {place.run} --storage URI"
+            f"where run {location.run} is stored stands in its run file alone (storage.uri); "
+            f"look there: trainer results {location.run} --storage URI"
         )
-    if "://" not in place.uri:
+    if "://" not in location.uri:
         raise InputError(
-            f"run {place.run} is stored in a volume ({place.uri}), which this machine does not reach; "
-            f"look at it from a pod: kubectl exec -n {kube.namespace} ... -- trainer results {place.run}"
+            f"run {location.run} is stored in a volume ({location.uri}), which this machine does not reach; "
+            f"look at it from a pod: kubectl exec -n {kube.namespace} ... -- trainer results {location.run}"
         )
-    given = dict(place.keys) or keys(kube, place.secret)
-    wanted = {"AWS_REGION": place.region, **given}
-    service = None if endpoint else service_of(place.endpoint)
+    given = dict(location.keys) or read_storage_keys(kube, location.secret)
+    wanted = {"AWS_REGION": location.region, **given}
+    service = None if endpoint else parse_service(location.endpoint)
     with ExitStack() as stack:
-        url = endpoint or place.endpoint
+        url = endpoint or location.endpoint
         if service:
-            port = stack.enter_context(forwarded(kube, *service))
-            url = f"{place.endpoint.partition('://')[0]}://127.0.0.1:{port}"
+            port = stack.enter_context(forward_port(kube, *service))
+            url = f"{location.endpoint.partition('://')[0]}://127.0.0.1:{port}"
         else:
-            answers(url)
+            check_endpoint(url)
         given_here = {name: value for name, value in {**wanted, "AWS_ENDPOINT_URL": url}.items() if value}
         stack.enter_context(machine.temporary_environment(given_here))
-        stack.enter_context(_in_values_words(kube, place, from_secret=bool(given)))
+        stack.enter_context(_errors_name_values(kube, location, from_secret=bool(given)))
         yield
 
 
 @contextmanager
-def _in_values_words(kube: Kube, place: Place, *, from_secret: bool) -> Iterator[None]:
+def _errors_name_values(kube: Kube, location: RunLocation, *, from_secret: bool) -> Iterator[None]:
     """The storage's errors speak of the environment and of run files; here a Secret and values are what is wrong."""
     try:
         yield
     except AccessDeniedError as error:
         if not from_secret:
-            words = f"this user may not read Secret {place.secret} in {kube.namespace}, so the environment's keys count"
-            raise AccessDeniedError(f"{error}; {words}" if place.secret else str(error)) from error
+            words = (
+                f"this user may not read Secret {location.secret} in {kube.namespace}, so the environment's keys count"
+            )
+            raise AccessDeniedError(f"{error}; {words}" if location.secret else str(error)) from error
         said = str(error).partition(";")[0]
         raise AccessDeniedError(
-            f"{said}; the keys are those of Secret {place.secret} in {kube.namespace}: correct them there, name "
+            f"{said}; the keys are those of Secret {location.secret} in {kube.namespace}: correct them there, name "
             "another in storage.existingSecret, or correct storage.bucket (keys of one bucket are denied all others)"
         ) from error
     except NotFoundError as error:
@@ -197,7 +199,7 @@ def _in_values_words(kube: Kube, place: Place, *, from_secret: bool) -> Iterator
         raise NotFoundError(f"{said}; create it, or correct storage.bucket in the values") from error
 
 
-def answers(endpoint: str) -> None:
+def check_endpoint(endpoint: str) -> None:
     """A connection, before boto3 tries its own three times: 3 s in place of 15.
 
     Raises:
@@ -215,7 +217,7 @@ def answers(endpoint: str) -> None:
         ) from error
 
 
-def keys(kube: Kube, secret: str) -> dict[str, str]:
+def read_storage_keys(kube: Kube, secret: str) -> dict[str, str]:
     """The storage's keys, if this user may read them; else those of this user's environment count."""
     if not secret:
         return {}

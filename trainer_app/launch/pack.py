@@ -21,12 +21,27 @@ from trainer_app.errors import InputError, TrainerError
 
 LIMIT_MB: Final = 50
 TIMEOUT_S: Final = 30
-NEVER: Final = (".git", "__pycache__", ".venv", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".ruff_cache")
-_SINCE: Final = (1980, 1, 1, 0, 0, 0)  # the first time that a zip archive can hold: real ones would change the digest
+ALWAYS_IGNORED: Final = (
+    ".git",
+    "__pycache__",
+    ".venv",
+    ".ipynb_checkpoints",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+)
+_ZIP_EPOCH: Final = (
+    1980,
+    1,
+    1,
+    0,
+    0,
+    0,
+)  # the first time that a zip archive can hold: real ones would change the digest
 
 
 @dataclass(frozen=True)
-class Packed:
+class CodeArchive:
     """An archive. `names` are its files, sorted; `size` is that of the files in bytes."""
 
     digest: str
@@ -35,7 +50,7 @@ class Packed:
     size: int
 
 
-def pack(folder: str | Path) -> Packed:
+def pack(folder: str | Path) -> CodeArchive:
     """The folder's files that git would not ignore.
 
     Raises:
@@ -44,7 +59,7 @@ def pack(folder: str | Path) -> Packed:
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"--code {folder}: there is no such folder; give the one that holds your modules")
-    names = sorted(name for name in _listed(root) if not set(PurePosixPath(name).parts) & set(NEVER))
+    names = sorted(name for name in _list_files(root) if not set(PurePosixPath(name).parts) & set(ALWAYS_IGNORED))
     files = {name: root / name for name in names if (root / name).is_file()}
     if not any(name.endswith(".py") for name in files):
         raise InputError(
@@ -53,10 +68,10 @@ def pack(folder: str | Path) -> Packed:
     _check(root, files)
     data = _archive(files)
     size = sum(path.stat().st_size for path in files.values())
-    return Packed(hashlib.sha256(data).hexdigest(), data, tuple(files), size)
+    return CodeArchive(hashlib.sha256(data).hexdigest(), data, tuple(files), size)
 
 
-def _listed(root: Path) -> Iterable[str]:
+def _list_files(root: Path) -> Iterable[str]:
     git = shutil.which("git")
     if git is None:
         if ignored := next(root.rglob(".gitignore"), None):
@@ -64,15 +79,15 @@ def _listed(root: Path) -> Iterable[str]:
         return [path.relative_to(root).as_posix() for path in root.rglob("*")]
     inside = _git(git, ["-C", str(root), "rev-parse", "--is-inside-work-tree"])
     if inside.returncode == 0 and inside.stdout.strip() == b"true":
-        return _names(_git(git, ["-C", str(root), *_FILES]))
+        return _file_names(_git(git, ["-C", str(root), *_LIST_COMMAND]))
     # A folder outside any repository: git reads its .gitignore files with an empty repository beside it.
     with tempfile.TemporaryDirectory(prefix="trainer-") as empty:
         _git(git, ["init", "--quiet", "--bare", empty])
         place = [f"--git-dir={empty}", f"--work-tree={root.absolute()}", "-c", "core.bare=false"]
-        return _names(_git(git, ["-C", str(root), *place, *_FILES]))
+        return _file_names(_git(git, ["-C", str(root), *place, *_LIST_COMMAND]))
 
 
-_FILES: Final = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+_LIST_COMMAND: Final = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
 
 
 def _git(git: str, words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
@@ -83,7 +98,7 @@ def _git(git: str, words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
         raise TrainerError(f"git did not list the files within {TIMEOUT_S} s") from error
 
 
-def _names(done: subprocess.CompletedProcess[bytes]) -> list[str]:
+def _file_names(done: subprocess.CompletedProcess[bytes]) -> list[str]:
     if done.returncode:
         said = " ".join(done.stderr.decode(errors="replace").split())[:300]
         raise TrainerError(f"git can't list the files of --code: {said}")
@@ -110,7 +125,7 @@ def _archive(files: dict[str, Path]) -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name, path in files.items():
-            about = zipfile.ZipInfo(name, _SINCE)
+            about = zipfile.ZipInfo(name, _ZIP_EPOCH)
             about.compress_type = zipfile.ZIP_DEFLATED
             about.create_system = 3  # Unix, whatever this machine is
             about.external_attr = (0o755 if path.stat().st_mode & 0o100 else 0o644) << 16

@@ -7,39 +7,39 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
-from trainer_app.launch import rayjob
+from trainer_app.launch import rayjobs
 from trainer_app.launch.kube import Kube, Object
 
 # Waiting reasons that mend themselves within seconds
-PASSING: Final = ("ContainerCreating", "PodInitializing")
-RUN: Final = "trainer/run"
-LATE: Final = "PreRunningDeadlineExceeded"  # KubeRay's word for a cluster that was not ready in time
+TRANSIENT: Final = ("ContainerCreating", "PodInitializing")
+RUN_LABEL: Final = "trainer/run"
+DEADLINE_EXCEEDED: Final = "PreRunningDeadlineExceeded"  # KubeRay's word for a cluster that was not ready in time
 
 
-def of_run(kube: Kube, run: str) -> list[Object]:
+def list_run_pods(kube: Kube, run: str) -> list[Object]:
     """Every pod of the run, also of its former clusters and of its submitters, newest last.
 
     By our label, and by the names that KubeRay gives (`<run>-<5 characters>`), since CRDs without
     generateEmbeddedObjectMeta drop the labels of pod templates. A pod that another run labels is none of this one's,
     however it is called: the cluster `team-stays` is not of the run `team`.
     """
-    found = [pod for pod in kube.list("Pod") if _belongs(pod["metadata"].get("labels", {}), run)]
+    found = [pod for pod in kube.list("Pod") if _belongs_to(pod["metadata"].get("labels", {}), run)]
     return sorted(found, key=lambda pod: pod["metadata"]["creationTimestamp"])
 
 
-def _belongs(labels: Mapping[str, str], run: str) -> bool:
-    label = labels.get(RUN)
-    named = labels.get("job-name") == run or _made_of(labels.get("ray.io/cluster", ""), run)
+def _belongs_to(labels: Mapping[str, str], run: str) -> bool:
+    label = labels.get(RUN_LABEL)
+    named = labels.get("job-name") == run or _is_generated_name(labels.get("ray.io/cluster", ""), run)
     # The pods of a run that a RayCronJob fired (<its name>-<5 characters>) carry the RayCronJob's label.
-    return label == run or (named and (label is None or _made_of(run, label)))
+    return label == run or (named and (label is None or _is_generated_name(run, label)))
 
 
-def _made_of(name: str, owner: str) -> bool:
+def _is_generated_name(name: str, owner: str) -> bool:
     """Whether KubeRay would call so what it makes for the owner."""
     return bool(re.fullmatch(rf"{re.escape(owner)}-[a-z0-9]{{5}}", name))
 
 
-def submitters(kube: Kube, run: str) -> list[Object]:
+def list_submitters(kube: Kube, run: str) -> list[Object]:
     return kube.list("Pod", labels={"job-name": run})
 
 
@@ -52,25 +52,25 @@ def phase(pod: Object) -> str:
         return str(seen["phase"]).lower()
     if not pod["spec"].get("nodeName"):
         return "pending"
-    states = [one["state"] for one in containers(pod)]
+    states = [one["state"] for one in container_statuses(pod)]
     if not states or any("waiting" in one and one["waiting"].get("reason") != "PodInitializing" for one in states):
         return "pulling"
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in seen.get("conditions", []))
     return "running" if ready else "starting"
 
 
-def containers(pod: Object) -> list[Object]:
+def container_statuses(pod: Object) -> list[Object]:
     seen = pod["status"]
     return [*seen.get("initContainerStatuses", []), *seen.get("containerStatuses", [])]
 
 
-def counts(found: Iterable[Object]) -> str:
+def format_counts(found: Iterable[Object]) -> str:
     """`1 pending, 2 running`"""
     phases = [phase(pod) for pod in found]
     return ", ".join(f"{phases.count(one)} {one}" for one in dict.fromkeys(phases))
 
 
-def stuck(found: Iterable[Object]) -> list[str]:
+def blocked_pods(found: Iterable[Object]) -> list[str]:
     """Why pods don't run, in Kubernetes' words."""
     lines = []
     for pod in found:
@@ -80,9 +80,9 @@ def stuck(found: Iterable[Object]) -> list[str]:
             for condition in seen.get("conditions", [])
             if condition["type"] == "PodScheduled" and condition["status"] == "False"
         ]
-        for container in containers(pod):
+        for container in container_statuses(pod):
             waiting = container["state"].get("waiting") or {}
-            if waiting.get("reason", PASSING[0]) not in PASSING:
+            if waiting.get("reason", TRANSIENT[0]) not in TRANSIENT:
                 lines.append(f"pod {name} waits: {waiting['reason']}: {waiting.get('message', '')}".rstrip(": "))
             last = container.get("lastState", {}).get("terminated") or container["state"].get("terminated") or {}
             if last.get("reason") == "OOMKilled":
@@ -90,48 +90,48 @@ def stuck(found: Iterable[Object]) -> list[str]:
     return lines
 
 
-def warnings(kube: Kube, job: Object, found: Iterable[Object]) -> list[str]:
+def warning_events(kube: Kube, rayjob: Object, found: Iterable[Object]) -> list[str]:
     """What events say of what holds the run up now: of its pods that don't run, and of what it could not create.
 
     An event outlives its cause: those of pods that run by now, and of a run that has ended, say nothing any more.
     """
     held = {pod["metadata"]["name"] for pod in found if phase(pod) in ("pending", "pulling")}
-    starting = rayjob.status(job) in ("New", "Initializing", "Waiting", "Retrying")
-    cluster = job.get("status", {}).get("rayClusterName")
-    own = {job["metadata"]["name"], cluster} if starting else set()
+    starting = rayjobs.status(rayjob) in ("New", "Initializing", "Waiting", "Retrying")
+    cluster = rayjob.get("status", {}).get("rayClusterName")
+    own = {rayjob["metadata"]["name"], cluster} if starting else set()
     if not held and not own:
         return []
     newest: dict[tuple[str, str], Object] = {}
-    for event in sorted(kube.list("Event"), key=_when):
+    for event in sorted(kube.list("Event"), key=_event_time):
         about = event["involvedObject"]
         if event.get("type") == "Warning" and (
             about["name"] in held if about["kind"] == "Pod" else about["name"] in own
         ):
             newest[about["name"], event.get("reason", "")] = event
-    return [_line(event) for event in newest.values() if not _told(event)]
+    return [_format_event(event) for event in newest.values() if not _is_redundant(event)]
 
 
-def never_ran(kube: Kube, job: Object) -> list[str]:
+def startup_failure(kube: Kube, rayjob: Object) -> list[str]:
     """What kept a run from being ready before its deadline: the newest event of a pod that found no node or no image.
 
     KubeRay's own message has times alone, and its pods are gone: events, which stay for an hour, are told by the names
     of the pods.
     """
-    status = job.get("status", {})
-    if status.get("reason") != LATE:
+    status = rayjob.get("status", {})
+    if status.get("reason") != DEADLINE_EXCEEDED:
         return []
-    cluster = re.escape(status.get("rayClusterName") or "") or re.escape(job["metadata"]["name"]) + "-[a-z0-9]{5}"
+    cluster = re.escape(status.get("rayClusterName") or "") or re.escape(rayjob["metadata"]["name"]) + "-[a-z0-9]{5}"
     found = [
         event
         for event in kube.list("Event")
         if event["involvedObject"]["kind"] == "Pod"
         and re.match(f"{cluster}-", event["involvedObject"]["name"])
-        and _kept_waiting(event)
+        and _explains_wait(event)
     ]
-    return [_line(max(found, key=_when))] if found else []
+    return [_format_event(max(found, key=_event_time))] if found else []
 
 
-def _kept_waiting(event: Object) -> bool:
+def _explains_wait(event: Object) -> bool:
     """No node, or no image; not that a pod which waits for a node was deleted, nor a reason without its cause."""
     said = event.get("message", "")
     if event.get("type") != "Warning" or "deleting pod" in said or said.startswith("Error: "):
@@ -139,17 +139,17 @@ def _kept_waiting(event: Object) -> bool:
     return event.get("reason") == "FailedScheduling" or "image" in said.lower()
 
 
-def _line(event: Object) -> str:
+def _format_event(event: Object) -> str:
     about = event["involvedObject"]
     return f"{about['kind']} {about['name']}: {event.get('reason')}: {event.get('message', '')}".rstrip(": ")
 
 
-def _told(event: Object) -> bool:
+def _is_redundant(event: Object) -> bool:
     """The pod's own status has it, in the same words; a conflict of two writers mends itself."""
     said = event.get("message", "")
     return event.get("reason") in ("FailedScheduling", "BackOff") or "object has been modified" in said
 
 
-def _when(event: Object) -> datetime:
+def _event_time(event: Object) -> datetime:
     told = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
     return datetime.fromisoformat(told)

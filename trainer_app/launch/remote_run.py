@@ -37,15 +37,15 @@ class Launch:
         return json.dumps(asdict(self), indent=1).encode()
 
 
-class Stored:
+class RemoteRun:
     """`store` is the run's folder. Every method raises StorageError or one of its kinds."""
 
-    def __init__(self, store: Store, run: str) -> None:
-        self.store = store
+    def __init__(self, run_store: Store, run: str) -> None:
+        self.run_store = run_store
         self.run = run
 
     @classmethod
-    def open(cls, uri: str, run: str) -> Stored:
+    def open(cls, uri: str, run: str) -> RemoteRun:
         return cls(open_store(uri).child(run), run)
 
     def claim(self, launch: Launch, run_file: str, values: dict[str, Any]) -> None:
@@ -55,28 +55,28 @@ class Stored:
             AlreadyExistsError: a run of this name is there, whoever began it.
         """
         taken = AlreadyExistsError(
-            f"run {self.run!r} is in {self.store.uri} already; go on with it: trainer resume {self.run}; "
+            f"run {self.run!r} is in {self.run_store.uri} already; go on with it: trainer resume {self.run}; "
             "or take another --name"
         )
-        if self.store.exists("run.json"):
+        if self.run_store.exists("run.json"):
             raise taken
         try:
-            self.store.put(LAUNCH, launch.to_json(), create=True)
+            self.run_store.put(LAUNCH, launch.to_json(), create=True)
         except AlreadyExistsError as error:
             raise taken from error
-        self.store.put(RUN_FILE, run_file.encode())
-        self.keep_values(values)
+        self.run_store.put(RUN_FILE, run_file.encode())
+        self.write_values(values)
 
-    def keep_values(self, values: dict[str, Any]) -> None:
-        self.store.put(VALUES, json.dumps(values, indent=1).encode())  # JSON is YAML
+    def write_values(self, values: dict[str, Any]) -> None:
+        self.run_store.put(VALUES, json.dumps(values, indent=1).encode())  # JSON is YAML
 
-    def forget(self) -> None:
+    def undo_claim(self) -> None:
         """Undoes `claim`, for a run that could not be created. Its code stays: the next try has the same."""
         with suppress(StorageError):  # the reason why it could not be created is what counts
             for key in (RUN_FILE, VALUES, LAUNCH):
-                self.store.delete(key)
+                self.run_store.delete(key)
 
-    def launched(self) -> tuple[Launch, str, dict[str, Any]]:
+    def read_launch(self) -> tuple[Launch, str, dict[str, Any]]:
         """(what it was submitted with, the run file's text, the values).
 
         Raises:
@@ -84,26 +84,26 @@ class Stored:
         """
         try:
             about = self._json(LAUNCH)
-            text = self.store.get(RUN_FILE).decode()
+            text = self.run_store.get(RUN_FILE).decode()
             values = self._json(VALUES)
         except NotFoundError as error:
             raise NotFoundError(
-                f"there is nothing in {self.store.uri} to create run {self.run!r} from; is the storage right "
+                f"there is nothing in {self.run_store.uri} to create run {self.run!r} from; is the storage right "
                 "(--values FILE), and was it submitted with trainer submit?"
             ) from error
         known = {name: about[name] for name in Launch.__dataclass_fields__ if name in about}
         return Launch(**{**known, "former": tuple(about.get("former", ()))}), text, values
 
-    def again(self, launch: Launch) -> None:
+    def record_resubmission(self, launch: Launch) -> None:
         """A person's resume: the driver takes only the submission that is named here."""
-        self.store.put(LAUNCH, launch.to_json())
-        decision.write_owner(self.store, launch.submission, task=launch.task)
+        self.run_store.put(LAUNCH, launch.to_json())
+        decision.write_owner(self.run_store, launch.submission, task=launch.task)
 
-    def ask_to_stop(self, request: str, by: str) -> None:
+    def request_stop(self, request: str, by: str) -> None:
         """The driver looks at it every 2 s, workers at the start of every epoch."""
-        documents.write(self.store, stop.REQUEST, {"id": request, "asked": time.time(), "by": by})
+        documents.write(self.run_store, stop.REQUEST, {"id": request, "asked": time.time(), "by": by})
 
-    def stopped(self, request: str | None = None) -> dict[str, Any] | None:
+    def read_stop(self, request: str | None = None) -> dict[str, Any] | None:
         """Where the run stopped ({epoch, step, commit, at}), once it did so for this request (any, if None)."""
         try:
             found = self._json(stop.ANSWER)
@@ -113,44 +113,44 @@ class Stored:
 
     def clear_stop(self) -> None:
         """Before going on: else the run would stop again."""
-        stop.withdraw_request(self.store)
-        self.store.delete(stop.ANSWER)
+        stop.withdraw_request(self.run_store)
+        self.run_store.delete(stop.ANSWER)
 
-    def record(self) -> RunRecord | None:
+    def read_record(self) -> RunRecord | None:
         """How far the run is; None before its driver began."""
         try:
-            return RunRecord.from_json(self.store.get("run.json"), f"{self.store.uri}: run.json")
+            return RunRecord.from_json(self.run_store.get("run.json"), f"{self.run_store.uri}: run.json")
         except NotFoundError:
             return None
 
-    def attempts(self) -> int:
+    def count_attempts(self) -> int:
         """Of a train run's workers, that wrote metrics: a lost worker costs one, and so does a lost driver."""
-        orders = [parse_part_key(entry.key) for entry in self.store.list("metrics")]
+        orders = [parse_part_key(entry.key) for entry in self.run_store.list("metrics")]
         return max((order[0] for order in orders if order), default=0)
 
-    def logs(self, role: str) -> Iterator[tuple[str, bytes]]:
+    def read_logs(self, role: str) -> Iterator[tuple[str, bytes]]:
         """(name, content) of the log objects of a role: `driver`, or all others for `workers`."""
-        for entry in self.store.list("logs"):
+        for entry in self.run_store.list("logs"):
             if (entry.key.partition("/")[0] == "driver") == (role == "driver"):
-                yield entry.key, self.store.get(f"logs/{entry.key}")
+                yield entry.key, self.run_store.get(f"logs/{entry.key}")
 
     def put_code(self, digest: str, data: bytes) -> None:
         """The same bytes have the same name: what is there is not sent again."""
-        if not self.store.exists(f"code/{digest}.zip"):
-            self.store.put(f"code/{digest}.zip", data)
+        if not self.run_store.exists(f"code/{digest}.zip"):
+            self.run_store.put(f"code/{digest}.zip", data)
 
     def _json(self, key: str) -> dict[str, Any]:
-        data = self.store.get(key)
+        data = self.run_store.get(key)
         try:
             found = json.loads(data)
         except ValueError as error:
-            raise StorageError(f"{self.store.uri}: {key} is damaged: {error}") from error
+            raise StorageError(f"{self.run_store.uri}: {key} is damaged: {error}") from error
         if not isinstance(found, dict):
-            raise StorageError(f"{self.store.uri}: {key} is damaged: a JSON object was expected")
+            raise StorageError(f"{self.run_store.uri}: {key} is damaged: a JSON object was expected")
         return found
 
 
-def place_words(stopped: dict[str, Any] | None) -> str:
+def format_position(stopped: dict[str, Any] | None) -> str:
     """`step 120 (3 epochs, commit e000003)`, as far as it is known."""
     if not stopped:
         return "an unknown step"

@@ -10,7 +10,7 @@ from trainer_app.launch.kube import KINDS, Kube
 
 PARALLEL: Final = 8
 # Made, and handed to no RayJob: they hold results, or own the others.
-ALONE: Final = ("PersistentVolumeClaim", "RayJob", "RayCluster", "RayCronJob")
+UNOWNED: Final = ("PersistentVolumeClaim", "RayJob", "RayCluster", "RayCronJob")
 
 
 class Right(NamedTuple):
@@ -21,15 +21,15 @@ class Right(NamedTuple):
     group: str = ""
 
 
-def _of(resource: str, *verbs: str, group: str = "") -> list[Right]:
+def _rights(resource: str, *verbs: str, group: str = "") -> list[Right]:
     return [Right(verb, resource, group) for verb in verbs]
 
 
 def _rayjobs(*verbs: str) -> list[Right]:
-    return _of("rayjobs", *verbs, group="ray.io")
+    return _rights("rayjobs", *verbs, group="ray.io")
 
 
-def of_kinds(kinds: Iterable[str]) -> list[Right]:
+def rights_to_create(kinds: Iterable[str]) -> list[Right]:
     """What making these kinds needs: created, handed to the RayJob, and taken back if a later one is refused.
 
     What stays or owns the others (a volume's claim, the RayJob itself) is handed to nobody.
@@ -37,54 +37,56 @@ def of_kinds(kinds: Iterable[str]) -> list[Right]:
     return [
         Right(verb, plural, group.removeprefix("/apis/").partition("/")[0] if group.startswith("/apis/") else "")
         for kind, (group, plural) in ((kind, KINDS[kind]) for kind in kinds)
-        for verb in (("create",) if kind in ALONE else ("create", "patch", "delete"))
+        for verb in (("create",) if kind in UNOWNED else ("create", "patch", "delete"))
     ]
 
 
-def again(kinds: Iterable[str]) -> list[Right]:
+def rights_to_recreate(kinds: Iterable[str]) -> list[Right]:
     """What making them a second time needs: `resume` first waits until the former ones are gone."""
-    found = of_kinds(kind for kind in kinds if kind not in ALONE)
-    return [*of_kinds(kinds), *dict.fromkeys(right._replace(verb="get") for right in found)]
+    found = rights_to_create(kind for kind in kinds if kind not in UNOWNED)
+    return [*rights_to_create(kinds), *dict.fromkeys(right._replace(verb="get") for right in found)]
 
 
 # What every run is made of.
 _KINDS: Final = ("RayJob", "ConfigMap", "ServiceAccount", "Service", "NetworkPolicy", "PodDisruptionBudget")
-_LOOK: Final = [*_rayjobs("get", "list"), *_of("pods", "list"), *_of("events", "list")]
+_READ: Final = [*_rayjobs("get", "list"), *_rights("pods", "list"), *_rights("events", "list")]
 # What the pod of doctor --in-cluster stands on, for a moment.
-_PROBED: Final = [
-    right for right in of_kinds(("ServiceAccount", "NetworkPolicy", "ConfigMap")) if right.verb != "patch"
+_PROBE: Final = [
+    right for right in rights_to_create(("ServiceAccount", "NetworkPolicy", "ConfigMap")) if right.verb != "patch"
 ]
 VERBS: Final[Mapping[str, list[Right]]] = {
-    "submit": [*of_kinds(_KINDS), *_rayjobs("delete")],
-    "status": _LOOK,
-    "logs": [*_LOOK, *_of("pods/log", "get")],
+    "submit": [*rights_to_create(_KINDS), *_rayjobs("delete")],
+    "status": _READ,
+    "logs": [*_READ, *_rights("pods/log", "get")],
     "list": _rayjobs("list"),
-    "wait": _LOOK,
+    "wait": _READ,
     "results": _rayjobs("get", "list"),
-    "stop": [*_LOOK, *_rayjobs("patch")],
-    "resume": [*_LOOK, *again(_KINDS), *_rayjobs("patch", "delete")],
-    "delete": [*_LOOK, *_rayjobs("delete")],
-    "doctor --in-cluster": [*_PROBED, *_of("pods", "create", "get", "delete"), *_of("pods/log", "get")],
+    "stop": [*_READ, *_rayjobs("patch")],
+    "resume": [*_READ, *rights_to_recreate(_KINDS), *_rayjobs("patch", "delete")],
+    "delete": [*_READ, *_rayjobs("delete")],
+    "doctor --in-cluster": [*_PROBE, *_rights("pods", "create", "get", "delete"), *_rights("pods/log", "get")],
 }
 # Of stop and resume, for runs that Kueue admits.
-QUEUED: Final = _of("workloads", "list", "patch", group="kueue.x-k8s.io")
+QUEUE_RIGHTS: Final = _rights("workloads", "list", "patch", group="kueue.x-k8s.io")
 # The storage's own Secret; without it the keys of the person's environment count.
-SECRET: Final = Right("get", "secrets")
+READ_SECRET: Final = Right("get", "secrets")
 # In the namespace of a storage that is a Service of the cluster.
-STORAGE: Final = [*_of("services", "get"), *_of("pods", "list"), *_of("pods/portforward", "get")]
+REACH_STORAGE: Final = [*_rights("services", "get"), *_rights("pods", "list"), *_rights("pods/portforward", "get")]
 
 
-def missing(kube: Kube, verbs: Mapping[str, Iterable[Right]], namespace: str | None = None) -> dict[str, list[Right]]:
+def missing_rights(
+    kube: Kube, verbs: Mapping[str, Iterable[Right]], namespace: str | None = None
+) -> dict[str, list[Right]]:
     """The rights that this user has not, by verb, in the namespace."""
     wanted = list(dict.fromkeys(right for rights in verbs.values() for right in rights))
     with ThreadPoolExecutor(PARALLEL) as pool:
-        answers = pool.map(lambda right: allowed(kube, right, namespace or kube.namespace), wanted)
+        answers = pool.map(lambda right: is_allowed(kube, right, namespace or kube.namespace), wanted)
         denied = {right for right, yes in zip(wanted, answers, strict=True) if not yes}
     found = {verb: [right for right in rights if right in denied] for verb, rights in verbs.items()}
     return {verb: rights for verb, rights in found.items() if rights}
 
 
-def listed(rights: Iterable[Right]) -> str:
+def format_rights(rights: Iterable[Right]) -> str:
     """`create, patch configmaps; get secrets`"""
     by: dict[str, list[str]] = {}
     for right in dict.fromkeys(rights):
@@ -92,7 +94,7 @@ def listed(rights: Iterable[Right]) -> str:
     return "; ".join(f"{', '.join(verbs)} {resource}" for resource, verbs in by.items())
 
 
-def allowed(kube: Kube, right: Right, namespace: str, name: str = "") -> bool:
+def is_allowed(kube: Kube, right: Right, namespace: str, name: str = "") -> bool:
     """The API server's own answer; without a name for all objects of the kind."""
     resource, _, sub = right.resource.partition("/")
     about = {"namespace": namespace, "verb": right.verb, "group": right.group, "resource": resource, "subresource": sub}

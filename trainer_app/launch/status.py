@@ -10,17 +10,17 @@ from datetime import datetime
 from typing import Final
 
 from trainer_app.errors import TrainerError
-from trainer_app.launch import cron, location, pods, rayjob
-from trainer_app.launch.follow import held_up
+from trainer_app.launch import cron, location, pods, rayjobs
+from trainer_app.launch.follow import find_blockers
 from trainer_app.launch.kube import Kube, Object
-from trainer_app.launch.remote_run import Stored
+from trainer_app.launch.remote_run import RemoteRun
 from trainer_app.records import RunRecord
 
 PARALLEL: Final = 16
 
 
 @dataclass(frozen=True)
-class Overview:
+class RunStatus:
     """A run now.
 
     Args:
@@ -32,12 +32,12 @@ class Overview:
         attempts: of a train run's workers.
     """
 
-    job: Object
+    rayjob: Object
     phase: str
-    found: list[Object] = field(default_factory=list)
+    pods: list[Object] = field(default_factory=list)
     record: RunRecord | None = None
-    held: list[str] = field(default_factory=list)
-    problem: str = ""
+    blockers: list[str] = field(default_factory=list)
+    storage_error: str = ""
     attempts: int = 0
 
     @property
@@ -45,14 +45,14 @@ class Overview:
         """Why it failed: the run's own words before the operator's, which only knows that a process ended."""
         if self.record and self.record.state == "failed" and self.record.error:
             return self.record.error
-        known = self.job.get("status", {})
+        known = self.rayjob.get("status", {})
         failed = self.phase in ("failed", "retrying")
         return ": ".join(known[key] for key in ("reason", "message") if known.get(key)) if failed else ""
 
     @property
     def recovered(self) -> str:
         """Where a run that lost something, or was stopped, went on; "" where it is at its first attempt."""
-        known = self.job.get("status", {})
+        known = self.rayjob.get("status", {})
         attempt = max(self.record.attempt if self.record else 1 + int(known.get("failed") or 0), self.attempts)
         if attempt < 2 or self.phase not in ("running", "succeeded"):
             return ""
@@ -65,72 +65,72 @@ class Overview:
     def progress(self) -> str:
         """How far it came, as it wrote itself; a firing that has written nothing was left to another run."""
         if self.record:
-            return progress(self.record)
-        left = self.phase == "succeeded" and cron.fired(self.job) and not self.problem
+            return format_progress(self.record)
+        left = self.phase == "succeeded" and cron.is_scheduled(self.rayjob) and not self.storage_error
         return "nothing trained: KubeRay fired the same time twice, and another run has it" if left else ""
 
     def lines(self) -> list[tuple[str, str]]:
         """Label and text, for people."""
-        facts = [("run", f"{self.job['metadata']['name']}: {self.phase}"), ("task", self._task())]
+        facts = [("run", f"{self.rayjob['metadata']['name']}: {self.phase}"), ("task", self._task())]
         if self.error:
             facts.append(("error", self.error))
-        if retry := rayjob.retry(self.job):
+        if retry := rayjobs.format_retry(self.rayjob):
             facts.append(("retries", f"KubeRay is at {retry}"))
-        facts += [("held up", line) for line in self.held]
+        facts += [("held up", line) for line in self.blockers]
         if self.progress:
             facts.append(("progress", self.progress))
         if self.recovered:
             facts.append(("went on", self.recovered))
-        if self.problem:
-            facts.append(("storage", self.problem))
-        return facts + [("pod", pod_line(pod)) for pod in self.found]
+        if self.storage_error:
+            facts.append(("storage", self.storage_error))
+        return facts + [("pod", format_pod(pod)) for pod in self.pods]
 
     def _task(self) -> str:
-        notes = self.job["metadata"].get("annotations", {})
-        by = f", submitted by {notes[location.USER]}" if notes.get(location.USER) else ""
-        return f"{location.task_of(self.job) or '?'}{by}, {self.job['metadata']['creationTimestamp']}"
+        notes = self.rayjob["metadata"].get("annotations", {})
+        by = f", submitted by {notes[location.USER_ANNOTATION]}" if notes.get(location.USER_ANNOTATION) else ""
+        return f"{location.task_of(self.rayjob) or '?'}{by}, {self.rayjob['metadata']['creationTimestamp']}"
 
 
-def look(kube: Kube, job: Object, *, endpoint: str | None = None) -> Overview:
+def get_status(kube: Kube, rayjob: Object, *, endpoint: str | None = None) -> RunStatus:
     """One look at everything. A storage that can't be read is told, and is no failure. Takes about a second."""
     with ThreadPoolExecutor(3) as pool:
-        found = pool.submit(pods.of_run, kube, job["metadata"]["name"])
-        held = pool.submit(held_up, kube, job, found.result)
-        stored = pool.submit(_record, kube, job, endpoint)
-        record, problem, attempts = stored.result()
-        words = phase(job, found.result(), record)
-        return Overview(job, words, found.result(), record, held.result(), problem, attempts)
+        found = pool.submit(pods.list_run_pods, kube, rayjob["metadata"]["name"])
+        held = pool.submit(find_blockers, kube, rayjob, found.result)
+        remote_run = pool.submit(_read_record, kube, rayjob, endpoint)
+        record, problem, attempts = remote_run.result()
+        words = run_phase(rayjob, found.result(), record)
+        return RunStatus(rayjob, words, found.result(), record, held.result(), problem, attempts)
 
 
-def phase(job: Object, found: Sequence[Object], record: RunRecord | None = None) -> str:
-    """See `Overview`. A run that failed for good is failed, also while KubeRay tries what can't succeed again."""
-    status = rayjob.status(job)
-    if rayjob.queued(job):
+def run_phase(rayjob: Object, found: Sequence[Object], record: RunRecord | None = None) -> str:
+    """See `RunStatus`. A run that failed for good is failed, also while KubeRay tries what can't succeed again."""
+    status = rayjobs.status(rayjob)
+    if rayjobs.is_queued(rayjob):
         return "queued"
-    if status in rayjob.ENDED:
+    if status in rayjobs.ENDED:
         if status == "Suspended":
             return "suspended"
-        return {0: "succeeded", 130: "stopped"}.get(rayjob.exit_code(job), "failed")
+        return {0: "succeeded", 130: "stopped"}.get(rayjobs.exit_code(rayjob), "failed")
     # Until KubeRay sees the end of the job, and beside a retry of it: what this submission failed with for good.
-    hopeless = record and record.final and record.submission == job["spec"].get("jobId")
-    if record and record.state == "failed" and (hopeless or rayjob.retry(job)):
+    hopeless = record and record.final and record.submission == rayjob["spec"].get("jobId")
+    if record and record.state == "failed" and (hopeless or rayjobs.format_retry(rayjob)):
         return "failed"
     if status in ("Running", "Retrying", "Suspending"):
         return {"Suspending": "stopping"}.get(status, status.lower())
     if status == "New":
         return "submitted"
-    return _starting(found)
+    return _startup_phase(found)
 
 
-def _starting(found: Sequence[Object]) -> str:
+def _startup_phase(found: Sequence[Object]) -> str:
     phases = {pods.phase(pod) for pod in found} - {"leaving", "succeeded", "failed"}
     for one, words in (("pending", "waiting for nodes"), ("pulling", "pulling"), ("starting", "starting")):
         if one in phases:
-            return f"{words} ({pods.counts(found)})"
+            return f"{words} ({pods.format_counts(found)})"
     return "creating pods" if not phases else "starting the job"
 
 
-def progress(record: RunRecord) -> str:
+def format_progress(record: RunRecord) -> str:
     """`running, 3/5 epochs, best val_accuracy=0.93, attempt 2`"""
     target, what = (record.num_samples, "trials") if record.task == "tune" else (record.epochs, "epochs")
     parts: list[str] = [record.state]
@@ -141,54 +141,60 @@ def progress(record: RunRecord) -> str:
     return ", ".join([*parts, *([f"attempt {record.attempt}"] if record.attempt > 1 else [])])
 
 
-def pod_line(pod: Object) -> str:
+def format_pod(pod: Object) -> str:
     return f"{pod['metadata']['name']}: {pods.phase(pod)} ({pod['spec'].get('nodeName') or 'no node yet'})"
 
 
-def all_of(kube: Kube, *, endpoint: str | None = None) -> list[Overview]:
+def list_statuses(kube: Kube, *, endpoint: str | None = None) -> list[RunStatus]:
     """Every run of the namespace, newest first, without its pods."""
-    jobs = location.jobs(kube)
-    groups: dict[location.Place, list[Object]] = {}
-    for job in jobs:
-        found = location.of(job)
-        groups.setdefault(location.Place("", found.uri, found.endpoint, found.region, found.secret), []).append(job)
+    jobs = location.list_rayjobs(kube)
+    groups: dict[location.RunLocation, list[Object]] = {}
+    for rayjob in jobs:
+        found = location.location_of(rayjob)
+        groups.setdefault(location.RunLocation("", found.uri, found.endpoint, found.region, found.secret), []).append(
+            rayjob
+        )
     read: dict[str, tuple[RunRecord | None, str]] = {}
-    for where, members in groups.items():
-        read |= _records(kube, where, members, endpoint)
+    for run_location, members in groups.items():
+        read |= _read_records(kube, run_location, members, endpoint)
     return [
-        Overview(job, phase(job, [], record), [], record, [], problem)
-        for job in jobs
-        for record, problem in [read[job["metadata"]["name"]]]
+        RunStatus(rayjob, run_phase(rayjob, [], record), [], record, [], problem)
+        for rayjob in jobs
+        for record, problem in [read[rayjob["metadata"]["name"]]]
     ]
 
 
-def _records(
-    kube: Kube, where: location.Place, jobs: list[Object], endpoint: str | None
+def _read_records(
+    kube: Kube, run_location: location.RunLocation, jobs: list[Object], endpoint: str | None
 ) -> dict[str, tuple[RunRecord | None, str]]:
-    names = [job["metadata"]["name"] for job in jobs]
+    names = [rayjob["metadata"]["name"] for rayjob in jobs]
 
     def read(name: str) -> tuple[RunRecord | None, str]:
-        with _told() as problem:
-            return Stored.open(where.uri, name).record(), ""
+        with _storage_errors() as problem:
+            return RemoteRun.open(run_location.uri, name).read_record(), ""
         return None, problem[0]
 
-    with _told() as problem, location.reachable(kube, where, endpoint), ThreadPoolExecutor(PARALLEL) as pool:
+    with (
+        _storage_errors() as problem,
+        location.storage_access(kube, run_location, endpoint),
+        ThreadPoolExecutor(PARALLEL) as pool,
+    ):
         return dict(zip(names, pool.map(read, names), strict=True))
     return dict.fromkeys(names, (None, problem[0]))
 
 
-def _record(kube: Kube, job: Object, endpoint: str | None) -> tuple[RunRecord | None, str, int]:
+def _read_record(kube: Kube, rayjob: Object, endpoint: str | None) -> tuple[RunRecord | None, str, int]:
     """(what the run wrote about itself, why that can't be read, its attempts)."""
-    where = location.of(job)
-    with _told() as problem, location.reachable(kube, where, endpoint):
-        stored = Stored.open(where.uri, job["metadata"]["name"])
-        record = stored.record()
-        return record, "", stored.attempts() if record and record.task == "train" else 0
+    run_location = location.location_of(rayjob)
+    with _storage_errors() as problem, location.storage_access(kube, run_location, endpoint):
+        remote_run = RemoteRun.open(run_location.uri, rayjob["metadata"]["name"])
+        record = remote_run.read_record()
+        return record, "", remote_run.count_attempts() if record and record.task == "train" else 0
     return None, problem[0], 0
 
 
 @contextmanager
-def _told() -> Iterator[list[str]]:
+def _storage_errors() -> Iterator[list[str]]:
     """An error inside becomes words."""
     words: list[str] = []
     try:

@@ -8,27 +8,27 @@ from collections.abc import Callable
 from typing import Final
 
 from trainer_app.errors import NotFoundError
-from trainer_app.launch import rayjob
+from trainer_app.launch import rayjobs
 from trainer_app.launch.kube import Kube
-from trainer_app.launch.location import Place
-from trainer_app.launch.remote_run import Stored
+from trainer_app.launch.location import RunLocation
+from trainer_app.launch.remote_run import RemoteRun
 
 POLL_S: Final = 5.0
 _PART: Final = re.compile(r"\.(\d{3,})\.log$")
 Out = Callable[[str], None]
 
 
-def show(where: Place, *, workers: bool, out: Out) -> None:
+def show_logs(run_location: RunLocation, *, workers: bool, out: Out) -> None:
     """All that is there, the driver's attempts or the workers' files in order, each under its name.
 
     Raises:
         NotFoundError: nothing is there.
     """
-    files = read(where, workers=workers)
+    files = read_logs(run_location, workers=workers)
     if not files:
-        what = "the workers" if workers else "the driver"
+        what = "worker" if workers else "driver"
         raise NotFoundError(
-            f"there is no log of {what} of run {where.run} in {where.uri}; see trainer status {where.run}"
+            f"run {run_location.run} has no {what} log in {run_location.uri}; see trainer status {run_location.run}"
         )
     for name, text in files.items():
         if workers or len(files) > 1:
@@ -37,10 +37,10 @@ def show(where: Place, *, workers: bool, out: Out) -> None:
             out(line)
 
 
-def read(where: Place, *, workers: bool) -> dict[str, str]:
+def read_logs(run_location: RunLocation, *, workers: bool) -> dict[str, str]:
     """Text by file, its parts joined."""
     parts: dict[str, list[tuple[int, bytes]]] = {}
-    for key, data in Stored.open(where.uri, where.run).logs("workers" if workers else "driver"):
+    for key, data in RemoteRun.open(run_location.uri, run_location.run).read_logs("workers" if workers else "driver"):
         match = _PART.search(key)
         name = key[: match.start()] if match else key.removesuffix(".log")
         parts.setdefault(name, []).append((int(match[1]) if match else 0, data))
@@ -48,11 +48,11 @@ def read(where: Place, *, workers: bool) -> dict[str, str]:
     return {name: b"".join(d for _, d in sorted(found)).decode(errors="replace") for name, found in parts.items()}
 
 
-class Tail:
-    """What is new in a run's stored logs at each `read`: of the driver as it is, of workers after the file's name."""
+class LogTail:
+    """A reader of a run's stored logs that shows only new lines; the lines of workers begin with the file's name."""
 
-    def __init__(self, where: Place, show: Out, *, workers: bool) -> None:
-        self.where, self.show, self.workers = where, show, workers
+    def __init__(self, run_location: RunLocation, show: Out, *, workers: bool) -> None:
+        self.where, self.show, self.workers = run_location, show, workers
         self.seen: dict[str, int] = {}
         self.last = -POLL_S
 
@@ -61,18 +61,18 @@ class Tail:
         if time.monotonic() - self.last < POLL_S:
             return
         self.last = time.monotonic()
-        for name, text in read(self.where, workers=self.workers).items():
+        for name, text in read_logs(self.where, workers=self.workers).items():
             lines = text.splitlines()
             for line in lines[self.seen.get(name, 0) :]:
                 self.show(f"{name}: {line}" if self.workers else line)
             self.seen[name] = len(lines)
 
 
-def follow_workers(kube: Kube, where: Place, *, show: Out) -> None:
+def follow_workers(kube: Kube, run_location: RunLocation, *, show: Out) -> None:
     """Until the run has ended."""
-    tail = Tail(where, show, workers=True)
+    tail = LogTail(run_location, show, workers=True)
     while True:
-        ended = rayjob.ended(kube.get("RayJob", where.run))
+        ended = rayjobs.has_ended(kube.get("RayJob", run_location.run))
         tail.read()
         if ended:
             return

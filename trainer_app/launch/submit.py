@@ -8,54 +8,56 @@ from contextlib import suppress
 from typing import Final
 
 from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, TrainerError
-from trainer_app.launch import helm, location, pods, rayjob
+from trainer_app.launch import helm, location, pods, rayjobs
 from trainer_app.launch.kube import Kube, Object
-from trainer_app.launch.pack import Packed
-from trainer_app.launch.remote_run import Launch, Stored
+from trainer_app.launch.pack import CodeArchive
+from trainer_app.launch.remote_run import Launch, RemoteRun
 from trainer_app.redact import remove_secrets
 
-KEPT: Final = "PersistentVolumeClaim"  # holds results: never owned by the run, never removed
+RETAINED_KIND: Final = "PersistentVolumeClaim"  # holds results: never owned by the run, never removed
 KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 Say = Callable[[str], None]
 
 
-def new_submission(run: str) -> str:
+def make_submission(run: str) -> str:
     """Made once, outside the pod. It is KubeRay's job id too."""
     return f"{run}-{secrets.token_hex(3)}"
 
 
-def submit(kube: Kube, release: helm.Release, packed: Packed | None, *, say: Say, endpoint: str | None = None) -> None:
+def submit(
+    kube: Kube, release: helm.Release, packed: CodeArchive | None, *, say: Say, endpoint: str | None = None
+) -> None:
     """Create a new run: its objects on the cluster, and in its storage what `resume` needs and the user's code.
 
     Raises:
         TrainerError: the first refusal, of the chart, the cluster or the storage; nothing was created.
     """
-    things = location.objects(helm.template(release))
-    if (kind := things[-1]["kind"]) != "RayJob":
+    objects = location.load_objects(helm.template(release))
+    if (kind := objects[-1]["kind"]) != "RayJob":
         raise InputError(
             f"submit makes runs, and these values make a {kind}; install that with helm, or with: "
             "trainer render ... | kubectl apply -f -"
         )
-    check_secret(kube, things)
-    accepted(kube, things, say)
-    if not _opens(things[-1], packed, say):
-        create(kube, things)
+    check_secret(kube, objects)
+    check_admission(kube, objects, say)
+    if not _can_open_storage(objects[-1], packed, say):
+        create_objects(kube, objects)
         return
     values = remove_secrets(helm.merged_values(release.values, release.sets))
-    found = location.of_rendered(things)
-    with location.reachable(kube, found, endpoint):
-        stored = Stored.open(found.uri, release.name)
-        stored.claim(launch_of(release), release.run_file, values)
+    found = location.location_of_objects(objects)
+    with location.storage_access(kube, found, endpoint):
+        remote_run = RemoteRun.open(found.uri, release.name)
+        remote_run.claim(make_launch(release), release.run_file, values)
         try:
             if packed:
-                stored.put_code(packed.digest, packed.data)
-            create(kube, things)
+                remote_run.put_code(packed.digest, packed.data)
+            create_objects(kube, objects)
         except (TrainerError, KeyboardInterrupt):
-            stored.forget()
+            remote_run.undo_claim()
             raise
 
 
-def launch_of(release: helm.Release) -> Launch:
+def make_launch(release: helm.Release) -> Launch:
     chart, app = helm.chart_versions()
     about = release.own_values()["run"]
     return Launch(
@@ -64,7 +66,7 @@ def launch_of(release: helm.Release) -> Launch:
     )  # fmt: skip
 
 
-def create(kube: Kube, things: Sequence[Object]) -> Object:
+def create_objects(kube: Kube, objects: Sequence[Object]) -> Object:
     """Create all objects, which the API server accepted in a dry run.
 
     Returns:
@@ -75,38 +77,38 @@ def create(kube: Kube, things: Sequence[Object]) -> Object:
     """
     made: list[Object] = []
     try:
-        for thing in things:
+        for obj in objects:
             try:
-                made.append({**kube.create(thing), "kind": thing["kind"]})
+                made.append({**kube.create(obj), "kind": obj["kind"]})
             except AlreadyExistsError:
-                if thing["kind"] != KEPT:
+                if obj["kind"] != RETAINED_KIND:
                     raise
-        own(kube, made[-1], made[:-1])
+        set_owner(kube, made[-1], made[:-1])
     except (TrainerError, KeyboardInterrupt):
-        for thing in reversed(made):
+        for obj in reversed(made):
             with suppress(TrainerError):  # the refusal is what counts
-                kube.delete(thing["kind"], thing["metadata"]["name"])
+                kube.delete(obj["kind"], obj["metadata"]["name"])
         raise
     return made[-1]
 
 
-def own(kube: Kube, owner: Object, things: Sequence[Object]) -> None:
+def set_owner(kube: Kube, owner: Object, objects: Sequence[Object]) -> None:
     """What goes when the RayJob goes. A Secret of the chart's own goes too; a volume's claim stays, with its data."""
     meta = owner["metadata"]
     reference = {"apiVersion": "ray.io/v1", "kind": owner["kind"], "name": meta["name"], "uid": meta["uid"]}
-    for thing in things:
-        if thing["kind"] != KEPT:
-            kube.patch(thing["kind"], thing["metadata"]["name"], {"metadata": {"ownerReferences": [reference]}})
+    for obj in objects:
+        if obj["kind"] != RETAINED_KIND:
+            kube.patch(obj["kind"], obj["metadata"]["name"], {"metadata": {"ownerReferences": [reference]}})
 
 
-def check_secret(kube: Kube, things: Sequence[Object]) -> None:
+def check_secret(kube: Kube, objects: Sequence[Object]) -> None:
     """The storage's Secret and its keys. A user who may not read it finds out from the pods.
 
     Raises:
         InputError: with the command that makes it.
     """
-    name = things[-1]["metadata"].get("annotations", {}).get("trainer/storage-secret")
-    if not name or any(thing["kind"] == "Secret" and thing["metadata"]["name"] == name for thing in things):
+    name = objects[-1]["metadata"].get("annotations", {}).get("trainer/storage-secret")
+    if not name or any(obj["kind"] == "Secret" and obj["metadata"]["name"] == name for obj in objects):
         return
     make = f"kubectl create secret generic {name} -n {kube.namespace} " + " ".join(
         f"--from-literal={k}=..." for k in KEYS
@@ -122,16 +124,16 @@ def check_secret(kube: Kube, things: Sequence[Object]) -> None:
         raise InputError(f"Secret {name} in {kube.namespace} has no {' and no '.join(missing)}; make it anew: {make}")
 
 
-def accepted(kube: Kube, things: Sequence[Object], say: Say) -> None:
+def check_admission(kube: Kube, objects: Sequence[Object], say: Say) -> None:
     """A dry run of all objects, the run first; says so if the cluster would not keep what policies select pods by."""
-    for thing in reversed(things):
+    for obj in reversed(objects):
         try:
-            back = kube.create(thing, dry_run=True)
+            back = kube.create(obj, dry_run=True)
         except AlreadyExistsError:
-            if thing["kind"] != KEPT:
+            if obj["kind"] != RETAINED_KIND:
                 raise
             continue
-        if thing["kind"] in location.OWNERS and drops_labels(back):
+        if obj["kind"] in location.RAY_KINDS and drops_labels(back):
             say(
                 "warning: this cluster's KubeRay CRDs drop the labels of pods, so the run's NetworkPolicy selects "
                 "none; see: trainer doctor"
@@ -140,16 +142,16 @@ def accepted(kube: Kube, things: Sequence[Object], say: Say) -> None:
 
 def drops_labels(owner: Object) -> bool:
     """Whether the run's label reaches neither way to its pods: in the template, or in the group's own labels."""
-    head = rayjob.cluster_spec(owner).get("headGroupSpec")
+    head = rayjobs.cluster_spec(owner).get("headGroupSpec")
     if not head:
         return False
     kept = {**head["template"].get("metadata", {}).get("labels", {}), **head.get("labels", {})}
-    return pods.RUN not in kept
+    return pods.RUN_LABEL not in kept
 
 
-def _opens(job: Object, packed: Packed | None, say: Say) -> bool:
+def _can_open_storage(rayjob: Object, packed: CodeArchive | None, say: Say) -> bool:
     """Whether this machine can write to the run's storage: a volume it can't."""
-    uri = location.of(job).uri
+    uri = location.location_of(rayjob).uri
     if "://" in uri:
         return True
     if packed:

@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 from kubernetes import stream
 
 from trainer_app.errors import InputError, NotFoundError
-from trainer_app.launch.kube import Kube, Object, explained
+from trainer_app.launch.kube import Kube, Object, explain_errors
 
 _SERVICE: Final = re.compile(r"(?P<name>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)(\.svc(\.[a-z0-9.-]+)?)?")
 CHUNK: Final = 1 << 16
 
 
-def service_of(endpoint: str) -> tuple[str, str, int] | None:
+def parse_service(endpoint: str) -> tuple[str, str, int] | None:
     """(Service, namespace, port) of an endpoint such as http://minio.minio.svc:9000; None for any other host."""
     parts = urlsplit(endpoint)
     match = _SERVICE.fullmatch(parts.hostname or "")
@@ -37,21 +37,21 @@ class Server(ThreadingTCPServer):
 
 
 @contextmanager
-def forwarded(kube: Kube, service: str, namespace: str, port: int) -> Iterator[int]:
+def forward_port(kube: Kube, service: str, namespace: str, port: int) -> Iterator[int]:
     """A port of 127.0.0.1 whose connections end in a ready pod of the Service.
 
     Raises:
         NotFoundError: no such Service, or no ready pod behind it. InputError: the Service has no such port.
     """
-    pod, target = _behind(kube, service, namespace, port)
+    pod, target = _find_target(kube, service, namespace, port)
 
     class Connection(BaseRequestHandler):
         def handle(self) -> None:
-            with explained(f"port-forward to pod {pod} in {namespace}", kind="Pod", name=pod, namespace=namespace):
+            with explain_errors(f"port-forward to pod {pod} in {namespace}", kind="Pod", name=pod, namespace=namespace):
                 connect = kube.core().connect_get_namespaced_pod_portforward
                 far = stream.portforward(connect, pod, namespace, ports=str(target))
             try:
-                _pump(self.request, far.socket(target))
+                _copy_both_ways(self.request, far.socket(target))
             finally:
                 far.close()
 
@@ -63,25 +63,25 @@ def forwarded(kube: Kube, service: str, namespace: str, port: int) -> Iterator[i
             server.shutdown()
 
 
-def _behind(kube: Kube, service: str, namespace: str, port: int) -> tuple[str, int]:
+def _find_target(kube: Kube, service: str, namespace: str, port: int) -> tuple[str, int]:
     """(pod, its port)."""
     spec = kube.get("Service", service, namespace=namespace)["spec"]
     ports = {one["port"]: one.get("targetPort", one["port"]) for one in spec["ports"]}
     if port not in ports:
         raise InputError(f"Service {service} in {namespace} has no port {port}; it has {', '.join(map(str, ports))}")
     pods = kube.list("Pod", labels=spec.get("selector") or {}, namespace=namespace)
-    pod = next((pod for pod in pods if _ready(pod)), None)
+    pod = next((pod for pod in pods if _is_ready(pod)), None)
     if pod is None:
         raise NotFoundError(f"Service {service} in {namespace} has no ready pod: kubectl get pods -n {namespace}")
-    return pod["metadata"]["name"], _number(pod, ports[port])
+    return pod["metadata"]["name"], _port_number(pod, ports[port])
 
 
-def _ready(pod: Object) -> bool:
+def _is_ready(pod: Object) -> bool:
     conditions = pod["status"].get("conditions", [])
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
-def _number(pod: Object, target: Any) -> int:
+def _port_number(pod: Object, target: Any) -> int:
     """A target port may be the name of a container's port."""
     if isinstance(target, int):
         return target
@@ -89,7 +89,7 @@ def _number(pod: Object, target: Any) -> int:
     return int(named[target])
 
 
-def _pump(near: socket.socket, far: Any) -> None:
+def _copy_both_ways(near: socket.socket, far: Any) -> None:
     """Copies both ways until one side ends."""
     far.setblocking(True)
     while True:

@@ -42,7 +42,7 @@ def check_dashboard(address: str, token: str, *, wait_s: float = DASHBOARD_WAIT_
     end = time.monotonic() + wait_s
     while True:
         try:
-            return f"dashboard {address}: {_ask(address, token)}"
+            return f"dashboard {address}: {_ask_version(address, token)}"
         except (URLError, OSError) as error:
             if time.monotonic() > end:
                 reason = " ".join(str(error).split())
@@ -50,7 +50,7 @@ def check_dashboard(address: str, token: str, *, wait_s: float = DASHBOARD_WAIT_
         time.sleep(PAUSE_S)
 
 
-def _ask(address: str, token: str) -> str:
+def _ask_version(address: str, token: str) -> str:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         with urlopen(Request(f"http://{address}/api/version", headers=headers), timeout=10) as answer:

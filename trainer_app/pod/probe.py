@@ -21,7 +21,7 @@ from trainer_app.storage import Store, open_store
 
 def main() -> int:
     """0 if a run could work here."""
-    checks: list[tuple[str, Callable[[], str]]] = [("image", image), ("storage", storage)]
+    checks: list[tuple[str, Callable[[], str]]] = [("image", check_image), ("storage", check_storage)]
     failed = 0
     for name, check in checks:
         try:
@@ -33,7 +33,7 @@ def main() -> int:
     return int(failed > 0)
 
 
-def image() -> str:
+def check_image() -> str:
     """Raises TrainerError where the image has not what runs need."""
     absent = [name for name in ("torch", "lightning", "ray") if find_spec(name) is None]
     if absent:
@@ -41,7 +41,7 @@ def image() -> str:
     return f"has torch, lightning and ray; Python {sys.version.split()[0]}"
 
 
-def storage() -> str:
+def check_storage() -> str:
     """An object written, read, and deleted. Raises StorageError, or TrainerError where no storage is set."""
     uri = os.environ.get("TRAINER_STORAGE_URI")
     if not uri:

@@ -16,7 +16,7 @@ from typing import Final
 VARIABLE: Final = "TRAINER_RUN_FILE"
 
 
-def command(words: list[str], text: str) -> list[str]:
+def write_run_file(words: list[str], text: str) -> list[str]:
     """`trainer <task> FILE <the other words>`, with the text in FILE: a new one, under the temporary folder."""
     path = Path(tempfile.mkdtemp(prefix="trainer-"), "run.yaml")
     path.write_bytes(text.encode())
@@ -29,7 +29,7 @@ def main() -> int:
     if not text or len(sys.argv) < 2:
         print(f"error: this needs the run file in {VARIABLE}, and train or tune as its first word", file=sys.stderr)
         return 2
-    words = command(sys.argv[1:], text)
+    words = write_run_file(sys.argv[1:], text)
     return os.execvp(words[0], words)  # the process is another one from here
 
 

@@ -34,7 +34,7 @@ RUNNING: Final = ("PENDING", "RUNNING")
 
 
 @dataclass
-class Job:
+class RayJobClient:
     """A job on the dashboard at `address` (host:port)."""
 
     address: str
@@ -103,7 +103,7 @@ class Job:
             return json.load(answer)
 
 
-def until_end(job: Job, entrypoint: str) -> str:
+def run_to_end(job: RayJobClient, entrypoint: str) -> str:
     """The job's last state. Whatever breaks between here and the head is tried again: KubeRay holds the deadlines."""
     told, state = "", None
     while True:
@@ -135,9 +135,9 @@ def main() -> int:
     env = os.environ
     address = env["RAY_DASHBOARD_ADDRESS"].removeprefix("http://")
     runtime_env = json.loads(env.get("TRAINER_RUNTIME_ENV") or "{}")
-    job = Job(address, env["RAY_JOB_SUBMISSION_ID"], env.get("RAY_AUTH_TOKEN", ""), runtime_env)
+    job = RayJobClient(address, env["RAY_JOB_SUBMISSION_ID"], env.get("RAY_AUTH_TOKEN", ""), runtime_env)
     try:
-        state = until_end(job, shlex.join(words))
+        state = run_to_end(job, shlex.join(words))
     except SubmissionRefusedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

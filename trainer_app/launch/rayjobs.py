@@ -10,54 +10,54 @@ ENDED: Final = ("Complete", "Failed", "ValidationFailed", "Suspended")
 QUEUE: Final = "kueue.x-k8s.io/queue-name"
 
 
-def status(job: Object) -> str:
+def status(rayjob: Object) -> str:
     """KubeRay's `jobDeploymentStatus`; New where the operator has not acted yet: on a new run, or on a resumed one.
 
     Between `resume` and the operator's next look KubeRay still says Suspended; taken at its word, that would be the
     end of a run that goes on.
     """
-    told = job.get("status", {}).get("jobDeploymentStatus") or "New"
-    return "New" if told == "Suspended" and not job["spec"].get("suspend") else str(told)
+    told = rayjob.get("status", {}).get("jobDeploymentStatus") or "New"
+    return "New" if told == "Suspended" and not rayjob["spec"].get("suspend") else str(told)
 
 
-def ended(job: Object) -> bool:
-    return status(job) in ENDED
+def has_ended(rayjob: Object) -> bool:
+    return status(rayjob) in ENDED
 
 
-def queued(job: Object) -> bool:
+def is_queued(rayjob: Object) -> bool:
     """Held back by Kueue: it suspends what it has not admitted."""
-    return QUEUE in job["metadata"].get("labels", {}) and bool(job["spec"].get("suspend"))
+    return QUEUE in rayjob["metadata"].get("labels", {}) and bool(rayjob["spec"].get("suspend"))
 
 
-def state(job: Object) -> str:
+def format_state(rayjob: Object) -> str:
     """`run x: Failed (FAILED): AppFailed: ...`"""
-    known = job.get("status", {})
+    known = rayjob.get("status", {})
     result = f" ({known['jobStatus']})" if known.get("jobStatus") else ""
-    told = [known[key] for key in ("reason", "message") if known.get(key)] if ended(job) else []
-    why = ": ".join(words for words in told if words != status(job))
-    return f"run {job['metadata']['name']}: {status(job)}{result}{f': {why}' if why else ''}"
+    told = [known[key] for key in ("reason", "message") if known.get(key)] if has_ended(rayjob) else []
+    why = ": ".join(words for words in told if words != status(rayjob))
+    return f"run {rayjob['metadata']['name']}: {status(rayjob)}{result}{f': {why}' if why else ''}"
 
 
-def exit_code(job: Object) -> int:
+def exit_code(rayjob: Object) -> int:
     """0 SUCCEEDED, 1 FAILED, 130 STOPPED or suspended."""
-    result = job.get("status", {}).get("jobStatus")
-    if status(job) == "Suspended" or result == "STOPPED":
+    result = rayjob.get("status", {}).get("jobStatus")
+    if status(rayjob) == "Suspended" or result == "STOPPED":
         return 130
-    return 0 if status(job) == "Complete" and result == "SUCCEEDED" else 1
+    return 0 if status(rayjob) == "Complete" and result == "SUCCEEDED" else 1
 
 
-def retry(job: Object) -> str:
+def format_retry(rayjob: Object) -> str:
     """`attempt 2 of 4`, or "" where nothing has failed."""
-    failed = int(job.get("status", {}).get("failed") or 0)
+    failed = int(rayjob.get("status", {}).get("failed") or 0)
     if not failed:
         return ""
-    limit = int(job["spec"].get("backoffLimit") or 0) + 1
-    return f"attempt {min(failed + (0 if ended(job) else 1), limit)} of {limit}"
+    limit = int(rayjob["spec"].get("backoffLimit") or 0) + 1
+    return f"attempt {min(failed + (0 if has_ended(rayjob) else 1), limit)} of {limit}"
 
 
-def suspendable(job: Object) -> str:
+def why_not_suspendable(rayjob: Object) -> str:
     """Why KubeRay would refuse to suspend it, which ends a run for good (ValidationFailed); "" if it would not."""
-    spec = job["spec"]
+    spec = rayjob["spec"]
     if spec.get("clusterSelector"):
         return "it runs on a cluster that is not its own"
     if not spec.get("shutdownAfterJobFinishes"):
@@ -70,5 +70,5 @@ def cluster_spec(owner: Object) -> Object:
     spec = owner["spec"]
     if "headGroupSpec" in spec:
         return spec
-    job = spec.get("jobTemplate", spec)
-    return job.get("spec", job).get("rayClusterSpec") or {}
+    rayjob = spec.get("jobTemplate", spec)
+    return rayjob.get("spec", rayjob).get("rayClusterSpec") or {}
