@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-# Where this is set, Python writes no byte code and every Ray process compiles all its imports again (18 s for ray.init, not 7 s).
+# If this is set, Python writes no byte code and every Ray process compiles all its imports again (18 s for ray.init, not 7 s).
 unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv
@@ -18,13 +18,13 @@ PYTEST := $(BIN)/python -m pytest -p tests.plugins.layers -p tests.plugins.no_sk
 ARGS ?=
 
 .PHONY: help
-help: ## this list
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- set-up ----------------------------------------------------------------------------------------------------------
 
 .PHONY: setup
-setup: $(STAMP) ## install everything into .venv, from the lock, by hash (again: nothing to do)
+setup: $(STAMP) ## install everything into .venv, at the locked versions and hashes
 
 $(BIN)/python:
 	@for p in $(PYTHON); do \
@@ -51,19 +51,23 @@ $(STAMP): pyproject.toml $(LOCK) Makefile | $(BIN)/python
 	@touch $@
 
 .PHONY: lock
-lock: ## write the lock anew from pyproject.toml (UPGRADE=1: newest versions that fit)
+lock: ## update the lock after a change in pyproject.toml (UPGRADE=1: the newest versions)
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --all-extras --no-emit-index-url \
 	    $(if $(UPGRADE),--upgrade) --quiet --custom-compile-command "make lock" pyproject.toml -o $(LOCK)
 
 # --- use -------------------------------------------------------------------------------------------------------------
 
 .PHONY: demo
-demo: setup ## tune the MNIST example here: 10 trials with ASHA, then test the best one
+demo: setup ## tune the MNIST example: 10 trials with ASHA, then test the best one
 	$(BIN)/trainer tune trainer_app/examples/mnist/tune.yaml --test $(ARGS)
 
 .PHONY: bench
-bench: setup ## our sweep against the document's code, the same 10 configurations (about 10 minutes)
+bench: setup ## time our sweep against the code of Ray's guide (10 minutes)
 	$(BIN)/python bench/sweep_vs_document.py $(ARGS)
+
+.PHONY: screenshot
+screenshot: setup ## run the MNIST sweep in a terminal and write what it showed to docs/sweep.svg
+	$(BIN)/python docs/capture.py
 
 # --- Kubernetes ------------------------------------------------------------------------------------------------------
 
@@ -89,7 +93,7 @@ SUBMIT = $(BIN)/trainer submit
 need = @command -v $(1) >/dev/null || { echo "error: $(1) is not on PATH; install it" >&2; exit 1; }
 
 .PHONY: image image-smoke
-image: ## build the image (IMAGE=name:tag): minutes; after a change of code: seconds
+image: ## build the image (IMAGE=name:tag): minutes, or seconds after a change of code only
 	$(call need,docker)
 	DOCKER_BUILDKIT=1 $(NICE) docker build --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --tag $(IMAGE) .
 
@@ -97,7 +101,7 @@ image-smoke: image ## check the image: imports, versions, a read-only root
 	docker run --rm --read-only --tmpfs /tmp --network none $(IMAGE) python /opt/smoke.py
 
 .PHONY: kind-up kind-load kind-down
-kind-up: image ## a kind cluster with the image, the operator and MinIO (CLUSTER=name); again: only what is missing
+kind-up: image ## make a kind cluster with the image, the operator and MinIO (CLUSTER=name), or what is missing of it
 	$(call need,kind)
 	$(call need,kubectl)
 	@kind get clusters 2>/dev/null | grep -qx $(CLUSTER) || \
@@ -105,7 +109,7 @@ kind-up: image ## a kind cluster with the image, the operator and MinIO (CLUSTER
 	@$(KUBE) apply -f k8s/namespace.yaml
 	@$(MAKE) --no-print-directory operator minio kind-load
 
-kind-load: ## load the image onto the nodes that run it (KIND_NODES): 2 minutes a node
+kind-load: ## load the image onto the nodes of KIND_NODES: 2 minutes a node
 	$(call need,kind)
 	$(call need,docker)
 	@began=$$(date +%s); $(NICE) kind load docker-image --name $(CLUSTER) --nodes $(KIND_NODES) $(IMAGE) && \
@@ -116,7 +120,7 @@ kind-down: ## delete the kind cluster
 	kind delete cluster --name $(CLUSTER)
 
 .PHONY: operator minio
-operator: setup ## install the KubeRay operator (OPERATOR_MANIFEST=file: from that file)
+operator: setup ## install the KubeRay operator (from a file: OPERATOR_MANIFEST=file)
 	$(call need,kubectl)
 ifneq ($(OPERATOR_MANIFEST),)
 	@if docker image inspect $(OPERATOR_IMAGE) >/dev/null 2>&1; then kind load docker-image --name $(CLUSTER) $(OPERATOR_IMAGE); fi
@@ -128,7 +132,7 @@ else
 	    --kube-context kind-$(CLUSTER) --namespace kuberay-system --create-namespace --wait
 endif
 
-minio: setup ## install MinIO with a bucket, and a user and a Secret for runs in NAMESPACE
+minio: setup ## install MinIO with a bucket, a user, and a Secret for the runs in NAMESPACE
 	$(call need,kubectl)
 	@if docker image inspect $(MINIO_IMAGE) >/dev/null 2>&1; then kind load docker-image --name $(CLUSTER) $(MINIO_IMAGE); fi
 	$(KUBE) apply -f k8s/minio.yaml
@@ -137,12 +141,12 @@ minio: setup ## install MinIO with a bucket, and a user and a Secret for runs in
 	$(BIN)/python k8s/minio_keys.py user --context kind-$(CLUSTER) --namespace $(NAMESPACE)
 
 .PHONY: submit-train submit-tune
-submit-train: setup ## train the MNIST example on the cluster, and follow it (ARGS="--set pools.cpu.replicas=1")
+submit-train: setup ## train the MNIST example on the kind cluster and follow it (ARGS="--set pools.cpu.replicas=1")
 	$(call need,helm)
 	$(SUBMIT) train trainer_app/examples/mnist/train.yaml data.init_args.source=digits scaling.num_workers=2 \
 	    --values $(VALUES) --namespace $(NAMESPACE) --context kind-$(CLUSTER) --follow $(ARGS)
 
-submit-tune: setup ## tune the MNIST example on the cluster: 4 trials over 2 workers
+submit-tune: setup ## tune the MNIST example on the kind cluster: 4 trials on 2 workers
 	$(call need,helm)
 	$(SUBMIT) tune trainer_app/examples/mnist/tune.yaml data.init_args.source=digits tune.num_samples=4 \
 	    --values $(VALUES) --namespace $(NAMESPACE) --context kind-$(CLUSTER) --follow $(ARGS)
@@ -154,7 +158,7 @@ RENDER = $(BIN)/trainer render
 MNIST := trainer_app/examples/mnist
 
 .PHONY: manifests
-manifests: setup ## write k8s/rendered and the chart's README anew; tests see when they drift
+manifests: setup ## update k8s/rendered and the chart's README (tests fail if they are out of date)
 	$(call need,helm)
 	@mkdir -p $(RENDERED)
 	@for task in train tune; do \
@@ -172,35 +176,35 @@ manifests: setup ## write k8s/rendered and the chart's README anew; tests see wh
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 .PHONY: test test-unit test-chart chart-test test-local test-e2e
-test: setup ## all tests that need no cluster: unit, chart, local (ARGS="-k name" for some)
+test: setup ## run the tests that need no cluster: unit, chart, local (ARGS="-k name" for some)
 	@$(PYTEST) $(wildcard tests/unit tests/chart tests/local) $(ARGS)
 
-test-unit: setup ## pure Python: seconds
+test-unit: setup ## run the unit tests: a minute
 	@$(PYTEST) tests/unit $(ARGS)
 
 chart-test: test-chart ## the same as test-chart
-test-chart: setup ## the Helm chart, through the real helm (skipped, with the reason, where helm is missing)
+test-chart: setup ## run the tests of the Helm chart (skipped if helm is missing)
 	@$(PYTEST) tests/chart $(ARGS)
 
-test-local: setup ## a real Ray and a real S3 server on this machine: minutes
+test-local: setup ## run the tests with a Ray and an S3 server on this machine: minutes
 	@$(PYTEST) tests/local $(ARGS)
 
-test-e2e: setup ## end to end, on a kind cluster of its own: 30 minutes (TRAINER_E2E=required: nothing may be skipped)
+test-e2e: setup ## run the end-to-end tests on a kind cluster of their own: 30 minutes
 	@KIND_IMAGE=$(KIND_IMAGE) $(PYTEST) tests/e2e $(ARGS)
 
 .PHONY: lint
-lint: setup ## ruff, mypy and the import rules
+lint: setup ## check with ruff, mypy and the import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
 .PHONY: format
-format: setup ## rewrite the code as ruff wants it
+format: setup ## format the code with ruff
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
 .PHONY: clean
-clean: ## remove .venv, caches and build output (runs/ stays)
+clean: ## remove .venv, caches and build output, but not runs/
 	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
