@@ -14,7 +14,7 @@ import pytest
 from tests.unit import fake_driver
 from tests.unit.test_cli_arguments import RUN_FILE
 from trainer_app.__main__ import main
-from trainer_app.errors import AccessDeniedError, InputError, StorageError
+from trainer_app.errors import InputError, StorageError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import decision, documents, lease, stop
 from trainer_app.run.identity import this_process
@@ -190,7 +190,6 @@ def test_a_storage_that_did_not_answer_is_asked_again(storage: Store, monkeypatc
     for _ in range(2):
         assert main(["tune", "run.yaml", "--log", "-"]) == 1
     assert len(calls) == 2 and [call["resume"] for call in calls] == [False, False]
-    assert decision.is_permanent(AccessDeniedError("no")) and not decision.is_permanent(StorageError("no answer"))
 
 
 def test_the_driver_goes_on_under_its_lease_and_its_output_is_kept(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import ray.train
 from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
+from ray.train import TrainingFailedError
 from ray.train.v2._internal.exceptions import (
     UserExceptionWithTraceback,
     WorkerGroupStartupTimeoutError,
@@ -19,8 +20,9 @@ from ray.train.v2.api.exceptions import ControllerError, PreemptionError, Worker
 from ray.train.v2.api.preemption import PreemptionInfo
 
 from trainer_app.errors import AccessDeniedError, ConfigError, InputError, Problem, StorageError, TrainerError
+from trainer_app.run.retry import describe_error, ends_run, last_commit
 from trainer_app.run.spec import RunSpec
-from trainer_app.train.failures import NotTwice, final, one_line, place, root_cause
+from trainer_app.train.failures import RunFailurePolicy, ends_training, root_cause
 
 pytestmark = pytest.mark.unit
 
@@ -63,7 +65,7 @@ DECISIONS: dict[str, list[Any]] = {
     "the same error after progress, then again there": [BUG, AGAIN, COMMIT, BUG, AGAIN, BUG, END],
     "progress before the first error": [COMMIT, BUG, AGAIN, BUG, END],
     "another error at one commit": [BUG, AGAIN, OTHER_BUG, AGAIN, BUG, AGAIN, BUG, END],
-    "the person's mistake": [MISTAKE, END],
+    "the user's mistake": [MISTAKE, END],
     "a lost worker, again and again at one commit": [LOST, AGAIN, LOST, AGAIN, LOST, AGAIN],
     "a lost worker told by its actor's error": [LOST_DIRECT, AGAIN, LOST_DIRECT, AGAIN, LOST_DIRECT, AGAIN],
     "a worker that does not answer": [SILENT, AGAIN, SILENT, AGAIN, SILENT, AGAIN],
@@ -77,9 +79,9 @@ DECISIONS: dict[str, list[Any]] = {
 }
 
 
-def policy(folder: Path, *, max_failures: int = 5, trial: str | None = None) -> NotTwice:
+def policy(folder: Path, *, max_failures: int = 5, trial: str | None = None) -> RunFailurePolicy:
     spec = RunSpec(run="r", uri=str(folder), config="", use_gpu=False)
-    return NotTwice(ray.train.FailureConfig(max_failures=max_failures), spec, trial)
+    return RunFailurePolicy(ray.train.FailureConfig(max_failures=max_failures), spec, trial)
 
 
 def progress(spec: RunSpec, trial: str | None = None) -> None:
@@ -127,12 +129,12 @@ def test_a_nested_trial_looks_at_its_own_commits(tmp_path: Path) -> None:
     assert deciding.make_decision(BUG) is AGAIN
 
 
-def test_the_place_is_the_newest_commit(tmp_path: Path) -> None:
+def test_the_last_commit_is_the_newest(tmp_path: Path) -> None:
     spec = RunSpec(run="r", uri=str(tmp_path), config="", use_gpu=False)
-    assert place(spec.fit_folder()) == "start"
+    assert last_commit(spec.fit_folder()) == "the start"
     progress(spec)
     progress(spec)
-    assert place(spec.fit_folder()) == "a0001-e000002-s000000002"
+    assert last_commit(spec.fit_folder()) == "a0001-e000002-s000000002"
 
 
 VALUE = ValueError("x")
@@ -174,24 +176,24 @@ def test_an_error_that_names_itself_as_its_cause_ends() -> None:
         (ConfigError([Problem("a", "bad"), Problem("b", "worse")]), "a: bad b: worse"),
     ],
 )
-def test_an_error_on_one_line(error: BaseException, line: str) -> None:
-    assert one_line(error).strip() == line.strip()
+def test_an_error_on_describe_error(error: BaseException, line: str) -> None:
+    assert describe_error(error).strip() == line.strip()
 
 
 def test_a_long_error_is_cut() -> None:
-    assert len(one_line(ValueError("x" * 5000))) == 1000
+    assert len(describe_error(ValueError("x" * 5000))) == 1000
 
 
 FINAL: dict[str, tuple[BaseException, bool]] = {
     "an error of the code": (BUG, True),
-    "the person's mistake, in a worker": (MISTAKE, True),
+    "the user's mistake, in a worker": (MISTAKE, True),
     "a storage that did not answer a worker": (of_workers(user(StorageError("no answer"))), False),
     "a storage that refuses a worker": (of_workers(user(AccessDeniedError("no"))), True),
     "lost workers": (LOST, False),
     "a lost worker that others fail for": (COLLATERAL, False),
     "workers that find no place": (NOT_STARTED, False),
     "preempted": (PREEMPTED, False),
-    "the person's mistake, in the driver": (InputError("no"), True),
+    "the user's mistake, in the driver": (InputError("no"), True),
     "a storage that did not answer the driver": (StorageError("no answer"), False),
     "a cluster that is gone": (ActorDiedError(), False),
     "a connection that is gone": (ConnectionError("GCS"), False),
@@ -202,4 +204,5 @@ FINAL: dict[str, tuple[BaseException, bool]] = {
 @pytest.mark.parametrize("name", FINAL)
 def test_what_another_attempt_of_the_submission_would_meet_again(name: str) -> None:
     error, expected = FINAL[name]
-    assert final(error) is expected
+    ends = ends_training(error) if isinstance(error, TrainingFailedError) else ends_run(error)
+    assert ends is expected

@@ -22,7 +22,7 @@ from trainer_app.errors import InputError
 from trainer_app.run import cluster
 from trainer_app.run.spec import RunSpec
 from trainer_app.train import ray_trainer
-from trainer_app.train.failures import NotTwice
+from trainer_app.train.failures import RunFailurePolicy
 from trainer_app.tune import sweep
 
 pytestmark = pytest.mark.unit
@@ -158,7 +158,7 @@ def test_the_controller_gets_our_failure_policy(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(DataParallelTrainer, "_initialize_and_run_controller", lambda self, **kw: given.update(kw))
     trainer("t00002")._initialize_and_run_controller(failure_policy="Ray's", callbacks=[])
     policy = given["failure_policy"]
-    assert isinstance(policy, NotTwice) and given["callbacks"] == []
+    assert isinstance(policy, RunFailurePolicy) and given["callbacks"] == []
     assert (policy.spec, policy.trial, policy.failure_config.max_failures) == (JOB, "t00002", 4)
 
 

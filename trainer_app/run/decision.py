@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from trainer_app.errors import (
-    AccessDeniedError,
     AlreadyExistsError,
     InputError,
     NotFoundError,
-    StorageError,
     TrainerError,
 )
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import documents, lease, stop
 from trainer_app.run.identity import ray_cluster_name
+from trainer_app.run.retry import is_permanent
 from trainer_app.storage import Store, store_name
 
 KEY: Final = "submission.json"
@@ -112,14 +111,6 @@ def write_owner(store: Store, submission: str, *, task: str, create: bool = Fals
     """Write whose run it is. Raises AlreadyExistsError with `create` if that is said."""
     document = {"submission": submission, "run": store_name(store), "task": task, "created": round(time.time(), 3)}
     documents.write(store, KEY, document, create=create)
-
-
-def is_permanent(error: BaseException) -> bool:
-    """Whether one of our errors, raised by the driver, comes again: a storage that did not answer may answer."""
-    passes = isinstance(error, StorageError) and not isinstance(
-        error, AccessDeniedError | NotFoundError | AlreadyExistsError
-    )
-    return isinstance(error, TrainerError) and not passes
 
 
 def record_failed_start(storage: Store, name: str, submission: str, error: TrainerError, **about: Any) -> None:

@@ -18,11 +18,12 @@ from trainer_app.errors import LeaseLostError, TrainerError
 from trainer_app.records import FitFolder, RunFolder
 from trainer_app.run import cluster, identity, lease, prepare, stop
 from trainer_app.run.deadlines import Deadlines
+from trainer_app.run.retry import describe_error, ends_run
 from trainer_app.run.spec import RunSpec
 from trainer_app.run.watch import Watch
 from trainer_app.storage import Store, open_store
 from trainer_app.train import evaluate
-from trainer_app.train.failures import final, one_line, root_cause
+from trainer_app.train.failures import ends_training, root_cause
 from trainer_app.train.ray_trainer import (
     RunTrainer,
     accelerator,
@@ -72,7 +73,7 @@ def tested(store: Store, name: str, emit: Emit) -> TrainerError | None:
     try:
         emit(evaluate.test(store, name))
     except Exception as e:  # noqa: BLE001 - whatever the user's test raises: training has succeeded
-        return TrainerError(f"the run succeeded, its test did not: {one_line(e)}")
+        return TrainerError(f"the run succeeded, its test did not: {describe_error(e)}")
     return None
 
 
@@ -166,7 +167,7 @@ def failed(folder: RunFolder, error: Exception) -> None:
         return
     text = "".join(traceback.format_exception(error))
     code = error.exit_code if isinstance(error, TrainerError) else 1
-    folder.update(state="failed", error=one_line(error), traceback=text, final=final(error), exit_code=code)
+    folder.update(state="failed", error=describe_error(error), traceback=text, final=ends_run(error), exit_code=code)
 
 
 def fit(config: RunConfig, folder: RunFolder, spec: RunSpec, emit: Emit) -> ray.train.Result:
@@ -194,9 +195,9 @@ def fit(config: RunConfig, folder: RunFolder, spec: RunSpec, emit: Emit) -> ray.
             error = e
     folder.update(
         state="failed" if error else "interrupted" if stopped else "succeeded",
-        error=one_line(root_cause(error)) if error else None,
+        error=describe_error(root_cause(error)) if error else None,
         traceback=str(error) if error else None,
-        final=bool(error and final(error)),
+        final=bool(error and ends_training(error)),
     )
     if stopped:
         stop.write_answer(folder.store, stopped_at(folder.fit_folder()))

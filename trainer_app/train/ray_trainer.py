@@ -16,7 +16,7 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 from trainer_app.config import RunConfig
 from trainer_app.run import cluster
 from trainer_app.run.spec import RunSpec
-from trainer_app.train.failures import NotTwice
+from trainer_app.train.failures import RunFailurePolicy
 
 
 class RunTrainer(TorchTrainer):
@@ -29,7 +29,7 @@ class RunTrainer(TorchTrainer):
         self.mailbox = mailbox
 
     def _initialize_and_run_controller(self, **kwargs: Any) -> ray.train.Result:
-        kwargs["failure_policy"] = NotTwice(self.run_config.failure_config, self.spec, self.trial, self.mailbox)
+        kwargs["failure_policy"] = RunFailurePolicy(self.run_config.failure_config, self.spec, self.trial, self.mailbox)
         return super()._initialize_and_run_controller(**kwargs)
 
     def _create_default_callbacks(self) -> list[Any]:

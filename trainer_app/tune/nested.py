@@ -14,9 +14,10 @@ from ray.util import queue
 
 from trainer_app.config import override
 from trainer_app.run import cluster
+from trainer_app.run.retry import describe_error
 from trainer_app.run.spec import RunSpec
 from trainer_app.train import ray_trainer
-from trainer_app.train.failures import one_line, root_cause
+from trainer_app.train.failures import root_cause
 from trainer_app.tune.objective import STOPPED, objective
 from trainer_app.tune.placement_groups import TagPlacementGroups
 
@@ -46,7 +47,7 @@ def run_nested(params: dict[str, Any], spec: RunSpec, controllers: Any, prefix: 
             tune.report(metrics)
     except ray.train.TrainingFailedError as error:
         print(f"trial {trial} failed:\n{error}", file=sys.stderr, flush=True)
-        tune.report({"error": one_line(root_cause(error)), "traceback": str(error), "epochs": 0, "done": True})
+        tune.report({"error": describe_error(root_cause(error)), "traceback": str(error), "epochs": 0, "done": True})
 
 
 class Reports(ray.train.UserCallback):

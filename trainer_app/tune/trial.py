@@ -18,12 +18,12 @@ from ray import tune
 from trainer_app import checkpoint as ckpt
 from trainer_app.callbacks.pbt_hparams import RestoreConfiguredHparams
 from trainer_app.config import RunConfig, override
-from trainer_app.errors import CheckpointRejectedError, NotFoundError, StorageError, TrainerError
+from trainer_app.errors import CheckpointRejectedError, NotFoundError
 from trainer_app.records import FitFolder
+from trainer_app.run.retry import RetryPolicy, describe_error, last_commit
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import store_name
 from trainer_app.train import worker
-from trainer_app.train.failures import one_line, place
 from trainer_app.tune.objective import STOPPED, objective
 from trainer_app.tune.schedulers import NEEDS_EVERY_EPOCH
 
@@ -65,12 +65,12 @@ def run(params: dict[str, Any], spec: RunSpec) -> None:
 
 
 def fit_with_retries(params: dict[str, Any], spec: RunSpec) -> None:
-    """The trial, again after an error that may pass."""
+    """Run the trial, again after an error that `RetryPolicy` takes for one that may pass."""
     trial = tune.get_context().get_trial_id()
     config = override(spec.load(), params)
     assert config.tune is not None
     fit_folder = spec.fit_folder(trial)
-    failures, last = 0, ""
+    retries = RetryPolicy(config.failure.max_failures)
     while True:
         try:
             worker.check_device(spec)
@@ -78,16 +78,14 @@ def fit_with_retries(params: dict[str, Any], spec: RunSpec) -> None:
                 tune.report(STOPPED)
             return
         except Exception as error:  # noqa: BLE001 - whatever the user's code raises is the trial's result
-            failures += 1
-            said, text, here = one_line(error), traceback.format_exc(), place(fit_folder)
-            print(f"trial {trial} failed, time {failures}:\n{text}", file=sys.stderr, flush=True)
-            hopeless = isinstance(error, TrainerError) and not isinstance(error, StorageError)
-            final = hopeless or here == last or failures > config.failure.max_failures >= 0
+            message, text = describe_error(error), traceback.format_exc()
+            decision = retries.decide(error, last_commit(fit_folder))
+            ending = "" if decision.retry else f"; not tried again: {decision.reason}"
+            print(f"trial {trial} failed, time {retries.failures}{ending}\n{text}", file=sys.stderr, flush=True)
         gc.collect()  # the failed Trainer's tensors, held by the traceback until here
-        if final:
-            tune.report({"error": said, "traceback": text, "epochs": 0, "done": True})
+        if not decision.retry:
+            tune.report({"error": message, "traceback": text, "epochs": 0, "done": True})
             return
-        last = here
 
 
 def fit_here(config: RunConfig, fit_folder: FitFolder, spec: RunSpec) -> bool:

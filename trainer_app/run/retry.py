@@ -1,0 +1,88 @@
+"""Which errors are worth another try: one rule for a train run, a trial, a nested trial and the attempts of a run.
+
+Imports neither Ray nor torch: Ray's failure policy (train/failures.py) and the loop of a trial (tune/trial.py) ask it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainer_app.errors import AccessDeniedError, AlreadyExistsError, NotFoundError, StorageError, TrainerError
+from trainer_app.records import FitFolder
+
+START = "the start"
+
+
+@dataclass(frozen=True)
+class RetryDecision:
+    """Whether to try again; if not, `reason` says why."""
+
+    retry: bool
+    reason: str = ""
+
+
+class RetryPolicy:
+    """Decide after each error of one fit whether it is worth another try.
+
+    A permanent error is not, nor is one that comes a second time at the same commit. A storage that did not answer
+    may answer the next time, at whatever commit.
+
+    Args:
+        max_failures: how many errors are answered with another try, -1 for any number.
+    """
+
+    def __init__(self, max_failures: int) -> None:
+        self.max_failures = max_failures
+        self.failures = 0
+        self.last: tuple[str, str | None] | None = None
+
+    def decide(self, error: BaseException, commit: str | None) -> RetryDecision:
+        """Return whether to try again after `error`.
+
+        Args:
+            commit: the fit's newest commit as `last_commit` names it; None, which equals no other, if it is unknown.
+        """
+        self.failures += 1
+        if is_permanent(error):
+            return RetryDecision(retry=False, reason="this error comes again")
+        if not isinstance(error, StorageError):
+            previous, self.last = self.last, (describe_error(error), commit)
+            if commit is not None and self.last == previous:
+                return RetryDecision(retry=False, reason=f"the same error came twice at {commit}")
+        if self.failures > self.max_failures >= 0:
+            return RetryDecision(retry=False, reason=f"failure {self.failures}; max_failures is {self.max_failures}")
+        return RetryDecision(retry=True)
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Return whether `error` comes again however often it is tried: ours do, unless a storage did not answer."""
+    passes = isinstance(error, StorageError) and not isinstance(
+        error, AccessDeniedError | NotFoundError | AlreadyExistsError
+    )
+    return isinstance(error, TrainerError) and not passes
+
+
+def ends_run(error: BaseException) -> bool:
+    """Return whether `error`, which ended the driver, would end the submission's next attempt too.
+
+    Not if the cluster, the connection to it or the storage failed. Ray's errors are known by the names of their
+    bases, since Ray may not be installed where this is imported.
+    """
+    if isinstance(error, TrainerError):
+        return is_permanent(error)
+    cluster = {base.__name__ for base in type(error).__mro__} & {"RayError", "RayTrainError"}
+    return not cluster and not isinstance(error, OSError)
+
+
+def last_commit(fit_folder: FitFolder) -> str | None:
+    """Return the name of the newest commit, `START` if there is none, None if the storage does not answer."""
+    try:
+        return max(fit_folder.checkpoints.names(), default=START)
+    except StorageError:
+        return None
+
+
+def describe_error(error: BaseException) -> str:
+    """Return `Type: message` on one line; our own errors without their type."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, TrainerError) else f"{type(error).__name__}: {text}"[:1000]
