@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.chart.kuberay_rules import RULES, Rule
-from trainer_app.cli import submit
+from trainer_app.cli.render import build_release, render
 from trainer_app.errors import InputError
 
 pytestmark = pytest.mark.chart
@@ -175,12 +175,12 @@ def test_lightnings_words_count_as_workers(overrides: list[str], tmp_path: Path)
     file = tmp_path / "run.yaml"
     file.write_text(LIGHTNING + "trainer: {devices: 4, num_nodes: 2}\n")
     with pytest.raises(InputError, match="asks for 8 CPUs at once"):
-        submit.render("train", [str(file), *overrides], ["kind"])
+        render("train", [str(file), *overrides], ["kind"])
 
 
 @pytest.mark.parametrize("more", ["", "scaling: {num_workers: 2, resources_per_worker: {CPU: 1}}  # ours\n"])
 def test_a_run_file_that_says_what_it_means_crosses_byte_for_byte(more: str, tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(f"# mine\n{LIGHTNING}{more}")
-    release = submit._release("train", [str(file)], ["kind"], None, "demo", "team")
+    release = build_release("train", [str(file)], ["kind"], None, "demo", "team")
     assert release.run_file == file.read_text()

@@ -9,6 +9,7 @@ import pytest
 
 from trainer_app.__main__ import main
 from trainer_app.cli.app import VERBS
+from trainer_app.cli.app import trainer as trainer_command
 
 pytestmark = pytest.mark.unit
 HEAVY = ("torch", "ray", "lightning", "rich", "boto3", "botocore", "kubernetes", "pydantic", "numpy", "jsonargparse")
@@ -55,6 +56,22 @@ def test_every_verb_is_there() -> None:
         done = trainer(name, "--help", COLUMNS="80")
         assert done.returncode == 0, done.stderr
         assert f"trainer {name}" in done.stdout
+
+
+def test_a_letter_means_the_same_in_every_verb() -> None:
+    meanings: dict[str, set[str]] = {}
+    for name in VERBS:
+        for option in trainer_command().get_command(None, name).params:
+            for letter in (text for text in option.opts if len(text) == 2 and text[0] == "-"):
+                meanings.setdefault(letter, set()).update(set(option.opts) - {letter})
+    assert meanings == {"-n": {"--namespace"}, "-f": {"--values"}, "-w": {"--watch"}}
+
+
+def test_logs_has_no_f_for_a_run_name_to_follow() -> None:
+    """`kubectl logs -f RUN` follows; as --values it would take RUN as a file and show another run's log."""
+    done = trainer("logs", "-f", "mnist-1")
+    assert done.returncode == 2 and "No such option: -f" in done.stderr
+    assert "--follow" in trainer("logs", "--help").stdout
 
 
 @pytest.mark.parametrize("args", [["trian"], ["train", "--nmae", "x"], ["train"]])

@@ -47,7 +47,7 @@ def test_the_code_is_the_runs_where_its_results_cant_be_shown(
     uri: str, why: str, result: str, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status = "Complete" if code == 0 else "Failed"
-    assert submit._follow(cast(Kube, Table(job(uri, status, result))), "demo", None) == code
+    assert submit.follow_submitted(cast(Kube, Table(job(uri, status, result))), "demo", None) == code
     assert why in capsys.readouterr().err
 
 

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.unit
 @pytest.fixture
 def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.delenv("TRAINER_STORAGE_URI", raising=False)
+    monkeypatch.delenv("TRAINER_NAMESPACE", raising=False)
     monkeypatch.chdir(tmp_path)
     return open_store("runs")
 
@@ -323,6 +324,60 @@ def test_list_takes_its_storage_as_the_other_verbs_do(
     assert "b-1" in shown("list", "elsewhere", "--storage", "elsewhere")
     assert main(["list", "elsewhere", "--storage", "runs"]) == 2
     assert "two storages, elsewhere and --storage runs" in capsys.readouterr().err
+
+
+PLACES = [
+    # options; variables; the namespace of the cluster that is read, or None if it is a storage
+    ((), {}, None),
+    (("-n", "team"), {}, "team"),
+    (("--context", "c"), {}, ""),
+    ((), {"TRAINER_NAMESPACE": "team"}, "team"),
+    (("--storage", "runs"), {"TRAINER_NAMESPACE": "team"}, None),
+    ((), {"TRAINER_NAMESPACE": "team", "TRAINER_STORAGE_URI": "runs"}, None),
+    (("-n", "team"), {"TRAINER_NAMESPACE": "other", "TRAINER_STORAGE_URI": "elsewhere"}, "team"),
+    (("--context", "c"), {"TRAINER_NAMESPACE": "team", "TRAINER_STORAGE_URI": "elsewhere"}, "team"),
+]
+
+
+@pytest.mark.parametrize("verb", ["results", "list"])
+@pytest.mark.parametrize("arguments, variables, namespace", PLACES)
+def test_a_namespace_or_a_storage_is_read(
+    verb: str,
+    arguments: tuple[str, ...],
+    variables: dict[str, str],
+    namespace: str | None,
+    storage: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """-n and --context ask for the cluster; a storage that is named counts before TRAINER_NAMESPACE."""
+
+    def connect(namespace: str | None, context: str | None) -> None:
+        raise NotFoundError(f"on the cluster: {namespace}")
+
+    monkeypatch.setattr("trainer_app.launch.kube.connect", connect)
+    monkeypatch.delenv("TRAINER_NAMESPACE", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    train_run(storage)
+    code = main([verb, *arguments])
+    out, err = capsys.readouterr()
+    if namespace is None:
+        assert code == 0 and "fashion-1" in out, err
+    else:
+        assert code == 2 and err.startswith(f"error: on the cluster: {namespace or None}"), out
+
+
+def test_a_path_of_a_run_is_read_from_storage_in_spite_of_the_namespace(
+    storage: Store, shown: Callable[..., str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_run(storage)
+    monkeypatch.setenv("TRAINER_NAMESPACE", "team")
+    assert shown("results", "runs/fashion-1").startswith("run         fashion-1")
+    assert "fashion-1" in shown("list", "runs")
+    for arguments in (["results", "runs/fashion-1"], ["results", "--storage", "runs"], ["list", "runs"]):
+        assert main([*arguments, "-n", "team"]) == 2
+        assert "or a namespace (-n), not both" in capsys.readouterr().err
 
 
 def test_list_of_nothing(storage: Store, shown: Callable[..., str]) -> None:

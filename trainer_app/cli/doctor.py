@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trainer_app.cli.connect import notify
 from trainer_app.cli.formatting import one_line
 from trainer_app.cli.options import Context, Endpoint, Image, Namespace, Sets, Values
-from trainer_app.cli.remote import say
 
 if TYPE_CHECKING:
     from trainer_app.launch.doctor import Finding
 
 InCluster = Annotated[
-    bool, typer.Option("--in-cluster", help="Also from a pod like the run's: its image, Secret, account and policy.")
+    bool,
+    typer.Option("--in-cluster", help="Check also from a pod with a run's image, Secret, service account and policy."),
 ]
-Deadline = Annotated[float, typer.Option(metavar="SECONDS", min=1, help="For the pod of --in-cluster.")]
+Deadline = Annotated[float, typer.Option(metavar="SECONDS", min=1, help="How long the pod of --in-cluster may take.")]
 
 
 def doctor(
@@ -29,7 +30,7 @@ def doctor(
     in_cluster: InCluster = False,
     deadline: Deadline = 60.0,
 ) -> int:
-    """Check operator, rights, GPUs and storage for runs with these values. Exit code 1 if something would fail."""
+    """Check operator, permissions, GPUs and storage for runs with these values. Exit code 1 if a run would fail."""
     from trainer_app.launch import doctor as checks
     from trainer_app.launch import doctor_pod, helm, location
     from trainer_app.launch.kube import connect
@@ -41,7 +42,7 @@ def doctor(
     if in_cluster:
         helm.check_image(image or "")
         things = location.render_sample(kube, values or (), sets or (), name=checks.probe_name())
-        for found in doctor_pod.run_probe(kube, things, deadline=deadline, image=image or "", say=say):
+        for found in doctor_pod.run_probe(kube, things, deadline=deadline, image=image or "", say=notify):
             failed |= _shown(found)
     return int(failed)
 

@@ -6,6 +6,7 @@ import math
 import re
 import shlex
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from trainer_app.errors import TrainerError
@@ -44,6 +45,22 @@ def seconds(value: Any) -> str:
         return f"{minutes}m{rest:02d}s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}m" if hours < 24 else f"{hours // 24}d{hours % 24:02d}h"
+
+
+def state_text(state: str, quiet_s: float | None) -> str:
+    """`running? (nothing new for 3h05m)` if a run in state running has written nothing for `quiet_s` seconds."""
+    return state if quiet_s is None else f"{state}? (nothing new for {seconds(quiet_s)})"
+
+
+def local_time(unix: float | None) -> str:
+    """A unix time as local date and time, to the second."""
+    return datetime.fromtimestamp(unix).strftime("%Y-%m-%d %H:%M:%S") if unix else "-"
+
+
+def progress(done: int | None, target: int | None, what: str = "") -> str:
+    """3/5 epochs"""
+    count = f"{'-' if done is None else done}{f'/{target}' if target and target > 0 else ''}"
+    return f"{count} {what}".strip()
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:

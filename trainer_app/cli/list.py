@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer_app.cli.formatting import number, one_line
-from trainer_app.cli.results import of, state_text, when
+from trainer_app.cli.connect import reads_cluster
+from trainer_app.cli.formatting import local_time, number, one_line, progress, state_text
+from trainer_app.cli.options import Context, Endpoint, Json, Namespace, Storage
 from trainer_app.cli.tables import show_table
 from trainer_app.errors import InputError
 
@@ -17,34 +19,25 @@ if TYPE_CHECKING:
     from trainer_app.launch.status import RunStatus
     from trainer_app.results import RunSummary
 
-Place = Annotated[
-    str | None,
-    typer.Argument(metavar="[STORAGE]", help="A folder or s3://bucket/prefix [TRAINER_STORAGE_URI, or runs]."),
-]
-Storage = Annotated[str | None, typer.Option(metavar="URI", help="The same, as the other verbs have it.")]
-Namespace = Annotated[
-    str | None,
-    typer.Option(
-        "--namespace", "-n", metavar="NS", help="The runs on Kubernetes in this namespace, in place of a storage's."
-    ),
-]
-Context = Annotated[str | None, typer.Option(metavar="NAME", help="Of the kubeconfig, with -n.")]
-Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="The S3 server as this machine reaches it, with -n.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document, and nothing else, on stdout.")]
+Location = Annotated[str | None, typer.Argument(metavar="[STORAGE]", help="The same as --storage.")]
 
 
 def list_runs(
-    place: Place = None,
+    command: typer.Context,
+    location: Location = None,
     storage: Storage = None,
     namespace: Namespace = None,
     context: Context = None,
     endpoint: Endpoint = None,
     json: Json = False,
 ) -> None:
-    """List the runs in a storage, or with -n those of a namespace, newest first. Needs neither Ray nor torch."""
-    if namespace or context:
-        if given := place or storage:
-            raise InputError(f"list takes a STORAGE ({given}) or a namespace (-n), not both")
+    """List the runs in a storage, or with -n those of a namespace, newest first. Needs neither Ray nor torch.
+
+    A storage that is named (also by TRAINER_STORAGE_URI) counts before TRAINER_NAMESPACE.
+    """
+    if location and storage and location != storage:
+        raise InputError(f"two storages, {location} and --storage {storage}: name one")
+    if reads_cluster(command, namespace, context, location or storage):
         _list_submitted(namespace, context, endpoint, as_json=json)
         return
     from trainer_app.records import to_json
@@ -52,11 +45,11 @@ def list_runs(
     from trainer_app.results import list_runs as read_runs
     from trainer_app.storage import open_store
 
-    if place and storage and place != storage:
-        raise InputError(f"two storages, {place} and --storage {storage}: name one")
-    asked, _ = resolve_run(None, place or storage)
-    uri = open_store(asked).uri
-    runs = read_runs(asked)
+    if endpoint:
+        os.environ["AWS_ENDPOINT_URL"] = endpoint
+    storage_uri, _ = resolve_run(None, location or storage)
+    uri = open_store(storage_uri).uri
+    runs = read_runs(storage_uri)
     if json:
         print(to_json(list_document(uri, runs)).decode())
         return
@@ -76,14 +69,14 @@ def _list_submitted(namespace: str | None, context: str | None, endpoint: str | 
 
     kube = connect(namespace, context)
     runs = status.list_statuses(kube, endpoint=endpoint)
+    fields = [_submitted_fields(run) for run in runs]
     if as_json:
-        print(to_json({"namespace": kube.namespace, "runs": [_submitted_fields(run) for run in runs]}).decode())
+        print(to_json({"namespace": kube.namespace, "runs": fields}).decode())
         return
     if not runs:
         print(f"no runs in namespace {kube.namespace}; start one with trainer submit")
         return
-    rows = [[str(value or "") for value in _submitted_fields(run).values()] for run in runs]
-    show_table(["run", "task", "state", "created", "user", "progress", "error"], rows)
+    show_table(list(fields[0]), [[str(value or "") for value in run.values()] for run in fields])
     for problem in sorted({run.storage_error for run in runs if run.storage_error}):
         print(f"warning: storage: {one_line(problem)}", file=sys.stderr)
 
@@ -92,13 +85,12 @@ def _submitted_fields(run: RunStatus) -> dict[str, str]:
     from trainer_app.launch.location import task_of
 
     meta = run.rayjob["metadata"]
-    notes = meta.get("annotations", {})
     return {
         "run": meta["name"],
         "task": task_of(run.rayjob),
         "state": run.phase,
         "created": meta["creationTimestamp"],
-        "user": notes.get("trainer/user", ""),
+        "user": meta.get("annotations", {}).get("trainer/user", ""),
         "progress": run.progress,
         "error": run.error,
     }
@@ -111,4 +103,4 @@ def _row(run: RunSummary) -> list[str]:
     target, what = (record.num_samples, "trials") if record.task == "tune" else (record.epochs, "epochs")
     best = f"{record.metric}={number(run.best)}" if record.metric and run.best is not None else ""
     state = state_text(record.state, run.silent_for(time.time()))
-    return [run.name, record.task, state, when(record.created), of(run.done, target, what), best]
+    return [run.name, record.task, state, local_time(record.created), progress(run.done, target, what), best]

@@ -1,25 +1,55 @@
-"""Arguments and options that several verbs share, each with one meaning."""
+"""Arguments and options that several verbs share, each with one meaning; no letter means two things."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+# Run files, and what is made of them.
 Items = Annotated[
     list[str] | None,
     typer.Argument(metavar="FILE... [KEY=VALUE...]", help="Run files, merged in order, and overrides."),
 ]
 Name = Annotated[str | None, typer.Option(metavar="RUN", help="The run's name [default: <name>-<UTC time>].")]
+Task = Annotated[Literal["train", "tune"], typer.Argument(metavar="train|tune", help="What to do with the run file.")]
+Code = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="The folder of your modules: all files that git does not ignore are uploaded."),
+]
+Image = Annotated[str | None, typer.Option(metavar="REPOSITORY:TAG", help="The image, in place of the values' one.")]
+
+# The cluster.
 Namespace = Annotated[
     str | None,
-    typer.Option("--namespace", "-n", metavar="NS", envvar="TRAINER_NAMESPACE", help="[default: the context's]."),
+    typer.Option(
+        "--namespace", "-n", metavar="NS", envvar="TRAINER_NAMESPACE", help="[default: that of the kubeconfig context]."
+    ),
 ]
-Context = Annotated[str | None, typer.Option(metavar="NAME", help="Of the kubeconfig [default: the current one].")]
-Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="The S3 server as this machine reaches it.")]
+Context = Annotated[
+    str | None, typer.Option(metavar="NAME", help="A context of the kubeconfig [default: the current one].")
+]
 Values = Annotated[
     list[str] | None,
     typer.Option("--values", "-f", metavar="FILE", help="Values of the cluster: a file, or a name such as kind."),
 ]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One value, over the files.")]
-Image = Annotated[str | None, typer.Option(metavar="REPOSITORY:TAG", help="In place of the values' image.")]
+# Without a letter: in `logs` a user of kubectl takes -f for --follow, and would read the log of another run.
+SubmittedValues = Annotated[
+    list[str] | None,
+    typer.Option("--values", metavar="FILE", help="If the run's objects are gone: the values it was submitted with."),
+]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One value; overrides the files.")]
+Grace = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0, help="How long to wait for the checkpoint at the end of the epoch.")
+]
+Follow = Annotated[bool, typer.Option("--follow", help="Show the driver's log until the run ends (-f is --values).")]
+
+# Runs and where they are stored.
+RemoteRun = Annotated[
+    str | None, typer.Argument(metavar="[RUN]", help="A run's name [default: the newest that you submitted].")
+]
+Storage = Annotated[
+    str | None, typer.Option(metavar="URI", help="Where runs are stored [default: TRAINER_STORAGE_URI, or runs].")
+]
+Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="The S3 server's URL as this machine reaches it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]

@@ -5,12 +5,24 @@ from __future__ import annotations
 import os
 import sys
 import time
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer_app.cli.formatting import block, number, one_line, ordered_metrics, pairs, seconds, short_names
+from trainer_app.cli.connect import reads_cluster
+from trainer_app.cli.formatting import (
+    block,
+    local_time,
+    number,
+    one_line,
+    ordered_metrics,
+    pairs,
+    progress,
+    seconds,
+    short_names,
+    state_text,
+)
+from trainer_app.cli.options import Context, Endpoint, Json, Namespace, Storage, SubmittedValues
 from trainer_app.cli.tables import show_facts, show_table, width
 from trainer_app.errors import NotFoundError
 
@@ -20,24 +32,13 @@ if TYPE_CHECKING:
 
 Run = Annotated[
     str | None,
-    typer.Argument(metavar="[RUN]", help="A run's name, or a path or URI with a slash in it; the newest if left out."),
+    typer.Argument(metavar="[RUN]", help="A run's name, or a path or URI with a slash in it [default: the newest]."),
 ]
-Storage = Annotated[str | None, typer.Option(metavar="URI", help="Where runs are [TRAINER_STORAGE_URI, or runs].")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document with everything, and nothing else, on stdout.")]
-Trial = Annotated[str | None, typer.Option(metavar="TRIAL", help="This trial's epochs and checkpoints.")]
-Namespace = Annotated[
-    str | None,
-    typer.Option("--namespace", "-n", metavar="NS", help="Of a run on Kubernetes: its storage is read from here."),
-]
-Context = Annotated[str | None, typer.Option(metavar="NAME", help="Of the kubeconfig, with -n.")]
-Values = Annotated[
-    list[str] | None,
-    typer.Option("--values", metavar="FILE", help="With -n, of a run whose objects are gone: says where it is stored."),
-]
-Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="The S3 server as this machine reaches it.")]
+Trial = Annotated[str | None, typer.Option(metavar="TRIAL", help="Show this trial's epochs and checkpoints.")]
 
 
 def results(
+    command: typer.Context,
     run: Run = None,
     storage: Storage = None,
     json: Json = False,
@@ -45,16 +46,20 @@ def results(
     namespace: Namespace = None,
     context: Context = None,
     endpoint: Endpoint = None,
-    values: Values = None,
+    values: SubmittedValues = None,
 ) -> None:
-    """Show a run: trials, metrics, the best checkpoint. Needs neither Ray nor torch."""
-    from trainer_app.results import resolve_run
+    """Show a run: trials, metrics, the best checkpoint. Needs neither Ray nor torch.
 
-    if namespace:
+    With -n the run's storage is that of a run on Kubernetes. A storage that is named (also by TRAINER_STORAGE_URI, or
+    by a path or URI as RUN) counts before TRAINER_NAMESPACE.
+    """
+    if reads_cluster(command, namespace, context, storage, run):
         from trainer_app.launch.kube import connect
 
         show_submitted(connect(namespace, context), run, endpoint=endpoint, json=json, trial=trial, values=values)
         return
+    from trainer_app.results import resolve_run
+
     uri, name = resolve_run(run, storage)
     if endpoint:
         os.environ["AWS_ENDPOINT_URL"] = endpoint
@@ -107,22 +112,6 @@ def show(uri: str, name: str | None, *, json: bool, trial: str | None) -> None:
         print(f"warning: {one_line(problem)}", file=sys.stderr)
 
 
-def state_text(state: str, quiet: float | None) -> str:
-    """`running? (nothing new for 3h05m)` if a run that says it is running has been quiet for long."""
-    return state if quiet is None else f"{state}? (nothing new for {seconds(quiet)})"
-
-
-def when(unix: float | None) -> str:
-    """Local time, to the second."""
-    return datetime.fromtimestamp(unix).strftime("%Y-%m-%d %H:%M:%S") if unix else "-"
-
-
-def of(done: int | None, target: int | None, what: str = "") -> str:
-    """3/5 epochs"""
-    count = f"{'-' if done is None else done}{f'/{target}' if target and target > 0 else ''}"
-    return f"{count} {what}".strip()
-
-
 def _unit(found: RunResults, trial: str | None) -> FitResults | None:
     """Whose epochs are shown: the asked trial's, or the train run's own."""
     from trainer_app.records.names import hint
@@ -139,9 +128,9 @@ def _facts(found: RunResults) -> list[tuple[str, str]]:
     target, what = (record.num_samples, "trials") if record.task == "tune" else (record.epochs, "epochs")
     again = f", attempt {record.attempt}" if record.attempt > 1 else ""
     facts = [
-        ("run", f"{record.name}: {record.task}, {of(found.done, target, what)}{again}"),
+        ("run", f"{record.name}: {record.task}, {progress(found.done, target, what)}{again}"),
         ("state", state_text(record.state, found.silent_for(time.time()))),
-        ("created", when(record.created)),
+        ("created", local_time(record.created)),
         ("storage", found.uri),
     ]
     if record.error:
@@ -178,7 +167,7 @@ def _trials(found: RunResults) -> tuple[list[str], list[list[str]]]:
             why = f"{why}: {fit.record.error}" if why else fit.record.error
         value = number(fit.best.value) if fit.best else ""
         params = [number(fit.params[key], 6) if key in fit.params else "" for key in names]
-        rows.append([fit.trial or "", state, of(fit.epochs, found.record.epochs), value, *params, why])
+        rows.append([fit.trial or "", state, progress(fit.epochs, found.record.epochs), value, *params, why])
     return headers, rows
 
 
@@ -187,7 +176,7 @@ def _show_epochs(found: RunResults, fit: FitResults) -> None:
     names, hidden = _fitting(list(ordered_metrics(merged, found.record.metric)))
     rows = [
         [
-            of(line["epoch"] + 1, found.record.epochs),
+            progress(line["epoch"] + 1, found.record.epochs),
             str(line["step"]),
             *(number(line["metrics"][name]) if name in line["metrics"] else "" for name in names),
             seconds(line["elapsed"]),

@@ -1,0 +1,66 @@
+"""What the verbs for runs on Kubernetes share: the cluster, the run's RayJob, and lines for the user."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from trainer_app.cli.formatting import one_line
+from trainer_app.errors import InputError, NotFoundError
+
+if TYPE_CHECKING:
+    from trainer_app.launch.kube import Kube, Object
+
+
+def connect_run(run: str | None, namespace: str | None, context: str | None) -> tuple[Kube, Object]:
+    """Return the cluster, and the RayJob of the run or of this user's newest one."""
+    from trainer_app.launch import location
+    from trainer_app.launch.kube import connect
+
+    kube = connect(namespace, context)
+    return kube, location.find_rayjob(kube, run)
+
+
+def connect_stored_run(run: str | None, namespace: str | None, context: str | None) -> tuple[Kube, Object | None]:
+    """Return what `connect_run` does; None for the RayJob of a named run that is gone from the cluster."""
+    from trainer_app.launch.kube import connect
+
+    try:
+        return connect_run(run, namespace, context)
+    except NotFoundError:
+        if not run:
+            raise
+        return connect(namespace, context), None
+
+
+def reads_cluster(
+    command: typer.Context, namespace: str | None, context: str | None, storage: str | None, run: str | None = None
+) -> bool:
+    """Decide whether `results` and `list` read the runs of a namespace, or those of a storage.
+
+    Options count before the environment: -n or --context asks for the cluster; --storage, or a path or URI in place
+    of a run's name, for the storage. Of the variables, TRAINER_STORAGE_URI counts before TRAINER_NAMESPACE.
+
+    Raises:
+        InputError: the options ask for both.
+    """
+    from_environment = getattr(command.get_parameter_source("namespace"), "name", "") == "ENVIRONMENT"
+    place = storage or (run if run and ("/" in run or run in (".", "..")) else None)
+    if not context and (not namespace or from_environment):
+        return bool(namespace) and not place and not os.environ.get("TRAINER_STORAGE_URI")
+    if place:
+        raise InputError(f"{command.info_name} reads a storage ({place}) or a namespace (-n), not both: name one")
+    return True
+
+
+def notify(line: str) -> None:
+    """Print a line for the user on stderr; stdout is for what was asked for."""
+    print(one_line(line), file=sys.stderr, flush=True)
+
+
+def print_line(line: str) -> None:
+    """Print a line of a log, at once."""
+    print(line, flush=True)

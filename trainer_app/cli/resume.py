@@ -1,0 +1,25 @@
+"""`trainer resume`: continue a run on Kubernetes that is not running."""
+
+from __future__ import annotations
+
+from trainer_app.cli.connect import connect_stored_run, notify
+from trainer_app.cli.options import Context, Endpoint, Namespace, RemoteRun, Sets, Values
+
+
+def resume(
+    run: RemoteRun = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    endpoint: Endpoint = None,
+    values: Values = None,
+    sets: Sets = None,
+) -> None:
+    """Resume a run that was stopped, that failed, or whose objects are gone. Can be repeated."""
+    from trainer_app.launch import control, location
+    from trainer_app.launch.resubmit import resubmit
+
+    kube, job = connect_stored_run(run, namespace, context)
+    if job and control.resume(kube, job, say=notify, endpoint=endpoint):
+        return
+    where = location.location_of(job) if job else location.locate_run(kube, str(run), values or (), sets or ())
+    resubmit(kube, where, say=notify, values=values or (), sets=sets or (), endpoint=endpoint)
