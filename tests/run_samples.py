@@ -18,7 +18,7 @@ def commit(fit_folder: FitFolder, epochs: int, metrics: dict[str, float], *, siz
     store.put("checkpoint.ckpt", b"\x80\x04cos\nsystem\n"[:size].ljust(size, b"."))
     manifest = Manifest.model_validate(
         {
-            "epoch": epochs,
+            "epochs": epochs,
             "step": epochs * 10,
             "attempt": 1,
             "world_size": 1,

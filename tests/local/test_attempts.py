@@ -97,7 +97,7 @@ def test_a_train_run_stops_at_a_commit_and_goes_on_exactly(tmp_path: Path, submi
     assert 1 <= done < 5
     newest = hit.results.fits[0].checkpoints[-1]
     assert hit.answer["id"] == "stop-1"
-    assert (hit.answer["epoch"], hit.answer["step"], hit.answer["commit"]) == (done, newest.step, newest.name)
+    assert (hit.answer["epochs"], hit.answer["step"], hit.answer["commit"]) == (done, newest.step, newest.name)
     found = documents.read(hit.folder, lease.KEY)
     assert found is not None and found["expires"] == 0 and found["spent"] > 0
     refused_beside_another_driver(config, hit.folder)
@@ -156,7 +156,7 @@ def check_cut(hit: Stopped) -> set[str]:
     cut = {t.trial: t for t in hit.results.trials if t.record and t.record.reason == "stop was asked for"}
     assert cut and all(t.record and t.record.state == "stopped" for t in cut.values())
     assert hit.answer["trials"].keys() == cut.keys()
-    assert all(hit.answer["trials"][name]["epoch"] == trial.epochs for name, trial in cut.items())
+    assert all(hit.answer["trials"][name]["epochs"] == trial.epochs for name, trial in cut.items())
     assert hit.answer["step"] == max(t["step"] for t in hit.answer["trials"].values()) > 0
     return {name for name in cut if name}
 
@@ -174,7 +174,7 @@ def test_a_trial_of_several_workers_stops_at_a_commit(tmp_path: Path) -> None:
     assert (hit.code, hit.results.record.state) == (130, "interrupted")
     (trial,) = hit.results.trials
     assert trial.record is not None and (trial.record.state, trial.record.reason) == ("stopped", "stop was asked for")
-    assert 1 <= trial.epochs < 6 and hit.answer["trials"]["t00000"]["epoch"] == trial.epochs
+    assert 1 <= trial.epochs < 6 and hit.answer["trials"]["t00000"]["epochs"] == trial.epochs
     assert trial.checkpoints[-1].epochs == trial.epochs
 
 

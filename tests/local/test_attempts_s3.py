@@ -45,7 +45,7 @@ def test_an_attempt_on_s3(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     documents.write(store, stop.REQUEST, {"id": "stop-1"})
     assert begin() == "stopped"
     lease.release(store)
-    stop.write_answer(store, {"epoch": 1, "step": 2, "commit": None})
+    stop.write_answer(store, {"epochs": 1, "step": 2, "commit": None})
     assert stop.is_answered(store)
     stop.withdraw_request(store)
     RunFolder.open(storage, "toy-1").update(state="succeeded")

@@ -134,7 +134,7 @@ def test_damaged_checkpoints_are_named_and_an_older_one_is_used(
     _, scene = killed
     storage = scene.folder / "damaged"
     kept = sorted((storage / "hit" / "checkpoints").iterdir())
-    assert [json.loads((c / "manifest.json").read_text())["epoch"] for c in kept] == list(range(1, HELD + 1))
+    assert [json.loads((c / "manifest.json").read_text())["epochs"] for c in kept] == list(range(1, HELD + 1))
     flip_a_bit(kept[3] / "checkpoint.ckpt")
     cut(kept[2] / "checkpoint.ckpt")
     (kept[1] / "manifest.json").unlink()

@@ -34,7 +34,7 @@ def begin(trials: int, **more: Any) -> dict[str, Any]:
 
 def trial(i: int, epochs: int, value: float, reason: str) -> Iterator[dict[str, Any]]:
     about = {"event": "trial", "trial": f"t{i:05d}", "params": params(i)}
-    yield {**about, "state": "running", "epoch": 0, "metric": None, "elapsed": 0.0, "reason": ""}
+    yield {**about, "state": "running", "epochs": 0, "metric": None, "elapsed": 0.0, "reason": ""}
     for epoch in range(epochs):
         metrics = {"val_accuracy": value, "train_loss": float("nan")}
         yield {
@@ -46,7 +46,7 @@ def trial(i: int, epochs: int, value: float, reason: str) -> Iterator[dict[str, 
             "elapsed": epoch + 1.0,
         }
     state = "finished" if epochs == 5 else "stopped"
-    yield {**about, "state": state, "epoch": epochs, "metric": value, "elapsed": float(epochs), "reason": reason}
+    yield {**about, "state": state, "epochs": epochs, "metric": value, "elapsed": float(epochs), "reason": reason}
 
 
 def sweep(trials: int = 3) -> list[dict[str, Any]]:

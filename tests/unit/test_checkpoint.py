@@ -32,6 +32,7 @@ from trainer_app.storage import Store, open_store
 pytestmark = pytest.mark.unit
 
 MUTATIONS = 240
+RUNS_0_1 = Path(__file__).parents[1] / "data" / "runs_0_1"
 
 
 def payload_of(epoch: int) -> bytes:
@@ -43,7 +44,7 @@ def commit(store: Store, tmp: Path, epoch: int, *, attempt: int = 1, **fields: A
     file = tmp / "payload"
     file.write_bytes(payload_of(epoch))
     about = {"step": epoch * 10, "world_size": 2, "time": 1.7e9, "metrics": {"val/acc": 0.5 + epoch / 100}}
-    return write_commit(store, file, Manifest.model_validate({"epoch": epoch, "attempt": attempt, **about, **fields}))
+    return write_commit(store, file, Manifest.model_validate({"epochs": epoch, "attempt": attempt, **about, **fields}))
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_what_was_written_is_read_back(store: Store, tmp_path: Path) -> None:
     assert found.uri == written.uri == f"{store.uri}/{found.name}"
     read_back = found.manifest.metrics
     assert math.isnan(read_back.pop("bad")) and read_back == {"val/acc": 0.25, "worse": -math.inf}
-    assert (found.manifest.epoch, found.manifest.step, found.manifest.world_size) == (3, 30, 2)
+    assert (found.manifest.epochs, found.manifest.step, found.manifest.world_size) == (3, 30, 2)
     assert found.manifest.versions == {"torch": "2"}
     assert found.manifest.objects[PAYLOAD].size == 4096
     assert download_commit(found, tmp_path / "to").read_bytes() == payload_of(3)
@@ -127,8 +128,28 @@ def test_the_newest_is_taken_by_epoch_step_and_attempt(store: Store, tmp_path: P
     assert names == sorted(names) and len(names) == 4
     found = download_newest(store, tmp_path / "to")
     assert found is not None
-    assert (found[0].manifest.epoch, found[0].manifest.attempt) == (10, 2)
+    assert (found[0].manifest.epochs, found[0].manifest.attempt) == (10, 2)
     assert found[1].parent == tmp_path / "to" and found[1].read_bytes() == payload_of(10)
+
+
+def test_a_manifest_counts_epochs(store: Store, tmp_path: Path) -> None:
+    """`epoch` is an index wherever it is written, `epochs` a count."""
+    fields = json.loads(Path(commit(store, tmp_path, 3).uri, MANIFEST).read_text())
+    assert fields["epochs"] == 3 and "epoch" not in fields
+
+
+@pytest.mark.parametrize("run", ["before-train", "before-stop", "before-tune/trials/t00000"])
+def test_manifests_of_version_0_1_verify(run: str, tmp_path: Path) -> None:
+    """There the count is named `epoch`, and their digest covers it under that name."""
+    shutil.copytree(RUNS_0_1 / run, tmp_path / "run")
+    store = open_store(str(tmp_path / "run" / "checkpoints"))
+    found = list_commits(store, reject=lambda name, why: pytest.fail(why))
+    assert found and all(f"-e{c.manifest.epochs:06d}-" in c.name for c in found)
+    newest = download_newest(store, tmp_path / "to")
+    assert newest and newest[0].name == found[-1].name
+    change(Path(found[-1].uri, MANIFEST), lambda fields: fields.update(epoch=9))
+    with pytest.raises(CheckpointRejectedError, match="its digest or its name differs"):
+        read_commit(store, found[-1].name)
 
 
 def flip(path: Path, *, bit: int = 12345) -> None:
@@ -185,7 +206,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "manifest another hash": (edit(other_hash), "does not match its manifest|damaged"),
     "manifest another size": (edit(lambda m: m["objects"][PAYLOAD].update(size=4097)), "expected 4097 bytes|damaged"),
     "manifest no objects": (edit(lambda m: m.update(objects={})), "lists no checkpoint.ckpt|damaged"),
-    "manifest no epoch": (edit(lambda m: m.pop("epoch")), "manifest.json is damaged"),
+    "manifest no epochs": (edit(lambda m: m.pop("epochs")), "manifest.json is damaged"),
 }
 
 
@@ -303,7 +324,7 @@ def test_no_random_mutation_is_loaded_in_silence(store: Store, tmp_path: Path, t
         rejected: list[str] = []
         found = download_newest(store, tmp_path / "to", reject=lambda name, why, said=rejected: said.append(why))  # type: ignore[misc]
         assert found is not None
-        if found[1].read_bytes() != payload_of(found[0].manifest.epoch):
+        if found[1].read_bytes() != payload_of(found[0].manifest.epochs):
             silent.append(what)
         noticed += found[0].name == three[1].name and len(rejected) == 1
         for name, data in originals.items():

@@ -40,7 +40,7 @@ def made(store: Store, *values: float | None, metric: str = "val/acc") -> list[C
 
 def manifest(epoch: int, value: float | None, metric: str = "val/acc") -> Manifest:
     metrics = {"other": 1.0} if value is None else {metric: value}
-    return Manifest(epoch=epoch, step=epoch, attempt=1, world_size=1, time=0.0, metrics=metrics)
+    return Manifest(epochs=epoch, step=epoch, attempt=1, world_size=1, time=0.0, metrics=metrics)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_the_best_and_the_newest_stay(store: Store, name: str) -> None:
     values, keep, mode, stay = TABLE[name]
     all_of_them = made(store, *values)
     gone = find_surplus(all_of_them, keep=keep, monitor="val/acc", mode=mode)
-    assert [c.manifest.epoch for c in all_of_them if c not in gone] == stay
+    assert [c.manifest.epochs for c in all_of_them if c not in gone] == stay
     shuffled = random.Random(1).sample(all_of_them, len(all_of_them))  # the order of the argument does not matter
     assert find_surplus(shuffled, keep=keep, monitor="val/acc", mode=mode) == gone
 
@@ -84,7 +84,7 @@ def test_the_best_and_the_newest_stay(store: Store, name: str) -> None:
 def test_without_a_metric_the_latest_stay(store: Store, keep: int | None, stay: list[int]) -> None:
     all_of_them = made(store, 0.9, 0.1, 0.5, 0.3, 0.2)
     gone = find_surplus(all_of_them, keep=keep, monitor=None, mode=None)
-    assert [c.manifest.epoch for c in all_of_them if c not in gone] == stay
+    assert [c.manifest.epochs for c in all_of_them if c not in gone] == stay
 
 
 def test_against_a_plain_account(store: Store) -> None:
@@ -115,7 +115,7 @@ def test_a_run_keeps_as_many_as_it_was_told(store: Store, tmp_path: Path) -> Non
     for epoch, value in enumerate([0.5, 0.3, 0.9, 0.1, 0.2], 1):
         known = prune([*known, written(store, tmp_path, epoch, value)], keep=2, monitor="val/acc", mode="max")
         assert [c.name for c in list_commits(store)] == [c.name for c in known]
-        seen.append([c.manifest.epoch for c in known])
+        seen.append([c.manifest.epochs for c in known])
     assert seen == [[1], [1, 2], [1, 3], [1, 3, 4], [1, 3, 5]]
     assert len(list(store.list())) == 2 * 3  # nothing is left of those that went
 
@@ -151,11 +151,11 @@ def test_a_half_deleted_commit_never_counts(store: Store, tmp_path: Path, deleti
     dying: Any = Dies(store, [deletions])
     with pytest.raises(StorageError, match="gone"):
         prune([Commit(c.name, c.manifest, dying) for c in found], keep=1, monitor="val/acc", mode="max")
-    assert [c.manifest.epoch for c in list_commits(store)] == survivors
+    assert [c.manifest.epochs for c in list_commits(store)] == survivors
     for folder in Path(store.uri).iterdir():
         names = {file.name for file in folder.iterdir()}
         assert names != {MANIFEST}  # a manifest without its payload would be damage
     newest = download_newest(store, tmp_path / "to", reject=lambda name, why: pytest.fail(why))
-    assert newest is not None and newest[0].manifest.epoch == 3
+    assert newest is not None and newest[0].manifest.epochs == 3
     whole = prune(list_commits(store), keep=1, monitor="val/acc", mode="max")  # the next attempt goes on
-    assert [c.manifest.epoch for c in whole] == [c.manifest.epoch for c in list_commits(store)] == [3]
+    assert [c.manifest.epochs for c in whole] == [c.manifest.epochs for c in list_commits(store)] == [3]

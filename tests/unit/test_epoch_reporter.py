@@ -338,14 +338,14 @@ def test_commits_every_second_epoch_and_at_the_end(tmp_path: Path) -> None:
     case = Case("Plain", trainer={"max_epochs": 5}, every=2, keep=None)
     whole = fit(case, tmp_path / "calm")
     assert [bool(r["commit"]) for r in whole.reports] == [False, True, False, True, True]
-    assert [c.manifest.epoch for c in list_commits(whole.fit_folder.checkpoints)] == [2, 4, 5]
+    assert [c.manifest.epochs for c in list_commits(whole.fit_folder.checkpoints)] == [2, 4, 5]
     first = fit(case, tmp_path / "unit", stop_after=3)
-    assert [c.manifest.epoch for c in list_commits(first.fit_folder.checkpoints)] == [2]
+    assert [c.manifest.epochs for c in list_commits(first.fit_folder.checkpoints)] == [2]
     second = fit(case, tmp_path / "unit")
     assert [r["epochs"] for r in second.reports] == [3, 4, 5]
     assert {**first.samples, **second.samples} == whole.samples
     assert second.metrics == whole.metrics
-    names = [(c.manifest.epoch, c.manifest.attempt) for c in list_commits(second.fit_folder.checkpoints)]
+    names = [(c.manifest.epochs, c.manifest.attempt) for c in list_commits(second.fit_folder.checkpoints)]
     assert names == [(2, 1), (4, 2), (5, 2)]
     same(result_of(second.last(tmp_path / "a")), result_of(whole.last(tmp_path / "b")))
 
@@ -411,7 +411,7 @@ def test_a_monitor_that_is_never_logged_ends_the_fit_where_it_should_be_there(tm
     assert str(refused.value).endswith("; it logs loss, lr, val/loss, weight/norm")
     fit_folder = FitFolder(open_store(str(tmp_path / "unit")))
     assert [line["epoch"] for line in fit_folder.read_metrics()] == list(range(every))
-    assert [c.manifest.epoch for c in list_commits(fit_folder.checkpoints)][
+    assert [c.manifest.epochs for c in list_commits(fit_folder.checkpoints)][
         -1
     ] == every  # a resume with another name goes on
     again = fit(replace(case, monitor="val/loss"), tmp_path / "unit")

@@ -49,7 +49,7 @@ def test_it_stops_at_the_epochs_end_and_goes_on_exactly(case: Case, tmp_path: Pa
     assert ended
     assert [report["epochs"] for report in fitted.reports] == [1, 2]
     newest = list_commits(fitted.fit_folder.checkpoints)[-1]
-    assert (newest.manifest.epoch, newest.manifest.step) == (2, fitted.reports[-1]["steps"])  # also where none was due
+    assert (newest.manifest.epochs, newest.manifest.step) == (2, fitted.reports[-1]["steps"])  # also where none was due
     assert fitted.reports[-1]["commit"] == newest.name
     again = fit(case, tmp_path / "hit")
     assert again.metrics == calm.metrics

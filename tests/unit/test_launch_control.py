@@ -98,7 +98,7 @@ def answer(stored: RemoteRun) -> threading.Thread:
         while not stored.run_store.exists("control/stop.json"):
             pass
         request = json.loads(stored.run_store.get("control/stop.json"))["id"]
-        told = {"id": request, "epoch": 3, "step": 120, "commit": "c3"}
+        told = {"id": request, "epochs": 3, "step": 120, "commit": "c3"}
         stored.run_store.put("control/stopped.json", json.dumps(told).encode())
 
     thread = threading.Thread(target=drive, daemon=True)
@@ -165,7 +165,7 @@ def test_resume_waits_for_the_pods_of_the_former_cluster(stored: RemoteRun) -> N
             table.pods.clear()
 
     stored.request_stop("one", "alice")
-    stored.run_store.put("control/stopped.json", b'{"id": "one", "epoch": 3, "step": 120, "commit": "c3"}')
+    stored.run_store.put("control/stopped.json", b'{"id": "one", "epochs": 3, "step": 120, "commit": "c3"}')
     control.resume(cast(Kube, table), table.job, say=say)
     assert said == [
         "waiting for pods to end: demo-x",

@@ -1,5 +1,6 @@
 """What the launcher keeps of a run in its storage, on a folder."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,11 @@ def test_nothing_to_create_from(stored: RemoteRun) -> None:
         stored.read_launch()
 
 
-def test_only_the_answer_to_this_request_counts(stored: RemoteRun) -> None:
+@pytest.mark.parametrize("count", ["epochs", "epoch"])  # `epoch` was the count in version 0.1
+def test_only_the_answer_to_this_request_counts(stored: RemoteRun, count: str) -> None:
     stored.request_stop("two", "alice")
-    stored.run_store.put("control/stopped.json", b'{"id": "one", "epoch": 3, "step": 120, "commit": "c1"}')
+    answer = {"id": "one", count: 3, "step": 120, "commit": "c1"}
+    stored.run_store.put("control/stopped.json", json.dumps(answer).encode())
     assert stored.read_stop("two") is None
     found = stored.read_stop("one")
     assert found and format_position(found) == "step 120 (3 epochs, commit c1)"

@@ -116,7 +116,7 @@ def test_a_stop_holds_until_somebody_resumes(storage: Store) -> None:
     documents.write(folder.store, stop.REQUEST, {"id": "stop-1", "asked": 1.0, "by": "me"})
     assert main(["tune", "run.yaml", "--log", "-"]) == 130
     answer = documents.read(folder.store, stop.ANSWER)
-    assert answer is not None and (answer["id"], answer["epoch"], answer["commit"]) == ("stop-1", 0, None)
+    assert answer is not None and (answer["id"], answer["epochs"], answer["commit"]) == ("stop-1", 0, None)
     stop.withdraw_request(folder.store)
     assert what(storage) == "resume"
 
@@ -217,7 +217,7 @@ def test_after_a_stop_the_driver_lingers(storage: Store, monkeypatch: pytest.Mon
 
     def stopping(emit: Emit) -> int:
         documents.write(folder.store, stop.REQUEST, {"id": "stop-1"})
-        stop.write_answer(folder.store, {"epoch": 1, "step": 4, "commit": "c"})
+        stop.write_answer(folder.store, {"epochs": 1, "step": 4, "commit": "c"})
         return 130
 
     driven(monkeypatch, stopping)

@@ -246,9 +246,9 @@ def test_an_epoch_of_a_trial_is_one_line_and_so_is_a_change_of_its_state() -> No
         metrics = {"val_accuracy": value}
         events.append({"event": "epoch", **about, "epoch": epoch, "step": epoch, "metrics": metrics})
         events.append({"event": "checkpoint", "trial": "t00000", "epoch": epoch, "uri": f"runs/c{epoch}"})
-        events.append({**running, "epoch": epoch + 1, "metric": value})
+        events.append({**running, "epochs": epoch + 1, "metric": value})
     events.append({**running, "params": {"lr": 0.2}})  # an exploit
-    end = {"event": "trial", **about, "state": "finished", "epoch": 3, "metric": 0.7, "reason": "trained to its end"}
+    end = {"event": "trial", **about, "state": "finished", "epochs": 3, "metric": 0.7, "reason": "trained to its end"}
     lines = [line for line in plain_lines([*events, end, end]) if line.startswith("t0")]
     assert [re.sub(r" [\d.]+s\b.*", "", line) for line in lines] == [
         "t00000 running",
@@ -266,7 +266,7 @@ def test_the_live_table_has_the_best_and_the_latest_value(mode: str, best: str) 
     view.apply({"event": "trial", "trial": "t0", "state": "running", "params": {"lr": 0.1}})
     for epoch, value in enumerate([0.5, 0.8, 0.2, 0.5]):
         view.apply({"event": "epoch", "trial": "t0", "epoch": epoch, "metrics": {"acc": value}})
-        view.apply({"event": "trial", "trial": "t0", "state": "running", "epoch": epoch + 1, "metric": value})
+        view.apply({"event": "trial", "trial": "t0", "state": "running", "epochs": epoch + 1, "metric": value})
     view.apply({"event": "epoch", "trial": "t0", "epoch": 4, "metrics": {"acc": float("nan")}})
     heading, row = drawn(live.live_trials(view, 100, 24), width=100)
     assert "best acc" in heading and "latest" in heading

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,11 +24,9 @@ def folder(tmp_path: Path) -> RunFolder:
     return RunFolder.create(open_store(str(tmp_path)), RunRecord(name="r", task="tune"), "")
 
 
-def recorder(folder: RunFolder) -> SweepRecorder:
+def recorder(folder: RunFolder, emit: Callable[[dict[str, Any]], None] = lambda event: None) -> SweepRecorder:
     scheduler = SimpleNamespace(reasons={})
-    return SweepRecorder(
-        folder, lambda e: None, mode="max", scheduler=scheduler, records={}, stopping=threading.Event()
-    )
+    return SweepRecorder(folder, emit, mode="max", scheduler=scheduler, records={}, stopping=threading.Event())
 
 
 def trial(error: str | None = None) -> Any:
@@ -51,3 +50,13 @@ def test_so_is_that_of_a_process_that_ended(folder: RunFolder) -> None:
     kept.on_trial_error(0, [], trial(LONG))
     (record,) = folder.trials()
     assert record.error == "ValueError: boom" and record.traceback == LONG[-TRACEBACK:]
+
+
+def test_the_event_of_a_trial_counts_epochs(folder: RunFolder) -> None:
+    events: list[dict[str, Any]] = []
+    kept = recorder(folder, events.append)
+    kept.on_trial_start(0, [], trial())
+    report = {"epochs": 2, "steps": 8, "elapsed": 1.0, "metrics": {"acc": 0.5}, "objective": 0.5, "uri": None}
+    kept.on_trial_result(0, [], trial(), report)
+    assert [e.get("epoch") for e in events] == [None, 1, None]  # the event `epoch` has the epoch's index
+    assert [e.get("epochs") for e in events] == [0, None, 2]

@@ -192,7 +192,7 @@ class EpochReporter(Callback):
                 check_loadable(path, self.policy.allow)
                 self._checked = True
             manifest = ckpt.Manifest(
-                epoch=done,
+                epochs=done,
                 step=trainer.global_step,
                 attempt=self.attempt,
                 world_size=trainer.world_size,

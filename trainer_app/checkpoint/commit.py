@@ -28,10 +28,10 @@ class Commit:
         return self.store.child(self.name).uri
 
 
-def name_commit(epoch: int, step: int, attempt: int) -> str:
+def name_commit(epochs: int, step: int, attempt: int) -> str:
     """The key of a commit. The attempt comes first: what a later attempt commits is newer, also where it began with an
     older epoch, since that is where it went on (the newest was damaged, or PBT cloned another trial)."""
-    return f"a{attempt:04d}-e{epoch:06d}-s{step:09d}"
+    return f"a{attempt:04d}-e{epochs:06d}-s{step:09d}"
 
 
 def attempt_of_commit(name: str) -> int:
@@ -50,7 +50,7 @@ def write_commit(store: Store, payload: Path, manifest: Manifest) -> Commit:
     Raises:
         StorageError: nothing is committed then; a payload without a manifest may remain and is ignored by readers.
     """
-    name = name_commit(manifest.epoch, manifest.step, manifest.attempt)
+    name = name_commit(manifest.epochs, manifest.step, manifest.attempt)
     described = manifest.model_copy(update={"objects": {PAYLOAD: describe_file(payload)}, "name": name})
     folder = store.child(name)
     folder.put_file(PAYLOAD, payload)

@@ -76,13 +76,13 @@ def stopped(prepared: Prepared, record: RunRecord | None) -> int:
 
 def _place(storage: Store, record: RunRecord | None) -> dict[str, Any]:
     """Where the run goes on: its newest checkpoint, or that of the unfinished trial that is furthest."""
-    place: dict[str, Any] = {"epoch": 0, "step": 0, "commit": None}
+    place: dict[str, Any] = {"epochs": 0, "step": 0, "commit": None}
     if record is None:
         return place
     fits = results.read_run(storage, record.name).fits
     places: dict[str | None, dict[str, Any]] = {
         fit.trial: {
-            "epoch": fit.checkpoints[-1].epochs,
+            "epochs": fit.checkpoints[-1].epochs,
             "step": fit.checkpoints[-1].step,
             "commit": fit.checkpoints[-1].name,
         }

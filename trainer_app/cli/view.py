@@ -112,7 +112,7 @@ class View:
         row = self.row(event["trial"])
         row.state = event.get("state", row.state)
         row.params = event.get("params") or row.params
-        row.epochs = max(row.epochs, event.get("epoch") or 0)
+        row.epochs = max(row.epochs, event.get("epochs") or 0)
         row.reason = one_line(event.get("reason") or "")
         row.value = self.better(row.value, event.get("metric"))
         if event.get("elapsed") is not None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
-from trainer_app.records import RunRecord, parse_part_key
+from trainer_app.records import RunRecord, parse_part_key, rename_epoch
 from trainer_app.run import decision, documents, stop
 from trainer_app.storage import Store, open_store
 
@@ -104,9 +104,9 @@ class RemoteRun:
         documents.write(self.run_store, stop.REQUEST, {"id": request, "asked": time.time(), "by": by})
 
     def read_stop(self, request: str | None = None) -> dict[str, Any] | None:
-        """Where the run stopped ({epoch, step, commit, at}), once it did so for this request (any, if None)."""
+        """Where the run stopped ({epochs, step, commit, at}), once it did so for this request (any, if None)."""
         try:
-            found = self._json(stop.ANSWER)
+            found = rename_epoch(self._json(stop.ANSWER))
         except NotFoundError:
             return None
         return found if request in (None, found.get("id")) else None
@@ -154,6 +154,6 @@ def format_position(stopped: dict[str, Any] | None) -> str:
     """`step 120 (3 epochs, commit e000003)`, as far as it is known."""
     if not stopped:
         return "an unknown step"
-    more = [f"{stopped['epoch']} epochs"] if stopped.get("epoch") is not None else []
+    more = [f"{stopped['epochs']} epochs"] if stopped.get("epochs") is not None else []
     more += [f"commit {stopped['commit']}"] if stopped.get("commit") else ["no commit"]
     return f"step {stopped.get('step') or 0} ({', '.join(more)})"

@@ -7,7 +7,7 @@
 from trainer_app.records.folder import FitFolder, RunFolder, merge_metrics, parse_part_key
 from trainer_app.records.models import BUDGET, STOP, TRACEBACK, EpochLine, RunRecord, RunState, TrialRecord, TrialState
 from trainer_app.records.names import check_name, generate_name, trial_name
-from trainer_app.records.plain_json import from_json, plain, to_json
+from trainer_app.records.plain_json import from_json, plain, rename_epoch, to_json
 
 __all__ = [
     "BUDGET",
@@ -26,6 +26,7 @@ __all__ = [
     "merge_metrics",
     "parse_part_key",
     "plain",
+    "rename_epoch",
     "to_json",
     "trial_name",
 ]

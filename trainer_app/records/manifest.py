@@ -6,10 +6,10 @@ import hashlib
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from trainer_app.errors import CheckpointRejectedError
-from trainer_app.records.plain_json import from_json, to_json
+from trainer_app.records.plain_json import from_json, rename_epoch, to_json
 
 MANIFEST = "manifest.json"
 PAYLOAD = "checkpoint.ckpt"
@@ -23,14 +23,14 @@ class PayloadObject(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a commit holds. `epoch` counts finished epochs, `step` optimizer steps, `time` is unix seconds.
+    """What a commit holds. `epochs` counts finished epochs, `step` optimizer steps, `time` is unix seconds.
 
     `name` is the commit's own, `digest` the SHA-256 of all other fields: a damaged or misplaced manifest is rejected.
     """
 
     model_config = ConfigDict(extra="ignore")
 
-    epoch: int
+    epochs: int
     step: int
     attempt: int
     world_size: int
@@ -40,6 +40,12 @@ class Manifest(BaseModel):
     objects: dict[str, PayloadObject] = {}
     name: str = ""
     digest: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename_epoch(cls, fields: Any) -> Any:
+        """Manifests of version 0.1 have the count as `epoch`."""
+        return rename_epoch(fields)
 
     def to_json(self) -> bytes:
         """Encode the manifest with its digest."""

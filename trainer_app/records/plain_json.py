@@ -57,6 +57,13 @@ def plain(value: Any, where: str) -> Any:
     raise InputError(f"{where}: a {type(value).__name__} can't be recorded; give numbers, text, lists or mappings")
 
 
+def rename_epoch(document: Any) -> Any:
+    """Return a mapping of version 0.1 with its count `epoch` under the name `epochs`; anything else as it is."""
+    if not isinstance(document, dict) or "epoch" not in document or "epochs" in document:
+        return document
+    return {"epochs" if key == "epoch" else key: value for key, value in document.items()}
+
+
 def _is_scalar(value: Any) -> bool:
     """Of numpy (`size`) or torch (`numel()`), of one element; neither is imported here."""
     if not hasattr(value, "item"):

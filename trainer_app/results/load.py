@@ -161,4 +161,4 @@ def _checkpoint(store: Store, trial: str | None, key: str, data: bytes, sizes: M
             )
     total = sum(described.size for described in manifest.objects.values())
     uri = store.child(folder).uri
-    return Checkpoint(trial, name, uri, manifest.epoch, manifest.step, total, manifest.time, manifest.metrics)
+    return Checkpoint(trial, name, uri, manifest.epochs, manifest.step, total, manifest.time, manifest.metrics)

@@ -30,7 +30,7 @@ def is_answered(store: Store) -> bool:
 
 
 def write_answer(store: Store, place: dict[str, Any]) -> None:
-    """Say where the run stopped: `place` has epoch (how many are done), step, and commit (its name or None)."""
+    """Say where the run stopped: `place` has epochs (how many are done), step, and commit (its name or None)."""
     request = read_request(store) or {}
     documents.write(store, ANSWER, {"id": request.get("id"), **place, "at": round(time.time(), 3)})
 

@@ -65,7 +65,7 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
 
 
 EXIT_CODES = {"succeeded": 0, "failed": 1, "interrupted": 130}
-NOWHERE: dict[str, Any] = {"epoch": 0, "step": 0, "commit": None}
+NOWHERE: dict[str, Any] = {"epochs": 0, "step": 0, "commit": None}
 
 
 def tested(store: Store, name: str, emit: Emit) -> TrainerError | None:
@@ -209,7 +209,7 @@ def stopped_at(fit_folder: FitFolder) -> dict[str, Any]:
     newest = list_commits(fit_folder.checkpoints)[-1:]
     if not newest:
         return NOWHERE
-    return {"epoch": newest[0].manifest.epoch, "step": newest[0].manifest.step, "commit": newest[0].name}
+    return {"epochs": newest[0].manifest.epochs, "step": newest[0].manifest.step, "commit": newest[0].name}
 
 
 def train_worker(config: dict[str, Any]) -> bool:

@@ -180,7 +180,7 @@ class SweepRecorder(Callback):
                 "trial": record.trial,
                 "state": record.state,
                 "params": record.params,
-                "epoch": record.epochs,
+                "epochs": record.epochs,
                 "metric": value,
                 "elapsed": round((record.ended or time.time()) - (record.started or time.time()), 1),
                 "reason": record.reason,

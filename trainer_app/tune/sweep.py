@@ -201,7 +201,7 @@ def past_trial_event(record: TrialRecord) -> dict[str, Any]:
         "trial": record.trial,
         "state": record.state,
         "params": record.params,
-        "epoch": record.epochs,
+        "epochs": record.epochs,
         "metric": record.best,
         "elapsed": round((record.ended or 0) - (record.started or 0), 1),
         "reason": record.reason,
