@@ -1,21 +1,64 @@
-"""Values without what should be in a Secret alone."""
+"""What looks like a secret, and values, messages and URIs without it."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
-# existingSecret, imagePullSecrets and secretName name a Secret, and are none.
-_SECRET: Final = re.compile(
-    r"(?i)^(aws_)?(access_?key(_?id)?|secret_?(access_?)?key|session_?token|token|password|passwd|credentials?)$"
+# The one pattern; the chart has its text in trainer.secretName. Not among them: tokenizer, num_tokens; existingSecret,
+# tlsSecret, secretName and secretKeyRef, which name a Kubernetes Secret and hold none.
+SECRET_NAME: Final = re.compile(
+    r"(?i)(pass(word|wd|phrase)|credential|signature|(access|api|private|secret)[_-]?(access[_-]?)?key)s?"
+    r"([_-]?(id|value|\d+))?$|((^|[_-]|auth|client|session)(token|secret|sig)|(?-i:[a-z]Token))([_-]?(value|\d+))?$"
 )
+_USER_INFO: Final = re.compile(r"(://)[^\s?'\"]*@")
+_KEY_PAIR: Final = re.compile(r"(s3a?://)[^/\s?]*:[^/\s?]*", re.IGNORECASE)  # access key and secret without a host
+_OPTION: Final = re.compile(r"([?&][^=&\s]+=)[^&\s]*")
+_LONG: Final = 120  # characters of a value in a message
+_ITEMS: Final = 8  # of a mapping or list in a message
+HIDDEN: Final = "***"
+
+
+def is_secret_name(name: object) -> bool:
+    """Whether what has this name (a key, an option, an environment variable) is a secret."""
+    return bool(SECRET_NAME.search(str(name)))
+
+
+def redact_text(text: str) -> str:
+    """Hide credentials and all options' values in the URIs of a text."""
+    return _OPTION.sub(rf"\1{HIDDEN}", _KEY_PAIR.sub(rf"\1{HIDDEN}", _USER_INFO.sub(rf"\1{HIDDEN}@", text)))
+
+
+def redact_value(value: Any, *, secret: bool = False) -> Any:
+    """Return the value as a message may show it: short, and without secrets."""
+    if secret:
+        return HIDDEN
+    if isinstance(value, str):
+        text = redact_text(value)
+        return text if len(text) <= _LONG else text[:_LONG] + "..."
+    if isinstance(value, Mapping):
+        return {key: redact_value(item, secret=is_secret_name(key)) for key, item in list(value.items())[:_ITEMS]}
+    if isinstance(value, list | tuple):
+        return [redact_value(item) for item in value[:_ITEMS]]
+    return value
 
 
 def remove_secrets(values: Any) -> Any:
-    """A copy without the entries whose name says that they are secret, and without such variables of an `env` list."""
+    """Return a copy without secret entries and without secret values of an `env` list.
+
+    A mapping or a boolean under such a name is kept: a volume's `secret` and `serviceAccountToken` say where one is.
+    """
     if isinstance(values, dict):
-        return {key: remove_secrets(value) for key, value in values.items() if not _SECRET.match(str(key))}
+        return {key: remove_secrets(value) for key, value in values.items() if not _is_secret(key, value)}
     if isinstance(values, list):
-        kept = [one for one in values if not (isinstance(one, dict) and _SECRET.match(str(one.get("name", ""))))]
-        return [remove_secrets(one) for one in kept]
+        return [remove_secrets(item) for item in values if not _is_secret_variable(item)]
     return values
+
+
+def _is_secret(name: object, value: Any) -> bool:
+    return is_secret_name(name) and not isinstance(value, dict | bool)
+
+
+def _is_secret_variable(item: Any) -> bool:
+    return isinstance(item, dict) and is_secret_name(item.get("name", "")) and "valueFrom" not in item

@@ -9,6 +9,7 @@ import pytest
 from tests.chart.kuberay_rules import RULES, Rule
 from trainer_app.cli.render import build_release, render
 from trainer_app.errors import InputError
+from trainer_app.redact import is_secret_name
 
 pytestmark = pytest.mark.chart
 Text = Callable[..., str]
@@ -184,3 +185,15 @@ def test_a_run_file_that_says_what_it_means_crosses_byte_for_byte(more: str, tmp
     file.write_text(f"# mine\n{LIGHTNING}{more}")
     release = build_release("train", [str(file)], ["kind"], None, "demo", "team")
     assert release.run_file == file.read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["AWS_SESSION_TOKEN", "HF_TOKEN", "hfToken", "WANDB_API_KEY", "TOKENIZERS_PARALLELISM"]
+)
+def test_a_secret_is_no_value(text: Text, name: str) -> None:
+    """The chart refuses what `remove_secrets` would leave out of the values that a resumed run is made of."""
+    sets = (f"pools.cpu.env[0].name={name}", "pools.cpu.env[0].value=x")
+    if is_secret_name(name):
+        refused(text, f"pools.cpu.env has a value for {name}; keys come from a Secret", *sets)
+    else:
+        assert name in text(*sets)

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,7 +9,6 @@ from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
 from trainer_app.launch import stored_logs
 from trainer_app.launch.location import RunLocation
 from trainer_app.launch.remote_run import Launch, RemoteRun, format_position
-from trainer_app.redact import remove_secrets
 
 pytestmark = pytest.mark.unit
 LAUNCH = Launch("demo", "tune", "team", "demo-1", "0.1.0", "2.60.0", code="ab", image="trainer:1", user="alice")
@@ -110,20 +108,3 @@ def test_a_tail_shows_each_line_once(stored: RemoteRun, tmp_path: Path, monkeypa
 def test_no_log_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="run demo has no driver log"):
         stored_logs.show_logs(RunLocation("demo", str(tmp_path), "", "", ""), workers=False, out=print)
-
-
-@pytest.mark.parametrize(
-    "values, kept",
-    [
-        ({"storage": {"keys": {"accessKeyId": "a", "secretAccessKey": "b"}}}, {"storage": {"keys": {}}}),
-        ({"storage": {"existingSecret": "s3"}}, {"storage": {"existingSecret": "s3"}}),
-        ({"image": {"pullSecrets": ["one"]}}, {"image": {"pullSecrets": ["one"]}}),
-        (
-            {"head": {"env": [{"name": "AWS_SECRET_ACCESS_KEY", "value": "x"}, {"name": "A", "value": "1"}]}},
-            {"head": {"env": [{"name": "A", "value": "1"}]}},
-        ),
-        ({"a": {"password": "x", "token": "y", "tokenName": "z"}}, {"a": {"tokenName": "z"}}),
-    ],
-)
-def test_values_are_kept_remove_secrets(values: dict[str, Any], kept: dict[str, Any]) -> None:
-    assert remove_secrets(values) == kept

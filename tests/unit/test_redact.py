@@ -1,87 +1,110 @@
-"""What the launcher makes of answers: pure functions."""
+"""What looks like a secret: one pattern, in messages, URIs, recorded values and the chart."""
 
 from typing import Any
 
 import pytest
 
-from trainer_app.errors import InputError
-from trainer_app.launch import helm, pods, rayjobs
-from trainer_app.launch.location import load_objects
-from trainer_app.launch.tunnel import parse_service
+from tests.unit.tree import ROOT
+from trainer_app.config import loads
+from trainer_app.errors import ConfigError, InputError
+from trainer_app.redact import SECRET_NAME, is_secret_name, redact_text, remove_secrets
+from trainer_app.storage import open_store
+from trainer_app.storage.s3_errors import clean
 
 pytestmark = pytest.mark.unit
 
+SECRETS = (
+    "password",
+    "db_passwd",
+    "passphrase",
+    "credentials",
+    "token",
+    "HF_TOKEN",
+    "hfToken",
+    "authToken",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "sig",
+    "client_secret",
+    "clientSecret",
+    "api_key",
+    "WANDB_API_KEY",
+    "accessKeyId",
+    "secretAccessKey",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+)
+PLAIN = (
+    "tokenizer",
+    "num_tokens",
+    "tokenName",
+    "key",
+    "existingSecret",
+    "tlsSecret",
+    "pullSecrets",
+    "secretName",
+    "secretKeyRef",
+    "region",
+    "endpoint_override",
+    "design",
+    "TOKENIZERS_PARALLELISM",
+)
 
-def job(**status: str) -> dict[str, Any]:
-    suspend = status.get("jobDeploymentStatus") == "Suspended"
-    return {"metadata": {"name": "demo"}, "spec": {"suspend": suspend}, "status": status}
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_is_one_everywhere(name: str) -> None:
+    assert is_secret_name(name)
+    assert remove_secrets({"a": {name: "CANARY"}, "env": [{"name": name, "value": "CANARY"}]}) == {"a": {}, "env": []}
+    with pytest.raises(ConfigError, match=r"found '\*\*\*'"):
+        loads(f"model: {{class_path: a.B}}\nstorage: {{{name}: CANARY}}\n")
+    with pytest.raises(InputError, match="credentials don't belong in a URI") as refused:
+        open_store(f"s3://bucket/x?{name}=CANARY")
+    with pytest.raises(ConfigError, match="credentials don't belong in a URI") as invalid:
+        loads(f"model: {{class_path: a.B}}\nstorage: {{uri: 's3://bucket/x?{name}=CANARY'}}\n")
+    assert "CANARY" not in f"{refused.value} {invalid.value}"
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_what_names_a_secret_is_none(name: str) -> None:
+    assert not is_secret_name(name)
+    values = {"a": {name: "x"}, "env": [{"name": name, "value": "x"}]}
+    assert remove_secrets(values) == values
+
+
+def test_the_charts_pattern_is_the_same() -> None:
+    chart = (ROOT / "helm/trainer/templates/_checks_groups.tpl").read_text()
+    assert chart.partition('define "trainer.secretName" -}}\n')[2].partition("\n")[0] == SECRET_NAME.pattern
 
 
 @pytest.mark.parametrize(
-    "status, code",
+    "values, kept",
     [
-        ({"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}, 0),
-        ({"jobDeploymentStatus": "Complete", "jobStatus": "STOPPED"}, 130),
-        ({"jobDeploymentStatus": "Suspended", "jobStatus": "RUNNING"}, 130),
-        ({"jobDeploymentStatus": "Failed", "jobStatus": "FAILED"}, 1),
-        ({"jobDeploymentStatus": "Failed", "jobStatus": "SUCCEEDED"}, 1),
-        ({"jobDeploymentStatus": "ValidationFailed"}, 1),
+        ({"storage": {"keys": {"accessKeyId": "a", "secretAccessKey": "b"}}}, {"storage": {"keys": {}}}),
+        ({"storage": {"existingSecret": "s3"}}, {"storage": {"existingSecret": "s3"}}),
+        ({"image": {"pullSecrets": ["one"]}}, {"image": {"pullSecrets": ["one"]}}),
+        (
+            {"head": {"env": [{"name": "AWS_SECRET_ACCESS_KEY", "value": "x"}, {"name": "A", "value": "1"}]}},
+            {"head": {"env": [{"name": "A", "value": "1"}]}},
+        ),
+        ({"a": {"password": "x", "token": "y", "tokenName": "z"}}, {"a": {"tokenName": "z"}}),
+        ({"env": [{"name": "HF_TOKEN", "valueFrom": {}}]}, {"env": [{"name": "HF_TOKEN", "valueFrom": {}}]}),
+        ({"volumes": [{"secret": {"secretName": "s"}}]}, {"volumes": [{"secret": {"secretName": "s"}}]}),
     ],
 )
-def test_exit_codes(status: dict[str, str], code: int) -> None:
-    assert rayjobs.exit_code(job(**status)) == code
-
-
-def test_state_says_why_at_the_end_only() -> None:
-    assert rayjobs.format_state(job()) == "run demo: New"
-    ended = job(jobDeploymentStatus="Failed", jobStatus="FAILED", reason="AppFailed", message="m")
-    assert rayjobs.format_state(ended) == "run demo: Failed (FAILED): AppFailed: m"
-    assert rayjobs.format_state(job(jobDeploymentStatus="Running", message="old")) == "run demo: Running"
-
-
-def test_stuck_pods_in_kubernetes_words() -> None:
-    unscheduled = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes: 3 Insufficient nvidia.com/gpu."}
-    pulling = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
-    creating = {"state": {"waiting": {"reason": "ContainerCreating"}}}
-    found = [
-        {"metadata": {"name": "a"}, "status": {"conditions": [unscheduled]}},
-        {"metadata": {"name": "b"}, "status": {"containerStatuses": [pulling]}},
-        {"metadata": {"name": "c"}, "status": {"containerStatuses": [creating, {"state": {"running": {}}}]}},
-    ]
-    assert pods.blocked_pods(found) == [
-        "pod a is not scheduled: 0/3 nodes: 3 Insufficient nvidia.com/gpu.",
-        "pod b waits: ImagePullBackOff: no such image",
-    ]
+def test_values_are_kept_without_secrets(values: dict[str, Any], kept: dict[str, Any]) -> None:
+    assert remove_secrets(values) == kept
 
 
 @pytest.mark.parametrize(
-    "endpoint, service",
+    "text, shown",
     [
-        ("http://minio.minio.svc.cluster.local:9000", ("minio", "minio", 9000)),
-        ("https://s3.store.svc", ("s3", "store", 443)),
-        ("http://localhost:9000", None),
-        ("https://bucket.example", None),
-        ("", None),
+        ("s3://AK:SECRET/x+y@bucket/x", "s3://***@bucket/x"),
+        ("s3://AK:SECRET/x", "s3://***/x"),
+        ("at https://user:SECRET@host:1/x failed", "at https://***@host:1/x failed"),
+        ("s3://b/x?endpoint_override=u:SECRET@h&region=r", "s3://b/x?endpoint_override=***&region=***"),
+        ("https://h/x?X-Amz-Signature=SECRET", "https://h/x?X-Amz-Signature=***"),
     ],
 )
-def test_which_endpoints_are_services(endpoint: str, service: tuple[str, str, int] | None) -> None:
-    assert parse_service(endpoint) == service
-
-
-def test_helms_error_in_one_line() -> None:
-    said = "Error: execution error at (trainer/templates/rayjob.yaml:1:4): run a asks\n\nUse --debug flag to render\n"
-    assert helm.format_error(said) == "run a asks"
-    assert helm.format_error("WARNING: x\nError: values don't meet\ntrainer:\n- at '/x'\n") == (
-        "values don't meet trainer: - at '/x'"
-    )
-
-
-def test_values_by_path_or_name() -> None:
-    assert helm.find_values_file("kind").name == "kind.yaml"
-    with pytest.raises(InputError, match=r"no values file nope; .* kind"):
-        helm.find_values_file("nope")
-
-
-def test_the_rayjob_is_created_last() -> None:
-    text = "---\nkind: RayJob\n---\n# nothing\n---\nkind: ConfigMap\na: 1e-3\nb: off\n"
-    assert load_objects(text) == [{"kind": "ConfigMap", "a": 0.001, "b": "off"}, {"kind": "RayJob"}]
+def test_credentials_in_a_text_are_hidden(text: str, shown: str) -> None:
+    assert redact_text(text) == clean(text) == shown

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
 from trainer_app.errors import MISSING, Problem
+from trainer_app.redact import is_secret_name, redact_value
 
 Path = tuple[str, ...]
 COMMAND_LINE = "command line"
 # Below these keys a mapping's keys are dotted keys themselves.
 DOTTED: tuple[Path, ...] = (("tune", "space"), ("tune", "scheduler", "pbt", "mutations"))
-_SECRET_KEY = re.compile(r"secret|password|passwd|token|credential|access_?key|signature", re.IGNORECASE)
-_USERINFO = re.compile(r"(://)[^/\s]*@")
-_PAIR = re.compile(r"(s3a?://)[^/\s?]*:[^/\s?]*")
-_QUERY = re.compile(r"([?&][^=&\s]*(?:secret|password|token|credential|key|signature)[^=&\s]*=)[^&\s]*", re.IGNORECASE)
-_LONG = 120
 
 
 @dataclass
@@ -48,7 +43,7 @@ class Draft:
 
     def report(self, path: Path, message: str, value: Any = MISSING, allowed: str = "") -> None:
         file, line = self.locate(path)
-        value = value if value is MISSING else shown(value, secret=any(_SECRET_KEY.search(part) for part in path))
+        value = value if value is MISSING else redact_value(value, secret=any(map(is_secret_name, path)))
         self.problems.append(Problem(".".join(path), message, value, allowed, file, line))
 
     def note(self, path: Path, text: str) -> None:
@@ -60,20 +55,6 @@ class Draft:
         """Drop where this key and those below it stand."""
         for known in [p for p in self.lines if p[: len(path)] == path]:
             del self.lines[known]
-
-
-def shown(value: Any, *, secret: bool = False) -> Any:
-    """The value as a message may show it: short, and no credentials."""
-    if secret:
-        return "***"
-    if isinstance(value, str):
-        value = _QUERY.sub(r"\1***", _PAIR.sub(r"\1***", _USERINFO.sub(r"\1***@", value)))
-        return value if len(value) <= _LONG else value[:_LONG] + "..."
-    if isinstance(value, Mapping):
-        return {k: shown(v, secret=bool(_SECRET_KEY.search(str(k)))) for k, v in list(value.items())[:8]}
-    if isinstance(value, list | tuple):
-        return [shown(v) for v in value[:8]]
-    return value
 
 
 def suggest_spelling(word: str, allowed: Iterator[str] | list[str] | tuple[str, ...], *, most: int = 16) -> str:

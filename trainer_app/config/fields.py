@@ -10,13 +10,14 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from trainer_app.redact import is_secret_name
+
 RUN_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 # A run's name is this, -yymmddhhmmss, and at most 44 characters: Kubernetes and the operator append to it.
 MAX_NAME = 31
 URI_OPTIONS = ("endpoint_override", "region", "scheme", "force_virtual_addressing")
 _URI_KINDS = "a folder, file:///folder, or s3://bucket/prefix[?endpoint_override=...&region=...]"
 _NO_CREDENTIALS = "credentials don't belong in a URI, which ends up in logs and process lists"
-_SECRET = re.compile(r"secret|password|passwd|token|credential|key|signature|session", re.IGNORECASE)
 
 
 class Block(BaseModel):
@@ -99,7 +100,7 @@ def check_uri(uri: str) -> str:
 
 
 def _check_no_credentials(location: str, query: dict[str, str]) -> None:
-    secret = any(_SECRET.search(name) for name in query)
+    secret = any(map(is_secret_name, query))
     endpoint = query.get("endpoint_override", "")
     inside = "@" in location.partition("/")[0] or "@" in urlsplit(endpoint).netloc or "@" in endpoint.partition("/")[0]
     if secret or inside or ":" in location.partition("/")[0]:

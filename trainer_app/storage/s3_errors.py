@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from trainer_app.errors import AccessDeniedError, InputError, NotFoundError, StorageError
+from trainer_app.redact import redact_text
 
 KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) in the environment"
 _WRONG_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId", "InvalidSecurity"}
@@ -57,7 +57,7 @@ def code(error: BaseException) -> str:
 
 def clean(text: str) -> str:
     """One line of up to 300 characters, without user:password@ of a URL or the environment's secrets."""
-    text = re.sub(r"://[^/\s'\"]*@", "://***@", text)
+    text = redact_text(text)
     for name in _SECRETS:
         if (value := os.environ.get(name)) and len(value) > 3:
             text = text.replace(value, "***")

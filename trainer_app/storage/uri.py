@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from os.path import normpath
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from trainer_app.errors import InputError
+from trainer_app.redact import is_secret_name, redact_text
 from trainer_app.storage.base import Store, check_prefix
 from trainer_app.storage.folder import FolderStore
 from trainer_app.storage.s3 import S3Store
@@ -18,7 +19,6 @@ ALLOWED = (
 OPTIONS = ("endpoint_override", "region", "scheme", "force_virtual_addressing")  # pyarrow's names
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
-_SECRET = re.compile(r"secret|password|passwd|token|credential|access_?key|signature|session", re.IGNORECASE)
 
 
 def open_store(uri: str, *, endpoint: str | None = None) -> Store:
@@ -36,14 +36,14 @@ def open_store(uri: str, *, endpoint: str | None = None) -> Store:
     if scheme in ("s3", "s3a"):
         return _open_s3(uri, endpoint)
     if endpoint is not None:
-        raise InputError(f"storage {_safe(uri)}: an endpoint goes with s3://bucket/prefix only")
+        raise InputError(f"storage {_show(uri)}: an endpoint goes with s3://bucket/prefix only")
     if scheme == "file":
         parts = urlsplit(uri)
         if parts.netloc not in ("", "localhost") or not parts.path or parts.query:
-            raise InputError(f"storage {_safe(uri)}: a file URI is file:///folder, with three slashes")
+            raise InputError(f"storage {_show(uri)}: a file URI is file:///folder, with three slashes")
         return FolderStore(_absolute(unquote(parts.path)))
     if scheme:
-        raise InputError(f"storage {_safe(uri)}: unknown kind {scheme!r}; allowed: {ALLOWED}")
+        raise InputError(f"storage {_show(uri)}: unknown kind {scheme!r}; allowed: {ALLOWED}")
     if not uri.strip():
         raise InputError(f"storage: the URI is empty; allowed: {ALLOWED}")
     return FolderStore(_absolute(uri))
@@ -55,7 +55,7 @@ def split_uri(uri: str) -> tuple[str, str]:
         base, mark, query = uri.partition("?")
         parent, _, name = base.rstrip("/").rpartition("/")
         if not _scheme(f"{parent}/") or parent.endswith("/"):
-            raise InputError(f"storage {_safe(uri)}: no run's name in it; it is .../<run>")
+            raise InputError(f"storage {_show(uri)}: no run's name in it; it is .../<run>")
         return f"{parent}{mark}{query}", unquote(name)
     parent, _, name = _absolute(uri).rpartition("/")
     return parent or "/", name
@@ -79,7 +79,7 @@ def _open_s3(uri: str, endpoint: str | None) -> S3Store:
     if "@" in bucket or ":" in bucket:
         raise _credentials(uri)
     if not _BUCKET.fullmatch(bucket):
-        raise InputError(f"storage {_safe(uri)}: {bucket!r} is no bucket's name; allowed: {ALLOWED}")
+        raise InputError(f"storage {_show(uri)}: {bucket!r} is no bucket's name; allowed: {ALLOWED}")
     if endpoint is None and (given := options.get("endpoint_override")):
         endpoint = given if "://" in given else f"{options.get('scheme', 'https')}://{given}"
     if endpoint is not None:
@@ -92,10 +92,10 @@ def _open_s3(uri: str, endpoint: str | None) -> S3Store:
 def _options(uri: str, query: str) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
     for name in options:
-        if _SECRET.search(name):
+        if is_secret_name(name):
             raise _credentials(uri)
         if name not in OPTIONS:
-            raise InputError(f"storage {_safe(uri)}: unknown option {name!r}; allowed: {', '.join(OPTIONS)}")
+            raise InputError(f"storage {_show(uri)}: unknown option {name!r}; allowed: {', '.join(OPTIONS)}")
     return options
 
 
@@ -108,21 +108,15 @@ def _check_endpoint(uri: str, endpoint: str) -> None:
     except ValueError:  # a port that is no number
         good = False
     if not good or parts.query:
-        raise InputError(f"storage {_safe(uri)}: endpoint {endpoint!r} is not http://host:port or https://host")
+        raise InputError(f"storage {_show(uri)}: endpoint {endpoint!r} is not http://host:port or https://host")
 
 
 def _credentials(uri: str) -> InputError:
     return InputError(
-        f"storage {_safe(uri)}: credentials don't belong in a URI, which ends up in logs and process lists; set "
+        f"storage {_show(uri)}: credentials don't belong in a URI, which ends up in logs and process lists; set "
         "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment (on Kubernetes from a Secret)"
     )
 
 
-def _safe(uri: str) -> str:
-    """The URI as far as it can be shown: user:password@ and options are hidden."""
-    base, _, query = uri.partition("?")
-    shown = re.sub(r"://.*@", "://***@", base)
-    if shown == base and ":" in base.partition("://")[2].partition("/")[0]:
-        shown = base.partition("://")[0] + "://***"
-    names = [name for name, _ in parse_qsl(query, keep_blank_values=True)]
-    return repr(shown + ("?" + "&".join(f"{quote(name)}=..." for name in names) if names else ""))
+def _show(uri: str) -> str:
+    return repr(redact_text(uri))

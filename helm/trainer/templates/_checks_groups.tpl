@@ -21,6 +21,11 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* What looks like a secret, as in trainer_app/redact.py. */ -}}
+{{- define "trainer.secretName" -}}
+(?i)(pass(word|wd|phrase)|credential|signature|(access|api|private|secret)[_-]?(access[_-]?)?key)s?([_-]?(id|value|\d+))?$|((^|[_-]|auth|client|session)(token|secret|sig)|(?-i:[a-z]Token))([_-]?(value|\d+))?$
+{{- end -}}
+
 {{- /* Names that KubeRay, Ray or the chart set, and keys that belong into a Secret. */ -}}
 {{- define "trainer.checkGroup" -}}
 {{- $name := .name -}}
@@ -29,7 +34,7 @@
 {{- if regexMatch "^(TRAINER_.*|RAY_(enable_autoscaler_v2|ADDRESS|PORT|IP|CLUSTER_NAME|NODE_TYPE_NAME|AUTH_.*|REDIS_ADDRESS|external_storage_namespace)|REDIS_(USERNAME|PASSWORD)|FQ_RAY_IP)$" .name -}}
 {{- fail (printf "%s.env sets %s, which the chart or KubeRay sets" $name .name) -}}
 {{- end -}}
-{{- if and (regexMatch "^AWS_(SECRET_ACCESS_KEY|SESSION_TOKEN)$" .name) (get . "value") -}}
+{{- if and (regexMatch (include "trainer.secretName" $) .name) (get . "value") -}}
 {{- fail (printf "%s.env has a value for %s; keys come from a Secret: storage.existingSecret, or valueFrom" $name .name) -}}
 {{- end -}}
 {{- end -}}
