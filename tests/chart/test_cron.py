@@ -55,7 +55,7 @@ def test_a_firing_is_a_run_with_its_storage(child: Any) -> None:
 def test_a_firing_that_was_left_to_another_says_so(child: Any) -> None:
     """Its driver has ended well, and there is nothing in the storage."""
     told = dict(RunStatus(child, "succeeded").lines())["progress"]
-    assert told == "nothing trained: KubeRay fired the same time twice, and another run has it"
+    assert told == "skipped: KubeRay triggered the schedule twice, and another run was first"
     for other in (
         RunStatus(child, "running"),
         RunStatus(child, "succeeded", storage_error="can't be read from here"),

@@ -56,7 +56,7 @@ def submit(cluster: Cluster, *words: str) -> Done:
 @pytest.mark.parametrize(
     "words, told",
     [
-        (("--set", "storage.existingSecret=wrong-keys"), ("wrong-keys", "correct them there")),
+        (("--set", "storage.existingSecret=wrong-keys"), ("wrong-keys", "correct them, name another Secret")),
         (("--set", "storage.existingSecret=half-a-key"), ("has no AWS_SECRET_ACCESS_KEY", "kubectl create secret")),
         (("--set", "storage.existingSecret=none-such"), ("there is no Secret none-such", "kubectl create secret")),
         (("--set", "storage.bucket=none-such"), ("s3://none-such/", "correct storage.bucket")),

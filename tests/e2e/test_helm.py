@@ -101,7 +101,7 @@ def test_a_timetable_fires_once(cluster: Cluster, releases: list[str], tmp_path:
     (run,) = cluster.runs(cron)
     assert run in children and cluster.results(run)["state"] == "succeeded"
     listed = cluster.trainer("list", "-n", NAMESPACE).ok().out.splitlines()
-    assert sum("fired the same time twice" in line for line in listed if cron in line) == len(children) - 1
+    assert sum("triggered the schedule twice" in line for line in listed if cron in line) == len(children) - 1
 
 
 def fired(cluster: Cluster, releases: list[str], file: str) -> tuple[str, list[str]]:

@@ -49,7 +49,7 @@ def test_a_resume_names_the_only_submission_that_may_go_on(stored: RemoteRun) ->
 
 
 def test_nothing_to_create_from(stored: RemoteRun) -> None:
-    with pytest.raises(NotFoundError, match=r"nothing in .* to create run 'demo' from"):
+    with pytest.raises(NotFoundError, match=r"run 'demo' can't be created again: .* has no launch.json"):
         stored.read_launch()
 
 

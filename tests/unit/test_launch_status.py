@@ -203,8 +203,8 @@ def test_a_run_that_never_ran_names_what_was_missing(cluster: str) -> None:
     "change, why",
     [
         ({}, ""),
-        ({"clusterSelector": {"ray.io/cluster": "x"}}, "a cluster that is not its own"),
-        ({"shutdownAfterJobFinishes": False}, "not stoppable"),
+        ({"clusterSelector": {"ray.io/cluster": "x"}}, "the RayCluster of another release"),
+        ({"shutdownAfterJobFinishes": False}, "lifetime.stoppable: false"),
     ],
 )
 def test_what_can_be_suspended(change: dict[str, Any], why: str) -> None:

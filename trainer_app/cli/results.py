@@ -79,7 +79,11 @@ def show_submitted(
     from trainer_app.launch import location
     from trainer_app.launch.remote_run import RemoteRun
 
-    found = location.locate_run(kube, run, values, ()) if run and values else location.find_location(kube, run)
+    found = (
+        location.locate_run(kube, run, values, ())
+        if run and values
+        else location.location_of(location.find_rayjob(kube, run))
+    )
     with location.storage_access(kube, found, endpoint):
         if RemoteRun.open(found.uri, found.run).read_record() is None:
             raise NotFoundError(f"run {found.run} has written nothing yet; see: trainer status {found.run}")

@@ -1,4 +1,4 @@
-"""A submitted run until it ends: what it waits for, the driver's log, how it ended."""
+"""Following a submitted run until it ends: what it waits for, the driver's log, how it ended."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from trainer_app.launch.kube import Kube, Object, explain_errors
 from trainer_app.launch.stored_logs import LogTail
 
 POLL_S: Final = 1.0
-PATIENCE_S: Final = 120.0
+API_RETRY_S: Final = 120.0
 Say = Callable[[str], None]
 
 
 def follow_run(kube: Kube, run: str, *, say: Say, show: Say | None, endpoint: str | None = None) -> int:
-    """Follow a run.
+    """Follow a run until it ends.
 
     Args:
-        say: takes what a person should know: the state, and what holds it up, once each.
-        show: takes the driver's log, line by line; None: no log.
+        say: called once with each line about the run's state and what it waits for.
+        show: called with each line of the driver's log; None: no log.
         endpoint: of the storage, which has the log of a run that has no submitter (HTTPMode).
 
     Returns:
@@ -33,46 +33,46 @@ def follow_run(kube: Kube, run: str, *, say: Say, show: Say | None, endpoint: st
         rayjob = kube.get("RayJob", run)
         if show and rayjob["spec"].get("submissionMode") == "HTTPMode":
             log = _open_stored_log(kube, location.location_of(rayjob), stack, say=say, show=show, endpoint=endpoint)
-        once = _say_once(say)
+        say_new = _say_once(say)
         while True:
             rayjob = _retry_api(lambda: kube.get("RayJob", run), say)
-            once([rayjobs.format_state(rayjob), *_find_blockers_or_error(kube, rayjob)])
-            once(_show_new(log))  # takes as long as the submitter's pod lives
+            say_new([rayjobs.format_state(rayjob), *_find_blockers_or_error(kube, rayjob)])
+            say_new(_show_new_lines(log))  # takes as long as the submitter's pod lives
             if rayjobs.has_ended(rayjob) and not rayjobs.is_queued(rayjob):
                 return rayjobs.exit_code(rayjob)
             time.sleep(POLL_S)
 
 
 def _say_once(say: Say) -> Callable[[list[str]], None]:
-    """Says each line the first time only."""
-    told: set[str] = set()
+    """Return a function that says each line the first time only."""
+    seen: set[str] = set()
 
-    def tell(lines: list[str]) -> None:
+    def say_new(lines: list[str]) -> None:
         for line in lines:
-            if line not in told:
-                told.add(line)
+            if line not in seen:
+                seen.add(line)
                 say(line)
 
-    return tell
+    return say_new
 
 
 def _open_stored_log(
     kube: Kube, run_location: location.RunLocation, stack: ExitStack, *, say: Say, show: Say, endpoint: str | None
 ) -> LogTail | None:
-    """The log of a run without a submitter, while `stack` is open; None, and words, where it can't be read from here.
+    """Return the log of a run without a submitter, readable while `stack` is open; None if it can't be read from here.
 
-    A run is followed to its end without its log too: what ends is told by the RayJob.
+    A run is followed to its end without its log too: the RayJob has the end.
     """
     try:
         stack.enter_context(location.storage_access(kube, run_location, endpoint))
         return LogTail(run_location, show, workers=False)
     except TrainerError as error:
-        say(f"there is no log to show: {error}")
+        say(f"the driver's log can't be shown: {error}")
         return None
 
 
-def _show_new(log: DriverLog | LogTail | None) -> list[str]:
-    """Shows what is new. Returns why that can't be read now: it is asked for again, and changes no exit code."""
+def _show_new_lines(log: DriverLog | LogTail | None) -> list[str]:
+    """Show what is new. Return why that failed: it is tried again, and changes no exit code."""
     try:
         if log:
             log.read()
@@ -82,43 +82,43 @@ def _show_new(log: DriverLog | LogTail | None) -> list[str]:
 
 
 def _retry_api(ask: Callable[[], Object], say: Say) -> Object:
-    """The answer, also of an API server that is away for a moment: a run goes on without it.
+    """Call `ask` until the API server answers: the run continues while it does not.
 
     Raises:
-        TrainerError: what is no accident (no such run, no right), at once; no answer, after PATIENCE_S.
+        TrainerError: at once if the run is gone or may not be read; after API_RETRY_S if there is no answer.
     """
-    end = time.monotonic() + PATIENCE_S
-    told = False
+    end = time.monotonic() + API_RETRY_S
+    is_reported = False
     while True:
         try:
             return ask()
-        except StorageError:  # NotFoundError and AccessDeniedError are such
+        except StorageError:  # NotFoundError and AccessDeniedError are its subclasses
             raise
         except TrainerError as error:
             if time.monotonic() > end:
                 raise
-            if not told:
-                say(f"{error}; asking again for {PATIENCE_S:.0f} s")
-            told = True
+            if not is_reported:
+                say(f"{error}; retrying for {API_RETRY_S:.0f} s")
+            is_reported = True
             time.sleep(POLL_S)
 
 
-def find_blockers(kube: Kube, rayjob: Object, found: Callable[[], list[Object]]) -> list[str]:
-    """Why the run does not run, or never ran, from its pods and from events; nothing for one that runs or that ran.
+def find_blockers(kube: Kube, rayjob: Object, list_pods: Callable[[], list[Object]]) -> list[str]:
+    """Return why a run does not run, or never ran, from its pods and events; nothing for one that runs or has run.
 
     Args:
-        found: asks for its pods, where they matter.
+        list_pods: lists the run's pods; called only if they are needed.
     """
     if rayjobs.is_queued(rayjob):
         return [f"run {rayjob['metadata']['name']} waits in queue {rayjob['metadata']['labels'][rayjobs.QUEUE]}"]
     if rayjobs.has_ended(rayjob):
         return pods.startup_failure(kube, rayjob)
-    there = found()
-    return [*pods.blocked_pods(there), *pods.warning_events(kube, rayjob, there)]
+    run_pods = list_pods()
+    return [*pods.blocked_pods(run_pods), *pods.warning_events(kube, rayjob, run_pods)]
 
 
 def _find_blockers_or_error(kube: Kube, rayjob: Object) -> list[str]:
-    """As `find_blockers`; in a loop, what can't be asked now is asked at the next turn."""
+    """As `find_blockers`, for a loop: what can't be read now is read at the next turn."""
     try:
         return find_blockers(kube, rayjob, lambda: pods.list_run_pods(kube, rayjob["metadata"]["name"]))
     except TrainerError as error:
@@ -126,17 +126,16 @@ def _find_blockers_or_error(kube: Kube, rayjob: Object) -> list[str]:
 
 
 class DriverLog:
-    """The driver's output, which the submitter's pod follows. Goes on where it stopped, also in a new pod."""
+    """The driver's output, from the log of the submitter's pod; each `read` continues after the last line shown."""
 
     def __init__(self, kube: Kube, run: str, show: Say) -> None:
         self.kube, self.run, self.show = kube, run, show
         self.pod, self.lines = "", 0
 
     def read(self, *, follow: bool = True) -> bool:
-        """Shows what is new, until the pod ends or only what is there.
+        """Show what is new, until the pod ends, or without `follow` only what is there. Return whether there was a log.
 
-        Returns:
-            False, at once, where no pod has a log.
+        A new pod's log is shown from its first line.
         """
         started = [pod for pod in pods.list_submitters(self.kube, self.run) if pod["status"]["phase"] != "Pending"]
         if not started:
@@ -147,7 +146,7 @@ class DriverLog:
         try:
             self._stream(follow=follow)
         except TrainerError as error:
-            self.show(f"(the log broke off: {error})")
+            self.show(f"(the log was interrupted: {error})")
         return True
 
     def _stream(self, *, follow: bool) -> None:

@@ -29,7 +29,7 @@ _PORTS: Final = {"https": 443, "http": 80}
 
 @dataclass(frozen=True)
 class RunLocation:
-    """A run's storage, as the chart wrote it on the RayJob, or in its pods. Empty texts: not given there."""
+    """A run's storage, as the chart wrote it on the RayJob, or in its pods; "" for what is not set there."""
 
     run: str
     uri: str
@@ -40,128 +40,128 @@ class RunLocation:
 
 
 def location_of(rayjob: Object) -> RunLocation:
+    """Return where the run of a RayJob is stored."""
     meta = rayjob["metadata"]
     if cron.is_scheduled(rayjob):
         return RunLocation(meta["name"], *cron.storage_settings(rayjob))
-    notes = meta.get("annotations", {})
-    given = (notes.get(f"trainer/storage-{key}", "") for key in ("uri", "endpoint", "region", "secret"))
-    return RunLocation(meta.get("labels", {}).get(RUN_LABEL, meta["name"]), *given)
+    annotations = meta.get("annotations", {})
+    settings = (annotations.get(f"trainer/storage-{key}", "") for key in ("uri", "endpoint", "region", "secret"))
+    return RunLocation(meta.get("labels", {}).get(RUN_LABEL, meta["name"]), *settings)
 
 
 def task_of(rayjob: Object) -> str:
-    """train, tune, or "" where nothing says it."""
+    """Return train or tune, or "" if neither the annotation nor the entrypoint has it."""
     return rayjob["metadata"].get("annotations", {}).get("trainer/task") or cron.entrypoint_task(rayjob)
 
 
 def location_of_objects(objects: Sequence[Object]) -> RunLocation:
-    """Of a run that is about to be created, with the keys of the chart's own Secret, if it makes one."""
-    found = location_of(objects[-1])
-    own = next((obj for obj in objects if obj["kind"] == "Secret"), {})
-    return replace(found, keys=tuple(own.get("stringData", {}).items()))
-
-
-def find_location(kube: Kube, run: str | None) -> RunLocation:
-    """Of a run, or of this user's newest in the namespace. Raises NotFoundError, with what there is."""
-    return location_of(find_rayjob(kube, run))
+    """Return where a run that is about to be created will be stored, with the keys of the Secret among its objects."""
+    secret = next((obj for obj in objects if obj["kind"] == "Secret"), {})
+    return replace(location_of(objects[-1]), keys=tuple(secret.get("stringData", {}).items()))
 
 
 def find_rayjob(kube: Kube, run: str | None) -> Object:
-    """The RayJob of a run, or of this user's newest in the namespace.
+    """Return the RayJob of a run, or of this user's newest run in the namespace.
 
     Raises:
-        NotFoundError: with what there is.
+        NotFoundError: there is none; the message names the runs that exist.
     """
     if run:
         return _get_rayjob(kube, run)
-    found = list_rayjobs(kube)
+    rayjobs = list_rayjobs(kube)
     user = kube.user()
-    mine = [one for one in found if one["metadata"].get("annotations", {}).get(USER_ANNOTATION) == user]
-    if mine:
-        return mine[0]
-    if found:
+    submitted = [one for one in rayjobs if one["metadata"].get("annotations", {}).get(USER_ANNOTATION) == user]
+    if submitted:
+        return submitted[0]
+    if rayjobs:
         raise NotFoundError(
-            f"user {user} submitted none of the {len(found)} runs in namespace {kube.namespace}; name one: "
+            f"user {user} submitted none of the {len(rayjobs)} runs in namespace {kube.namespace}; name one of: "
             f"trainer list -n {kube.namespace}"
         )
     raise NotFoundError(f"there are no runs in namespace {kube.namespace}; start one with trainer submit")
 
 
 def list_rayjobs(kube: Kube) -> list[Object]:
-    """The RayJobs of runs, newest first: those that were submitted, and those that a timetable fired."""
-    every = kube.list("RayJob")
-    found = [one for one in every if RUN_LABEL in one["metadata"].get("labels", {}) or cron.is_scheduled(one)]
-    return sorted(found, key=lambda one: one["metadata"]["creationTimestamp"], reverse=True)
+    """Return the RayJobs of runs, newest first: those that were submitted, and those that a RayCronJob created."""
+    rayjobs = [
+        one for one in kube.list("RayJob") if RUN_LABEL in one["metadata"].get("labels", {}) or cron.is_scheduled(one)
+    ]
+    return sorted(rayjobs, key=lambda one: one["metadata"]["creationTimestamp"], reverse=True)
 
 
 def _get_rayjob(kube: Kube, run: str) -> Object:
     try:
         return kube.get("RayJob", run)
     except NotFoundError as error:
-        near = hint(run, [one["metadata"]["name"] for one in list_rayjobs(kube)], what="runs")
+        similar = hint(run, [one["metadata"]["name"] for one in list_rayjobs(kube)], what="runs")
         raise NotFoundError(
-            f"there is no run {run} in namespace {kube.namespace}; {near}; where its storage is, "
-            "results, logs and resume learn from --values FILE"
+            f"there is no run {run} in namespace {kube.namespace}; {similar}; if it was deleted, results, logs and "
+            "resume find its storage with --values FILE"
         ) from error
 
 
 def locate_run(kube: Kube, run: str, values: Sequence[str], sets: Sequence[str]) -> RunLocation:
-    """Of a run whose RayJob may be gone: then from the values it was submitted with, else from the newest other run.
+    """Return where a run is stored whose RayJob may be gone: by the values given, else as the newest other run.
+
+    Args:
+        values: values files that the run was submitted with.
+        sets: dotted values, over the files.
 
     Raises:
-        NotFoundError: nothing says where the storage is.
+        NotFoundError: there are no values and no other run.
     """
     if values or sets:
-        return replace(locate_by_values(kube, values, sets), run=run)
-    found = list_rayjobs(kube)
-    known = [one for one in found if one["metadata"]["name"] == run] or found
-    if not known:
+        return replace(location_of(render_sample(kube, values, sets)[-1]), run=run)
+    rayjobs = list_rayjobs(kube)
+    candidates = [one for one in rayjobs if one["metadata"]["name"] == run] or rayjobs
+    if not candidates:
         raise NotFoundError(
-            f"there is no run {run} in namespace {kube.namespace}, and no other that says where runs are stored; "
+            f"there is no run {run} in namespace {kube.namespace}, and no other run that shows where runs are stored; "
             "give the values it was submitted with: --values FILE"
         )
-    return replace(location_of(known[0]), run=run)
-
-
-def locate_by_values(kube: Kube, values: Sequence[str], sets: Sequence[str]) -> RunLocation:
-    """Where the chart would have a run stored with these values."""
-    return location_of(render_sample(kube, values, sets)[-1])
+    return replace(location_of(candidates[0]), run=run)
 
 
 def render_sample(kube: Kube, values: Sequence[str], sets: Sequence[str], name: str = "sample") -> list[Object]:
-    """The objects of a run that asks for nothing; last the RayJob, or what these values make in its place."""
-    stays = helm.merged_values(values, sets).get("kind") == "RayCluster"
-    release = helm.Release(name, kube.namespace, "train", "" if stays else "name: sample\n", name, values, sets)
+    """Return the objects of a run with an empty run file; last the RayJob, or the kind these values make instead.
+
+    Args:
+        values: values files, later ones over earlier ones.
+        sets: dotted values, over the files.
+        name: the run's name.
+    """
+    is_cluster = helm.merged_values(values, sets).get("kind") == "RayCluster"
+    release = helm.Release(name, kube.namespace, "train", "" if is_cluster else "name: sample\n", name, values, sets)
     return load_objects(helm.template(release))
 
 
 def load_objects(text: str) -> list[Object]:
-    """Of rendered YAML, in the order of creation: the RayJob last, since the operator acts on it at once."""
-    found = [obj for obj in YAML(typ="safe", pure=True).load_all(text) if obj]
-    return sorted(found, key=lambda obj: obj["kind"] in RAY_KINDS)
+    """Return the objects of rendered YAML in the order of creation: the RayJob last, as the operator acts on it."""
+    objects = [obj for obj in YAML(typ="safe", pure=True).load_all(text) if obj]
+    return sorted(objects, key=lambda obj: obj["kind"] in RAY_KINDS)
 
 
 @contextmanager
 def storage_access(kube: Kube, location: RunLocation, endpoint: str | None = None) -> Iterator[None]:
-    """Inside, this process opens `place.uri` as a pod does: with its endpoint, region and keys.
+    """Set this process's environment so that it opens `location.uri` as a pod does: endpoint, region and keys.
 
     Args:
-        endpoint: where this machine reaches the storage; without it a Service is reached through a port-forward.
+        endpoint: the storage's address from this machine; without it a Service is reached through a port-forward.
 
     Raises:
-        InputError: a volume, which only pods reach. StorageError: nothing answers at the endpoint.
+        InputError: the storage is a volume, which only pods reach. StorageError: nothing answers at the endpoint.
     """
     if not location.uri:
         raise InputError(
-            f"where run {location.run} is stored stands in its run file alone (storage.uri); "
-            f"look there: trainer results {location.run} --storage URI"
+            f"only the run file of run {location.run} says where it is stored (storage.uri); "
+            f"give that URI: trainer results {location.run} --storage URI"
         )
     if "://" not in location.uri:
         raise InputError(
             f"run {location.run} is stored in a volume ({location.uri}), which this machine does not reach; "
-            f"look at it from a pod: kubectl exec -n {kube.namespace} ... -- trainer results {location.run}"
+            f"read it from a pod: kubectl exec -n {kube.namespace} ... -- trainer results {location.run}"
         )
-    given = dict(location.keys) or read_storage_keys(kube, location.secret)
-    wanted = {"AWS_REGION": location.region, **given}
+    keys = dict(location.keys) or read_storage_keys(kube, location.secret)
     service = None if endpoint else parse_service(location.endpoint)
     with ExitStack() as stack:
         url = endpoint or location.endpoint
@@ -170,40 +170,39 @@ def storage_access(kube: Kube, location: RunLocation, endpoint: str | None = Non
             url = f"{location.endpoint.partition('://')[0]}://127.0.0.1:{port}"
         else:
             check_endpoint(url)
-        given_here = {name: value for name, value in {**wanted, "AWS_ENDPOINT_URL": url}.items() if value}
-        stack.enter_context(machine.temporary_environment(given_here))
-        stack.enter_context(_errors_name_values(kube, location, from_secret=bool(given)))
+        settings = {"AWS_REGION": location.region, **keys, "AWS_ENDPOINT_URL": url}
+        environment = {name: value for name, value in settings.items() if value}
+        stack.enter_context(machine.temporary_environment(environment))
+        stack.enter_context(_errors_name_values(kube, location, from_secret=bool(keys)))
         yield
 
 
 @contextmanager
 def _errors_name_values(kube: Kube, location: RunLocation, *, from_secret: bool) -> Iterator[None]:
-    """The storage's errors speak of the environment and of run files; here a Secret and values are what is wrong."""
+    """The storage's errors name the environment and the run file; here the Secret and the values are to be changed."""
     try:
         yield
     except AccessDeniedError as error:
         if not from_secret:
-            words = (
-                f"this user may not read Secret {location.secret} in {kube.namespace}, so the environment's keys count"
-            )
-            raise AccessDeniedError(f"{error}; {words}" if location.secret else str(error)) from error
-        said = str(error).partition(";")[0]
+            why = f"; the environment's keys were used, since this user may not read Secret {location.secret}"
+            raise AccessDeniedError(f"{error}{why if location.secret else ''}") from error
         raise AccessDeniedError(
-            f"{said}; the keys are those of Secret {location.secret} in {kube.namespace}: correct them there, name "
-            "another in storage.existingSecret, or correct storage.bucket (keys of one bucket are denied all others)"
+            f"{str(error).partition(';')[0]}; the keys are those of Secret {location.secret} in {kube.namespace}: "
+            "correct them, name another Secret in storage.existingSecret, or correct storage.bucket (keys that are "
+            "limited to one bucket are denied all others)"
         ) from error
     except NotFoundError as error:
         if "there is no bucket" not in str(error):
             raise
-        said = str(error).partition(";")[0]
-        raise NotFoundError(f"{said}; create it, or correct storage.bucket in the values") from error
+        problem = str(error).partition(";")[0]
+        raise NotFoundError(f"{problem}; create it, or correct storage.bucket in the values") from error
 
 
 def check_endpoint(endpoint: str) -> None:
-    """A connection, before boto3 tries its own three times: 3 s in place of 15.
+    """Connect once, before boto3 tries three times: 3 s instead of 15.
 
     Raises:
-        StorageError: with what to do.
+        StorageError: nothing answers.
     """
     parts = urlsplit(endpoint)
     if not parts.hostname or (getproxies().get(parts.scheme) and not proxy_bypass(parts.hostname)):
@@ -213,12 +212,12 @@ def check_endpoint(endpoint: str) -> None:
     except OSError as error:
         raise StorageError(
             f"the storage's endpoint {endpoint} does not answer from here ({error}); correct storage.endpoint, or give "
-            "the address as this machine reaches it: --endpoint URL"
+            "its address from this machine: --endpoint URL"
         ) from error
 
 
 def read_storage_keys(kube: Kube, secret: str) -> dict[str, str]:
-    """The storage's keys, if this user may read them; else those of this user's environment count."""
+    """Return the AWS_ variables of a Secret; none if this user may not read it, and the environment's are used."""
     if not secret:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""What a RayJob's status says, in the words of the verbs."""
+"""What a RayJob's spec and status say about a run."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ QUEUE: Final = "kueue.x-k8s.io/queue-name"
 
 
 def status(rayjob: Object) -> str:
-    """KubeRay's `jobDeploymentStatus`; New where the operator has not acted yet: on a new run, or on a resumed one.
+    """Return KubeRay's `jobDeploymentStatus`; New if the operator has not acted yet on a new or a resumed run.
 
-    Between `resume` and the operator's next look KubeRay still says Suspended; taken at its word, that would be the
-    end of a run that goes on.
+    Between `resume` and the operator's next reconciliation KubeRay still says Suspended, which would read as an end.
     """
-    told = rayjob.get("status", {}).get("jobDeploymentStatus") or "New"
-    return "New" if told == "Suspended" and not rayjob["spec"].get("suspend") else str(told)
+    reported = rayjob.get("status", {}).get("jobDeploymentStatus") or "New"
+    return "New" if reported == "Suspended" and not rayjob["spec"].get("suspend") else str(reported)
 
 
 def has_ended(rayjob: Object) -> bool:
+    """Return whether KubeRay does nothing more for it, unless it is resumed."""
     return status(rayjob) in ENDED
 
 
 def is_queued(rayjob: Object) -> bool:
-    """Held back by Kueue: it suspends what it has not admitted."""
+    """Return whether it waits for Kueue, which suspends what it has not admitted."""
     return QUEUE in rayjob["metadata"].get("labels", {}) and bool(rayjob["spec"].get("suspend"))
 
 
 def format_state(rayjob: Object) -> str:
     """`run x: Failed (FAILED): AppFailed: ...`"""
-    known = rayjob.get("status", {})
-    result = f" ({known['jobStatus']})" if known.get("jobStatus") else ""
-    told = [known[key] for key in ("reason", "message") if known.get(key)] if has_ended(rayjob) else []
-    why = ": ".join(words for words in told if words != status(rayjob))
+    reported = rayjob.get("status", {})
+    result = f" ({reported['jobStatus']})" if reported.get("jobStatus") else ""
+    reasons = [reported[key] for key in ("reason", "message") if reported.get(key)] if has_ended(rayjob) else []
+    why = ": ".join(reason for reason in reasons if reason != status(rayjob))
     return f"run {rayjob['metadata']['name']}: {status(rayjob)}{result}{f': {why}' if why else ''}"
 
 
 def exit_code(rayjob: Object) -> int:
-    """0 SUCCEEDED, 1 FAILED, 130 STOPPED or suspended."""
+    """Return 0 for SUCCEEDED, 1 for FAILED, 130 for STOPPED or suspended."""
     result = rayjob.get("status", {}).get("jobStatus")
     if status(rayjob) == "Suspended" or result == "STOPPED":
         return 130
@@ -47,7 +47,7 @@ def exit_code(rayjob: Object) -> int:
 
 
 def format_retry(rayjob: Object) -> str:
-    """`attempt 2 of 4`, or "" where nothing has failed."""
+    """`attempt 2 of 4`, or "" if nothing has failed."""
     failed = int(rayjob.get("status", {}).get("failed") or 0)
     if not failed:
         return ""
@@ -56,19 +56,19 @@ def format_retry(rayjob: Object) -> str:
 
 
 def why_not_suspendable(rayjob: Object) -> str:
-    """Why KubeRay would refuse to suspend it, which ends a run for good (ValidationFailed); "" if it would not."""
+    """Return why suspending it would end the run for good (ValidationFailed), or "" if it can be suspended."""
     spec = rayjob["spec"]
     if spec.get("clusterSelector"):
-        return "it runs on a cluster that is not its own"
+        return "it runs on the RayCluster of another release"
     if not spec.get("shutdownAfterJobFinishes"):
-        return "it was submitted as not stoppable (lifetime.stoppable: false)"
+        return "it was submitted with lifetime.stoppable: false"
     return ""
 
 
 def cluster_spec(owner: Object) -> Object:
-    """The RayClusterSpec in a RayJob, a RayCronJob or a RayCluster; empty where it runs on another's cluster."""
+    """Return the RayClusterSpec of a RayJob, RayCronJob or RayCluster; empty if it uses another release's cluster."""
     spec = owner["spec"]
     if "headGroupSpec" in spec:
         return spec
-    rayjob = spec.get("jobTemplate", spec)
-    return rayjob.get("spec", rayjob).get("rayClusterSpec") or {}
+    template = spec.get("jobTemplate", spec)
+    return template.get("spec", template).get("rayClusterSpec") or {}

@@ -19,7 +19,7 @@ RUN_FILE, VALUES, LAUNCH = "launch/run.yaml", "launch/values.yaml", "launch/laun
 
 @dataclass(frozen=True)
 class Launch:
-    """What a run was submitted with, so that it can be created again. `created` in unix seconds."""
+    """What a run was submitted with, so that it can be created again; `created` in Unix seconds."""
 
     run: str
     task: str
@@ -31,14 +31,14 @@ class Launch:
     image: str = ""
     user: str = ""
     created: float = field(default_factory=time.time)
-    former: tuple[str, ...] = ()  # submissions before this one: each a person's resume
+    former: tuple[str, ...] = ()  # submissions before this one: each was ended by a user's resume
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), indent=1).encode()
 
 
 class RemoteRun:
-    """`store` is the run's folder. Every method raises StorageError or one of its kinds."""
+    """A run's folder in storage (`run_store`). Every method raises StorageError or one of its subclasses."""
 
     def __init__(self, run_store: Store, run: str) -> None:
         self.run_store = run_store
@@ -46,17 +46,23 @@ class RemoteRun:
 
     @classmethod
     def open(cls, uri: str, run: str) -> RemoteRun:
+        """Open a run's folder in the storage at `uri`."""
         return cls(open_store(uri).child(run), run)
 
     def claim(self, launch: Launch, run_file: str, values: dict[str, Any]) -> None:
-        """Takes the run's name in the storage, and keeps what `resume` needs.
+        """Reserve the run's name in the storage, and write what `resume` needs.
+
+        Args:
+            launch: what is written as launch.json, whose existence reserves the name.
+            run_file: the run file's text.
+            values: the user's merged values, without secrets.
 
         Raises:
-            AlreadyExistsError: a run of this name is there, whoever began it.
+            AlreadyExistsError: there is a run of this name, submitted or not.
         """
         taken = AlreadyExistsError(
-            f"run {self.run!r} is in {self.run_store.uri} already; go on with it: trainer resume {self.run}; "
-            "or take another --name"
+            f"run {self.run!r} is in {self.run_store.uri} already; resume it: trainer resume {self.run}; "
+            "or give another --name"
         )
         if self.run_store.exists("run.json"):
             raise taken
@@ -68,16 +74,17 @@ class RemoteRun:
         self.write_values(values)
 
     def write_values(self, values: dict[str, Any]) -> None:
+        """Write the values that `resume` renders the chart with."""
         self.run_store.put(VALUES, json.dumps(values, indent=1).encode())  # JSON is YAML
 
     def undo_claim(self) -> None:
-        """Undoes `claim`, for a run that could not be created. Its code stays: the next try has the same."""
+        """Undo `claim` for a run that could not be created. Its code stays: the next try has the same."""
         with suppress(StorageError):  # the reason why it could not be created is what counts
             for key in (RUN_FILE, VALUES, LAUNCH):
                 self.run_store.delete(key)
 
     def read_launch(self) -> tuple[Launch, str, dict[str, Any]]:
-        """(what it was submitted with, the run file's text, the values).
+        """Return (what it was submitted with, the run file's text, the values).
 
         Raises:
             NotFoundError: no run of this name was submitted to this storage.
@@ -88,72 +95,72 @@ class RemoteRun:
             values = self._json(VALUES)
         except NotFoundError as error:
             raise NotFoundError(
-                f"there is nothing in {self.run_store.uri} to create run {self.run!r} from; is the storage right "
-                "(--values FILE), and was it submitted with trainer submit?"
+                f"run {self.run!r} can't be created again: {self.run_store.uri} has no launch.json; check the storage "
+                "(--values FILE), and that the run was submitted with trainer submit"
             ) from error
         known = {name: about[name] for name in Launch.__dataclass_fields__ if name in about}
         return Launch(**{**known, "former": tuple(about.get("former", ()))}), text, values
 
     def record_resubmission(self, launch: Launch) -> None:
-        """A person's resume: the driver takes only the submission that is named here."""
+        """Record a user's resume: drivers of any other submission will refuse to start."""
         self.run_store.put(LAUNCH, launch.to_json())
         decision.write_owner(self.run_store, launch.submission, task=launch.task)
 
     def request_stop(self, request: str, by: str) -> None:
-        """The driver looks at it every 2 s, workers at the start of every epoch."""
+        """Ask the run to stop: the driver reads this every 2 s, workers at the start of every epoch."""
         documents.write(self.run_store, stop.REQUEST, {"id": request, "asked": time.time(), "by": by})
 
     def read_stop(self, request: str | None = None) -> dict[str, Any] | None:
-        """Where the run stopped ({epochs, step, commit, at}), once it did so for this request (any, if None)."""
+        """Return where the run stopped ({epochs, step, commit, at}) for this request, or for any if None."""
         try:
-            found = rename_epoch(self._json(stop.ANSWER))
+            answer = rename_epoch(self._json(stop.ANSWER))
         except NotFoundError:
             return None
-        return found if request in (None, found.get("id")) else None
+        return answer if request in (None, answer.get("id")) else None
 
     def clear_stop(self) -> None:
-        """Before going on: else the run would stop again."""
+        """Remove a stop request and its answer: else a resumed run would stop again."""
         stop.withdraw_request(self.run_store)
         self.run_store.delete(stop.ANSWER)
 
     def read_record(self) -> RunRecord | None:
-        """How far the run is; None before its driver began."""
+        """Return how far the run is; None before its driver started."""
         try:
             return RunRecord.from_json(self.run_store.get("run.json"), f"{self.run_store.uri}: run.json")
         except NotFoundError:
             return None
 
     def count_attempts(self) -> int:
-        """Of a train run's workers, that wrote metrics: a lost worker costs one, and so does a lost driver."""
+        """Return how often a train run's workers were started and wrote metrics; a lost worker or driver ends one."""
         orders = [parse_part_key(entry.key) for entry in self.run_store.list("metrics")]
         return max((order[0] for order in orders if order), default=0)
 
     def read_logs(self, role: str) -> Iterator[tuple[str, bytes]]:
-        """(name, content) of the log objects of a role: `driver`, or all others for `workers`."""
+        """Yield (name, content) of the log objects of a role: `driver`, or all others for `workers`."""
         for entry in self.run_store.list("logs"):
             if (entry.key.partition("/")[0] == "driver") == (role == "driver"):
                 yield entry.key, self.run_store.get(f"logs/{entry.key}")
 
     def put_code(self, digest: str, data: bytes) -> None:
-        """The same bytes have the same name: what is there is not sent again."""
+        """Upload the code archive, unless these bytes, which have this name, are there."""
         if not self.run_store.exists(f"code/{digest}.zip"):
             self.run_store.put(f"code/{digest}.zip", data)
 
     def _json(self, key: str) -> dict[str, Any]:
         data = self.run_store.get(key)
         try:
-            found = json.loads(data)
+            document = json.loads(data)
         except ValueError as error:
             raise StorageError(f"{self.run_store.uri}: {key} is damaged: {error}") from error
-        if not isinstance(found, dict):
+        if not isinstance(document, dict):
             raise StorageError(f"{self.run_store.uri}: {key} is damaged: a JSON object was expected")
-        return found
+        return document
 
 
 def format_position(stopped: dict[str, Any] | None) -> str:
-    """`step 120 (3 epochs, commit e000003)`, as far as it is known."""
+    """`step 120 (3 epochs, commit e000003)`, with what is known of it."""
     if not stopped:
         return "an unknown step"
-    more = [f"{stopped['epochs']} epochs"] if stopped.get("epochs") is not None else []
-    more += [f"commit {stopped['commit']}"] if stopped.get("commit") else ["no commit"]
-    return f"step {stopped.get('step') or 0} ({', '.join(more)})"
+    details = [f"{stopped['epochs']} epochs"] if stopped.get("epochs") is not None else []
+    details += [f"commit {stopped['commit']}"] if stopped.get("commit") else ["no commit"]
+    return f"step {stopped.get('step') or 0} ({', '.join(details)})"

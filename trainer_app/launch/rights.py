@@ -1,4 +1,4 @@
-"""What each verb needs to be allowed to do: k8s/rbac/submitter.yaml grants it, `doctor` asks for it."""
+"""The Kubernetes permissions that each verb needs: k8s/rbac/submitter.yaml grants them, `doctor` checks them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Final, NamedTuple
 from trainer_app.launch.kube import KINDS, Kube
 
 PARALLEL: Final = 8
-# Made, and handed to no RayJob: they hold results, or own the others.
+# Kinds that no RayJob owns: they hold results, or own the others.
 UNOWNED: Final = ("PersistentVolumeClaim", "RayJob", "RayCluster", "RayCronJob")
 
 
 class Right(NamedTuple):
-    """`resource` may have a subresource: pods/log."""
+    """One permission of Kubernetes; `resource` may have a subresource: pods/log."""
 
     verb: str
     resource: str
@@ -30,10 +30,7 @@ def _rayjobs(*verbs: str) -> list[Right]:
 
 
 def rights_to_create(kinds: Iterable[str]) -> list[Right]:
-    """What making these kinds needs: created, handed to the RayJob, and taken back if a later one is refused.
-
-    What stays or owns the others (a volume's claim, the RayJob itself) is handed to nobody.
-    """
+    """Return what creating these kinds needs: create, patch to set the owner, delete if a later one is refused."""
     return [
         Right(verb, plural, group.removeprefix("/apis/").partition("/")[0] if group.startswith("/apis/") else "")
         for kind, (group, plural) in ((kind, KINDS[kind]) for kind in kinds)
@@ -42,15 +39,15 @@ def rights_to_create(kinds: Iterable[str]) -> list[Right]:
 
 
 def rights_to_recreate(kinds: Iterable[str]) -> list[Right]:
-    """What making them a second time needs: `resume` first waits until the former ones are gone."""
-    found = rights_to_create(kind for kind in kinds if kind not in UNOWNED)
-    return [*rights_to_create(kinds), *dict.fromkeys(right._replace(verb="get") for right in found)]
+    """Return what creating them again needs: `resume` waits until the former ones are gone."""
+    owned = rights_to_create(kind for kind in kinds if kind not in UNOWNED)
+    return [*rights_to_create(kinds), *dict.fromkeys(right._replace(verb="get") for right in owned)]
 
 
-# What every run is made of.
+# The objects of every run.
 _KINDS: Final = ("RayJob", "ConfigMap", "ServiceAccount", "Service", "NetworkPolicy", "PodDisruptionBudget")
 _READ: Final = [*_rayjobs("get", "list"), *_rights("pods", "list"), *_rights("events", "list")]
-# What the pod of doctor --in-cluster stands on, for a moment.
+# The objects that the pod of doctor --in-cluster needs while it runs.
 _PROBE: Final = [
     right for right in rights_to_create(("ServiceAccount", "NetworkPolicy", "ConfigMap")) if right.verb != "patch"
 ]
@@ -66,39 +63,48 @@ VERBS: Final[Mapping[str, list[Right]]] = {
     "delete": [*_READ, *_rayjobs("delete")],
     "doctor --in-cluster": [*_PROBE, *_rights("pods", "create", "get", "delete"), *_rights("pods/log", "get")],
 }
-# Of stop and resume, for runs that Kueue admits.
+# Needed by stop and resume for runs that Kueue admits.
 QUEUE_RIGHTS: Final = _rights("workloads", "list", "patch", group="kueue.x-k8s.io")
-# The storage's own Secret; without it the keys of the person's environment count.
+# The storage's Secret; without it the keys of the user's environment are used.
 READ_SECRET: Final = Right("get", "secrets")
-# In the namespace of a storage that is a Service of the cluster.
+# Needed in the namespace of a storage that is a Service of the cluster.
 REACH_STORAGE: Final = [*_rights("services", "get"), *_rights("pods", "list"), *_rights("pods/portforward", "get")]
 
 
 def missing_rights(
     kube: Kube, verbs: Mapping[str, Iterable[Right]], namespace: str | None = None
 ) -> dict[str, list[Right]]:
-    """The rights that this user has not, by verb, in the namespace."""
+    """Return the rights that this user does not have, by verb.
+
+    Args:
+        verbs: the rights that each verb needs.
+        namespace: where, if not in the namespace of `kube`.
+    """
     wanted = list(dict.fromkeys(right for rights in verbs.values() for right in rights))
     with ThreadPoolExecutor(PARALLEL) as pool:
         answers = pool.map(lambda right: is_allowed(kube, right, namespace or kube.namespace), wanted)
-        denied = {right for right, yes in zip(wanted, answers, strict=True) if not yes}
-    found = {verb: [right for right in rights if right in denied] for verb, rights in verbs.items()}
-    return {verb: rights for verb, rights in found.items() if rights}
+        denied = {right for right, is_granted in zip(wanted, answers, strict=True) if not is_granted}
+    missing = {verb: [right for right in rights if right in denied] for verb, rights in verbs.items()}
+    return {verb: rights for verb, rights in missing.items() if rights}
 
 
 def format_rights(rights: Iterable[Right]) -> str:
     """`create, patch configmaps; get secrets`"""
-    by: dict[str, list[str]] = {}
+    verbs_by_resource: dict[str, list[str]] = {}
     for right in dict.fromkeys(rights):
-        by.setdefault(f"{right.resource}{f'.{right.group}' if right.group else ''}", []).append(right.verb)
-    return "; ".join(f"{', '.join(verbs)} {resource}" for resource, verbs in by.items())
+        resource = f"{right.resource}{f'.{right.group}' if right.group else ''}"
+        verbs_by_resource.setdefault(resource, []).append(right.verb)
+    return "; ".join(f"{', '.join(verbs)} {resource}" for resource, verbs in verbs_by_resource.items())
 
 
 def is_allowed(kube: Kube, right: Right, namespace: str, name: str = "") -> bool:
-    """The API server's own answer; without a name for all objects of the kind."""
-    resource, _, sub = right.resource.partition("/")
-    about = {"namespace": namespace, "verb": right.verb, "group": right.group, "resource": resource, "subresource": sub}
-    about |= {"name": name} if name else {}
+    """Ask the API server whether this user has the right.
+
+    Args:
+        name: of one object; "" asks for all objects of the kind.
+    """
+    attributes = {"namespace": namespace, "verb": right.verb, "group": right.group, "name": name}
+    attributes["resource"], _, attributes["subresource"] = right.resource.partition("/")
     path, group = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "authorization.k8s.io/v1"
-    body = {"apiVersion": group, "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": about}}
-    return bool(kube.raw("POST", path, body, what="ask for this user's rights")["status"].get("allowed"))
+    body = {"apiVersion": group, "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}}
+    return bool(kube.raw("POST", path, body, what="check this user's permissions")["status"].get("allowed"))
