@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from trainer_app.checkpoint.commit import Commit
+from trainer_app.metric_order import sort_key
 from trainer_app.records.manifest import MANIFEST
 
 
@@ -21,12 +21,10 @@ def find_surplus(commits: Sequence[Commit], *, keep: int | None, monitor: str | 
     ordered = sorted(commits, key=lambda c: c.name)
     newest = ordered[-1]
 
-    def badness(commit: Commit) -> tuple[bool, float]:
-        value = commit.manifest.metrics.get(monitor, math.nan) if monitor else 0.0
-        return (True, 0.0) if math.isnan(value) else (False, value if mode == "min" else -value)
-
     # sorted is stable: of equals the earliest is the better one by a metric, the latest without one
-    best = sorted(ordered if monitor else ordered[::-1], key=badness)[:keep]
+    best = sorted(
+        ordered if monitor else ordered[::-1], key=lambda c: sort_key(c.manifest.metrics.get(monitor or ""), mode)
+    )[:keep]
     return [c for c in ordered if c not in best and c is not newest]
 
 

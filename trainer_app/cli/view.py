@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer_app.cli.formatting import command, number, one_line, ordered_metrics, pairs, run_uri, seconds
+from trainer_app.metric_order import is_better, sort_key
 
 Event = Mapping[str, Any]
 ENDED = ("finished", "stopped", "failed", "interrupted")
@@ -137,11 +137,7 @@ class View:
 
     def better(self, old: Any, new: Any) -> Any:
         """The better of two values of what decides; the other one where one is missing or NaN."""
-        if new is None or (old is not None and _is_nan(new)):
-            return old
-        if old is None or _is_nan(old):
-            return new
-        return min(old, new) if self.mode == "min" else max(old, new)
+        return new if old is None or is_better(new, old, self.mode) else old
 
     def counts(self) -> Counter[str]:
         """Trials by state; `to come` are those of `num_samples` not yet heard of."""
@@ -155,14 +151,9 @@ class View:
         return [row for row in self.rows.values() if row.state == "running"]
 
     def best(self, n: int, *, ended: bool) -> list[Row]:
-        """The n best trials, best first; those without a finite metric come last, in the order they were started."""
-        sign = -1.0 if self.mode == "max" else 1.0
-
-        def key(row: Row) -> tuple[bool, float]:
-            known = isinstance(row.value, int | float) and math.isfinite(row.value)
-            return (not known, sign * row.value if known else 0.0)
-
-        return heapq.nsmallest(n, (r for r in self.rows.values() if not ended or r.state in ENDED), key=key)
+        """The n best trials, best first; those without a value come last, in the order they were started."""
+        rows = (row for row in self.rows.values() if not ended or row.state in ENDED)
+        return heapq.nsmallest(n, rows, key=lambda row: sort_key(row.value, self.mode))
 
     def now_elapsed(self, row: Row) -> float | None:
         """Seconds that the trial has taken; goes on while it runs."""
@@ -212,7 +203,3 @@ class View:
         epoch = f" at epoch {best['epoch'] + 1}" if best.get("epoch") is not None else ""
         params = f": {pairs(best['params'])}" if best.get("params") else ""
         return f"{trial}{metric}{epoch}{params}"
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)

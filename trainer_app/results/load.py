@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer_app.errors import CheckpointRejectedError, NotFoundError, StorageError
+from trainer_app.metric_order import best_of
 from trainer_app.records import RunFolder, RunRecord, TrialRecord, merge_metrics, parse_part_key
 from trainer_app.records.manifest import MANIFEST, parse_manifest
-from trainer_app.results.model import Best, Checkpoint, FitResults, RunResults, best_of, metric_value
+from trainer_app.results.model import Best, Checkpoint, FitResults, RunResults
 from trainer_app.storage import Store, open_store, split_uri
 
 PARALLEL = 16
@@ -56,7 +57,7 @@ def read_run(storage: Store, run: str, *, checkpoints: bool = True, parallel: in
     metric, mode = folder.record.metric, folder.record.mode
     best = best_of(((fit.best.value if fit.best else None, fit.best) for fit in fits), mode)
     found = [checkpoint for fit in fits for checkpoint in fit.checkpoints]
-    chosen = best_of(((metric_value(c.metrics, metric), c) for c in found), mode)
+    chosen = best_of(((c.metrics.get(metric or ""), c) for c in found), mode)
     newest = max(found, key=lambda c: (c.step, c.time), default=None)
     return RunResults(folder.uri, folder.record, fits, best, chosen or newest, problems)
 
@@ -140,7 +141,7 @@ def _unit(
 
 
 def _best(run: RunRecord, trial: str | None, found: _Found) -> Best | None:
-    line = best_of(((metric_value(line["metrics"], run.metric), line) for line in found.history), run.mode)
+    line = best_of(((line["metrics"].get(run.metric), line) for line in found.history), run.mode)
     if line is None or run.metric is None:
         return None
     params = found.record.params if found.record else {}

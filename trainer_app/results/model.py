@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,16 +125,3 @@ class RunResults:
         """For how many seconds a run that says it is running has written nothing, if longer than SILENT_S."""
         age = now - self.last_sign()
         return age if self.record.state == "running" and age > SILENT_S else None
-
-
-def metric_value(metrics: Mapping[str, Any], metric: str | None) -> float | None:
-    """The metric as a number; None if it is missing or NaN."""
-    value = metrics.get(metric) if metric else None
-    return None if value is None or math.isnan(value) else float(value)
-
-
-def best_of(found: Iterable[tuple[float | None, Any]], mode: str | None) -> Any:
-    """The item with the best value (`max` or `min`), the first of equals; None if none has a value."""
-    sign = -1.0 if mode == "max" else 1.0
-    known = [(sign * value, number, item) for number, (value, item) in enumerate(found) if value is not None]
-    return min(known, key=lambda entry: entry[:2])[2] if known else None

@@ -9,6 +9,7 @@ from typing import Any
 from ray.tune import Callback, Stopper
 
 from trainer_app.errors import StorageError
+from trainer_app.metric_order import is_better
 from trainer_app.records import BUDGET, STOP, TRACEBACK, RunFolder, TrialRecord
 from trainer_app.train.relay import Emit, report_events
 
@@ -92,8 +93,7 @@ class SweepRecorder(Callback):
         record.epochs = result["epochs"]
         record.metrics = result["metrics"]
         value = result["objective"]
-        better = record.best is None or (value > record.best if self.mode == "max" else value < record.best)
-        if better and value == value:
+        if is_better(value, record.best, self.mode):
             record.best, record.best_epoch = value, record.epochs - 1
         for event in report_events(result, record.trial):
             self.emit(event)
