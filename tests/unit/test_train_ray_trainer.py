@@ -207,6 +207,7 @@ def test_ctrl_c_aborts_the_workers_and_is_passed_on(
 
 
 CONTROLLER_SIDE = (
+    "ray_compat",
     "train.ray_trainer",
     "train.relay",
     "train.failures",

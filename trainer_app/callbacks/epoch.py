@@ -17,9 +17,9 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities.exceptions import _TunerExitException
 
 from trainer_app import checkpoint as ckpt
+from trainer_app import lightning_compat
 from trainer_app.checkpoint import rng_state
 from trainer_app.errors import TrainerError
 from trainer_app.records import FitFolder
@@ -98,7 +98,7 @@ class EpochReporter(Callback):
             self._finish_epoch(trainer, final=False, stop=stop)
         if stop:
             self.stopped = True
-            raise _TunerExitException  # Lightning's own way out of a fit: it winds up and raises nothing
+            raise lightning_compat._TunerExitException  # winds up and raises nothing
         self._before = dict(trainer.callback_metrics)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.core.optimizer import _init_optimizers_and_lr_schedulers
+
+from trainer_app import lightning_compat
 
 
 class RestoreConfiguredHparams(Callback):
@@ -22,7 +23,7 @@ class RestoreConfiguredHparams(Callback):
         if self.done:
             return
         self.done = True
-        fresh, _ = _init_optimizers_and_lr_schedulers(pl_module)
+        fresh, _ = lightning_compat._init_optimizers_and_lr_schedulers(pl_module)
         for restored, configured in zip(trainer.optimizers, fresh, strict=True):
             for group, new in zip(restored.param_groups, configured.param_groups, strict=True):
                 apply_hparams(group, new)

@@ -7,10 +7,8 @@ from typing import Any
 
 from ray.exceptions import RayError
 from ray.train import TrainingFailedError
-from ray.train.v2._internal.exceptions import RayTrainError, UserExceptionWithTraceback
-from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
-from ray.train.v2._internal.execution.failure_handling.failure_policy import FailureDecision
 
+from trainer_app import ray_compat
 from trainer_app.errors import TrainerError
 from trainer_app.run.retry import RetryPolicy, describe_error, is_permanent, last_commit
 from trainer_app.run.spec import RunSpec
@@ -18,7 +16,7 @@ from trainer_app.run.spec import RunSpec
 logger = logging.getLogger(__name__)
 
 
-class RunFailurePolicy(DefaultFailurePolicy):
+class RunFailurePolicy(ray_compat.DefaultFailurePolicy):
     """Ray's failure policy, which asks `RetryPolicy` about errors that the workers' own code raised.
 
     Lost workers, start-up and preemption are counted by Ray alone, against `max_failures` and its other limits.
@@ -37,23 +35,23 @@ class RunFailurePolicy(DefaultFailurePolicy):
         self.trial = trial
         self.retries = RetryPolicy(failure_config.max_failures)
 
-    def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
+    def make_decision(self, training_failed_error: TrainingFailedError) -> Any:
         """Return Ray's decision, or RAISE earlier than Ray; emit an event for a retry."""
         decision = self._decide(training_failed_error)
-        if decision is FailureDecision.RETRY and self.mailbox is not None:
+        if decision is ray_compat.FailureDecision.RETRY and self.mailbox is not None:
             reason = describe_error(root_cause(training_failed_error))
             self.mailbox.put.remote({"event": "retry", "trial": self.trial, "reason": reason})
         return decision
 
-    def _decide(self, training_failed_error: TrainingFailedError) -> FailureDecision:
+    def _decide(self, training_failed_error: TrainingFailedError) -> Any:
         decision = super().make_decision(training_failed_error)
-        if decision is not FailureDecision.RETRY or not raised_by_workers(training_failed_error):
+        if decision is not ray_compat.FailureDecision.RETRY or not raised_by_workers(training_failed_error):
             return decision
         commit = last_commit(self.spec.fit_folder(self.trial))
         ours = self.retries.decide(root_cause(training_failed_error), commit)
         if not ours.retry:
             logger.info("not tried again: %s", ours.reason)
-        return decision if ours.retry else FailureDecision.RAISE
+        return decision if ours.retry else ray_compat.FailureDecision.RAISE
 
 
 def raised_by_workers(error: TrainingFailedError) -> bool:
@@ -64,7 +62,8 @@ def raised_by_workers(error: TrainingFailedError) -> bool:
 
 def is_lost(failure: BaseException) -> bool:
     """Return whether a worker was lost, rather than its code having raised."""
-    return isinstance(failure, RayError | RayTrainError) and not isinstance(failure, UserExceptionWithTraceback)
+    by_code = isinstance(failure, ray_compat.UserExceptionWithTraceback)
+    return isinstance(failure, RayError | ray_compat.RayTrainError) and not by_code
 
 
 def ends_training(error: TrainingFailedError) -> bool:

@@ -11,8 +11,8 @@ from typing import Any
 import ray
 import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
+from trainer_app import ray_compat
 from trainer_app.config import RunConfig
 from trainer_app.run import cluster
 from trainer_app.run.spec import RunSpec
@@ -35,7 +35,7 @@ class RunTrainer(TorchTrainer):
     def _create_default_callbacks(self) -> list[Any]:
         """Ray's, less its cleaner of placement groups: one more process, and `tune.groups` does it for trials."""
         ours: list[Any] = super()._create_default_callbacks()
-        return [callback for callback in ours if not isinstance(callback, PlacementGroupCleanerCallback)]
+        return [callback for callback in ours if not isinstance(callback, ray_compat.PlacementGroupCleanerCallback)]
 
     def _register_sigint_handler(self, controller: Any) -> None:
         self.controller = controller

@@ -14,13 +14,10 @@ import uuid
 from typing import Any, Final
 
 import ray
-from ray._private import state
-from ray._raylet import PlacementGroupID
-from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
-from ray.train.v2._internal.execution.worker_group import worker_group
 from ray.util import placement_group_table
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from trainer_app import ray_compat
 from trainer_app.run import cluster
 
 END_S: Final = 5.0  # until a controller that was killed is dead; 20 to 100 ms are usual
@@ -39,7 +36,7 @@ class ControllerRegistry:
         return self.of.pop(trial, [])
 
 
-class TagPlacementGroups(ControllerCallback, WorkerGroupCallback):
+class TagPlacementGroups(ray_compat.ControllerCallback):
     """Runs in a nested trial's controller: makes it known, and gives its placement groups the trial's name."""
 
     def __init__(self, controllers: Any, prefix: str, trial: str) -> None:
@@ -50,6 +47,7 @@ class TagPlacementGroups(ControllerCallback, WorkerGroupCallback):
     def after_controller_start(self, train_run_context: Any) -> None:
         context = ray.get_runtime_context()
         ray.get(self.controllers.note.remote(self.trial, context.get_actor_id(), [context.current_actor]))
+        worker_group = ray_compat.worker_group
         make = worker_group.placement_group
 
         def named(*args: Any, **kwargs: Any) -> PlacementGroup:
@@ -94,8 +92,8 @@ class NestedTrialResources:
             name = found["name"]
             ours = name.startswith(self.prefix) and name.removeprefix(self.prefix).rpartition("-")[0] in self.over
             if ours and found["state"] != "REMOVED":
-                remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(group)))
+                remove_placement_group(PlacementGroup(ray_compat.PlacementGroupID.from_hex(group)))
 
 
 def _dead(actor: str) -> bool:
-    return (state.actors(actor) or {}).get("State") in (None, "DEAD")
+    return (ray_compat.actors(actor) or {}).get("State") in (None, "DEAD")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from trainer_app import ray_compat
 from trainer_app.config import RunConfig, require_tune
 
 TRIAL = "trainer_app.tune.trial"  # torch, Lightning and Ray Tune: 4 s of imports
@@ -35,7 +36,5 @@ def disable_env_propagation() -> None:
     our processes have their environment from the pod or the machine that they run on. And without one of its own a
     trial can use the processes that Ray has started already.
     """
-    from ray.tune.execution import class_cache
-
-    class_cache.ENV_VARS_TO_PROPAGATE.clear()
-    class_cache.DEFAULT_ENV_VARS.clear()
+    ray_compat.class_cache.ENV_VARS_TO_PROPAGATE.clear()
+    ray_compat.class_cache.DEFAULT_ENV_VARS.clear()

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ray.tune.experiment import Experiment, Trial
-from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
 from ray.tune.search import SearchAlgorithm, Searcher
 
+from trainer_app import ray_compat
 from trainer_app.records import trial_name
 from trainer_app.tune.space import plain
 
@@ -54,7 +54,7 @@ class ResumableSearch(SearchAlgorithm):
         self._given: dict[str, dict[str, Any]] = {}
         self._live: set[str] = set()
         self._experiment: Experiment | None = None
-        self._parser = _make_parser()
+        self._parser = ray_compat._make_parser()
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its search algorithm into snapshots, which nobody reads."""
@@ -113,7 +113,7 @@ class ResumableSearch(SearchAlgorithm):
         assert self._experiment is not None
         spec = copy.deepcopy(self._experiment.spec)
         spec["config"] = dict(params)
-        trial: Trial = _create_trial_from_spec(
+        trial: Trial = ray_compat._create_trial_from_spec(
             spec, self._parser, evaluated_params=dict(params), experiment_tag=name, trial_id=name
         )
         return trial

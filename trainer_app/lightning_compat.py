@@ -1,0 +1,39 @@
+"""Every private name of Lightning and jsonargparse that is used or replaced; see ray_compat.py."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from trainer_app.private_names import PrivateName, load_name
+
+READ_IN: Final = {"lightning": "2.6.6", "jsonargparse": "4.53.0"}
+
+NAMES: Final = (
+    PrivateName(
+        "lightning.pytorch.utilities.exceptions",
+        "_TunerExitException",
+        "Lightning's own way out of a fit between two epochs: it winds up and raises nothing",
+    ),
+    PrivateName(
+        "lightning.pytorch.core.optimizer",
+        "_init_optimizers_and_lr_schedulers",
+        "the hyperparameters that a module configures, after a checkpoint brought back other ones",
+    ),
+    PrivateName(
+        "lightning.pytorch.loops.fit_loop",
+        "_FitLoop",
+        "resumes between two epochs under max_steps; draws the next epoch's samples from a restored random state",
+        ("_restarting", "_data_fetcher"),
+    ),
+    PrivateName(
+        "lightning.pytorch.cli",
+        "LightningCLI",
+        "parses a user's CLI without running its subcommand, with our Trainer arguments",
+        ("_run_subcommand", "_instantiate_trainer", "_subcommand_parsers", "parse_arguments", "subcommands"),
+    ),
+    PrivateName("jsonargparse", "ArgumentParser", "the keys that a user's CLI knows (argparse's)", ("_actions",)),
+)
+
+
+def __getattr__(name: str) -> Any:
+    return load_name(NAMES, name, READ_IN)
