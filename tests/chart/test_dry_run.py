@@ -73,4 +73,4 @@ def test_without_a_kubeconfig_it_is_shown_all_the_same(
 ) -> None:
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     meta, err = shown(capsys, run_file)
-    assert meta["namespace"] == "default" and "no cluster to talk to" in err
+    assert meta["namespace"] == "default" and "no cluster is configured" in err

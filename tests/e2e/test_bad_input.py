@@ -100,14 +100,14 @@ def test_no_operator(cluster: Cluster) -> None:
 
 def test_no_kubeconfig_and_no_cluster(cluster: Cluster, tmp_path: Path) -> None:
     gone = Cluster(cluster.name, cluster.kind, cluster.admin, tmp_path / "nothing")
-    refused(submit(gone), "no cluster to talk to", "KUBECONFIG")
+    refused(submit(gone), "no cluster is configured", "KUBECONFIG")
     config = cluster.submitter.read_text()
     address = next(line for line in config.splitlines() if "server:" in line)
     (tmp_path / "down").write_text(
         config.replace(address, f"{address.partition('server:')[0]}server: https://127.0.0.1:9")
     )
     down = Cluster(cluster.name, cluster.kind, cluster.admin, tmp_path / "down")
-    refused(submit(down), "does not answer", "the right context")
+    refused(submit(down), "does not answer", "check that it is running")
 
 
 def test_what_the_chart_refuses_by_rule(cluster: Cluster) -> None:

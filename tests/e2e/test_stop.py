@@ -51,7 +51,7 @@ def test_stop_and_resume_and_delete_and_resume(cluster: Cluster, name: Name) -> 
     with Clusters(cluster, run) as looks:
         stopped, step = stop(cluster, run)
         resumed = cluster.trainer("resume", run, "-n", NAMESPACE, timeout=400).ok()
-        assert f"it goes on from step {step}" in resumed.err
+        assert f"resumed run {run} from step {step}" in resumed.err
         assert "is running: nothing to resume" in cluster.trainer("resume", run, "-n", NAMESPACE).ok().err
         until_epochs(cluster, run, stopped + 1)
         delete(cluster, run)

@@ -111,7 +111,9 @@ def test_stop_waits_for_the_commit_and_then_suspends(stored: RemoteRun) -> None:
     driver, table = answer(stored), Table(job(stored, "Running RUNNING"))
     said = stop(table, grace=10.0)
     driver.join()
-    assert said[-1].startswith("stopped run demo at step 120 (3 epochs, commit c3); go on with: trainer resume demo")
+    assert said[-1].startswith(
+        "stopped run demo at step 120 (3 epochs, commit c3); resume it with: trainer resume demo"
+    )
     assert table.changes == [{"spec": {"suspend": True}}]
     assert stop(table) == ["run demo is stopped already, at step 120 (3 epochs, commit c3)"]
     assert len(table.changes) == 1
@@ -128,7 +130,7 @@ def test_stop_without_an_answer_suspends_after_the_grace(stored: RemoteRun) -> N
 @pytest.mark.parametrize("status", ["Initializing", "Running"])
 def test_a_run_that_has_not_begun_is_not_asked(stored: RemoteRun, status: str) -> None:
     table = Table(job(stored, status))
-    assert "it had not begun" in stop(table, grace=10.0)[-1]
+    assert "before it started" in stop(table, grace=10.0)[-1]
     assert not stored.run_store.exists("control/stop.json")
 
 
@@ -154,7 +156,7 @@ def test_an_operator_that_is_away_is_named(stored: RemoteRun) -> None:
 def test_resume_waits_for_the_pods_of_the_former_cluster(stored: RemoteRun) -> None:
     pod = {"metadata": {"name": "demo-x", "labels": {"trainer/run": "demo"}, "creationTimestamp": ""}, "spec": {}}
     table = Table(job(stored, "Suspended", suspend=True), [{**pod, "status": {}}])
-    with pytest.raises(TrainerError, match=r"still there .* demo-x"):
+    with pytest.raises(TrainerError, match=r"still exist .* demo-x"):
         resume(table)
     assert table.changes == []
     said: list[str] = []
@@ -169,7 +171,7 @@ def test_resume_waits_for_the_pods_of_the_former_cluster(stored: RemoteRun) -> N
     control.resume(cast(Kube, table), table.job, say=say)
     assert said == [
         "waiting for pods to end: demo-x",
-        "resumed run demo: it goes on from step 120 (3 epochs, commit c3)",
+        "resumed run demo from step 120 (3 epochs, commit c3)",
     ]
     assert table.changes == [{"spec": {"suspend": False}}]
     assert not stored.run_store.exists("control/stop.json")  # else it would stop again

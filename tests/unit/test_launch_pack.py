@@ -71,7 +71,7 @@ def test_the_same_files_are_the_same_bytes(folder: Path, tmp_path: Path) -> None
 def test_too_much_names_the_largest(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "weights.pt").write_bytes(b"\0" * (2 << 20))
     monkeypatch.setattr(pack, "LIMIT_MB", 1)
-    with pytest.raises(InputError, match=r"2\.0 MB in 6 files, at most 1 go; the largest: weights.pt \(2\.0 MB\)"):
+    with pytest.raises(InputError, match=r"2\.0 MB in 6 files, more than 1 MB; the largest: weights.pt \(2\.0 MB\)"):
         pack.pack(folder)
 
 

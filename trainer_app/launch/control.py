@@ -1,4 +1,4 @@
-"""stop, resume, delete: what a person does to a run that is there. Each can be repeated."""
+"""stop, resume, delete: what a user does to a run that exists. Each can be repeated."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.remote_run import RemoteRun, format_position
 
 POLL_S: Final = 1.0
-OPERATOR_TIMEOUT_S: Final = 120.0  # the operator acts within seconds; more means that it is not there
+OPERATOR_TIMEOUT_S: Final = 120.0  # the operator acts within seconds; if it takes longer, it is not running
 PODS_TIMEOUT_S: Final = 180.0  # terminationGracePeriodSeconds and Ray's drain, with room
 Say = Callable[[str], None]
 
 
 def stop(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str | None = None) -> None:
-    """Have the run commit and end, then suspend it, so that it holds no node. Says the step it stopped at.
+    """Have the run commit and end, then suspend it, so that it uses no node; say the step it stopped at.
 
     Args:
         grace: seconds to wait for the commit: the rest of an epoch, its validation and the upload.
+        say: called with each line for the user.
+        endpoint: the storage's address from this machine, if it is not the pods'.
+
+    Raises:
+        InputError: KubeRay would refuse to suspend it. TrainerError: the operator does not respond.
     """
     run = rayjob["metadata"]["name"]
     if rayjobs.has_ended(rayjob) and rayjobs.status(rayjob) != "Suspended":
@@ -33,7 +38,7 @@ def stop(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str | 
         raise InputError(f"run {run} can't be suspended: {why}; end it with trainer delete {run}")
     if rayjobs.is_queued(rayjob):
         set_suspended(kube, rayjob, on=True)
-        say(f"run {run} waits in no queue any more; let it wait again with: trainer resume {run} -n {kube.namespace}")
+        say(f"removed run {run} from its queue; queue it again with: trainer resume {run} -n {kube.namespace}")
         return
     with open_run(kube, rayjob, endpoint, say) as remote_run:
         if rayjobs.status(rayjob) == "Suspended" or rayjob["spec"].get("suspend"):
@@ -42,34 +47,43 @@ def stop(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str | 
             return
         rayjob, stopped = request_commit(kube, rayjob, remote_run, grace=grace, say=say)
         if rayjobs.has_ended(rayjob):
-            say(f"{rayjobs.format_state(rayjob)}: it ended before it could be stopped")
+            say(f"{rayjobs.format_state(rayjob)}: the run ended before it was stopped")
             return
         set_suspended(kube, rayjob, on=True)
         _wait_until_suspended(kube, run)
-        began = remote_run is None or remote_run.read_record() is not None
-    at = format_position(stopped) if stopped else "its newest commit" if began else "its beginning: it had not begun"
-    say(f"stopped run {run} at {at}; go on with: trainer resume {run} -n {kube.namespace}")
+        has_started = remote_run is None or remote_run.read_record() is not None
+    position = format_position(stopped) if stopped else "its newest commit"
+    where = f"at {position}" if has_started else "before it started"
+    say(f"stopped run {run} {where}; resume it with: trainer resume {run} -n {kube.namespace}")
 
 
 @contextmanager
 def open_run(kube: Kube, rayjob: Object, endpoint: str | None, say: Say) -> Iterator[RemoteRun | None]:
-    """The run's storage; None, and words, for what only pods reach: a volume, or what they alone know."""
-    found = location.location_of(rayjob)
-    if "://" not in found.uri:
-        where = "in a volume" if found.uri else "where its run file alone says"
-        say(f"run {found.run} is stored {where}: it can't be asked to commit, and goes on from its newest commit")
+    """Open the run's storage; None, and a line to `say`, if only its pods reach it, or know where it is."""
+    run_location = location.location_of(rayjob)
+    if "://" not in run_location.uri:
+        where = "in a volume" if run_location.uri else "where only its run file says"
+        say(f"run {run_location.run} is stored {where}: it can't be asked to commit; its newest commit counts")
         yield None
         return
-    with location.storage_access(kube, found, endpoint):
-        yield RemoteRun.open(found.uri, found.run)
+    with location.storage_access(kube, run_location, endpoint):
+        yield RemoteRun.open(run_location.uri, run_location.run)
 
 
 def request_commit(
     kube: Kube, rayjob: Object, remote_run: RemoteRun | None, *, grace: float, say: Say
 ) -> tuple[Object, dict[str, Any] | None]:
-    """(the RayJob, where the run stopped), once the run has committed, or has ended, or the grace is over.
+    """Ask the run to commit, and wait until it has, or has ended, or the grace is over.
 
-    A run whose job has not begun has nothing to commit; one that KubeRay is about to retry has no driver to ask.
+    A run that has not started has nothing to commit; one that KubeRay is about to retry has no driver to ask.
+
+    Args:
+        remote_run: its folder in storage; None if this machine can't open it, and nothing is asked.
+        grace: seconds to wait.
+        say: called with each line for the user.
+
+    Returns:
+        (the RayJob, where the run stopped, or None if it did not commit).
     """
     run = rayjob["metadata"]["name"]
     if remote_run is None or rayjobs.status(rayjob) != "Running" or remote_run.read_record() is None:
@@ -85,12 +99,12 @@ def request_commit(
         if rayjobs.has_ended(rayjob):
             return rayjob, None
         time.sleep(POLL_S)
-    say(f"no commit within {grace:.0f} s: what run {run} did since its newest commit will be done again")
+    say(f"no commit within {grace:.0f} s: run {run} will repeat what it did after its newest commit")
     return rayjob, None
 
 
 def set_suspended(kube: Kube, rayjob: Object, *, on: bool) -> None:
-    """Through Kueue's Workload where the run is queued: Kueue would undo what is done to the RayJob itself."""
+    """Suspend or resume the RayJob; through Kueue's Workload if it has a queue, since Kueue would undo the former."""
     run = rayjob["metadata"]["name"]
     if rayjobs.QUEUE not in rayjob["metadata"].get("labels", {}):
         kube.patch("RayJob", run, {"spec": {"suspend": on}})
@@ -100,55 +114,63 @@ def set_suspended(kube: Kube, rayjob: Object, *, on: bool) -> None:
 
 
 def _workloads(kube: Kube, rayjob: Object) -> list[Object]:
-    """Kueue's, of a run that has a queue."""
+    """Return Kueue's Workloads of a run that has a queue."""
     uid = rayjob["metadata"]["uid"]
-    owned = [
+    workloads = [
         work
         for work in kube.list("Workload")
         if any(owner["uid"] == uid for owner in work["metadata"].get("ownerReferences", []))
     ]
-    if not owned:
+    if not workloads:
         raise NotFoundError(
             f"Kueue has no Workload of run {rayjob['metadata']['name']} yet; try again in a few seconds"
         )
-    return owned
+    return workloads
 
 
 def resume(kube: Kube, rayjob: Object, *, say: Say, endpoint: str | None = None) -> bool:
-    """Go on with a suspended run, once no pod of its former cluster is left.
+    """Resume a suspended run, once no pod of its former cluster is left.
+
+    Args:
+        say: called with each line for the user.
+        endpoint: the storage's address from this machine, if it is not the pods'.
 
     Returns:
-        False for a run that must be created again: it failed or was stopped for good.
+        False for a run that has failed or ended by a stop, and must be created again.
     """
     run = rayjob["metadata"]["name"]
     status = rayjobs.status(rayjob)
-    over = status in ("Failed", "ValidationFailed") or (status == "Complete" and rayjobs.exit_code(rayjob) != 0)
-    if over:
+    if status in ("Failed", "ValidationFailed") or (status == "Complete" and rayjobs.exit_code(rayjob) != 0):
         return False
-    if status == "Complete" or not rayjob["spec"].get("suspend"):  # what is suspending without it goes on by itself
-        words = "has finished" if status == "Complete" else "is running"
-        say(f"run {run} {words}: nothing to resume ({rayjobs.format_state(rayjob)})")
+    if status == "Complete" or not rayjob["spec"].get("suspend"):  # Suspending without it: KubeRay resumes by itself
+        state = "has finished" if status == "Complete" else "is running"
+        say(f"run {run} {state}: nothing to resume ({rayjobs.format_state(rayjob)})")
         return True
     if rayjobs.is_queued(rayjob) and all(work["spec"].get("active", True) for work in _workloads(kube, rayjob)):
         say(f"run {run} waits in its queue: nothing to resume")
         return True
     _wait_until_suspended(kube, run)
     wait_until_no_pods(kube, run, say=say)
-    at = "its newest commit"
+    position = "its newest commit"
     with open_run(kube, rayjob, endpoint, say) as remote_run:
         if remote_run:
             stopped = remote_run.read_stop()
-            at = format_position(stopped) if stopped else at
+            position = format_position(stopped) if stopped else position
             remote_run.clear_stop()
     set_suspended(kube, rayjob, on=False)
-    say(f"resumed run {run}: it goes on from {at}")
+    say(f"resumed run {run} from {position}")
     return True
 
 
 def delete(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str | None = None) -> None:
-    """Stop the job, then delete the run's objects; what it stored stays. Waits until its pods are gone.
+    """Have the run commit, delete its objects, and wait until its pods are gone; what it stored stays.
 
-    A storage that does not answer keeps nobody from deleting: what was trained since the newest commit is lost then.
+    If the storage does not answer, it is deleted all the same: what was trained since the newest commit is lost.
+
+    Args:
+        grace: seconds to wait for the commit; 0: none is asked for.
+        say: called with each line for the user.
+        endpoint: the storage's address from this machine, if it is not the pods'.
     """
     run = rayjob["metadata"]["name"]
     if grace > 0 and not rayjobs.has_ended(rayjob) and not rayjob["spec"].get("suspend"):
@@ -162,7 +184,11 @@ def delete(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str 
 
 
 def delete_rayjob(kube: Kube, run: str, *, say: Say) -> None:
-    """Delete the RayJob, and wait until it and its pods are gone; also of one that somebody else deleted."""
+    """Delete the RayJob if it exists, and wait until it and its pods are gone.
+
+    Raises:
+        TrainerError: it still exists after OPERATOR_TIMEOUT_S, or its pods after PODS_TIMEOUT_S.
+    """
     with suppress(NotFoundError):
         kube.delete("RayJob", run)
     deadline = time.monotonic() + OPERATOR_TIMEOUT_S
@@ -180,18 +206,22 @@ def delete_rayjob(kube: Kube, run: str, *, say: Say) -> None:
 
 
 def wait_until_no_pods(kube: Kube, run: str, *, say: Say) -> None:
-    """KubeRay waits for the RayCluster object alone: its pods may hold GPUs and write for as long as their grace."""
-    told = False
+    """Wait for the run's pods to end: KubeRay only waits for the RayCluster object, and pods may write in their grace.
+
+    Raises:
+        TrainerError: pods still exist after PODS_TIMEOUT_S.
+    """
+    is_reported = False
     deadline = time.monotonic() + PODS_TIMEOUT_S
     while left := [pod for pod in pods.list_run_pods(kube, run) if pods.phase(pod) not in ("succeeded", "failed")]:
         names = ", ".join(pod["metadata"]["name"] for pod in left)
         if time.monotonic() > deadline:
             raise TrainerError(
-                f"pods of run {run} are still there after {PODS_TIMEOUT_S:.0f} s: {names}; see why, then repeat"
+                f"pods of run {run} still exist after {PODS_TIMEOUT_S:.0f} s: {names}; see why, then repeat"
             )
-        if not told:
+        if not is_reported:
             say(f"waiting for pods to end: {names}")
-        told = True
+        is_reported = True
         time.sleep(POLL_S)
 
 

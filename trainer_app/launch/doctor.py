@@ -66,7 +66,7 @@ def check_crds(kube: Kube) -> list[Finding]:
     try:
         found = kube.raw("GET", "/apis/ray.io/v1", what="ask for KubeRay's kinds")["resources"]
     except NotFoundError:
-        return [Finding("crds", "fail", "the cluster knows no RayJob; install the KubeRay operator: make operator")]
+        return [Finding("crds", "fail", "the cluster has no kind RayJob; install the KubeRay operator: make operator")]
     except TrainerError as error:
         return [Finding("crds", "fail", str(error))]
     kinds = sorted({one["kind"] for one in found if "/" not in one["name"]})
@@ -152,7 +152,7 @@ def check_admission(kube: Kube, objects: Sequence[Object]) -> list[Finding]:
             findings.append(Finding("admission", "warn", f"unknown: this user may not create a {obj['kind']}"))
             break
         except TrainerError as error:
-            if "the cluster knows no" not in str(error):  # the line of the CRDs says it
+            if "the cluster has no kind" not in str(error):  # the line of the CRDs says it
                 findings.append(Finding("admission", "fail", str(error)))
             continue
         if head := rayjobs.cluster_spec(back).get("headGroupSpec") if "spec" in back else None:

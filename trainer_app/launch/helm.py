@@ -1,4 +1,4 @@
-"""`helm template` of the chart: the only source of the objects that a run needs."""
+"""`helm template` of the chart, the only source of a run's objects."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Release:
     Args:
         name: the run's name, and that of its objects.
         run_file: the run file's text, byte for byte.
-        submission: what tells a retry of this submission from another one of the same name.
+        submission: distinguishes a retry of this submission from another submission of the same name.
         values: values files, later ones over earlier ones: a path, or the name of one that comes with the chart (kind).
         sets: dotted values (`pools.cpu.replicas=2`), over the files.
         image: repository:tag in place of the values'; "" for theirs.
-        code: SHA-256 of the user's code in the run's storage, or "".
-        user: who submits, as the cluster knows them, or "".
+        code: SHA-256 of the user's code archive in the run's storage, or "".
+        user: who submits, by the cluster's name for them, or "".
     """
 
     name: str
@@ -47,7 +47,7 @@ class Release:
     user: str = ""
 
     def own_values(self) -> dict[str, dict[str, str]]:
-        """What the launcher decides, in the chart's words."""
+        """Return the chart's values that the launcher sets."""
         run = {"task": self.task, "submission": self.submission, "code": self.code, "user": self.user}
         values = {"run": {key: value for key, value in run.items() if value}}
         if self.image:
@@ -57,10 +57,10 @@ class Release:
 
 
 def template(release: Release) -> str:
-    """The objects as YAML.
+    """Return the objects as YAML.
 
     Raises:
-        InputError: the chart refuses these values, in the chart's words. TrainerError: there is no helm.
+        InputError: the chart refuses these values; the message is the chart's. TrainerError: there is no helm.
     """
     check_image(release.image)
     with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
@@ -84,9 +84,9 @@ def template(release: Release) -> str:
 
 
 def merged_values(values: Sequence[str], sets: Sequence[str]) -> dict[str, Any]:
-    """The user's values files and --set in one mapping, without the chart's defaults.
+    """Return the user's values files and --set in one mapping, without the chart's defaults.
 
-    Helm itself merges them, in a chart whose only object is its values: so `null` and --set mean what they mean there.
+    Helm merges them, in a chart whose only object is its values, so that `null` and --set mean what they mean to it.
     """
     with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
         chart = Path(folder, "values")
@@ -98,54 +98,53 @@ def merged_values(values: Sequence[str], sets: Sequence[str]) -> dict[str, Any]:
 
 
 def chart_versions() -> tuple[str, str]:
-    """(the chart's version, its appVersion)."""
-    found = dict(_CHART_FIELD.findall(Path(chart_folder("trainer"), "Chart.yaml").read_text()))
-    return found["version"], found["appVersion"]
+    """Return (the chart's version, its appVersion)."""
+    fields = dict(_CHART_FIELD.findall(Path(chart_folder("trainer"), "Chart.yaml").read_text()))
+    return fields["version"], fields["appVersion"]
 
 
 def helm_version() -> str:
-    """Of the helm on PATH.
+    """Return the version of the helm on PATH.
 
     Raises:
         TrainerError: there is none, or it is older than the chart needs.
     """
-    found = _run_helm("version", "--template", "{{.Version}}").strip()
-    number = re.match(r"v?(\d+)\.(\d+)", found)
+    version = _run_helm("version", "--template", "{{.Version}}").strip()
+    number = re.match(r"v?(\d+)\.(\d+)", version)
     if number and (int(number[1]), int(number[2])) < MIN_VERSION:
-        raise TrainerError(
-            f"helm {found} is older than {MIN_VERSION[0]}.{MIN_VERSION[1]}, which the chart needs; install a newer one"
-        )
-    return found
+        needed = ".".join(map(str, MIN_VERSION))
+        raise TrainerError(f"helm {version} is older than {needed}, which the chart needs; install a newer one")
+    return version
 
 
 def _value_options(values: Sequence[str], sets: Sequence[str]) -> list[str]:
-    files = [word for one in values for word in ("--values", str(find_values_file(one)))]
-    return files + [word for one in sets for word in ("--set", one)]
+    files = [option for name in values for option in ("--values", str(find_values_file(name)))]
+    return files + [option for assignment in sets for option in ("--set", assignment)]
 
 
 def check_image(image: str) -> None:
-    """Raises InputError for an image without a tag: `latest` would be another one tomorrow."""
+    """Raise InputError for an image without a tag: `latest` would be another image tomorrow."""
     if image and not re.fullmatch(r"[^\s:@]+(:\d+/[^\s:@]+)?(@sha256)?:[\w.-]+", image):
-        raise InputError(f"image {image!r} has no tag; give repository:tag, or repository@sha256:digest")
+        raise InputError(f"image {image!r} has no tag; give repository:tag or repository@sha256:digest")
 
 
-def find_values_file(given: str) -> Path:
-    """A values file by its path, or by the name of one that comes with the chart.
+def find_values_file(name: str) -> Path:
+    """Return a values file by its path, or by the name of one that comes with the chart.
 
     Raises:
-        InputError: neither; the names are listed.
+        InputError: there is no such file; the message lists the names.
     """
-    if Path(given).is_file():
-        return Path(given)
-    ready = chart_folder("values")
-    if (named := ready / f"{given}.yaml").is_file():
-        return named
-    names = ", ".join(sorted(path.stem for path in ready.glob("*.yaml")))
-    raise InputError(f"there is no values file {given}; give a path, or one of those that come with the chart: {names}")
+    if Path(name).is_file():
+        return Path(name)
+    folder = chart_folder("values")
+    if (path := folder / f"{name}.yaml").is_file():
+        return path
+    names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+    raise InputError(f"there is no values file {name}; give a path, or one of those that come with the chart: {names}")
 
 
 def chart_folder(part: str) -> Path:
-    """The chart (`trainer`) or the ready values (`values`): of the wheel, else of the checkout."""
+    """Return the folder of the chart (`trainer`) or its values files (`values`) in the wheel, else in the checkout."""
     package = Path(__file__).parent.parent
     for folder in (package / "helm" / part, package.parent / "helm" / part):
         if folder.is_dir():
@@ -153,23 +152,23 @@ def chart_folder(part: str) -> Path:
     raise TrainerError(f"the chart is missing from this installation: no {package / 'helm' / part}; install it again")
 
 
-def _run_helm(*words: str) -> str:
+def _run_helm(*arguments: str) -> str:
     helm = shutil.which("helm")
     if helm is None:
         raise TrainerError("helm is not on PATH; install Helm 3.14 or newer")
     try:
-        done = subprocess.run([helm, *words], capture_output=True, text=True, timeout=TIMEOUT_S)
+        done = subprocess.run([helm, *arguments], capture_output=True, text=True, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
-        raise TrainerError(f"helm {words[0]} did not answer within {TIMEOUT_S} s") from error
+        raise TrainerError(f"helm {arguments[0]} did not end within {TIMEOUT_S} s") from error
     if done.returncode:
         raise InputError(format_error(done.stderr))
     return done.stdout
 
 
 def format_error(stderr: str) -> str:
-    """Helm's error in one line, without the place in our templates."""
+    """Return helm's error in one line, without its position in our templates."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     first = next((number for number, line in enumerate(lines) if line.startswith("Error: ")), 0)
-    words = [line for line in lines[first:] if not line.startswith("Use --debug flag")]
-    text = " ".join(words).removeprefix("Error: ")
-    return _TEMPLATE_POSITION.sub("", text) or "helm failed and said nothing"
+    kept = [line for line in lines[first:] if not line.startswith("Use --debug flag")]
+    text = " ".join(kept).removeprefix("Error: ")
+    return _TEMPLATE_POSITION.sub("", text) or "helm failed without a message"

@@ -21,7 +21,7 @@ CONNECT_S, TIMEOUT_S = 5, 10  # of a call; one that does not connect is tried tw
 VERBS: Final = {"GET": "read", "POST": "create", "PATCH": "change", "DELETE": "delete"}
 Object = dict[str, Any]
 
-# Every kind that the chart renders, and those that are read: (path of its group and version, plural).
+# Every kind that the chart renders, and those that are only read: (path of the group and version, plural).
 KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "ConfigMap": ("/api/v1", "configmaps"),
     "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
@@ -44,44 +44,55 @@ KINDS: Final[Mapping[str, tuple[str, str]]] = {
 
 @dataclass(frozen=True)
 class Kube:
-    """A namespace of a cluster. Every method raises TrainerError or one of its kinds."""
+    """A namespace of a cluster. Every method raises TrainerError or one of its subclasses."""
 
     namespace: str
     configuration: Any
 
     def api_client(self) -> Any:
-        """A client of one's own: `kubernetes.stream` swaps a client's methods while it connects."""
+        """Return a new client: `kubernetes.stream` replaces a client's methods while it connects."""
         return client.ApiClient(self.configuration)
 
     def core(self) -> Any:
+        """Return a new client of the core API, for logs and port-forwards."""
         return client.CoreV1Api(self.api_client())
 
     def create(self, obj: Object, *, dry_run: bool = False) -> Object:
+        """Create an object; return it as the API server completed it."""
         query = [("dryRun", "All")] if dry_run else []
         return self._call("POST", obj["kind"], "", name=obj["metadata"]["name"], body=obj, query=query)
 
     def get(self, kind: str, name: str, *, namespace: str | None = None) -> Object:
+        """Return one object."""
         return self._call("GET", kind, f"/{name}", name=name, namespace=namespace)
 
     def list(self, kind: str, *, labels: Mapping[str, str] | None = None, namespace: str | None = None) -> list[Object]:
+        """Return the objects of a kind that have all of `labels`."""
         query = [("labelSelector", ",".join(f"{k}={v}" for k, v in labels.items()))] if labels else []
         return self._call("GET", kind, "", query=query, namespace=namespace)["items"]
 
     def patch(self, kind: str, name: str, change: Object) -> Object:
-        """A merge patch."""
+        """Apply a merge patch; return the object."""
         return self._call("PATCH", kind, f"/{name}", name=name, body=change, merge=True)
 
     def delete(self, kind: str, name: str) -> Object:
+        """Delete one object."""
         return self._call("DELETE", kind, f"/{name}", name=name)
 
     def user(self) -> str:
-        """This user's name, as the cluster knows it."""
+        """Return this user's name in the cluster."""
         path, group = "/apis/authentication.k8s.io/v1/selfsubjectreviews", "authentication.k8s.io/v1"
         body = {"apiVersion": group, "kind": "SelfSubjectReview", "metadata": {}}
-        return self.raw("POST", path, body, what="ask who this user is")["status"]["userInfo"]["username"]
+        return self.raw("POST", path, body, what="read this user's name")["status"]["userInfo"]["username"]
 
     def raw(self, verb: str, path: str, body: Any = None, *, what: str = "") -> Object:
-        """The answer of any path of the API."""
+        """Send a request to any path of the API; return its answer.
+
+        Args:
+            verb: an HTTP method.
+            body: sent as JSON.
+            what: what it does, for the error's text.
+        """
         with explain_errors(what or f"{verb.lower()} {path}", namespace=self.namespace):
             return self._send(verb, path, body=body)
 
@@ -105,13 +116,13 @@ class Kube:
             )
 
     def _send(self, verb: str, path: str, *, body: Any = None, query: Any = (), merge: bool = False) -> Object:
-        sent = "application/merge-patch+json" if merge else "application/json"
+        content_type = "application/merge-patch+json" if merge else "application/json"
         api = _shared_client(self.configuration)
         request = api.param_serialize(
             verb,
             path,
             query_params=list(query),
-            header_params={"Content-Type": sent, "Accept": "application/json"},
+            header_params={"Content-Type": content_type, "Accept": "application/json"},
             body=body,
             auth_settings=["BearerToken"],
         )
@@ -124,15 +135,15 @@ class Kube:
 
 @cache
 def _shared_client(configuration: Any) -> Any:
-    """One client, and so one TLS connection, for all calls of a process: a hand-shake takes 5 to 50 ms."""
+    """Return one client, and so one TLS connection, for all calls of a process: a handshake takes 5 to 50 ms."""
     return client.ApiClient(configuration)
 
 
 def connect(namespace: str | None, context: str | None = None) -> Kube:
-    """The cluster of the kubeconfig's context, and the namespace given, else the context's.
+    """Return the cluster of a kubeconfig's context, with the namespace given, else the context's.
 
     Raises:
-        InputError: no kubeconfig or no such context.
+        InputError: there is no kubeconfig or no such context.
     """
     configuration = client.Configuration()
     try:
@@ -140,64 +151,69 @@ def connect(namespace: str | None, context: str | None = None) -> Kube:
         chosen = namespace or _namespace(context)
     except (ConfigException, OSError) as error:
         what = " ".join(str(error).split())
-        raise InputError(f"no cluster to talk to: {what}; set KUBECONFIG, or name a --context of it") from error
+        raise InputError(f"no cluster is configured: {what}; set KUBECONFIG, or give a --context of it") from error
     configuration.retries = 1
     configuration.connection_pool_maxsize = 32  # its default, 5 a CPU, warns on stderr when doctor asks for more
-    if not configuration.verify_ssl:  # the kubeconfig says so: a warning for each call says nothing new
+    if not configuration.verify_ssl:  # the kubeconfig turns it off: a warning for each call adds nothing
         warnings.simplefilter("ignore", InsecureRequestWarning)
     return Kube(chosen, configuration)
 
 
 def _namespace(context: str | None) -> str:
     contexts, active = config.list_kube_config_contexts()
-    found = next((one for one in contexts if one["name"] == context), active)
-    return found["context"].get("namespace", "default")
+    chosen = next((one for one in contexts if one["name"] == context), active)
+    return chosen["context"].get("namespace", "default")
 
 
 @contextmanager
 def explain_errors(what: str, *, kind: str = "", name: str = "", namespace: str = "") -> Iterator[None]:
-    """The API's errors as ours: what was asked, the API's words, what to do."""
+    """Turn the API's errors into ours: what was tried, the API's message, what to do.
+
+    Args:
+        what: what is tried inside, as in "can't {what}".
+        kind, name, namespace: of the object, where there is one.
+    """
     try:
         yield
     except ApiException as error:
         raise _translate(error, what, kind, name, namespace) from error
     except (HTTPError, OSError) as error:
-        words = " ".join(str(getattr(error, "reason", None) or error).split())[:300]
+        reason = " ".join(str(getattr(error, "reason", None) or error).split())[:300]
         raise TrainerError(
-            f"can't {what}: the cluster does not answer ({words}); is it up, and the right context?"
+            f"can't {what}: the cluster does not answer ({reason}); check that it is running, and --context"
         ) from error
 
 
 def _translate(error: ApiException, what: str, kind: str, name: str, namespace: str) -> TrainerError:
-    said = _message(error)
+    message = _message(error)
     if error.status == 401:
         return AccessDeniedError(
-            f"can't {what}: the cluster does not know this user; renew the kubeconfig's credentials"
+            f"can't {what}: the cluster rejects this user's credentials; renew those of the kubeconfig"
         )
     if error.status == 403:
-        return AccessDeniedError(f"can't {what}: {said}; ask for the Role of k8s/rbac/submitter.yaml in {namespace}")
-    if error.status == 404 and kind == "Workload" and "not found" in said:
-        return TrainerError(f"can't {what}: the cluster has no Kueue, which the run's queue belongs to (queue.name)")
-    if error.status == 404 and kind.startswith("Ray") and "not found" in said and (not name or name not in said):
-        return TrainerError(f"can't {what}: the cluster knows no {kind}; install the KubeRay operator: make operator")
+        return AccessDeniedError(f"can't {what}: {message}; ask for the Role of k8s/rbac/submitter.yaml in {namespace}")
+    if error.status == 404 and kind == "Workload" and "not found" in message:
+        return TrainerError(f"can't {what}: the cluster has no Kueue, which the run's queue needs (queue.name)")
+    if error.status == 404 and kind.startswith("Ray") and "not found" in message and (not name or name not in message):
+        return TrainerError(f"can't {what}: the cluster has no kind {kind}; install KubeRay: make operator")
     if error.status == 404:
-        return NotFoundError(f"can't {what} in {namespace}: {said}")
+        return NotFoundError(f"can't {what} in {namespace}: {message}")
     if error.status == 409 and kind == "RayJob":
         return AlreadyExistsError(
-            f"run {name} exists in {namespace}; go on with it: trainer resume {name}; or give another --name"
+            f"run {name} exists in {namespace}; resume it: trainer resume {name}; or give another --name"
         )
     if error.status == 409:
         return AlreadyExistsError(f"{kind} {name} exists in {namespace}; give another --name")
     if error.status in (400, 422):
-        return InputError(f"can't {what}: {said}")
-    return TrainerError(f"can't {what}: {said}")
+        return InputError(f"can't {what}: {message}")
+    return TrainerError(f"can't {what}: {message}")
 
 
 def _message(error: ApiException) -> str:
-    """The API server's own sentence."""
+    """Return the API server's message in one line."""
     try:
-        said = json.loads(error.body)["message"]
+        message = json.loads(error.body)["message"]
     except (ValueError, TypeError, KeyError):
         body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else str(error.body)
-        said = f"HTTP {error.status} {error.reason}: {body[:200]}"
-    return " ".join(str(said).split())
+        message = f"HTTP {error.status} {error.reason}: {body[:200]}"
+    return " ".join(str(message).split())

@@ -1,7 +1,7 @@
-"""`--code DIR`: the user's code as one archive, the same bytes for the same files, named by its SHA-256.
+"""`--code DIR`: the user's code as one archive, with the same bytes for the same files, named by its SHA-256.
 
-What .gitignore excludes is git's own answer, so that nested files, `!` and the repository above DIR mean what they
-mean there. (pathspec, the usual library, is MPL-2.0: not for what is installed at run time.)
+Git itself is asked what .gitignore excludes, so that nested files, `!` and the repository above DIR count as they do
+there. (The usual library, pathspec, is MPL-2.0, which is not taken for what is installed at run time.)
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ZIP_EPOCH: Final = (
 
 @dataclass(frozen=True)
 class CodeArchive:
-    """An archive. `names` are its files, sorted; `size` is that of the files in bytes."""
+    """A zip archive of the user's code: its files' sorted `names`, and their `size` in bytes before compression."""
 
     digest: str
     data: bytes = field(repr=False)
@@ -51,14 +51,14 @@ class CodeArchive:
 
 
 def pack(folder: str | Path) -> CodeArchive:
-    """The folder's files that git would not ignore.
+    """Return an archive of the folder's files that git would not ignore.
 
     Raises:
-        InputError: no such folder, nothing in it, more than LIMIT_MB, or a link that leads out of it.
+        InputError: there is no such folder, no .py file in it, more than LIMIT_MB, or a link that leads out of it.
     """
     root = Path(folder)
     if not root.is_dir():
-        raise InputError(f"--code {folder}: there is no such folder; give the one that holds your modules")
+        raise InputError(f"--code {folder}: there is no such folder; give the folder of your modules")
     names = sorted(name for name in _list_files(root) if not set(PurePosixPath(name).parts) & set(ALWAYS_IGNORED))
     files = {name: root / name for name in names if (root / name).is_file()}
     if not any(name.endswith(".py") for name in files):
@@ -75,7 +75,7 @@ def _list_files(root: Path) -> Iterable[str]:
     git = shutil.which("git")
     if git is None:
         if ignored := next(root.rglob(".gitignore"), None):
-            raise TrainerError(f"git is not on PATH, and only it knows what {ignored} means; install git")
+            raise TrainerError(f"git is not on PATH, and is needed to read {ignored}; install git")
         return [path.relative_to(root).as_posix() for path in root.rglob("*")]
     inside = _git(git, ["-C", str(root), "rev-parse", "--is-inside-work-tree"])
     if inside.returncode == 0 and inside.stdout.strip() == b"true":
@@ -83,25 +83,25 @@ def _list_files(root: Path) -> Iterable[str]:
     # A folder outside any repository: git reads its .gitignore files with an empty repository beside it.
     with tempfile.TemporaryDirectory(prefix="trainer-") as empty:
         _git(git, ["init", "--quiet", "--bare", empty])
-        place = [f"--git-dir={empty}", f"--work-tree={root.absolute()}", "-c", "core.bare=false"]
-        return _file_names(_git(git, ["-C", str(root), *place, *_LIST_COMMAND]))
+        options = [f"--git-dir={empty}", f"--work-tree={root.absolute()}", "-c", "core.bare=false"]
+        return _file_names(_git(git, ["-C", str(root), *options, *_LIST_COMMAND]))
 
 
 _LIST_COMMAND: Final = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
 
 
-def _git(git: str, words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+def _git(git: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
     try:
         # safe.directory: the listing runs no hook, and a checkout of another user's (in a container) is code as well
-        return subprocess.run([git, "-c", "safe.directory=*", *words], capture_output=True, timeout=TIMEOUT_S)
+        return subprocess.run([git, "-c", "safe.directory=*", *arguments], capture_output=True, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
         raise TrainerError(f"git did not list the files within {TIMEOUT_S} s") from error
 
 
 def _file_names(done: subprocess.CompletedProcess[bytes]) -> list[str]:
     if done.returncode:
-        said = " ".join(done.stderr.decode(errors="replace").split())[:300]
-        raise TrainerError(f"git can't list the files of --code: {said}")
+        message = " ".join(done.stderr.decode(errors="replace").split())[:300]
+        raise TrainerError(f"git can't list the files of --code: {message}")
     return [name.decode(errors="surrogateescape") for name in done.stdout.split(b"\0") if name]
 
 
@@ -116,8 +116,8 @@ def _check(root: Path, files: dict[str, Path]) -> None:
         largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
         shown = ", ".join(f"{name} ({sizes[name] / 2**20:.1f} MB)" for name in largest)
         raise InputError(
-            f"--code {root} has {total / 2**20:.1f} MB in {len(files)} files, at most {LIMIT_MB} go; the largest: "
-            f"{shown}; list what is not code in .gitignore, or build it into an image (--image)"
+            f"--code {root} has {total / 2**20:.1f} MB in {len(files)} files, more than {LIMIT_MB} MB; the largest: "
+            f"{shown}; exclude what is not code in .gitignore, or build it into an image (--image)"
         )
 
 
@@ -125,9 +125,9 @@ def _archive(files: dict[str, Path]) -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name, path in files.items():
-            about = zipfile.ZipInfo(name, _ZIP_EPOCH)
-            about.compress_type = zipfile.ZIP_DEFLATED
-            about.create_system = 3  # Unix, whatever this machine is
-            about.external_attr = (0o755 if path.stat().st_mode & 0o100 else 0o644) << 16
-            archive.writestr(about, path.read_bytes())
+            entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system = 3  # Unix, whatever this machine is
+            entry.external_attr = (0o755 if path.stat().st_mode & 0o100 else 0o644) << 16
+            archive.writestr(entry, path.read_bytes())
     return target.getvalue()

@@ -1,4 +1,4 @@
-"""The pods of a run: which they are, how far each is, and what holds it up, from status and from events."""
+"""The pods of a run: which they are, how far each is, and why it does not run, from its status and from events."""
 
 from __future__ import annotations
 
@@ -10,41 +10,42 @@ from typing import Final
 from trainer_app.launch import rayjobs
 from trainer_app.launch.kube import Kube, Object
 
-# Waiting reasons that mend themselves within seconds
+# Reasons for waiting that pass within seconds
 TRANSIENT: Final = ("ContainerCreating", "PodInitializing")
 RUN_LABEL: Final = "trainer/run"
-DEADLINE_EXCEEDED: Final = "PreRunningDeadlineExceeded"  # KubeRay's word for a cluster that was not ready in time
+DEADLINE_EXCEEDED: Final = "PreRunningDeadlineExceeded"  # KubeRay's reason for a cluster that was not ready in time
 
 
 def list_run_pods(kube: Kube, run: str) -> list[Object]:
-    """Every pod of the run, also of its former clusters and of its submitters, newest last.
+    """Return every pod of the run, also of its former clusters and of its submitters, newest last.
 
-    By our label, and by the names that KubeRay gives (`<run>-<5 characters>`), since CRDs without
-    generateEmbeddedObjectMeta drop the labels of pod templates. A pod that another run labels is none of this one's,
-    however it is called: the cluster `team-stays` is not of the run `team`.
+    They are known by our label, and by the names that KubeRay gives (`<run>-<5 characters>`), since CRDs without
+    generateEmbeddedObjectMeta drop the labels of pod templates. A pod with another run's label never belongs to this
+    one, whatever its name: the cluster `team-stays` is not part of the run `team`.
     """
-    found = [pod for pod in kube.list("Pod") if _belongs_to(pod["metadata"].get("labels", {}), run)]
-    return sorted(found, key=lambda pod: pod["metadata"]["creationTimestamp"])
+    run_pods = [pod for pod in kube.list("Pod") if _belongs_to(pod["metadata"].get("labels", {}), run)]
+    return sorted(run_pods, key=lambda pod: pod["metadata"]["creationTimestamp"])
 
 
 def _belongs_to(labels: Mapping[str, str], run: str) -> bool:
     label = labels.get(RUN_LABEL)
     named = labels.get("job-name") == run or _is_generated_name(labels.get("ray.io/cluster", ""), run)
-    # The pods of a run that a RayCronJob fired (<its name>-<5 characters>) carry the RayCronJob's label.
+    # The pods of a run that a RayCronJob created (<its name>-<5 characters>) have the RayCronJob's label.
     return label == run or (named and (label is None or _is_generated_name(run, label)))
 
 
 def _is_generated_name(name: str, owner: str) -> bool:
-    """Whether KubeRay would call so what it makes for the owner."""
+    """Return whether KubeRay gives such names to what it creates for the owner."""
     return bool(re.fullmatch(rf"{re.escape(owner)}-[a-z0-9]{{5}}", name))
 
 
 def list_submitters(kube: Kube, run: str) -> list[Object]:
+    """Return the pods that submit the run's Ray job."""
     return kube.list("Pod", labels={"job-name": run})
 
 
 def phase(pod: Object) -> str:
-    """pending (no node), pulling (image or volumes), starting (not ready), running, leaving, or how it ended."""
+    """Return pending (no node), pulling (image or volumes), starting (not ready), running, leaving, or how it ended."""
     seen = pod["status"]
     if pod["metadata"].get("deletionTimestamp"):
         return "leaving"
@@ -60,20 +61,21 @@ def phase(pod: Object) -> str:
 
 
 def container_statuses(pod: Object) -> list[Object]:
+    """Return the statuses of a pod's init containers and containers."""
     seen = pod["status"]
     return [*seen.get("initContainerStatuses", []), *seen.get("containerStatuses", [])]
 
 
-def format_counts(found: Iterable[Object]) -> str:
+def format_counts(run_pods: Iterable[Object]) -> str:
     """`1 pending, 2 running`"""
-    phases = [phase(pod) for pod in found]
+    phases = [phase(pod) for pod in run_pods]
     return ", ".join(f"{phases.count(one)} {one}" for one in dict.fromkeys(phases))
 
 
-def blocked_pods(found: Iterable[Object]) -> list[str]:
-    """Why pods don't run, in Kubernetes' words."""
+def blocked_pods(run_pods: Iterable[Object]) -> list[str]:
+    """Return why pods do not run, from their status."""
     lines = []
-    for pod in found:
+    for pod in run_pods:
         name, seen = pod["metadata"]["name"], pod["status"]
         lines += [
             f"pod {name} is not scheduled: {condition.get('message', condition.get('reason'))}"
@@ -90,53 +92,56 @@ def blocked_pods(found: Iterable[Object]) -> list[str]:
     return lines
 
 
-def warning_events(kube: Kube, rayjob: Object, found: Iterable[Object]) -> list[str]:
-    """What events say of what holds the run up now: of its pods that don't run, and of what it could not create.
+def warning_events(kube: Kube, rayjob: Object, run_pods: Iterable[Object]) -> list[str]:
+    """Return why the run does not run now, from events of its waiting pods, and of what could not be created.
 
-    An event outlives its cause: those of pods that run by now, and of a run that has ended, say nothing any more.
+    An event outlives its cause: those of pods that run by now, and of a run that has ended, are left out.
+
+    Args:
+        run_pods: the pods of the run.
     """
-    held = {pod["metadata"]["name"] for pod in found if phase(pod) in ("pending", "pulling")}
+    waiting = {pod["metadata"]["name"] for pod in run_pods if phase(pod) in ("pending", "pulling")}
     starting = rayjobs.status(rayjob) in ("New", "Initializing", "Waiting", "Retrying")
     cluster = rayjob.get("status", {}).get("rayClusterName")
     own = {rayjob["metadata"]["name"], cluster} if starting else set()
-    if not held and not own:
+    if not waiting and not own:
         return []
     newest: dict[tuple[str, str], Object] = {}
     for event in sorted(kube.list("Event"), key=_event_time):
         about = event["involvedObject"]
         if event.get("type") == "Warning" and (
-            about["name"] in held if about["kind"] == "Pod" else about["name"] in own
+            about["name"] in waiting if about["kind"] == "Pod" else about["name"] in own
         ):
             newest[about["name"], event.get("reason", "")] = event
     return [_format_event(event) for event in newest.values() if not _is_redundant(event)]
 
 
 def startup_failure(kube: Kube, rayjob: Object) -> list[str]:
-    """What kept a run from being ready before its deadline: the newest event of a pod that found no node or no image.
+    """Return why a run was not ready before its deadline: the newest event of a pod that had no node or no image.
 
-    KubeRay's own message has times alone, and its pods are gone: events, which stay for an hour, are told by the names
-    of the pods.
+    KubeRay's own message only has times, and its pods are gone. Events stay for an hour, and are found by the names of
+    the pods.
     """
     status = rayjob.get("status", {})
     if status.get("reason") != DEADLINE_EXCEEDED:
         return []
     cluster = re.escape(status.get("rayClusterName") or "") or re.escape(rayjob["metadata"]["name"]) + "-[a-z0-9]{5}"
-    found = [
+    events = [
         event
         for event in kube.list("Event")
         if event["involvedObject"]["kind"] == "Pod"
         and re.match(f"{cluster}-", event["involvedObject"]["name"])
         and _explains_wait(event)
     ]
-    return [_format_event(max(found, key=_event_time))] if found else []
+    return [_format_event(max(events, key=_event_time))] if events else []
 
 
 def _explains_wait(event: Object) -> bool:
-    """No node, or no image; not that a pod which waits for a node was deleted, nor a reason without its cause."""
-    said = event.get("message", "")
-    if event.get("type") != "Warning" or "deleting pod" in said or said.startswith("Error: "):
+    """Return whether an event names a missing node or image, and not the deletion of a pod that waits for one."""
+    message = event.get("message", "")
+    if event.get("type") != "Warning" or "deleting pod" in message or message.startswith("Error: "):
         return False
-    return event.get("reason") == "FailedScheduling" or "image" in said.lower()
+    return event.get("reason") == "FailedScheduling" or "image" in message.lower()
 
 
 def _format_event(event: Object) -> str:
@@ -145,11 +150,11 @@ def _format_event(event: Object) -> str:
 
 
 def _is_redundant(event: Object) -> bool:
-    """The pod's own status has it, in the same words; a conflict of two writers mends itself."""
-    said = event.get("message", "")
-    return event.get("reason") in ("FailedScheduling", "BackOff") or "object has been modified" in said
+    """Return whether the pod's status has the same message, or it is a conflict of two writers, which passes."""
+    message = event.get("message", "")
+    return event.get("reason") in ("FailedScheduling", "BackOff") or "object has been modified" in message
 
 
 def _event_time(event: Object) -> datetime:
-    told = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
-    return datetime.fromisoformat(told)
+    timestamp = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+    return datetime.fromisoformat(timestamp)

@@ -1,4 +1,4 @@
-"""A run's logs from its storage, where the pods put them every 10 s and at their end."""
+"""A run's logs from its storage, where its pods write them every 10 s and at their end."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ Out = Callable[[str], None]
 
 
 def show_logs(run_location: RunLocation, *, workers: bool, out: Out) -> None:
-    """All that is there, the driver's attempts or the workers' files in order, each under its name.
+    """Send all stored lines to `out`: the driver's attempts or the workers' files in order, each under its name.
+
+    Args:
+        workers: the logs of workers and trials, and not the driver's.
+        out: called with each line.
 
     Raises:
-        NotFoundError: nothing is there.
+        NotFoundError: there is no log.
     """
     files = read_logs(run_location, workers=workers)
     if not files:
@@ -38,14 +42,14 @@ def show_logs(run_location: RunLocation, *, workers: bool, out: Out) -> None:
 
 
 def read_logs(run_location: RunLocation, *, workers: bool) -> dict[str, str]:
-    """Text by file, its parts joined."""
+    """Return the text of each log file, its parts joined."""
     parts: dict[str, list[tuple[int, bytes]]] = {}
     for key, data in RemoteRun.open(run_location.uri, run_location.run).read_logs("workers" if workers else "driver"):
         match = _PART.search(key)
         name = key[: match.start()] if match else key.removesuffix(".log")
         parts.setdefault(name, []).append((int(match[1]) if match else 0, data))
     # bytes are joined before they are decoded: a part may end within a character
-    return {name: b"".join(d for _, d in sorted(found)).decode(errors="replace") for name, found in parts.items()}
+    return {name: b"".join(d for _, d in sorted(pieces)).decode(errors="replace") for name, pieces in parts.items()}
 
 
 class LogTail:
@@ -57,7 +61,7 @@ class LogTail:
         self.last = -POLL_S
 
     def read(self) -> None:
-        """Asks the storage every POLL_S at most, and sends nothing that was shown before."""
+        """Show new lines; the storage is read every POLL_S at most."""
         if time.monotonic() - self.last < POLL_S:
             return
         self.last = time.monotonic()
@@ -69,7 +73,7 @@ class LogTail:
 
 
 def follow_workers(kube: Kube, run_location: RunLocation, *, show: Out) -> None:
-    """Until the run has ended."""
+    """Show the workers' new lines until the run has ended."""
     tail = LogTail(run_location, show, workers=True)
     while True:
         ended = rayjobs.has_ended(kube.get("RayJob", run_location.run))

@@ -1,4 +1,4 @@
-"""A local port that leads to a pod behind a Service, through the Kubernetes API alone."""
+"""A local port that leads to a pod behind a Service, through the Kubernetes API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHUNK: Final = 1 << 16
 
 
 def parse_service(endpoint: str) -> tuple[str, str, int] | None:
-    """(Service, namespace, port) of an endpoint such as http://minio.minio.svc:9000; None for any other host."""
+    """Return (Service, namespace, port) of an endpoint such as http://minio.minio.svc:9000; None for any other host."""
     parts = urlsplit(endpoint)
     match = _SERVICE.fullmatch(parts.hostname or "")
     if not match or not (match["namespace"] and ".svc" in (parts.hostname or "")):
@@ -31,14 +31,19 @@ def parse_service(endpoint: str) -> tuple[str, str, int] | None:
 
 
 class Server(ThreadingTCPServer):
+    """A server with a thread for each connection."""
+
     daemon_threads = True
     block_on_close = False  # a client that keeps its connection open would be waited for
-    request_queue_size = 64  # of 16 connections at once some waited a second in Python's 5: TCP tries again after one
+    request_queue_size = 64  # with Python's 5, some of 16 connections at once waited for a second, when TCP tries again
 
 
 @contextmanager
 def forward_port(kube: Kube, service: str, namespace: str, port: int) -> Iterator[int]:
-    """A port of 127.0.0.1 whose connections end in a ready pod of the Service.
+    """Yield a port of 127.0.0.1 that leads to a ready pod of the Service.
+
+    Args:
+        service, namespace, port: as `parse_service` returns them.
 
     Raises:
         NotFoundError: no such Service, or no ready pod behind it. InputError: the Service has no such port.
@@ -64,7 +69,7 @@ def forward_port(kube: Kube, service: str, namespace: str, port: int) -> Iterato
 
 
 def _find_target(kube: Kube, service: str, namespace: str, port: int) -> tuple[str, int]:
-    """(pod, its port)."""
+    """Return (pod, its port)."""
     spec = kube.get("Service", service, namespace=namespace)["spec"]
     ports = {one["port"]: one.get("targetPort", one["port"]) for one in spec["ports"]}
     if port not in ports:
@@ -82,7 +87,7 @@ def _is_ready(pod: Object) -> bool:
 
 
 def _port_number(pod: Object, target: Any) -> int:
-    """A target port may be the name of a container's port."""
+    """Return the number of a target port, which may be the name of a container's port."""
     if isinstance(target, int):
         return target
     named = {p.get("name"): p["containerPort"] for c in pod["spec"]["containers"] for p in c.get("ports", [])}
@@ -90,7 +95,7 @@ def _port_number(pod: Object, target: Any) -> int:
 
 
 def _copy_both_ways(near: socket.socket, far: Any) -> None:
-    """Copies both ways until one side ends."""
+    """Copy both ways until one side ends."""
     far.setblocking(True)
     while True:
         readable, _, _ = select.select([near, far], [], [])
