@@ -20,13 +20,13 @@ import yaml
 VALUES = Path(__file__).parents[1] / "helm/trainer/values.yaml"
 HEAD = """# Values of the trainer chart
 
-Written by `make manifests` from `values.yaml`; `values.schema.json` refuses what is not here. A run needs an image, a
-storage and a run file:
+`make manifests` writes this page from `values.yaml`. `values.schema.json` refuses every other key. A run needs an
+image, a storage and a run file:
 
     helm install RUN helm/trainer -f my-values.yaml --set-file run.file=run.yaml
 
-`helm/values/` has files for kind, GKE, EKS with Karpenter, and AKS. A ReadWriteMany claim and Kueue did not run in CI:
-there was no such volume and no Kueue. What did: S3 (MinIO), and a claim with all pods on one node.
+`helm/values/` has files for kind, GKE, EKS with Karpenter, and AKS. CI ran S3 (MinIO), and a claim with all pods on one
+node. It did not run a ReadWriteMany claim, or Kueue.
 """
 KEY = re.compile(r"^( *)([A-Za-z]+):")
 TEXT = re.compile(r"^ *# (-- |   )(.*)")
@@ -59,7 +59,7 @@ def table(text: str) -> str:
     Raises:
         ValueError: a key has no comment, or one inside a documented block has.
     """
-    values, rows, documented = yaml.safe_load(text), [HEAD, "| value | default | |", "|---|---|---|"], ""
+    values, rows, documented = yaml.safe_load(text), [HEAD, "| value | default | meaning |", "|---|---|---|"], ""
     for key, words in described(text.splitlines()):
         value = default(values, key)
         if documented and key.startswith(f"{documented}."):

@@ -85,11 +85,12 @@ RULES = [
     ),
     Rule(
         "minReplicas over maxReplicas", "RayJob", (GROW, "pools.cpu.minReplicas=3", "pools.cpu.maxReplicas=2"),
-        "minReplicas is 3 and its maxReplicas 2", f"{POOL}/minReplicas", 99, "greater than maxReplicas",
+        r"minReplicas \(3\) is greater than its maxReplicas \(2\)", f"{POOL}/minReplicas", 99,
+        "greater than maxReplicas",
     ),
     Rule(
         "a pool's idle timeout without autoscaler v2", "RayJob", ("pools.cpu.idleTimeoutSeconds=9",),
-        "idleTimeoutSeconds is 9, which goes with autoscaling.enabled", f"{POOL}/idleTimeoutSeconds", 9,
+        "idleTimeoutSeconds is 9, but autoscaling.enabled is false", f"{POOL}/idleTimeoutSeconds", 9,
         "autoscaler v2 is not enabled",
     ),
     Rule(

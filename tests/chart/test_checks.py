@@ -93,31 +93,35 @@ def test_trials_against_the_pools(text: Text, sets: tuple[str, ...], run_file: s
 @pytest.mark.parametrize(
     "words, sets, more",
     [
-        (r'keeps its results in "runs".* set storage.bucket', ("storage.bucket=",), {}),
+        (r'would keep its results in "runs".* set storage.bucket', ("storage.bucket=",), {}),
         ("run.file is empty", (), {"run_file": ""}),
-        ("run.file is no YAML", (), {"run_file": "a: [1"}),
+        ("run.file is not valid YAML", (), {"run_file": "a: [1"}),
         ("900003 bytes; at most 900000", (), {"run_file": "a: " + "x" * 900_000}),
         ("60003 bytes; at most 60000", ("clusterSelector=big",), {"run_file": "a: " + "x" * 60_000}),
         ("45 characters; at most 44", (), {"name": "n" * 45}),
         ("37 characters; at most 36", CRON, {"name": "n" * 37}),
         ("begins with a letter", (), {"name": "1st"}),
-        ("takes no run.file", ("kind=RayCluster",), {"run_file": "a: 1"}),
-        ("clusterSelector goes with kind RayJob, not with RayCronJob", (*CRON, "clusterSelector=big"), {}),
+        ("run.file is not allowed with kind RayCluster", ("kind=RayCluster",), {"run_file": "a: 1"}),
+        ("clusterSelector is only allowed with kind RayJob, not with RayCronJob", (*CRON, "clusterSelector=big"), {}),
         ("needs cron.schedule", ("kind=RayCronJob",), {}),
-        ("cron.schedule goes with kind RayCronJob, not with RayJob", ("cron.schedule=@daily",), {}),
-        ("held up by cron.suspend", (*CRON, "lifetime.suspend=true"), {}),
+        ("cron.schedule is only allowed with kind RayCronJob, not with RayJob", ("cron.schedule=@daily",), {}),
+        (
+            "lifetime.suspend is not allowed with kind RayCronJob; use cron.suspend",
+            (*CRON, "lifetime.suspend=true"),
+            {},
+        ),
         ("SidecarMode is not offered: .*K8sJobMode or HTTPMode", ("lifetime.submissionMode=SidecarMode",), {}),
         ("InteractiveMode is not offered: .*K8sJobMode or HTTPMode", ("lifetime.submissionMode=InteractiveMode",), {}),
         ("no effect on a RayCronJob", (*CRON, "queue.name=q"), {}),
         ("queue.name needs a run that can be suspended", ("queue.name=q", "lifetime.stoppable=false"), {}),
         ("queue.name and autoscaling.enabled exclude", ("queue.name=q", GROW), {}),
         (
-            "queue.name with 7 pools; Kueue takes at most 6",
+            "queue.name allows at most 6 pools, not 7",
             ("queue.name=q", *(f"pools.p{n}.replicas=1" for n in range(6))),
             {},
         ),
         (
-            "firstStepDeadlineSeconds of 9 s is over lifetime.totalDeadlineSeconds of 8 s",
+            r"firstStepDeadlineSeconds \(9\) is greater than lifetime.totalDeadlineSeconds \(8\)",
             ("lifetime.firstStepDeadlineSeconds=9", "lifetime.totalDeadlineSeconds=8"),
             {},
         ),
@@ -129,14 +133,14 @@ def test_trials_against_the_pools(text: Text, sets: tuple[str, ...], run_file: s
             ("storage.bucket=", "storage.claim.existing=a", "storage.claim.size=1Gi"),
             {},
         ),
-        ("mounted by the cluster", ("storage.bucket=", "storage.claim.existing=a", "clusterSelector=big"), {}),
+        ("the cluster mounts the claim", ("storage.bucket=", "storage.claim.existing=a", "clusterSelector=big"), {}),
         ("needs networkPolicy.ingressController", ("ingress.enabled=true", "ingress.host=h"), {}),
         ("needs ingress.host", ("ingress.enabled=true",), {}),
-        ("needs a head of this release's own", ("ingress.enabled=true", "clusterSelector=big"), {}),
+        ("needs a head in this release", ("ingress.enabled=true", "clusterSelector=big"), {}),
         ("needs networkPolicy.prometheus", ("podMonitor.enabled=true",), {}),
         ("podLabels has trainer/run", ("podLabels.trainer/run=x",), {}),
         ("pools is empty", ("pools.cpu=null",), {}),
-        ("pools.cpu.maxReplicas is 3, which goes with autoscaling.enabled", ("pools.cpu.maxReplicas=3",), {}),
+        ("pools.cpu.maxReplicas is 3, but autoscaling.enabled is false", ("pools.cpu.maxReplicas=3",), {}),
         ("head.env sets TRAINER_RUN", ("head.env[0].name=TRAINER_RUN",), {}),
         (
             "pools.cpu.env has a value for AWS_SECRET_ACCESS_KEY",
@@ -145,7 +149,7 @@ def test_trials_against_the_pools(text: Text, sets: tuple[str, ...], run_file: s
         ),
         ("volumes has the name tmp", ("head.volumes[0].name=tmp", "head.volumes[0].emptyDir.medium=Memory"), {}),
         (
-            "names the volume x; its volumes have:",
+            "names the volume x, which is not one of its volumes:",
             ("head.volumeMounts[0].name=x", "head.volumeMounts[0].mountPath=/x"),
             {},
         ),
@@ -159,7 +163,7 @@ def test_trials_against_the_pools(text: Text, sets: tuple[str, ...], run_file: s
             ),
             {},
         ),
-        ("shmSize is 4Gi, more than its memory limit of 3Gi", ("pools.cpu.shmSize=4Gi",), {}),
+        (r"shmSize \(4Gi\) is greater than its memory limit \(3Gi\)", ("pools.cpu.shmSize=4Gi",), {}),
     ],
 )
 def test_refused(text: Text, words: str, sets: tuple[str, ...], more: Any) -> None:
@@ -194,6 +198,6 @@ def test_a_secret_is_no_value(text: Text, name: str) -> None:
     """The chart refuses what `remove_secrets` would leave out of the values that a resumed run is made of."""
     sets = (f"pools.cpu.env[0].name={name}", "pools.cpu.env[0].value=x")
     if is_secret_name(name):
-        refused(text, f"pools.cpu.env has a value for {name}; keys come from a Secret", *sets)
+        refused(text, f"pools.cpu.env has a value for {name}; take it from a Secret", *sets)
     else:
         assert name in text(*sets)

@@ -1,4 +1,4 @@
-{{- /* What a schema can't say. Each line names what was found and what is allowed. */ -}}
+{{- /* What a schema can't say. Each message has the value and what is allowed. */ -}}
 {{- define "trainer.checks" -}}
 {{- include "trainer.checkName" . -}}
 {{- include "trainer.checkKind" . -}}
@@ -13,45 +13,45 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* KubeRay takes 47 for a RayJob and 53 for a RayCluster, but names the token's Secret by the last 50 characters of
-       <run>-<5>. A RayCronJob's children add 6; KubeRay 1.7 takes 36. */ -}}
+{{- /* KubeRay accepts 47 for a RayJob and 53 for a RayCluster, but names the token's Secret by the last 50 characters of
+       <run>-<5>. A RayCronJob's RayJobs add 6; KubeRay 1.7 accepts 36. */ -}}
 {{- define "trainer.checkName" -}}
 {{- $most := ternary 36 44 (eq .Values.kind "RayCronJob") -}}
 {{- if gt (len .Release.Name) $most -}}
-{{- fail (printf "run %s has a name of %d characters; at most %d fit beside what KubeRay adds" .Release.Name (len .Release.Name) $most) -}}
+{{- fail (printf "the name %s has %d characters; at most %d are allowed, since KubeRay adds some" .Release.Name (len .Release.Name) $most) -}}
 {{- end -}}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .Release.Name) -}}
-{{- fail (printf "run %s: a name has a-z, 0-9 and '-', and begins with a letter" .Release.Name) -}}
+{{- fail (printf "the name %s is not allowed: use a-z, 0-9 and '-'; it begins with a letter, and ends with a letter or digit" .Release.Name) -}}
 {{- end -}}
 {{- end -}}
 
-{{- /* What belongs to one kind of object. */ -}}
+{{- /* Values that one kind of object allows and another does not. */ -}}
 {{- define "trainer.checkKind" -}}
 {{- $kind := .Values.kind -}}
 {{- if and (eq $kind "RayCluster") .Values.run.file -}}
-{{- fail (printf "kind RayCluster takes no run.file: install %s without it, then runs with clusterSelector=%s" .Release.Name .Release.Name) -}}
+{{- fail (printf "run.file is not allowed with kind RayCluster: install %s without it, then each run with clusterSelector=%s" .Release.Name .Release.Name) -}}
 {{- end -}}
 {{- if and .Values.clusterSelector (ne $kind "RayJob") -}}
-{{- fail (printf "clusterSelector goes with kind RayJob, not with %s" $kind) -}}
+{{- fail (printf "clusterSelector is only allowed with kind RayJob, not with %s" $kind) -}}
 {{- end -}}
 {{- if and (eq $kind "RayCronJob") (not .Values.cron.schedule) -}}
 {{- fail "kind RayCronJob needs cron.schedule, for example \"0 3 * * *\" (UTC)" -}}
 {{- end -}}
 {{- if and (ne $kind "RayCronJob") .Values.cron.schedule -}}
-{{- fail (printf "cron.schedule goes with kind RayCronJob, not with %s" $kind) -}}
+{{- fail (printf "cron.schedule is only allowed with kind RayCronJob, not with %s" $kind) -}}
 {{- end -}}
 {{- if and .Values.cron.schedule (not (regexMatch (include "trainer.cronPattern" .) .Values.cron.schedule)) -}}
-{{- fail (printf "cron.schedule is %q; give minute (0-59) hour (0-23) day (1-31) month (1-12, jan) weekday (0-6, sun), @daily and the like, or @every 6h" .Values.cron.schedule) -}}
+{{- fail (printf "cron.schedule is %q; allowed are five fields, minute (0-59) hour (0-23) day (1-31) month (1-12, jan) weekday (0-6, sun); @daily and the like; or @every 6h" .Values.cron.schedule) -}}
 {{- end -}}
 {{- range regexFindAll "[0-9]+-[0-9]+" .Values.cron.schedule -1 -}}
 {{- $ends := splitList "-" . -}}
 {{- if gt (first $ends | int) (last $ends | int) -}}
-{{- fail (printf "cron.schedule has the range %s, which ends at %s before it begins at %s" . (last $ends) (first $ends)) -}}
+{{- fail (printf "cron.schedule has the range %s, whose end %s is less than its start %s" . (last $ends) (first $ends)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{- /* What cron.ParseStandard takes, by which KubeRay reads it; but for time zones, which it doesn't support. */ -}}
+{{- /* What cron.ParseStandard accepts, with which KubeRay parses it, without time zones, which KubeRay does not support. */ -}}
 {{- define "trainer.cronPattern" -}}
 {{- $months := "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec" -}}
 {{- $all := list -}}
@@ -65,38 +65,38 @@
 {{- define "trainer.checkLifetime" -}}
 {{- $life := .Values.lifetime -}}
 {{- if eq $life.submissionMode "SidecarMode" -}}
-{{- fail "lifetime.submissionMode SidecarMode is not offered: its container can't pass the restricted profile, and a lost head is the run's end; take K8sJobMode or HTTPMode" -}}
+{{- fail "lifetime.submissionMode SidecarMode is not offered: its container can't pass the restricted profile, and the run ends if the head is lost; use K8sJobMode or HTTPMode" -}}
 {{- end -}}
 {{- if eq $life.submissionMode "InteractiveMode" -}}
-{{- fail "lifetime.submissionMode InteractiveMode is not offered: KubeRay waits for a person to submit the job, and does nothing about a lost head; take K8sJobMode or HTTPMode" -}}
+{{- fail "lifetime.submissionMode InteractiveMode is not offered: KubeRay waits for a user to submit the job, and does not replace a lost head; use K8sJobMode or HTTPMode" -}}
 {{- end -}}
 {{- if and $life.suspend (eq .Values.kind "RayCronJob") -}}
-{{- fail "lifetime.suspend holds up a RayJob or RayCluster; a RayCronJob is held up by cron.suspend" -}}
+{{- fail "lifetime.suspend is not allowed with kind RayCronJob; use cron.suspend" -}}
 {{- end -}}
 {{- if and $life.suspend .Values.clusterSelector -}}
-{{- fail "lifetime.suspend and clusterSelector exclude each other: KubeRay suspends a run by deleting its cluster" -}}
+{{- fail "lifetime.suspend and clusterSelector exclude each other: KubeRay suspends a run by deleting its own cluster" -}}
 {{- end -}}
 {{- if and $life.suspend (not $life.stoppable) -}}
-{{- fail "lifetime.suspend needs lifetime.stoppable: KubeRay suspends only what it shuts down at the end" -}}
+{{- fail "lifetime.suspend needs lifetime.stoppable: without it KubeRay does not suspend the run" -}}
 {{- end -}}
 {{- with .Values.queue.name -}}
 {{- if eq $.Values.kind "RayCronJob" -}}
-{{- fail "queue.name has no effect on a RayCronJob: KubeRay gives its runs no labels" -}}
+{{- fail "queue.name has no effect on a RayCronJob: KubeRay does not pass its labels on to the runs" -}}
 {{- end -}}
 {{- if or $.Values.clusterSelector (not $life.stoppable) -}}
-{{- fail "queue.name needs a run that can be suspended: no clusterSelector, and lifetime.stoppable" -}}
+{{- fail "queue.name needs a run that can be suspended: lifetime.stoppable, and no clusterSelector" -}}
 {{- end -}}
 {{- if $.Values.autoscaling.enabled -}}
 {{- fail "queue.name and autoscaling.enabled exclude each other: Kueue admits pools of a fixed size" -}}
 {{- end -}}
 {{- if gt (len $.Values.pools) 6 -}}
-{{- fail (printf "queue.name with %d pools; Kueue takes at most 6 beside the head and the submitter" (len $.Values.pools)) -}}
+{{- fail (printf "queue.name allows at most 6 pools, not %d: Kueue accepts 8 pod sets, and two are the head and the submitter" (len $.Values.pools)) -}}
 {{- end -}}
 {{- end -}}
 {{- $first := $life.firstStepDeadlineSeconds | default 0 | int -}}
 {{- $total := $life.totalDeadlineSeconds | default $first | int -}}
 {{- if gt $first $total -}}
-{{- fail (printf "lifetime.firstStepDeadlineSeconds of %d s is over lifetime.totalDeadlineSeconds of %d s" $first $total) -}}
+{{- fail (printf "lifetime.firstStepDeadlineSeconds (%d) is greater than lifetime.totalDeadlineSeconds (%d)" $first $total) -}}
 {{- end -}}
 {{- end -}}
 
@@ -115,27 +115,27 @@
 {{- fail (printf "storage.claim.existing %s and storage.claim.size %s exclude each other" $storage.claim.existing $storage.claim.size) -}}
 {{- end -}}
 {{- if and (include "trainer.claim" .) .Values.clusterSelector -}}
-{{- fail (printf "storage.claim is mounted by the cluster: set it there (%s), not on a run with clusterSelector" .Values.clusterSelector) -}}
+{{- fail (printf "storage.claim is not allowed with clusterSelector: the cluster mounts the claim; set it in the values of %s" .Values.clusterSelector) -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "trainer.checkNetwork" -}}
 {{- $policy := .Values.networkPolicy -}}
 {{- if and .Values.ingress.enabled (not (and (include "trainer.ownCluster" .) (ne .Values.kind "RayCronJob"))) -}}
-{{- fail "ingress.enabled needs a head of this release's own, by kind RayJob or RayCluster without clusterSelector" -}}
+{{- fail "ingress.enabled needs a head in this release: kind RayJob or RayCluster, without clusterSelector" -}}
 {{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.host) -}}
 {{- fail "ingress.enabled needs ingress.host" -}}
 {{- end -}}
 {{- if and .Values.ingress.enabled $policy.enabled (not $policy.ingressController) -}}
-{{- fail "ingress.enabled needs networkPolicy.ingressController: without it the policy drops what comes from there" -}}
+{{- fail "ingress.enabled needs networkPolicy.ingressController: without it the NetworkPolicy blocks the ingress controller" -}}
 {{- end -}}
 {{- if and .Values.podMonitor.enabled $policy.enabled (not $policy.prometheus) -}}
-{{- fail "podMonitor.enabled needs networkPolicy.prometheus: without it the policy drops what comes from there" -}}
+{{- fail "podMonitor.enabled needs networkPolicy.prometheus: without it the NetworkPolicy blocks Prometheus" -}}
 {{- end -}}
 {{- range $key, $_ := .Values.podLabels -}}
 {{- if regexMatch "^(trainer|ray\\.io|app\\.kubernetes\\.io)/" $key -}}
-{{- fail (printf "podLabels has %s; labels under trainer/, ray.io/ and app.kubernetes.io/ are the chart's and KubeRay's" $key) -}}
+{{- fail (printf "podLabels has %s; labels under trainer/, ray.io/ and app.kubernetes.io/ are reserved for the chart and KubeRay" $key) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -1,8 +1,8 @@
-{{- /* The run file against what Kubernetes takes, and against the pools. */ -}}
+{{- /* The run file against the limits of Kubernetes, and against the pools. */ -}}
 {{- define "trainer.checkRun" -}}
 {{- $file := .Values.run.file -}}
 {{- if not $file -}}
-{{- fail "run.file is empty: give the run file with --set-file run.file=run.yaml" -}}
+{{- fail "run.file is empty: set it with --set-file run.file=run.yaml" -}}
 {{- end -}}
 {{- if gt (len $file) 900000 -}}
 {{- fail (printf "run.file has %d bytes; at most 900000 fit into a ConfigMap" (len $file)) -}}
@@ -12,13 +12,13 @@
 {{- end -}}
 {{- $run := fromYaml $file -}}
 {{- if hasKey $run "Error" -}}
-{{- fail (printf "run.file is no YAML: %s" $run.Error) -}}
+{{- fail (printf "run.file is not valid YAML: %s" $run.Error) -}}
 {{- end -}}
 {{- include "trainer.checkUnchanged" . -}}
 {{- if and (not (include "trainer.storageUri" .)) (not .Values.clusterSelector) -}}
 {{- $uri := include "trainer.runFileUri" . | default "runs" -}}
 {{- if not (regexMatch "^s3a?://" $uri) -}}
-{{- fail (printf "run %s keeps its results in %q, which ends with the pod: set storage.bucket or storage.claim, or storage.uri in the run file to s3://bucket/prefix" .Release.Name $uri) -}}
+{{- fail (printf "run %s would keep its results in %q, which is lost with the pod: set storage.bucket or storage.claim, or storage.uri in the run file to s3://bucket/prefix" .Release.Name $uri) -}}
 {{- end -}}
 {{- end -}}
 {{- if include "trainer.ownCluster" . -}}
@@ -26,7 +26,7 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* helm upgrade; helm template knows no cluster and sees nothing here. */ -}}
+{{- /* For helm upgrade only: helm template has no cluster to look into. */ -}}
 {{- define "trainer.checkUnchanged" -}}
 {{- if and .Release.IsUpgrade (eq .Values.kind "RayJob") -}}
 {{- $stored := "" -}}
@@ -39,13 +39,13 @@
 {{- $stored = dig "data" "run.yaml" "" (lookup "v1" "ConfigMap" .Release.Namespace (printf "%s-run" .Release.Name)) -}}
 {{- end -}}
 {{- if and $stored (ne $stored .Values.run.file) -}}
-{{- fail (printf "run %s: a run does not change: submit a new one" .Release.Name) -}}
+{{- fail (printf "the run file of run %s can't be changed: submit a new run" .Release.Name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
 {{- /* What one worker of a train run, or of a trial, takes; as trainer_app.train.ray_trainer and trainer_app.tune.sweep count
-       it. use_gpu: auto asks for nothing: the driver settles it by what the pools have. */ -}}
+       it. use_gpu: auto asks for nothing: the driver chooses by what the pools have. */ -}}
 {{- define "trainer.oneWorker" -}}
 {{- $scaling := .run.scaling | default dict -}}
 {{- $each := $scaling.resources_per_worker | default dict -}}
@@ -62,8 +62,8 @@
 {{- $one | toJson -}}
 {{- end -}}
 
-{{- /* All workers of a train run, or of one trial, must fit into the pools at once: in sum, and pod by pod. The head has
-       no CPU; the driver of a trial with workers of its own takes a trial_driver there. */ -}}
+{{- /* All workers of a train run, or of one trial, must fit into the pools at once: in sum, and pod by pod. The head
+       has no CPU; the driver of a trial of several workers takes a trial_driver there. */ -}}
 {{- define "trainer.checkScaling" -}}
 {{- $ := .root -}}
 {{- $name := $.Release.Name -}}
@@ -74,7 +74,7 @@
 {{- $each := get $one $resource | default 0.0 -}}
 {{- $asked := mulf (float64 $each) (float64 $workers) -}}
 {{- if gt $asked (float64 (get $have $resource)) -}}
-{{- fail (printf "run %s asks for %v %ss at once (scaling: %d workers of %v) but its pools give at most %v" $name $asked $resource $workers $each (get $have $resource)) -}}
+{{- fail (printf "run %s asks for %v %ss at once (scaling: %d workers of %v) but its pools have at most %v" $name $asked $resource $workers $each (get $have $resource)) -}}
 {{- end -}}
 {{- end -}}
 {{- $fit := 0 -}}

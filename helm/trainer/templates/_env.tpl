@@ -7,14 +7,14 @@
 {{- end }}
 {{- end }}
 {{- if eq .Values.kind "RayCronJob" }}
-# KubeRay may fire one time twice: the drivers settle in the storage which of them has it, by these two.
+# KubeRay may create two RayJobs for one time of the schedule. With these the drivers agree, in the storage, on one.
 - {name: TRAINER_CRON_SCHEDULE, value: {{ printf "%s/%s %s" .Release.Namespace .Release.Name .Values.cron.schedule | quote }}}
 - {name: TRAINER_CLUSTER_CA, valueFrom: {configMapKeyRef: {name: kube-root-ca.crt, key: ca.crt, optional: true}}}
 {{- end }}
 {{- include "trainer.storageEnv" . }}
 - {name: TRAINER_NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
 - {name: TRAINER_CLUSTER_RESOURCES, value: {{ include "trainer.clusterResources" . | quote }}}
-# Ray's 3 s between SIGTERM and SIGKILL of a driver are too few to write down how a run ended.
+# Ray's default of 3 s between SIGTERM and SIGKILL of a driver is too short to record how a run ended.
 - {name: RAY_JOB_STOP_WAIT_TIME_S, value: "30"}
 - {name: RAY_TRAIN_HEALTH_CHECK_INTERVAL_S, value: "0.2"}
 - {name: RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S, value: "1"}
@@ -32,8 +32,8 @@
 - {name: PL_DISABLE_FORK, value: "1"}
 {{- end -}}
 
-{{- /* What belongs to the run rather than to the cluster, as JSON. The children of a RayCronJob are named by KubeRay:
-       each is a run of that name, which the driver takes from RAY_CLUSTER_NAME. */ -}}
+{{- /* What belongs to the run and not to the cluster, as JSON. KubeRay names the RayJobs of a RayCronJob: each is a run
+       of that name, which the driver takes from RAY_CLUSTER_NAME. */ -}}
 {{- define "trainer.runEnv" -}}
 {{- $env := dict -}}
 {{- if eq .Values.kind "RayCronJob" -}}
@@ -54,7 +54,7 @@
 {{- $env | toJson -}}
 {{- end -}}
 
-{{- /* Ray's runtime_env of a job on another release's cluster, whose pods know nothing of this run. */ -}}
+{{- /* Ray's runtime_env of a job on another release's cluster, whose pods have nothing of this run. */ -}}
 {{- define "trainer.runtimeEnv" -}}
 {{- $env := include "trainer.runEnv" . | fromJson -}}
 {{- with include "trainer.storageUri" . -}}
@@ -64,7 +64,7 @@
 {{- dict "env_vars" $env | toJson -}}
 {{- end -}}
 
-{{- /* Ray drains for 30 s of its grace; where a cloud gives less, for as long as leaves 5 s to end in. */ -}}
+{{- /* Ray drains for 30 s of the grace period. If a cloud gives less, it drains for 5 s less than that. */ -}}
 {{- define "trainer.drainEnv" -}}
 {{- if lt (int .terminationGracePeriodSeconds) 35 }}
 - {name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S, value: {{ max 1 (sub (int .terminationGracePeriodSeconds) 5) | quote }}}

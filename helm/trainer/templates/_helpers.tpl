@@ -1,4 +1,4 @@
-{{- /* Labels of our own objects. Never on Ray's pods: KubeRay's head Services select by app.kubernetes.io/name. */ -}}
+{{- /* Labels of the chart's objects, but not of Ray's pods: KubeRay's head Services select by app.kubernetes.io/name. */ -}}
 {{- define "trainer.labels" -}}
 app.kubernetes.io/name: trainer
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -12,18 +12,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 trainer/run: {{ .Release.Name }}
 {{- end -}}
 
-{{- /* Labels and annotations of the object that KubeRay acts on. */ -}}
+{{- /* Labels and annotations of the RayJob, RayCluster or RayCronJob. */ -}}
 {{- define "trainer.rayMetadata" -}}
 name: {{ .Release.Name }}
 namespace: {{ .Release.Namespace }}
 labels:
   {{- include "trainer.labels" . | nindent 2 }}
   {{- with .Values.queue.name }}
-  # Kueue admits the run, by its field `suspend`.
+  # Kueue admits the run: it sets `suspend`.
   kueue.x-k8s.io/queue-name: {{ . }}
   {{- end }}
 annotations:
-  # Where the launcher finds the results, from outside the cluster.
+  # The launcher reads the results from there, outside the cluster.
   {{- if ne .Values.kind "RayCluster" }}
   trainer/task: {{ .Values.run.task }}
   {{- end }}
@@ -39,23 +39,23 @@ annotations:
   {{- end }}
 {{- end -}}
 
-{{- /* Whether this release starts Ray pods: not if its job runs on a cluster of another release. */ -}}
+{{- /* Whether this release has Ray pods: not if its job runs on the cluster of another release. */ -}}
 {{- define "trainer.ownCluster" -}}
 {{- if not .Values.clusterSelector -}}true{{- end -}}
 {{- end -}}
 
-{{- /* What tells retries from other runs of this name. Without a launcher: the same file is the same submission. */ -}}
+{{- /* What tells a retry from another run of the same name. Without the launcher: the same file is the same submission. */ -}}
 {{- define "trainer.submission" -}}
 {{ .Values.run.submission | default (printf "%s-%s" .Release.Name (sha256sum .Values.run.file | trunc 8)) }}
 {{- end -}}
 
-{{- /* The ConfigMap with the run file. A run's never changes; a timetable's may, for the firings that follow: it gets a
-       new one then, since what is immutable can't be upgraded. */ -}}
+{{- /* The ConfigMap with the run file. That of a run never changes. That of a RayCronJob may, for the runs that follow: then
+       it is a new ConfigMap, since an immutable one can't be upgraded. */ -}}
 {{- define "trainer.runConfigMap" -}}
 {{ .Release.Name }}-run{{ if eq .Values.kind "RayCronJob" }}-{{ sha256sum .Values.run.file | trunc 8 }}{{ end }}
 {{- end -}}
 
-{{- /* The driver's command: plain words, since a shell of KubeRay's and one of Ray's read it. */ -}}
+{{- /* The driver's command, without any quoting: a shell of KubeRay's and one of Ray's parse it. */ -}}
 {{- define "trainer.entrypoint" -}}
 {{- if .Values.clusterSelector -}}
 python -m trainer_app.pod.run_file {{ .Values.run.task }} --log -
@@ -68,7 +68,7 @@ trainer {{ .Values.run.task }} /etc/trainer/run.yaml --log -
 {{ printf "%s:%s" .Values.image.repository .Values.image.tag }}
 {{- end -}}
 
-{{- /* src over dst, in place, at any depth. Sprig's mergeOverwrite keeps dst where src has 0, false or "". */ -}}
+{{- /* Merge src into dst, in place, at any depth. Sprig's mergeOverwrite keeps dst where src has 0, false or "". */ -}}
 {{- define "trainer.over" -}}
 {{- $dst := .dst -}}
 {{- range $key, $value := .src -}}
@@ -102,7 +102,7 @@ trainer {{ .Values.run.task }} /etc/trainer/run.yaml --log -
 {{- end -}}
 {{- end -}}
 {{- if $pool.gpu.count -}}
-{{- /* The taint that GPU nodes have on every cloud is named after their resource. */ -}}
+{{- /* On every cloud the taint of GPU nodes has the name of their resource. */ -}}
 {{- $taint := dict "key" $pool.gpu.type "operator" "Exists" "effect" "NoSchedule" -}}
 {{- if not (has $taint $pool.tolerations) -}}
 {{- $_ := set $pool "tolerations" (append $pool.tolerations $taint) -}}
@@ -120,7 +120,7 @@ trainer {{ .Values.run.task }} /etc/trainer/run.yaml --log -
 {{- $pools | toJson -}}
 {{- end -}}
 
-{{- /* CPUs as Ray counts those of a pod: the limit, else the request, in whole ones, rounded up. */ -}}
+{{- /* The CPUs of a pod as Ray counts them: the limit, else the request, rounded up. */ -}}
 {{- define "trainer.rayCpus" -}}
 {{- $cpu := toString (default (dig "requests" "cpu" "0" .) (dig "limits" "cpu" "" .)) -}}
 {{- if hasSuffix "m" $cpu -}}
@@ -130,7 +130,7 @@ trainer {{ .Values.run.task }} /etc/trainer/run.yaml --log -
 {{- end -}}
 {{- end -}}
 
-{{- /* A quantity of bytes as a whole number; 0 for nothing. */ -}}
+{{- /* A Kubernetes quantity as a number of bytes; 0 if it is empty. */ -}}
 {{- define "trainer.bytes" -}}
 {{- $text := toString . -}}
 {{- $number := regexFind "^[0-9.]+" $text | default "0" | float64 -}}
@@ -139,7 +139,7 @@ trainer {{ .Values.run.task }} /etc/trainer/run.yaml --log -
 {{ mulf $number (get $sizes $unit) | floor | int64 }}
 {{- end -}}
 
-{{- /* What one pod of a pool gives Ray, as JSON. Without a memory limit Ray takes the node's: not known here. */ -}}
+{{- /* The resources of one pod of a pool, as JSON. Without a memory limit it is the node's, which is not known here. */ -}}
 {{- define "trainer.podResources" -}}
 {{- $one := dict "CPU" (include "trainer.rayCpus" .resources | int) "GPU" (int .gpu.count) -}}
 {{- with dig "limits" "memory" "" .resources -}}
@@ -148,7 +148,7 @@ trainer {{ .Values.run.task }} /etc/trainer/run.yaml --log -
 {{- $one | toJson -}}
 {{- end -}}
 
-{{- /* What the pools give at most, as JSON: what Ray sees at the start of an autoscaled run is less. */ -}}
+{{- /* The most that the pools have, as JSON. With autoscaling Ray sees less at the start. */ -}}
 {{- define "trainer.clusterResources" -}}
 {{- $cpu := 0 -}}
 {{- $gpu := 0 -}}

@@ -1,4 +1,4 @@
-{{- /* The one pod of head, pools and submitter. (dict "root" $ "role" "head" "group" <values of the group>) */ -}}
+{{- /* The pod template of head, pools and submitter. (dict "root" $ "role" "head" "group" <values of the group>) */ -}}
 {{- define "trainer.podTemplate" -}}
 {{- $ := .root -}}
 {{- $group := .group -}}
@@ -36,7 +36,7 @@ spec:
       image: {{ include "trainer.image" $ }}
       imagePullPolicy: {{ $.Values.image.pullPolicy }}
       {{- if not $ray }}
-      # Ray's own submitter ends when the head does; this one goes on with the next.
+      # Ray's own submitter ends if the head is lost; this one continues with the next head.
       command: [python, -m, trainer_app.pod.submitter, --]
       args: {{ include "trainer.entrypoint" $ | splitList " " | toJson }}
       {{- end }}
@@ -44,7 +44,7 @@ spec:
       resources:
         {{- include "trainer.resources" $group | nindent 8 }}
       {{- if $ray }}
-      # KubeRay's own asks every 5 s and begins after 10: a run waits for each pod's first answer.
+      # KubeRay's default starts after 10 s and repeats every 5: a run would wait that long for each pod.
       readinessProbe:
         httpGet: {path: /api/healthz, port: 52365}
         initialDelaySeconds: 2
@@ -79,7 +79,7 @@ spec:
     {{- end }}
 {{- end -}}
 
-{{- /* What the restricted profile asks of a pod, and who it is. (dict "root" $ "account" "head") */ -}}
+{{- /* What the restricted profile requires of a pod, and its ServiceAccount. (dict "root" $ "account" "head") */ -}}
 {{- define "trainer.podSecurity" -}}
 serviceAccountName: {{ .root.Release.Name }}-{{ .account }}
 automountServiceAccountToken: false
@@ -106,7 +106,7 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{- /* Kubernetes' resources with the group's GPUs, which Ray counts from the limits. */ -}}
+{{- /* The container's resources with the group's GPUs, which Ray reads from the limits. */ -}}
 {{- define "trainer.resources" -}}
 {{- $resources := deepCopy .resources -}}
 {{- with .gpu -}}
@@ -148,7 +148,7 @@ securityContext:
 {{- end }}
 {{- end -}}
 
-{{- /* A RayCluster has no run; the jobs that come to it bring theirs. */ -}}
+{{- /* A RayCluster has no run: each job that uses it brings its own. */ -}}
 {{- define "trainer.hasRun" -}}
 {{ and (ne .Values.kind "RayCluster") (not .Values.clusterSelector) }}
 {{- end -}}

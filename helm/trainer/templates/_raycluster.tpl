@@ -1,4 +1,4 @@
-{{- /* spec of a RayCluster, also inside a RayJob. */ -}}
+{{- /* The spec of a RayCluster, also inside a RayJob. */ -}}
 {{- define "trainer.rayClusterSpec" -}}
 rayVersion: {{ .Chart.AppVersion | quote }}
 authOptions: {mode: token}
@@ -8,10 +8,10 @@ autoscalerOptions:
   {{- include "trainer.autoscalerOptions" . | nindent 2 }}
 {{- end }}
 headGroupSpec:
-  # Again, beside the template's: they are Ray's labels of the node too, and some builds of KubeRay's CRDs drop the
-  # template's, without which the NetworkPolicy and the budget would select nothing.
+  # The template has these labels too, but some builds of KubeRay's CRDs drop those. Without them the NetworkPolicy and
+  # the PodDisruptionBudget would select nothing. These are also Ray's labels of the node.
   labels: { {{- include "trainer.podLabels" . }}, trainer/role: head}
-  # No CPU and a resource of ours: trials and workers stay off the head, drivers of nested trials go there.
+  # No CPU, so that no trial or worker runs on the head; drivers of trials with several workers take a trial_driver.
   resources: {CPU: "0", trial_driver: {{ .Values.head.trialDrivers | quote }}}
   rayStartParams: {dashboard-host: 0.0.0.0}
   template:
@@ -19,7 +19,7 @@ headGroupSpec:
 workerGroupSpecs:
   {{- range $name, $pool := include "trainer.pools" . | fromJson }}
   - groupName: {{ $name }}
-    # With autoscaling a run begins with the fewest: its job waits for all that are asked for here.
+    # With autoscaling a run starts with the least: its job waits for all replicas that are set here.
     replicas: {{ int $pool.min }}
     minReplicas: {{ int $pool.min }}
     maxReplicas: {{ int $pool.max }}
@@ -33,7 +33,7 @@ workerGroupSpecs:
   {{- end }}
 {{- end -}}
 
-{{- /* v2 by name: only then KubeRay takes it for v2 (restartPolicy, a pool's own idle timeout). */ -}}
+{{- /* The version by name: only then KubeRay treats it as v2 (restartPolicy, idle timeout of a pool). */ -}}
 {{- define "trainer.autoscalerOptions" -}}
 version: v2
 idleTimeoutSeconds: {{ int .Values.autoscaling.idleTimeoutSeconds }}

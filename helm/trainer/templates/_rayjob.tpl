@@ -1,4 +1,4 @@
-{{- /* spec of a RayJob, also inside a RayCronJob. */ -}}
+{{- /* The spec of a RayJob, also inside a RayCronJob. */ -}}
 {{- define "trainer.rayJobSpec" -}}
 {{- $life := .Values.lifetime -}}
 submissionMode: {{ $life.submissionMode }}
@@ -19,7 +19,7 @@ activeDeadlineSeconds: {{ int . }}
 preRunningDeadlineSeconds: {{ int . }}
 {{- end }}
 {{- if .Values.clusterSelector }}
-# The cluster is another release's: KubeRay neither deletes it nor makes a new one for a retry.
+# The cluster belongs to another release: KubeRay does not delete it, and does not make a new one for a retry.
 clusterSelector: {ray.io/cluster: {{ .Values.clusterSelector }}}
 runtimeEnvYAML: {{ include "trainer.runtimeEnv" . | quote }}
 {{- else }}
@@ -36,16 +36,16 @@ rayClusterSpec:
 {{- end }}
 {{- end -}}
 
-{{- /* KubeRay's two ways to end a cluster exclude each other, and only the first can be suspended. */ -}}
+{{- /* KubeRay has two ways to end a cluster, which exclude each other. Only with the first can a run be suspended. */ -}}
 {{- define "trainer.deletion" -}}
 {{- $ttl := int .Values.lifetime.ttlSecondsAfterFinished }}
 {{- if .Values.lifetime.stoppable }}
-# The only mode that can be suspended.
+# Only with this can the run be suspended.
 shutdownAfterJobFinishes: true
 ttlSecondsAfterFinished: {{ $ttl }}
 {{- else }}
-# Workers go when the job ends, the head stays for a look at it. Deadlines and failed submissions leave no final state
-# of the job: the last rule is for those.
+# The workers are deleted when the job ends, the head stays to look at it. After deadlines and failed submissions
+# the job has no final state: the last rule is for those.
 deletionStrategy:
   deletionRules:
     {{- range $condition := list "jobStatus: SUCCEEDED" "jobStatus: FAILED" "jobDeploymentStatus: Failed" }}

@@ -1,4 +1,4 @@
-{{- /* s3://bucket/prefix or /mnt/storage, or nothing: then the run file's own storage.uri counts. */ -}}
+{{- /* s3://bucket/prefix or /mnt/storage. If it is empty, storage.uri of the run file applies. */ -}}
 {{- define "trainer.storageUri" -}}
 {{- $storage := .Values.storage -}}
 {{- if $storage.bucket -}}
@@ -14,7 +14,7 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* The PersistentVolumeClaim of the run, or nothing. */ -}}
+{{- /* The PersistentVolumeClaim of the run; empty if there is none. */ -}}
 {{- define "trainer.claim" -}}
 {{- with .Values.storage.claim -}}
 {{- if .existing -}}
@@ -33,7 +33,7 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* Environment of everything that opens the storage. */ -}}
+{{- /* Environment of all containers that open the storage. */ -}}
 {{- define "trainer.storageEnv" -}}
 {{- with include "trainer.storageUri" . }}
 - {name: TRAINER_STORAGE_URI, value: {{ . | quote }}}
