@@ -126,7 +126,7 @@ def test_numbers_of_numpy_and_torch_become_plain() -> None:
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"x", lambda: None, {"a": {"b": object()}}])
 def test_what_cannot_be_recorded_is_refused(value: Any) -> None:
-    with pytest.raises(InputError, match="can't be recorded; give numbers, text, lists or mappings"):
+    with pytest.raises(InputError, match="can't be recorded; give numbers, strings, lists or mappings"):
         TrialRecord(trial="t", index=0, params={"key": value})
 
 

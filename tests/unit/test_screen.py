@@ -91,12 +91,6 @@ def test_json_is_one_object_a_line_and_writes_non_finite_numbers_as_records_do()
     assert read[-1] == events[-1]
 
 
-def test_non_finite_strings_are_those_of_records() -> None:
-    from trainer_app.cli.screen import plain
-
-    assert plain({"a": [float("inf"), -float("inf")]}) == {"a": ["inf", "-inf"]}
-
-
 class Gone(io.StringIO):
     def write(self, text: str) -> int:
         raise BrokenPipeError(32, "Broken pipe")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-from trainer_app.cli.screen import plain
 from trainer_app.config import RunConfig, loads, require_tune
-from trainer_app.records import RunFolder
+from trainer_app.records import RunFolder, to_json
 from trainer_app.results import read_run
 from trainer_app.run import prepare
 from trainer_app.storage import open_store
@@ -32,7 +30,7 @@ def told(task: str, prepared: Prepared, *, as_json: bool) -> bool:
     if as_json:
         best = read_run(store, prepared.name).summary
         end = {"event": "end", "run": folder.name, "state": "succeeded", "seconds": 0.0, "best": best, "error": None}
-        print(json.dumps(plain({**end, "uri": folder.uri}), allow_nan=False, separators=(",", ":")))
+        print(to_json({**end, "uri": folder.uri}).decode())
     else:
         print(f"run {folder.name} is complete: {words}")
     return True

@@ -6,16 +6,14 @@ than their output.
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
 import threading
-from collections.abc import Mapping
 from typing import Any, Protocol, TextIO
 
 from trainer_app.cli.formatting import number, one_line, ordered_metrics, pairs, seconds
 from trainer_app.cli.view import Event, View
+from trainer_app.records import to_json
 
 _log = logging.getLogger(__name__)
 
@@ -82,19 +80,10 @@ class JsonScreen(_Lines):
     def emit(self, event: Event) -> None:
         with self._lock:
             self.view.apply(event)
-            self._write(json.dumps(plain(event), allow_nan=False, separators=(",", ":"), default=str))
+            self._write(to_json(event, default=str).decode())
 
     def close(self) -> None:
         """Machines get the events alone."""
-
-
-def plain(value: Any) -> Any:
-    """`value` with non-finite floats as strings, for JSON knows no NaN."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    return [plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 class PlainScreen(_Lines):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from typing import Annotated
 
 import typer
@@ -22,7 +21,7 @@ def test(
     from trainer_app import results
     from trainer_app.cli import redirect, require
     from trainer_app.cli.screen import write_now
-    from trainer_app.records import RunFolder
+    from trainer_app.records import RunFolder, to_json
     from trainer_app.run.cluster import prepare_environment
     from trainer_app.storage import open_store
 
@@ -36,7 +35,7 @@ def test(
 
         event = evaluate.test(open_store(uri), name)
         if json:
-            text = jsonlib.dumps(event)
+            text = to_json(event).decode()
         else:
             scores = "  ".join(f"{k} {v:.4f}" for k, v in sorted(event["metrics"].items()))
             text = f"{name}: {scores or 'no metric is logged in test_step'}\ncheckpoint {event['checkpoint']}"

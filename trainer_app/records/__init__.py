@@ -7,7 +7,7 @@
 from trainer_app.records.folder import FitFolder, RunFolder, merge_metrics, parse_part_key
 from trainer_app.records.models import BUDGET, STOP, TRACEBACK, EpochLine, RunRecord, RunState, TrialRecord, TrialState
 from trainer_app.records.names import check_name, generate_name, trial_name
-from trainer_app.records.plain_json import from_json, plain, rename_epoch, to_json
+from trainer_app.records.plain_json import from_json, rename_epoch, to_json, to_plain
 
 __all__ = [
     "BUDGET",
@@ -25,8 +25,8 @@ __all__ = [
     "generate_name",
     "merge_metrics",
     "parse_part_key",
-    "plain",
     "rename_epoch",
     "to_json",
+    "to_plain",
     "trial_name",
 ]

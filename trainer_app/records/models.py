@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from trainer_app.errors import StorageError
-from trainer_app.records.plain_json import encoded, from_json, plain, to_json
+from trainer_app.records.plain_json import encode_floats, from_json, to_json, to_plain
 
 TRACEBACK = 20_000
 BUDGET = "time budget"  # the reason of a trial that it cut off
@@ -20,13 +20,13 @@ TrialState = Literal["pending", "running", "finished", "stopped", "failed"]
 
 
 def _metrics(value: Any) -> Any:
-    found = plain(value, "metrics")
+    found = to_plain(value, "metrics")
     return {name: math.nan if number is None else number for name, number in found.items()} if found else {}
 
 
 # A metric of None is NaN: jsonargparse and some loggers write it so.
 Metrics = Annotated[dict[str, float], BeforeValidator(_metrics)]
-Values = Annotated[dict[str, Any], BeforeValidator(lambda value: plain(value, "value"))]
+Values = Annotated[dict[str, Any], BeforeValidator(lambda value: to_plain(value, "value"))]
 
 
 class _Record(BaseModel):
@@ -36,7 +36,7 @@ class _Record(BaseModel):
 
     def to_json(self) -> bytes:
         fields = self.model_dump().items()
-        return to_json({name: encoded(value, tagged=name in self.untyped) for name, value in fields})
+        return to_json({name: encode_floats(value, tagged=name in self.untyped) for name, value in fields})
 
     @classmethod
     def from_json(cls, data: bytes, where: str) -> Self:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from trainer_app.records.plain_json import encoded
+from trainer_app.records.plain_json import encode_floats
 from trainer_app.results.listing import RunSummary
 from trainer_app.results.model import FitResults, RunResults
 
@@ -50,7 +50,7 @@ def run_document(results: RunResults, *, trial: str | None = None) -> dict[str, 
         "trials": [_trial(fit, results.state_of(fit)) for fit in trials],
         "problems": results.problems,
     }
-    return encoded(found, tagged=False)
+    return encode_floats(found, tagged=False)
 
 
 def list_document(uri: str, runs: Sequence[RunSummary]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def list_document(uri: str, runs: Sequence[RunSummary]) -> dict[str, Any]:
         }
         for run in runs
     ]
-    return encoded({"format": FORMAT, "uri": uri, "runs": rows}, tagged=False)
+    return encode_floats({"format": FORMAT, "uri": uri, "runs": rows}, tagged=False)
 
 
 def _trial(fit: FitResults, state: str) -> dict[str, Any]:

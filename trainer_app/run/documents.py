@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from trainer_app.errors import NotFoundError
+from trainer_app.records import to_json
 from trainer_app.storage import Store
 
 _log = logging.getLogger(__name__)
@@ -26,4 +27,4 @@ def read(store: Store, key: str) -> dict[str, Any] | None:
 
 def write(store: Store, key: str, document: dict[str, Any], *, create: bool = False) -> None:
     """Raises AlreadyExistsError with `create` if there is one."""
-    store.put(key, json.dumps(document, allow_nan=False).encode(), create=create)
+    store.put(key, to_json(document), create=create)
