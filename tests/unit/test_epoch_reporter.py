@@ -15,8 +15,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, Dataset
 
-from trainer_app.callbacks.epoch import Policy, load
+from trainer_app.callbacks.epoch import Policy
 from trainer_app.checkpoint import download_newest, list_commits
+from trainer_app.checkpoint.loading import load_checkpoint
 from trainer_app.config import RunConfig
 from trainer_app.errors import TrainerError
 from trainer_app.records import FitFolder
@@ -145,7 +146,7 @@ class Fitted:
         """The newest commit's checkpoint."""
         found = download_newest(self.fit_folder.checkpoints, tmp)
         assert found is not None
-        return load(found[1], (f"{HERE}.Odd",))
+        return load_checkpoint(found[1], (f"{HERE}.Odd",))
 
 
 @dataclass(frozen=True)

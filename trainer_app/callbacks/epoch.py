@@ -20,7 +20,9 @@ from lightning.pytorch.callbacks import Callback
 
 from trainer_app import checkpoint as ckpt
 from trainer_app import lightning_compat
+from trainer_app.callbacks.ranks import gather, mean_over_ranks
 from trainer_app.checkpoint import rng_state
+from trainer_app.checkpoint.loading import check_loadable
 from trainer_app.errors import TrainerError
 from trainer_app.records import FitFolder
 
@@ -31,8 +33,8 @@ STATE_KEY = "trainer_app"
 class Policy:
     """When to commit, and what to keep. `every_n_epochs` >= 1; `keep` None keeps all.
 
-    `stop` says whether somebody asked for an end; rank 0 asks it before an epoch's results are kept and the next one
-    starts. It may raise, and nothing is kept then.
+    `stop` returns whether a user asked the run to stop. Rank 0 calls it before an epoch's results are written and the
+    next one starts. If it raises, nothing is written.
     """
 
     every_n_epochs: int = 1
@@ -45,13 +47,14 @@ class Policy:
 
 
 class EpochReporter(Callback):
-    """Keeps every epoch's metrics in storage, commits checkpoints there, then calls `report` on every rank.
+    """Write every epoch's metrics to storage, commit checkpoints there, then call `report` on every rank.
 
     Args:
-        unit: where this run's or trial's metrics and checkpoints go.
-        attempt: the number of this start of the unit, 1-based.
+        fit_folder: where the run's or the trial's metrics and checkpoints go.
+        attempt: the number of this start of the fit, 1-based.
+        policy: when to commit, and what to keep.
         report: called after the commit with {"epochs", "steps", "elapsed", "metrics", "commit", "uri"}; epochs counts
-            finished epochs, elapsed is in seconds over all attempts, commit is None where none was due.
+            finished epochs, elapsed is in seconds over all attempts, commit and uri are None if no commit was due.
         elapsed: seconds that earlier attempts have trained.
     """
 
@@ -85,8 +88,8 @@ class EpochReporter(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._restore is not None and trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            # With max_steps Lightning takes every resume for one in mid-epoch: it passes the next epoch by without a
-            # step and leaves the schedulers as they are. This commit was made between two epochs.
+            # With max_steps Lightning takes every resume for one in mid-epoch: it skips the next epoch without a step
+            # and leaves the schedulers as they are. This commit was made between two epochs.
             trainer.fit_loop._restarting = False
             trainer.fit_loop.epoch_loop.restarting = False
 
@@ -106,11 +109,11 @@ class EpochReporter(Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._epoch_ended:
-            self._asked_to_stop(trainer)  # too late for a stop; but nothing of a former driver's worker may count
+            self._asked_to_stop(trainer)  # too late to stop; but raises in a worker of a driver that was replaced
             self._finish_epoch(trainer, final=True)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint[STATE_KEY] = {"world_size": trainer.world_size, "rng": _gather(rng_state.capture())}
+        checkpoint[STATE_KEY] = {"world_size": trainer.world_size, "rng": gather(rng_state.capture())}
         if self._boundary:
             # Lightning has counted the next epoch as ready already. Left so, its restart takes the last epoch's
             # batches for the new epoch's and skips that one (measured: 12 steps instead of 16).
@@ -118,14 +121,14 @@ class EpochReporter(Callback):
             progress["total"]["ready"] -= 1
             progress["current"]["ready"] -= 1
 
-    # --- what they do
+    # --- what the hooks do
 
     def _asked_to_stop(self, trainer: L.Trainer) -> bool:
-        """Between two epochs, the only place from which Lightning goes on exactly: rank 0 asks, for all of them."""
+        """Rank 0 asks for all, between two epochs: only from there does Lightning resume exactly."""
         return bool(trainer.strategy.broadcast(trainer.is_global_zero and self.policy.stop(), src=0))
 
     def _restore_rng(self, trainer: L.Trainer) -> None:
-        """Go on with the random state of the commit, if the number of workers is the same."""
+        """Restore the random state of the commit, if the number of workers is the same."""
         state, self._restore = self._restore, None
         assert state is not None
         if state["world_size"] != trainer.world_size:
@@ -137,9 +140,10 @@ class EpochReporter(Callback):
             iter(trainer.fit_loop._data_fetcher)
 
     def _finish_epoch(self, trainer: L.Trainer, *, final: bool, stop: bool = False) -> None:
+        """Write the epoch's metrics, commit if that is due (after the last epoch and on a stop always), report."""
         self._epoch_ended = False
         done = trainer.fit_loop.epoch_progress.current.processed
-        # What an epoch without validation finds there is the last validation's: the same tensors, not this epoch's.
+        # An epoch without validation still has the last validation's tensors there: the same objects.
         logged = {k: v for k, v in trainer.callback_metrics.items() if self._before.get(k) is not v}
         metrics = mean_over_ranks(logged)
         elapsed = time.monotonic() - self.started
@@ -161,7 +165,7 @@ class EpochReporter(Callback):
         self._check_monitor(trainer, done, metrics, final=final)
 
     def _check_monitor(self, trainer: L.Trainer, done: int, metrics: Mapping[str, float], *, final: bool) -> None:
-        """After the first epoch that validates; the same on every rank. The commit is made: `--resume` goes on from it.
+        """Check after the first epoch that validates, on every rank. The commit is made: `--resume` starts from it.
 
         Raises:
             TrainerError: the module does not log `checkpoint.monitor`; what it logs is named.
@@ -178,7 +182,7 @@ class EpochReporter(Callback):
     def _commit(
         self, trainer: L.Trainer, done: int, metrics: dict[str, float], *, boundary: bool
     ) -> ckpt.Commit | None:
-        """All ranks take part in saving; rank 0 uploads, and is the one that gets the commit."""
+        """Save with all ranks, upload on rank 0, and return the commit there, None on the others."""
         with tempfile.TemporaryDirectory(prefix="trainer-ckpt-") as tmp:
             path = Path(tmp, ckpt.PAYLOAD)
             self._boundary = boundary
@@ -209,57 +213,3 @@ class EpochReporter(Callback):
             self.known = [c for c in ckpt.list_commits(self.fit_folder.checkpoints) if c.name != commit.name]
         policy = self.policy
         self.known = ckpt.prune([*self.known, commit], keep=policy.keep, monitor=policy.monitor, mode=policy.mode)
-
-
-def check_loadable(path: Path, allow: tuple[str, ...]) -> None:
-    """Find out at the first save, not on resume, what torch would refuse to load.
-
-    Raises:
-        TrainerError: with torch's name of the class, and the key that permits it.
-    """
-    try:
-        load(path, allow)
-    except Exception as e:
-        reason = next((line.strip() for line in str(e).splitlines() if "GLOBAL" in line or "global" in line), str(e))
-        raise TrainerError(
-            f"the checkpoint holds an object that torch.load(weights_only=True) refuses: {reason[:300]}; keep it "
-            "out of hyperparameters and callback states, or name its class in checkpoint.allow"
-        ) from e
-
-
-def load(path: Path, allow: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A checkpoint, loaded with weights_only=True; classes named in `allow` are permitted."""
-    with allow_globals(allow):
-        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return loaded
-
-
-def allow_globals(allow: tuple[str, ...]) -> Any:
-    """A context in which torch also unpickles the classes named in `allow`."""
-    from trainer_app.lightning_cli.importing import load_object
-
-    return torch.serialization.safe_globals([load_object("checkpoint.allow", name) for name in allow])
-
-
-def mean_over_ranks(metrics: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """Scalars of all ranks; where ranks differ, the mean over those that logged the name.
-
-    A metric logged with sync_dist=True or through torchmetrics is the same on every rank and stays as it is.
-    """
-    mine = {name: value.item() for name, value in metrics.items() if value.numel() == 1}
-    ranks = _gather(mine)
-    names = sorted({name for rank in ranks for name in rank})
-    return {name: _mean([rank[name] for rank in ranks if name in rank]) for name in names}
-
-
-def _mean(values: list[float]) -> float:
-    return values[0] if all(v == values[0] for v in values) else sum(values) / len(values)
-
-
-def _gather(value: Any) -> list[Any]:
-    """`value` of every rank, in the order of ranks."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return [value]
-    gathered: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(gathered, value)
-    return gathered

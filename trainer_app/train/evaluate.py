@@ -8,7 +8,8 @@ from typing import Any
 
 from trainer_app import checkpoint as ckpt
 from trainer_app import lightning_cli, results
-from trainer_app.callbacks.epoch import allow_globals, check_loadable, mean_over_ranks
+from trainer_app.callbacks.ranks import mean_over_ranks
+from trainer_app.checkpoint.loading import allow_globals, check_loadable
 from trainer_app.config import RunConfig, loads, override
 from trainer_app.errors import InputError, NotFoundError
 from trainer_app.records import RunFolder

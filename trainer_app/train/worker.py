@@ -16,7 +16,9 @@ from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, prepare
 
 from trainer_app import checkpoint as ckpt
 from trainer_app import lightning_cli
-from trainer_app.callbacks.epoch import EpochReporter, Policy, allow_globals
+from trainer_app.callbacks import ranks
+from trainer_app.callbacks.epoch import EpochReporter, Policy
+from trainer_app.checkpoint.loading import allow_globals
 from trainer_app.config import RunConfig
 from trainer_app.errors import TrainerError
 from trainer_app.lightning_cli.importing import load_object
@@ -65,10 +67,10 @@ def fit(
         origin: downloads the checkpoint to start from instead of the unit's newest (a PBT exploit).
         prepare: called with the Trainer before it fits (Ray's prepare_trainer).
     """
-    before = fit_folder.read_metrics() if _rank() == 0 else []
+    before = fit_folder.read_metrics() if ranks.get_rank() == 0 else []
     reporter = EpochReporter(
         fit_folder,
-        attempt=next_attempt(fit_folder) if _rank() == 0 else 1,
+        attempt=next_attempt(fit_folder) if ranks.get_rank() == 0 else 1,
         policy=policy,
         report=report,
         elapsed=before[-1]["elapsed"] if before else 0.0,
@@ -148,9 +150,11 @@ def _has_model_checkpoint(callbacks: Any) -> bool:
 
 def resume_point(fit_folder: FitFolder, folder: Path) -> tuple[ckpt.Commit, Path] | None:
     """The newest commit that verifies, downloaded on every rank; rank 0 chooses, so that all take the same."""
-    if _world_size() == 1:
+    if ranks.get_world_size() == 1:
         return ckpt.download_newest(fit_folder.checkpoints, folder, reject=_say_rejected)
-    found = ckpt.download_newest(fit_folder.checkpoints, folder, reject=_say_rejected) if _rank() == 0 else None
+    found = (
+        ckpt.download_newest(fit_folder.checkpoints, folder, reject=_say_rejected) if ranks.get_rank() == 0 else None
+    )
     chosen: list[Any] = [found[0].name if found else None]
     torch.distributed.broadcast_object_list(chosen, src=0)
     if chosen[0] is None or found:
@@ -194,15 +198,3 @@ def check_device(spec: RunSpec) -> None:
         # Of Kubernetes, where there is one: Ray knows the pod's address alone.
         node = os.environ.get("TRAINER_NODE") or ray.util.get_node_ip_address()
         raise TrainerError(f"use_gpu is true but node {node} has no CUDA device; set scaling.use_gpu: false")
-
-
-def _rank() -> int:
-    return torch.distributed.get_rank() if _initialised() else 0
-
-
-def _world_size() -> int:
-    return torch.distributed.get_world_size() if _initialised() else 1
-
-
-def _initialised() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
