@@ -12,10 +12,10 @@ import pytest
 
 from tests.run_samples import epoch
 from trainer_app.checkpoint import Commit, Manifest, find_surplus
-from trainer_app.cli.view import View
 from trainer_app.metric_order import best_of, is_better, sort_key
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.results import load_run
+from trainer_app.results.view import View
 from trainer_app.storage import open_store
 from trainer_app.tune.recorder import SweepRecorder
 

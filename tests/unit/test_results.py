@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -15,13 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tests.plain_process import trainer
 from tests.run_samples import commit, epoch, train_run, tune_run
 from trainer_app.__main__ import main
+from trainer_app.cli.live import closing_tables
 from trainer_app.errors import NotFoundError, StorageError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord
 from trainer_app.results import list_runs, load_run, newest_run, resolve_run
+from trainer_app.results.view import View, trial_rows
 from trainer_app.storage import Store, open_store
 
 pytestmark = pytest.mark.unit
@@ -203,13 +208,13 @@ def test_results_as_text(storage: Store, shown: Callable[..., str]) -> None:
     assert facts["best"] == "t00001 val/acc=0.95 at epoch 2: lr=0.05 layer_1=32 size=8"
     assert facts["checkpoint"].startswith(f"{storage.uri}/mnist-1/trials/t00001/checkpoints/a0001-e000003-")
     assert facts["checkpoint"].endswith(" (t00001, epoch 3, val/acc=0.9)")
-    table = [line.split(maxsplit=7) for line in lines[lines.index("") + 1 :]]
+    table = [line.split(maxsplit=8) for line in lines[lines.index("") + 1 :]]
     assert table == [
-        ["trial", "state", "epochs", "val/acc", "lr", "layer_1", "size", "reason"],
-        ["t00000", "stopped", "1/3", "0.7", "0.1", "0", "8", "ASHA at epoch 1"],
-        ["t00001", "finished", "3/3", "0.95", "0.05", "32", "8", "all epochs done"],
-        ["t00002", "failed", "1/3", "-", "0.0333333", "64", "8", "ValueError: lr | too high"],
-        ["t00003", "pending", "0/3", "-", "0.025", "96", "8", "-"],
+        ["trial", "state", "epochs", "val/acc", "lr", "layer_1", "size", "elapsed", "reason"],
+        ["t00000", "stopped", "1/3", "0.7", "0.1", "0", "8", "-", "ASHA at epoch 1"],
+        ["t00001", "finished", "3/3", "0.95", "0.05", "32", "8", "-", "all epochs done"],
+        ["t00002", "failed", "1/3", "-", "0.0333333", "64", "8", "-", "ValueError: lr | too high"],
+        ["t00003", "pending", "0/3", "-", "0.025", "96", "8", "-", "-"],
     ]
 
 
@@ -439,6 +444,22 @@ def test_on_a_terminal(storage: Store, tmp_path: Path) -> None:
     text = on_terminal(tmp_path, 80, "results", "fashion-1")
     assert "no room for metric_number_" in text and "use --json" in text
     assert "\x1b[" in on_terminal(tmp_path, 80, "list")
+
+
+@pytest.mark.parametrize("columns", [150, 60])
+def test_a_sweep_leaves_the_table_that_results_shows(storage: Store, tmp_path: Path, columns: int) -> None:
+    folder = tune_run(storage)
+    folder.write_trial(TrialRecord(trial="t00004", index=4, state="failed", error="boom", started=10.0, ended=75.0))
+    view = View(task="tune", run="mnist-1", mode="max")
+    view.apply({"event": "run", "run": "mnist-1", "metric": "val/acc", "epochs": 3})
+    for row in trial_rows(load_run(storage.uri, "mnist-1")):
+        view.apply({"event": "trial", "metric": row.value, **vars(row)})
+    out = io.StringIO()
+    Console(file=out, width=columns, color_system=None).print(*closing_tables(view, columns), sep="\n")
+    closing = [line.rstrip() for line in out.getvalue().splitlines() if line.strip()]
+    text = re.sub(r"\x1b\[[\d;]*m", "", on_terminal(tmp_path, columns, "results", "mnist-1"))
+    assert [line for line in closing if line not in (shown.rstrip() for shown in text.splitlines())] == []
+    assert "1m05s" in out.getvalue() and len(closing) >= 6 if columns > 100 else "elapsed 1m05s" in out.getvalue()
 
 
 @pytest.mark.parametrize("arguments", [("results", "mnist-1"), ("results", "--json"), ("list",), ("list", "--json")])

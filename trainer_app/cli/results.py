@@ -9,21 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trainer_app.cli.closing import NARROW, best_text, epochs_table, trials_table
 from trainer_app.cli.connect import reads_cluster
-from trainer_app.cli.formatting import (
-    block,
-    local_time,
-    number,
-    one_line,
-    ordered_metrics,
-    pairs,
-    progress,
-    seconds,
-    short_names,
-    state_text,
-)
+from trainer_app.cli.formatting import block, local_time, number, one_line, progress, state_text
 from trainer_app.cli.options import Context, Endpoint, Json, Namespace, Storage, SubmittedValues
-from trainer_app.cli.tables import show_facts, show_table, width
+from trainer_app.cli.tables import show_facts, show_table, terminal_width
 from trainer_app.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -63,7 +53,7 @@ def results(
     uri, name = resolve_run(run, storage)
     if endpoint:
         os.environ["AWS_ENDPOINT_URL"] = endpoint
-    show(uri, name, json=json, trial=trial)
+    show_results(uri, name, json=json, trial=trial)
 
 
 def show_submitted(
@@ -75,79 +65,85 @@ def show_submitted(
     trial: str | None = None,
     values: list[str] | None = None,
 ) -> None:
-    """The results of a run on Kubernetes, from its storage."""
+    """Print the results of a run on Kubernetes, read from its storage.
+
+    Args:
+        run: its name; None is this user's newest.
+        endpoint, json, trial, values: as the options of `trainer results`.
+
+    Raises:
+        NotFoundError: there is no such run, or it has written nothing yet.
+    """
     from trainer_app.launch import location
     from trainer_app.launch.remote_run import RemoteRun
 
-    found = (
+    where = (
         location.locate_run(kube, run, values, ())
         if run and values
         else location.location_of(location.find_rayjob(kube, run))
     )
-    with location.storage_access(kube, found, endpoint):
-        if RemoteRun.open(found.uri, found.run).read_record() is None:
-            raise NotFoundError(f"run {found.run} has written nothing yet; see: trainer status {found.run}")
-        show(found.uri, found.run, json=json, trial=trial)
+    with location.storage_access(kube, where, endpoint):
+        if RemoteRun.open(where.uri, where.run).read_record() is None:
+            raise NotFoundError(f"run {where.run} has written nothing yet; see: trainer status {where.run}")
+        show_results(where.uri, where.run, json=json, trial=trial)
 
 
-def show(uri: str, name: str | None, *, json: bool, trial: str | None) -> None:
-    """The results of a run, or of the newest one of a storage."""
+def show_results(uri: str, name: str | None, *, json: bool, trial: str | None) -> None:
+    """Print the results of a run, or of the newest one in a storage; those of one trial if it is named."""
     from trainer_app.records import to_json
     from trainer_app.results import load_run, newest_run, run_document
+    from trainer_app.results.view import trial_rows
 
-    found = load_run(uri, name or newest_run(uri))
-    fit = _unit(found, trial)
+    run = load_run(uri, name or newest_run(uri))
+    fit, metric = _select_fit(run, trial), run.record.metric or "metric"
     if json:
-        print(to_json(run_document(found, trial=trial)).decode())
+        print(to_json(run_document(run, trial=trial)).decode())
         return
-    show_facts(_facts(found))
-    if trial is None and found.trials:
+    show_facts(_facts(run))
+    if trial is None and run.trials:
         print()
-        show_table(*_trials(found), right=("epochs", found.record.metric or ""))
+        headers, cells = trials_table(trial_rows(run), metric, run.record.epochs, terminal_width())
+        show_table(headers, cells, right=("epochs", metric, "elapsed"), narrow=NARROW)
     if fit and fit.history:
-        _show_epochs(found, fit)
+        _show_epochs(run, fit)
     if fit and fit.checkpoints:
         print()
-        rows = [[str(c.epochs), str(c.step), _metric(found, c.metrics), c.uri] for c in fit.checkpoints]
-        show_table(["epoch", "step", found.record.metric or "metric", "checkpoint"], rows, right=("epoch", "step"))
+        rows = [[str(c.epochs), str(c.step), _metric(run, c.metrics), c.uri] for c in fit.checkpoints]
+        show_table(["epoch", "step", metric, "checkpoint"], rows, right=("epoch", "step"))
     if trial is not None and fit and fit.record and fit.record.traceback:
         print(f"\nhow {trial} failed:\n{block(fit.record.traceback)}")
-    for problem in found.problems:
+    for problem in run.problems:
         print(f"warning: {one_line(problem)}", file=sys.stderr)
 
 
-def _unit(found: RunResults, trial: str | None) -> FitResults | None:
-    """Whose epochs are shown: the asked trial's, or the train run's own."""
+def _select_fit(run: RunResults, trial: str | None) -> FitResults | None:
+    """Return the fit whose epochs are shown: the named trial's, or the train run's own."""
     from trainer_app.records.names import hint
 
-    fit = next((fit for fit in found.fits if fit.trial == trial), None)
+    fit = next((fit for fit in run.fits if fit.trial == trial), None)
     if trial is not None and fit is None:
-        names = [fit.trial for fit in found.trials if fit.trial]
-        raise NotFoundError(f"run {found.record.name!r} has no trial {trial!r}; {hint(trial, names, what='trials')}")
+        names = [fit.trial for fit in run.trials if fit.trial]
+        raise NotFoundError(f"run {run.record.name!r} has no trial {trial!r}; {hint(trial, names, what='trials')}")
     return fit
 
 
-def _facts(found: RunResults) -> list[tuple[str, str]]:
-    record = found.record
+def _facts(run: RunResults) -> list[tuple[str, str]]:
+    record, best, checkpoint = run.record, run.summary, run.checkpoint
     target, what = (record.num_samples, "trials") if record.task == "tune" else (record.epochs, "epochs")
-    again = f", attempt {record.attempt}" if record.attempt > 1 else ""
+    attempt = f", attempt {record.attempt}" if record.attempt > 1 else ""
     facts = [
-        ("run", f"{record.name}: {record.task}, {progress(found.done, target, what)}{again}"),
-        ("state", state_text(record.state, found.silent_for(time.time()))),
+        ("run", f"{record.name}: {record.task}, {progress(run.done, target, what)}{attempt}"),
+        ("state", state_text(record.state, run.silent_for(time.time()))),
         ("created", local_time(record.created)),
-        ("storage", found.uri),
+        ("storage", run.uri),
     ]
     if record.error:
         facts.append(("error", record.error))
-    if best := found.best:
-        trial = f"{best.trial} " if best.trial else ""
-        params = f": {pairs(best.params)}" if best.params else ""
-        facts.append(("best", f"{trial}{record.metric}={number(best.value)} at epoch {best.epoch + 1}{params}"))
-    elif record.metric:
-        facts.append(("best", f"no value of {record.metric} yet"))
-    if checkpoint := found.checkpoint:
+    if best or record.metric:
+        facts.append(("best", best_text(best, record.metric) if best else f"no value of {record.metric} yet"))
+    if checkpoint:
         trial = f"{checkpoint.trial}, " if checkpoint.trial else ""
-        value = _metric(found, checkpoint.metrics)
+        value = _metric(run, checkpoint.metrics)
         metric = f", {record.metric}={value}" if value else ""
         facts.append(("checkpoint", f"{checkpoint.uri} ({trial}epoch {checkpoint.epochs}{metric})"))
     else:
@@ -155,53 +151,15 @@ def _facts(found: RunResults) -> list[tuple[str, str]]:
     return facts
 
 
-def _metric(found: RunResults, metrics: dict[str, float]) -> str:
-    """The run's metric among these; "" if there is none."""
-    name = found.record.metric
+def _metric(run: RunResults, metrics: dict[str, float]) -> str:
+    """Return the run's metric among these; "" if there is none."""
+    name = run.record.metric
     return number(metrics[name]) if name is not None and name in metrics else ""
 
 
-def _trials(found: RunResults) -> tuple[list[str], list[list[str]]]:
-    names = short_names(key for fit in found.trials for key in fit.params)
-    headers = ["trial", "state", "epochs", found.record.metric or "metric", *names.values(), "reason"]
-    rows = []
-    for fit in found.trials:
-        state, why = found.state_of(fit), fit.record.reason if fit.record else ""
-        if fit.record and fit.record.error and fit.record.error not in why:
-            why = f"{why}: {fit.record.error}" if why else fit.record.error
-        value = number(fit.best.value) if fit.best else ""
-        params = [number(fit.params[key], 6) if key in fit.params else "" for key in names]
-        rows.append([fit.trial or "", state, progress(fit.epochs, found.record.epochs), value, *params, why])
-    return headers, rows
-
-
-def _show_epochs(found: RunResults, fit: FitResults) -> None:
-    merged = {name: 0.0 for line in fit.history for name in line["metrics"]}
-    names, hidden = _fitting(list(ordered_metrics(merged, found.record.metric)))
-    rows = [
-        [
-            progress(line["epoch"] + 1, found.record.epochs),
-            str(line["step"]),
-            *(number(line["metrics"][name]) if name in line["metrics"] else "" for name in names),
-            seconds(line["elapsed"]),
-        ]
-        for line in fit.history
-    ]
-    headers = ["epoch", "step", *names, "elapsed"]
+def _show_epochs(run: RunResults, fit: FitResults) -> None:
+    (headers, rows), hidden = epochs_table(fit.history, run.record.metric, run.record.epochs, terminal_width())
     print()
     show_table(headers, rows, right=headers)
     if hidden:
         print(f"no room for {', '.join(hidden)}: widen the terminal, or use --json")
-
-
-def _fitting(names: list[str]) -> tuple[list[str], list[str]]:
-    """(metrics that fit the terminal beside epoch, step and elapsed; those that don't)."""
-    room = width()
-    if room is None:
-        return names, []
-    room -= 30
-    for count, name in enumerate(names):
-        room -= max(len(name), 9) + 2
-        if room < 0 and count:
-            return names[:count], names[count:]
-    return names, []

@@ -18,8 +18,8 @@ from trainer_app.cli import arguments, interrupt, redirect, require, resume_chec
 from trainer_app.cli.formatting import command, error_text, one_line
 from trainer_app.cli.options import Items, Name
 from trainer_app.cli.screen import Screen, open_screen, write_now
-from trainer_app.cli.view import View
 from trainer_app.errors import RunInterruptedError, TrainerError
+from trainer_app.results.view import View
 from trainer_app.run import identity, lease, logs, user_code
 from trainer_app.run.cluster import prepare_environment
 from trainer_app.storage import Store, open_store

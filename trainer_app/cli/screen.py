@@ -11,9 +11,10 @@ import os
 import threading
 from typing import Any, Protocol, TextIO
 
+from trainer_app.cli.closing import closing_facts
 from trainer_app.cli.formatting import number, one_line, ordered_metrics, pairs, seconds
-from trainer_app.cli.view import Event, View
 from trainer_app.records import to_json
+from trainer_app.results.view import Event, View
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ class PlainScreen(_Lines):
     def close(self) -> None:
         with self._lock:
             if self.view.end:
-                self._write(*(f"{label:<10} {one_line(text)}" for label, text in self.view.closing()))
+                self._write(*(f"{label:<10} {one_line(text)}" for label, text in closing_facts(self.view)))
 
 
 def event_lines(event: Event, view: View) -> list[str]:
@@ -164,6 +165,6 @@ def _trial_line(event: Event, view: View) -> str:
     row = view.row(event["trial"])
     at = f" at epoch {row.epochs}" if row.epochs else ""
     value = f" best {view.metric or 'metric'}={number(row.value)}" if row.value is not None else ""
-    reason = f": {row.reason}" if row.reason else ""
+    reason = f": {one_line(row.reason)}" if row.reason else ""
     elapsed = f" {seconds(row.elapsed)}" if row.elapsed else ""
     return f"{row.trial} {row.state}{at}{reason}{value}{elapsed} {pairs(row.params)}".rstrip()

@@ -20,7 +20,7 @@ from trainer_app.storage import Store, open_store
 
 if TYPE_CHECKING:
     from trainer_app.cli.arguments import Prepared
-    from trainer_app.cli.view import View
+    from trainer_app.results.view import View
 
 LINGER: Final = "TRAINER_STOP_LINGER_S"
 LINGER_S: Final = 60.0

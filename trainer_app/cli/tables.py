@@ -1,13 +1,17 @@
-"""Tables that are read by people on a terminal and by grep, awk and sort in a pipe."""
+"""Tables for users on a terminal, and for grep, awk and sort in a pipe."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from trainer_app.cli.formatting import one_line
 
-_STYLE: Mapping[str, str] = {
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+STYLES: Final[Mapping[str, str]] = {
     "running": "cyan",
     "succeeded": "green",
     "finished": "green",
@@ -19,41 +23,41 @@ _STYLE: Mapping[str, str] = {
 }
 
 
-def on_terminal() -> bool:
-    return sys.stdout.isatty()
-
-
-def width() -> int | None:
-    """Characters in a line of the terminal; None where there is no end to it."""
-    if not on_terminal():
+def terminal_width() -> int | None:
+    """Return the number of characters in a line of the terminal; None for a pipe, which has no limit."""
+    if not sys.stdout.isatty():
         return None
     from rich.console import Console
 
     return Console().width
 
 
-def show_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> None:
-    """A table on a terminal, else aligned columns, two spaces apart, nothing cut.
+def show_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = (), narrow: int = 0
+) -> None:
+    """Print a table on a terminal; in a pipe aligned columns, two spaces apart, with nothing cut.
 
     Args:
-        right: the headers of columns that end at their right edge (numbers).
+        right: the headers of columns that are aligned at the right (numbers).
+        narrow: on a terminal of fewer characters each row is running text.
     """
-    cells = [[one_line(cell) for cell in row] for row in rows]
-    if on_terminal():
-        _rich(headers, cells, right)
+    if (width := terminal_width()) is not None:
+        from rich.console import Console
+
+        Console(highlight=False).print(rich_table(headers, rows, right, stacked=width < narrow))
     else:
-        print("\n".join(plain_lines(headers, cells, right)))
+        print("\n".join(plain_lines(headers, [[one_line(cell) for cell in row] for row in rows], right)))
 
 
 def show_facts(facts: Sequence[tuple[str, str]]) -> None:
-    """Label and text, a line each; long texts are left whole, to be copied."""
+    """Print a line for each label and text; long texts are not wrapped, so that they can be copied."""
     size = max(len(label) for label, _ in facts) + 2
     for label, text in facts:
         print(f"{label:<{size}}{one_line(text)}")
 
 
 def plain_lines(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str]) -> list[str]:
-    """The header and the rows, padded; empty cells are "-", so that each line has as many fields."""
+    """Return the header and the rows, padded; empty cells are "-", so that each line has as many fields."""
     lines = [list(headers), *([cell or "-" for cell in row] for row in rows)]
     sizes = [max(len(line[column]) for line in lines) for column in range(len(headers))]
     return [
@@ -65,14 +69,33 @@ def plain_lines(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Co
     ]
 
 
-def _rich(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str]) -> None:
-    from rich.console import Console
+def rich_table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Collection[str] = (),
+    *,
+    bold: str | None = None,
+    stacked: bool = False,
+) -> RenderableType:
+    """Return a table for a terminal. Texts that do not fit are folded, never cut.
+
+    Args:
+        right: as for `show_table`.
+        bold: the first cell of the row that stands out.
+        stacked: each row as running text, for a terminal that is too narrow for columns.
+    """
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    if stacked:
+        lines = [" ".join(f"{head} {cell}" for head, cell in zip(headers, row, strict=True) if cell) for row in cells]
+        return Group(*(Text(line, overflow="fold") for line in lines))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for header in headers:
         table.add_column(Text(header), justify="right" if header in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell, style=_STYLE.get(cell.partition(" ")[0], "")) for cell in row))
-    Console(highlight=False).print(table)
+    for row in cells:
+        styled = [Text(cell, style=STYLES.get(cell.partition(" ")[0], "")) for cell in row]
+        table.add_row(*styled, style="bold" if row[0] == bold else "")
+    return table

@@ -1,4 +1,4 @@
-"""What is known of a run from its events: the state that every screen shows."""
+"""The state of a run as its events tell it: what every screen shows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer_app.cli.formatting import command, number, one_line, ordered_metrics, pairs, run_uri, seconds
 from trainer_app.metric_order import is_better, sort_key
+from trainer_app.results.model import RunResults
 
 Event = Mapping[str, Any]
 ENDED = ("finished", "stopped", "failed", "interrupted")
@@ -18,7 +18,7 @@ ENDED = ("finished", "stopped", "failed", "interrupted")
 
 @dataclass
 class Row:
-    """One trial. `value` is the best so far of what decides, `latest` that of the last epoch, None if none was told.
+    """One trial. `value` is the metric's best value so far, `latest` that of the last epoch, None without a value.
 
     `epochs` counts finished epochs; `seen` is when `elapsed` was true, on the view's clock.
     """
@@ -33,21 +33,30 @@ class Row:
     seen: float = 0.0
     reason: str = ""
 
-    @property
-    def ending(self) -> str:
-        """stopped: ASHA at epoch 1"""
-        return f"{self.state}: {self.reason}" if self.reason else self.state
+
+def trial_rows(run: RunResults) -> list[Row]:
+    """Return the trials of a run in storage, with the state that each was in when the run ended."""
+    rows = []
+    for fit in run.trials:
+        row = Row(fit.trial or "", run.state_of(fit), fit.params, epochs=fit.epochs)
+        row.value = fit.best.value if fit.best else None
+        if record := fit.record:
+            row.elapsed = record.ended - record.started if record.started and record.ended else None
+            error = record.error if record.error and record.error not in record.reason else ""
+            row.reason = ": ".join(filter(None, (record.reason, error)))
+        rows.append(row)
+    return rows
 
 
 class View:
-    """Folds events; every field of an event may be missing.
+    """The state of a run after the events so far; every field of an event may be missing.
 
     Args:
         task: train or tune.
         run: the run's name.
         uri: the storage, or the run in it.
-        log: where the noise goes.
-        metric, mode: what decides, with min or max; None for a train run without `checkpoint.monitor`.
+        log: the file that Ray's and Lightning's output goes to.
+        metric, mode: what trials and epochs are compared by, with min or max; None for a train run without one.
         clock: seconds, monotonic.
     """
 
@@ -78,7 +87,7 @@ class View:
         self.end: dict[str, Any] | None = None
 
     def apply(self, event: Event) -> None:
-        """Take one event in; kinds unknown to this version change nothing."""
+        """Update the state by one event; kinds unknown to this version change nothing."""
         handler = getattr(self, f"_on_{event.get('event')}", None)
         if handler:
             handler(event)
@@ -93,7 +102,7 @@ class View:
         self.target, self.num_samples = event.get("epochs"), event.get("num_samples")
 
     def row(self, trial: str) -> Row:
-        """The trial's row, made when first heard of."""
+        """Return the trial's row, a new one for a new trial."""
         return self.rows.setdefault(trial, Row(trial))
 
     def _on_epoch(self, event: Event) -> None:
@@ -113,7 +122,7 @@ class View:
         row.state = event.get("state", row.state)
         row.params = event.get("params") or row.params
         row.epochs = max(row.epochs, event.get("epochs") or 0)
-        row.reason = one_line(event.get("reason") or "")
+        row.reason = event.get("reason") or ""
         row.value = self.better(row.value, event.get("metric"))
         if event.get("elapsed") is not None:
             row.elapsed = event["elapsed"]
@@ -136,70 +145,34 @@ class View:
                 row.state = "interrupted"  # its record says otherwise: nobody was left to write it
 
     def better(self, old: Any, new: Any) -> Any:
-        """The better of two values of what decides; the other one where one is missing or NaN."""
+        """Return the better of two values of the metric; the other one if one is missing or NaN."""
         return new if old is None or is_better(new, old, self.mode) else old
 
     def counts(self) -> Counter[str]:
-        """Trials by state; `to come` are those of `num_samples` not yet heard of."""
+        """Return the number of trials by state; `to come` are those of `num_samples` without an event yet."""
         counts = Counter(row.state for row in self.rows.values())
         if self.num_samples and self.num_samples > len(self.rows):
             counts["to come"] = self.num_samples - len(self.rows)
         return counts
 
     def running(self) -> list[Row]:
-        """In the order they were started."""
+        """Return the running trials in the order they were started."""
         return [row for row in self.rows.values() if row.state == "running"]
 
     def best(self, n: int, *, ended: bool) -> list[Row]:
-        """The n best trials, best first; those without a value come last, in the order they were started."""
+        """Return the n best trials, best first; those without a value come last, in the order they were started."""
         rows = (row for row in self.rows.values() if not ended or row.state in ENDED)
         return heapq.nsmallest(n, rows, key=lambda row: sort_key(row.value, self.mode))
 
-    def now_elapsed(self, row: Row) -> float | None:
-        """Seconds that the trial has taken; goes on while it runs."""
+    def elapsed_now(self, row: Row) -> float | None:
+        """Return the seconds that the trial has taken, up to now if it is running."""
         if row.elapsed is None or row.state != "running":
             return row.elapsed
         return row.elapsed + self.clock() - row.seen
 
     def counts_text(self) -> str:
-        """2 running, 30 stopped, 1 failed, 58 to come"""
+        """Return the trials by state as text: 2 running, 30 stopped, 1 failed, 58 to come."""
         counts = self.counts()
         states = ("running", "pending", "finished", "stopped", "interrupted", "failed", "to come")
         known = [f"{counts[state]} {state}" for state in states if counts[state]]
         return ", ".join(known + [f"{n} {state}" for state, n in counts.items() if state not in states])
-
-    def closing(self) -> list[tuple[str, str]]:
-        """The last words as (label, text): how it ended, the best, its test score, where things lie, what to do."""
-        end, lines = self.end or {}, []
-        counts = f": {self.counts_text()}" if self.rows else ""
-        retries = f", {self.retries} retries" if self.retries else ""
-        how = f"{end.get('state', 'failed')} in {seconds(end.get('seconds'))}"
-        lines.append(("end", f"{self.run} {how}{retries}{counts}"))
-        if end.get("error"):
-            lines.append(("error", one_line(end["error"])))
-        best = end.get("best") or {}
-        if best:
-            lines.append(("best", self._best_text(best)))
-        if self.test is not None:
-            lines.append(("test", pairs(ordered_metrics(self.test.get("metrics") or {}), short=False)))
-        checkpoint = best.get("checkpoint") or (self.test or {}).get("checkpoint") or self.checkpoint
-        if checkpoint:
-            lines.append(("checkpoint", str(checkpoint)))
-        if self.log:
-            lines.append(("log", self.log))
-        uri = end.get("uri") or self.uri
-        if uri:
-            lines.append(("results", self.results_command(uri)))
-        return lines
-
-    def results_command(self, uri: str) -> str:
-        """What shows this run again, and needs neither Ray nor torch."""
-        inside = uri.partition("?")[0].rstrip("/").endswith(f"/{self.run}")
-        return command("trainer", "results", uri if inside else run_uri(uri, self.run))
-
-    def _best_text(self, best: Event) -> str:
-        trial = f"{best['trial']} " if best.get("trial") else ""
-        metric = f"{best.get('metric') or self.metric}={number(best.get('value'))}"
-        epoch = f" at epoch {best['epoch'] + 1}" if best.get("epoch") is not None else ""
-        params = f": {pairs(best['params'])}" if best.get("params") else ""
-        return f"{trial}{metric}{epoch}{params}"

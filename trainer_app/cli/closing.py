@@ -1,0 +1,114 @@
+"""How a run stands, in text: what `trainer train` and `tune` leave on a terminal, and what `trainer results` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from trainer_app.cli.formatting import (
+    command,
+    number,
+    one_line,
+    ordered_metrics,
+    pairs,
+    progress,
+    run_uri,
+    seconds,
+    short_names,
+)
+from trainer_app.results.view import Row, View
+
+NARROW: Final = 80  # characters; below it a trial is running text
+Columns = tuple[list[str], list[list[str]]]
+
+
+def trials_table(rows: Sequence[Row], metric: str | None, target: int | None, width: int | None) -> Columns:
+    """Return headers and a row per trial: its state, its best value, its parameters, and why it ended.
+
+    Args:
+        metric: the name of the run's metric.
+        target: the epochs that a trial is to reach.
+        width: of the terminal, in characters; None for a pipe. Each parameter gets a column if they all fit.
+    """
+    names = short_names(key for row in rows for key in row.params)
+    heading = metric or "metric"
+    room = None if width is None else width - 70 - len(heading)  # 70: the other columns, with a short reason
+    if room is None or sum(max(len(name), 8) + 2 for name in names.values()) <= room:
+        params = [[number(row.params[key], 6) if key in row.params else "" for key in names] for row in rows]
+        headings = list(names.values())
+    else:
+        params, headings = [[pairs(row.params, digits=3)] for row in rows], ["parameters"]
+    cells = [
+        [
+            row.trial,
+            row.state,
+            progress(row.epochs, target),
+            number(row.value),
+            *param,
+            seconds(row.elapsed),
+            row.reason,
+        ]
+        for row, param in zip(rows, params, strict=True)
+    ]
+    return ["trial", "state", "epochs", heading, *headings, "elapsed", "reason"], cells
+
+
+def epochs_table(
+    lines: Sequence[Mapping[str, Any]], metric: str | None, target: int | None, width: int | None
+) -> tuple[Columns, list[str]]:
+    """Return headers and a row per epoch with as many metrics as fit, the run's own first; and the metrics left out.
+
+    Args:
+        lines: epochs, as in the event `epoch` or in `metrics/*.jsonl`.
+        metric, target, width: as for `trials_table`.
+    """
+    names = list(ordered_metrics({name: None for line in lines for name in line["metrics"]}, metric))
+    room, fitting = (width or 0) - 30, 0
+    for name in names:
+        room -= max(len(name), 9) + 2
+        if width is not None and room < 0 and fitting:
+            break
+        fitting += 1
+    cells = [
+        [
+            progress(line["epoch"] + 1, target),
+            number(line.get("step")),
+            *(number(line["metrics"].get(name)) for name in names[:fitting]),
+            seconds(line.get("elapsed")),
+        ]
+        for line in lines
+    ]
+    return (["epoch", "step", *names[:fitting], "elapsed"], cells), names[fitting:]
+
+
+def closing_facts(view: View) -> list[tuple[str, str]]:
+    """Return (label, text) of a run that ended: how, its best, its test score, where things are, what to do next."""
+    end, test = view.end or {}, view.test or {}
+    counts = f": {view.counts_text()}" if view.rows else ""
+    retries = f", {view.retries} retries" if view.retries else ""
+    state = f"{end.get('state', 'failed')} in {seconds(end.get('seconds'))}"
+    best, uri = end.get("best") or {}, end.get("uri") or view.uri
+    facts = {
+        "end": f"{view.run} {state}{retries}{counts}",
+        "error": one_line(end.get("error") or ""),
+        "best": best_text(best, view.metric) if best else "",
+        "test": pairs(ordered_metrics(test.get("metrics") or {}), short=False),
+        "checkpoint": str(best.get("checkpoint") or test.get("checkpoint") or view.checkpoint or ""),
+        "log": view.log or "",
+        "results": results_command(uri, view.run) if uri else "",
+    }
+    return [(label, text) for label, text in facts.items() if text or (label == "test" and view.test is not None)]
+
+
+def results_command(uri: str, run: str) -> str:
+    """Return the command that shows a run again; `uri` is the run's or its storage's."""
+    is_run = uri.partition("?")[0].rstrip("/").endswith(f"/{run}")
+    return command("trainer", "results", uri if is_run else run_uri(uri, run))
+
+
+def best_text(best: Mapping[str, Any], metric: str | None) -> str:
+    """Return `t00001 val_acc=0.95 at epoch 2: lr=0.05` for the best of the event `end`, whose epoch is an index."""
+    trial = f"{best['trial']} " if best.get("trial") else ""
+    epoch = f" at epoch {best['epoch'] + 1}" if best.get("epoch") is not None else ""
+    params = f": {pairs(best['params'])}" if best.get("params") else ""
+    return f"{trial}{best.get('metric') or metric}={number(best.get('value'))}{epoch}{params}"
