@@ -1,9 +1,9 @@
-"""Our sweep against the document's: the same ten configurations, images and epochs, each side in a fresh process.
+"""Compare `trainer tune` with the code of Ray's guide: the same ten configurations, images and epochs.
 
-The document is Ray's guide "Using PyTorch Lightning with Tune"; document_sweep.py has its code. Ours is `trainer tune`
-of the example's run file. The ten configurations are those that the run file's seed draws, and each is trained for five
-epochs; with --asha both sides stop trials early, as the document does, and which ones is chance. The sides take turns;
-ours starts each time with an empty cache of data. A machine with other work on it makes both slower: look at `load`.
+The document is Ray's guide "Using PyTorch Lightning with Tune"; document_sweep.py has its code. `trainer tune` runs the
+example's run file. The run file's seed draws the ten configurations, and each is trained for five epochs. With --asha
+both sides stop trials early, as the guide does, and which ones varies. The sides take turns, each time in a fresh
+process, `trainer tune` with an empty data cache. Other work on the machine makes both slower: see `load`.
 
     python bench/sweep_vs_document.py [--data digits|FOLDER] [--asha] [--rounds 3] [--json FILE]
 """
@@ -38,12 +38,12 @@ EXPECTED = 4.0
 
 
 class BenchError(Exception):
-    """A side that did not do its part."""
+    """A sweep that failed or trained something else."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What one side did: wall is seconds from the start of the process to its end, best is validation accuracy."""
+    """One side's sweep: wall is seconds from the start of the process to its end, best the validation accuracy."""
 
     side: str
     wall: float
@@ -57,8 +57,8 @@ def write_idx(path: Path, values: np.ndarray) -> None:
     path.write_bytes(head + values.astype(np.uint8).tobytes())
 
 
-def lay_out(data: str, root: Path) -> None:
-    """Puts the images where torchvision's MNIST and our data module both look: ROOT/MNIST/raw, unpacked."""
+def write_images(data: str, root: Path) -> None:
+    """Write the images where torchvision's MNIST and the example's data module both look: ROOT/MNIST/raw, unpacked."""
     raw = root / "MNIST/raw"
     raw.mkdir(parents=True)
     if data == "digits":
@@ -78,8 +78,8 @@ def lay_out(data: str, root: Path) -> None:
         (raw / path.name.removesuffix(".gz")).write_bytes(gzip.decompress(content) if path.suffix == ".gz" else content)
 
 
-def timed(command: list[str], work: Path, *, seconds: float, **env: str) -> tuple[float, str]:
-    """Runs a command in a session of its own; its seconds and its standard output. Raises BenchError."""
+def run_timed(command: list[str], work: Path, *, seconds: float, **env: str) -> tuple[float, str]:
+    """Run a command in its own session and return its seconds and standard output. Raises BenchError."""
     clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "RAY_ADDRESS")}
     clean |= {"RAY_TMPDIR": str(work), "TRAINER_CACHE": str(work / "cache"), **env}
     start = time.monotonic()
@@ -99,10 +99,10 @@ def timed(command: list[str], work: Path, *, seconds: float, **env: str) -> tupl
     return time.monotonic() - start, printed
 
 
-def ours(data: Path, work: Path, *, seconds: float, asha: bool) -> Sweep:
+def run_ours(data: Path, work: Path, *, seconds: float, asha: bool) -> Sweep:
     command = [sys.executable, "-m", "trainer_app", "tune", str(RUN_FILE), f"data.init_args.source={data}", "--json"]
     command += [] if asha else ["tune.scheduler={fifo: {}}"]
-    wall, printed = timed(command, work, seconds=seconds, TRAINER_STORAGE_URI=str(work / "runs"))
+    wall, printed = run_timed(command, work, seconds=seconds, TRAINER_STORAGE_URI=str(work / "runs"))
     events = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
     params = {e["trial"]: e["params"] for e in events if e["event"] == "trial"}
     end = next(e for e in events if e["event"] == "end")
@@ -111,9 +111,9 @@ def ours(data: Path, work: Path, *, seconds: float, asha: bool) -> Sweep:
     return Sweep("trainer tune", wall, epochs, end["best"]["value"], configs)
 
 
-def document(data: Path, work: Path, configs: list[dict[str, Any]], *, seconds: float, asha: bool) -> Sweep:
+def run_document(data: Path, work: Path, configs: list[dict[str, Any]], *, seconds: float, asha: bool) -> Sweep:
     given = json.dumps({"configs": configs, "out": str(work / "out.json"), "asha": asha})
-    wall, _ = timed([sys.executable, str(DOCUMENT), given], work, seconds=seconds, DOCUMENT_DATA=str(data))
+    wall, _ = run_timed([sys.executable, str(DOCUMENT), given], work, seconds=seconds, DOCUMENT_DATA=str(data))
     trials = json.loads((work / "out.json").read_text())["trials"]
     if failed := [trial["error"] for trial in trials if trial["error"]]:
         raise BenchError(f"the document's sweep: {len(failed)} trials failed, the first with {failed[0]}")
@@ -121,30 +121,30 @@ def document(data: Path, work: Path, configs: list[dict[str, Any]], *, seconds: 
     return Sweep("the document", wall, sum(t["epochs"] for t in trials), best, [t["config"] for t in trials])
 
 
-def key(config: dict[str, Any]) -> str:
+def config_key(config: dict[str, Any]) -> str:
     return json.dumps(config, sort_keys=True)
 
 
 def check_same(sweep: Sweep, configs: list[dict[str, Any]]) -> Sweep:
-    if sorted(map(key, sweep.configs)) != sorted(map(key, configs)):
+    if sorted(map(config_key, sweep.configs)) != sorted(map(config_key, configs)):
         raise BenchError(f"{sweep.side} trained other configurations: {sweep.configs}, not {configs}")
     return sweep
 
 
 def measure(data: Path, work: Path, *, rounds: int, seconds: float, asha: bool) -> list[Sweep]:
-    """Both sides in turns, after one sweep of ours that draws the configurations and is not counted."""
+    """Run both sides in turns, after one sweep of `trainer tune` that draws the configurations and is not counted."""
 
     def fresh(name: str) -> Path:
         folder = work / name
         folder.mkdir()
         return folder
 
-    configs = ours(data, fresh("w"), seconds=seconds, asha=True).configs
+    configs = run_ours(data, fresh("w"), seconds=seconds, asha=True).configs
     sweeps = []
     for i in range(rounds):
         sides = (
-            lambda at: ours(data, at, seconds=seconds, asha=asha),
-            lambda at: document(data, at, configs, seconds=seconds, asha=asha),
+            lambda at: run_ours(data, at, seconds=seconds, asha=asha),
+            lambda at: run_document(data, at, configs, seconds=seconds, asha=asha),
         )
         for j, side in enumerate(sides if i % 2 else sides[::-1]):
             sweep = check_same(side(fresh(f"{i}{j}")), configs)
@@ -183,7 +183,7 @@ def main() -> int:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="b") as folder:  # short: Ray's sockets lie below it
         try:
-            lay_out(asked.data, Path(folder) / "data")
+            write_images(asked.data, Path(folder) / "data")
             limits = {"rounds": asked.rounds, "seconds": asked.timeout}
             sweeps = measure(Path(folder) / "data", Path(folder), **limits, asha=asked.asha)
         except BenchError as e:

@@ -1,4 +1,4 @@
-"""Run inside the image: what it must import, the versions of its environment, and Ray's against the chart's.
+"""Check the image from inside: its imports, its versions, and that its Ray is the chart's.
 
 docker run --rm --read-only --tmpfs /tmp IMAGE python /opt/smoke.py
 """
@@ -37,31 +37,31 @@ SHOWN = ("trainer-app", "ray", "torch", "lightning", "torchvision", "torchmetric
 
 
 def chart_app_version() -> str:
-    """Of the chart that the package carries, as `helm` reads it."""
+    """Return the appVersion of the chart in the package."""
     import trainer_app
 
     chart = Path(trainer_app.__file__).parent / "helm" / "trainer" / "Chart.yaml"
-    found = re.search(r'^appVersion:\s*"?([^"\s]+)', chart.read_text(), re.MULTILINE)
-    return found[1] if found else f"none in {chart}"
+    match = re.search(r'^appVersion:\s*"?([^"\s]+)', chart.read_text(), re.MULTILINE)
+    return match[1] if match else f"none in {chart}"
 
 
 def problems() -> list[str]:
-    """What is wrong with this image, a line each."""
-    found = []
+    """Return what is wrong with this image, one line each."""
+    lines = []
     for module in NEEDED:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            found.append(f"can't import {module}: {error}")
+            lines.append(f"can't import {module}: {error}")
     if version("ray") != chart_app_version():
-        found.append(f"ray is {version('ray')}, the chart's appVersion {chart_app_version()}")
+        lines.append(f"ray is {version('ray')}, the chart's appVersion {chart_app_version()}")
     if os.geteuid() == 0:
-        found.append("runs as root")
+        lines.append("runs as root")
     try:
         tempfile.TemporaryFile().close()
     except OSError as error:
-        found.append(f"/tmp is not writable: {error}")
-    return found
+        lines.append(f"/tmp is not writable: {error}")
+    return lines
 
 
 if __name__ == "__main__":

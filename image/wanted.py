@@ -1,4 +1,4 @@
-"""pyproject.toml without all that changes no dependency of the image: a rule for the linter rebuilds no 6 GB."""
+"""Print the part of pyproject.toml that the image's dependencies come from: a linter's rule must not rebuild 6 GB."""
 
 import json
 import tomllib

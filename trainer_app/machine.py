@@ -1,4 +1,4 @@
-"""What a process shares with the machine it is on: its environment, and folders that only its user writes."""
+"""A process and its machine: environment variables, and folders that only its user can write."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 @contextmanager
-def temporary_environment(more: Mapping[str, str]) -> Iterator[None]:
-    """Inside, this process and those that it starts have these variables; afterwards what they had before."""
-    before = {name: os.environ.get(name) for name in more}
-    os.environ.update(more)
+def temporary_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for this process and those that it starts, and restore the former ones at the end."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
@@ -25,9 +25,9 @@ def temporary_environment(more: Mapping[str, str]) -> Iterator[None]:
 
 
 def make_private_folder(folder: Path) -> bool:
-    """Makes the folder, with mode 0700, unless something is there. Whether it is one that only this user writes.
+    """Create the folder with mode 0700 if nothing is there, and return whether only this user can write it.
 
-    In a folder that all users write, such as /tmp, somebody else may have made it, or a link to elsewhere.
+    In a folder that all users can write, such as /tmp, another user may have created it, or a link to elsewhere.
     """
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -110,7 +110,7 @@ def test_s3_is_read_again_only_when_it_changed(s3_source: str, tmp_path: Path, m
     changed = write_set(tmp_path / "changed", gz=True, seed=1)
     for path in changed.iterdir():
         open_store(s3_source).put_file(f"MNIST/raw/{path.name}", path)
-    with pytest.raises(DataError, match="the run began with"):
+    with pytest.raises(DataError, match="the run started with"):
         resolve_source(first, dataset="MNIST")
     assert resolve_source({"source": s3_source}, dataset="MNIST")["checksum"] != first["checksum"]
 
@@ -120,7 +120,7 @@ def test_another_node_refuses_other_data(s3_source: str, tmp_path: Path, monkeyp
     for path in write_set(tmp_path / "changed", gz=True, seed=1).iterdir():
         open_store(s3_source).put_file(f"MNIST/raw/{path.name}", path)
     monkeypatch.setenv("TRAINER_CACHE", str(tmp_path / "another"))
-    with pytest.raises(DataError, match="the run began with"):
+    with pytest.raises(DataError, match="the run started with"):
         load(s3_source, dataset="MNIST", checksum=args["checksum"])
 
 
@@ -131,7 +131,7 @@ def test_an_s3_prefix_without_the_files_is_named(s3: S3) -> None:
 
 def test_a_damaged_object_is_named(s3_source: str, node: Path) -> None:
     open_store(s3_source).put("MNIST/raw/train-images-idx3-ubyte.gz", b"x")
-    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz: not a whole IDX file"):
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz: not a complete IDX file"):
         resolve_source({"source": s3_source}, dataset="MNIST")
     assert not list(node.glob("partial-*"))
 

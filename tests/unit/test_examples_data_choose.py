@@ -84,13 +84,13 @@ def test_other_data_than_the_run_began_with_is_refused(tmp_path: Path, monkeypat
     write_set(tmp_path / "d")
     args = settled(str(tmp_path / "d"))
     write_set(tmp_path / "d", seed=1)
-    # On this node the data that the run began with is still in the cache: it goes on with that.
+    # On this node the data that the run started with is still in the cache: it resumes with that.
     assert (load(**as_load(args)).train_images == images(TRAIN, 0)).all()
     # The driver of a retry, and a worker on another node, see the other data.
-    with pytest.raises(DataError, match=r"holds sha256:\w+\.\.\., the run began with sha256:\w+\.\.\.; bring"):
+    with pytest.raises(DataError, match=r"holds sha256:\w+\.\.\., the run started with sha256:\w+\.\.\.; restore"):
         resolve_source(args, dataset="MNIST")
     monkeypatch.setenv("TRAINER_CACHE", str(tmp_path / "elsewhere"))
-    with pytest.raises(DataError, match="the run began with"):
+    with pytest.raises(DataError, match="the run started with"):
         load(**as_load(args))
 
 
@@ -178,7 +178,7 @@ def test_auto_without_anything_says_so_in_one_line(caplog: pytest.LogCaptureFixt
 def test_damaged_files_are_no_reason_to_take_other_data() -> None:
     write_set(Path("data/MNIST/raw"))
     Path("data/MNIST/raw/t10k-labels-idx1-ubyte").write_bytes(b"")
-    with pytest.raises(DataError, match="t10k-labels-idx1-ubyte: not a whole IDX file"):
+    with pytest.raises(DataError, match="t10k-labels-idx1-ubyte: not a complete IDX file"):
         settled("auto")
 
 

@@ -68,7 +68,7 @@ def test_a_damaged_packed_file_is_one_line_that_names_it(tmp_path: Path, damage:
     path = write_set(tmp_path, gz=True) / f"{IMAGES}.gz"
     path.write_bytes(damage(path.read_bytes()))
     message = refused(tmp_path)
-    assert f"{path}: not a whole IDX file" in message and "\n" not in message
+    assert f"{path}: not a complete IDX file" in message and "\n" not in message
 
 
 def test_labels_above_nine_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Batches of tensors that are in memory, made by one index operation each; for a data module of your own.
+"""Batches of tensors in memory, one index operation each. Public: a data module of your own may use it.
 
 dataset = BatchedDataset((images, labels), transform=Normalise(mean, std))
 return loader(dataset, batch_size=64, shuffle=True)

@@ -1,4 +1,4 @@
-"""A data set in memory that gives whole batches: one index operation a batch, no Python per item."""
+"""A data set in memory that returns whole batches: one index operation per batch, no Python per item."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Batch = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Normalise:
-    """uint8 images [b, h, w] to float32 [b, 1, h, w], (x / 255 - mean) / std; what follows them stays as it is."""
+    """Transform from uint8 images [b, h, w] to float32 [b, 1, h, w], (x / 255 - mean) / std; labels stay unchanged."""
 
     mean: float
     std: float
@@ -28,10 +28,10 @@ class Normalise:
 
 
 class BatchedDataset(Dataset[Batch]):
-    """Tensors that are indexed together, the first dimension counting the samples.
+    """Tensors that are indexed together, along their first dimension, the samples.
 
-    torch's DataLoader asks `__getitems__` for a whole batch, so that `loader` needs no worker processes. Any sampler
-    works, Lightning's distributed one too.
+    torch's DataLoader asks `__getitems__` for a whole batch, so `loader` needs no worker processes. Any sampler works,
+    including Lightning's distributed one.
 
     Args:
         tensors: one or more, equally long, on one device.
@@ -63,19 +63,19 @@ class BatchedDataset(Dataset[Batch]):
 
 
 def collate_batch(batch: Any) -> Any:
-    """The collate function of a data set that gives batches."""
+    """Return the batch: the collate function of a data set that makes its own batches."""
     return batch
 
 
 def loader(dataset: BatchedDataset, *, batch_size: int, shuffle: bool = False, **options: Any) -> DataLoader[Batch]:
-    """A plain DataLoader over `dataset`; `options` are DataLoader's. Order and sharding are torch's and Lightning's."""
+    """Return a plain DataLoader of whole batches; `options` are DataLoader's. Any sampler of Lightning's works."""
     return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, collate_fn=collate_batch, **options)
 
 
 def add_shifted_copies(images: Tensor, labels: Tensor, *, pixels: int) -> tuple[Tensor, Tensor]:
-    """Images [n, h, w] and labels [n], and four copies moved up, down, left and right: [5n, h, w] and [5n].
+    """Add to images [n, h, w] and labels [n] four copies moved up, down, left and right: [5n, h, w] and [5n].
 
-    What enters at an edge is 0.
+    Pixels that enter at an edge are 0.
     """
     padded = functional.pad(images, (pixels, pixels, pixels, pixels))
     height, width = images.shape[1:]
@@ -85,13 +85,19 @@ def add_shifted_copies(images: Tensor, labels: Tensor, *, pixels: int) -> tuple[
 
 
 def split_indices(count: int, *, seed: int, held_out: int | None = None) -> tuple[Tensor, Tensor]:
-    """0..count-1 as two disjoint sorted int64 tensors, [count - held_out] and [held_out]; the same on every rank.
+    """Split 0..count-1 into two sorted int64 tensors, [count - held_out] and [held_out]; the same on every rank.
 
-    Held out are 5,000 of MNIST's 60,000, as in Ray's guide, and a ninth of anything else, unless said.
+    Args:
+        count: number of samples.
+        seed: of the permutation.
+        held_out: samples of the second tensor; by default 5,000 of 60,000 (Ray's guide, MNIST), else a ninth.
+
+    Raises:
+        ValueError: `held_out` is not between 1 and `count` - 1.
     """
     if held_out is None:
         held_out = 5_000 if count == 60_000 else max(1, round(count / 9))
     if not 0 < held_out < count:
         raise ValueError(f"held_out must be 1 to {count - 1} of {count} samples, found {held_out}")
-    order = np.random.RandomState(seed).permutation(count)  # a frozen stream (NEP 19)
+    order = np.random.RandomState(seed).permutation(count)  # its stream is frozen (NEP 19)
     return torch.from_numpy(np.sort(order[held_out:])), torch.from_numpy(np.sort(order[:held_out]))

@@ -1,1 +1,1 @@
-"""Modules and run files to begin from. Nothing in the app imports them: they use it as a project of yours would."""
+"""Example modules and run files. Nothing in the app imports them: they use it as your own project would."""

@@ -1,10 +1,11 @@
 """From a run file's blocks to a model, a data module and a Trainer, always through a LightningCLI.
 
-Two forms. `class_path` + `init_args`: Lightning's own LightningCLI in subclass mode. `cli: package.module:name`: the
-person's LightningCLI, or whatever callable makes one. Either way jsonargparse checks arguments against signatures.
+A run file has one of two forms. `class_path` + `init_args`: Lightning's own LightningCLI in subclass mode.
+`cli: package.module:name`: the user's LightningCLI, or a callable that makes one. Either way jsonargparse checks the
+arguments against signatures.
 
-Where user code is found: the working directory comes first on `sys.path`, as with `python -m`, then what `PYTHONPATH`
-names; `importable(folder)` adds the folder of a run file.
+User code is imported from the working directory, which comes first on `sys.path` as with `python -m`, then from
+`PYTHONPATH`; `add_import_paths(folder)` adds the folder of a run file.
 """
 
 from trainer_app.lightning_cli.build import Parts, build, check, default_seed, resolve

@@ -1,7 +1,7 @@
-"""What jsonargparse says about a config that it refuses, as one line for each key that is wrong.
+"""One problem for each key that is wrong in a config that jsonargparse refused.
 
-jsonargparse stops at the first error. So once it has refused, every value is judged alone; where the value is a
-`class_path` block, its arguments are judged one by one against the signature of its class.
+jsonargparse stops at the first error. So after a refusal every value is validated on its own; if the value is a
+`class_path` block, each of its arguments is validated against the signature of its class.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from jsonargparse import ArgumentParser, Namespace
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from trainer_app.config.draft import get_value
 from trainer_app.errors import ConfigError, Problem
 from trainer_app.lightning_cli.importing import describe_error, load_object, pytorch_lightning_problem
 
-# A value's judge: jsonargparse's message about it, None if it is fine.
+# From a value to jsonargparse's message about it, None if it is valid.
 Validate = Callable[[Any], str | None]
 
 _BLOCK = ("class_path", "init_args", "dict_kwargs")
@@ -29,19 +30,19 @@ _NOT_A = re.compile(r"does not correspond to a subclass of (?:<class ')?([\w.]+)
 
 
 def explain(parser: ArgumentParser, args: dict[str, Any], error: BaseException) -> list[Problem]:
-    """All problems of `args`, which `parser` refused with `error`. Never empty."""
+    """Return all problems of `args`, which `parser` refused with `error`. Never empty."""
     problems: list[Problem] = []
     good: dict[str, Any] = {}
     for key, value in _leaves(parser, args):
-        found = _problems_of_value(key, value, partial(_validation_error, parser, key), parser)
-        problems += found
-        if not found:
+        wrong = _problems_of_value(key, value, partial(_validation_error, parser, key), parser)
+        problems += wrong
+        if not wrong:
             _set_key(good, key, value)
     return problems + _problems_of_whole(parser, args, good, error if not problems else None)
 
 
 def _leaves(parser: ArgumentParser, args: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys down to what the parser knows as one argument, or does not know."""
+    """Yield the values by dotted key, down to what the parser knows as one argument or does not know."""
     names = _argument_names(parser)
     for name, value in args.items():
         key = f"{prefix}{name}"
@@ -52,7 +53,7 @@ def _leaves(parser: ArgumentParser, args: dict[str, Any], prefix: str = "") -> I
 
 
 def _argument_names(parser: ArgumentParser) -> list[str]:
-    """Dotted names of the arguments, without those that only a command line has (`--model.help`)."""
+    """Return the dotted names of the arguments, without those of a command line only (`--model.help`)."""
     dests = [action.dest for action in parser._actions]
     return [d for d in dests if d.rpartition(".")[2] != "help" and d not in ("config", "print_config")]
 
@@ -84,7 +85,7 @@ def _problems_of_value(key: str, value: Any, validate: Validate, parser: Argumen
 
 
 def _problems_of_block(key: str, block: dict[str, Any], message: str, validate: Validate) -> list[Problem]:
-    """The problems of `{class_path, init_args}`, which `validate` refused with `message`."""
+    """Return the problems of `{class_path, init_args}`, which `validate` refused with `message`."""
     allowed = f"allowed: {', '.join(_BLOCK)}"
     extra = [Problem(f"{key}.{name}", "unknown key", block[name], allowed) for name in block if name not in _BLOCK]
     path = block["class_path"]
@@ -100,11 +101,11 @@ def _problems_of_block(key: str, block: dict[str, Any], message: str, validate: 
 
 
 def _load_class(key: str, path: Any, message: str) -> Any:
-    """What `class_path` names; None for a short name, which jsonargparse looks up among the classes it knows."""
+    """Return what `class_path` names; None for a short name, which jsonargparse looks up among known classes."""
     if isinstance(path, str) and "." not in path and "Expected a dot import path" not in message:
         return None
     if not isinstance(path, str) or "." not in path:
-        raise ConfigError([Problem(key, "names no known class", path, "write package.module.Name")])
+        raise ConfigError([Problem(key, "is not the name of a known class", path, "write package.module.Name")])
     cls = load_object(key, path)
     other = pytorch_lightning_problem(key, path, cls)
     if other:
@@ -119,21 +120,20 @@ def _problems_of_init_args(key: str, cls: type, block: dict[str, Any], validate:
     names = parser.add_class_arguments(cls, fail_untyped=False, sub_configs=True, skip={*skip})
     given = block.get("init_args") or {}
     if not isinstance(given, dict):
-        return [Problem(f"{key}.init_args", "not a mapping", given, f"allowed keys: {', '.join(names)}")]
+        return [Problem(f"{key}.init_args", "must be a mapping", given, f"allowed keys: {', '.join(names)}")]
     problems: list[Problem] = []
     good: dict[str, Any] = {}
     for name, value in given.items():
         dotted = f"{key}.init_args.{name}"
         if not any(n.split(".")[0] == name for n in names):
-            found = [
-                _unknown_key(dotted, value, [f"{key}.init_args.{n}" for n in names], f" argument of {cls.__name__}")
-            ]
+            allowed = [f"{key}.init_args.{n}" for n in names]
+            wrong = [_unknown_key(dotted, value, allowed, f" argument of {cls.__name__}")]
         else:
-            found = _problems_of_value(dotted, value, partial(_validation_error, parser, name))
-        problems += found
-        if not found:
+            wrong = _problems_of_value(dotted, value, partial(_validation_error, parser, name))
+        problems += wrong
+        if not wrong:
             good[name] = value
-    # With the bad ones gone, jsonargparse gets as far as those that are missing.
+    # Without the wrong ones, jsonargparse gets as far as those that are missing.
     missing = _REQUIRED.search(validate({**block, "init_args": good}) or "")
     absent = [n.strip() for n in missing[1].split(",") if n.strip() not in given] if missing else []
     return problems + [Problem(f"{key}.init_args.{n}", f"{cls.__name__} requires this argument") for n in absent]
@@ -142,25 +142,25 @@ def _problems_of_init_args(key: str, cls: type, block: dict[str, Any], validate:
 def _problems_of_whole(
     parser: ArgumentParser, args: dict[str, Any], good: dict[str, Any], error: BaseException | None
 ) -> list[Problem]:
-    """What only the whole tells: missing blocks, and links between arguments. `error` if nothing else explains it."""
+    """Return what only the whole shows: missing blocks, links between arguments; else `error`, if it is given."""
     try:
         parser.parse_object(good)
-    except Exception as again:  # noqa: BLE001  as above
-        missing = _REQUIRED.search(str(again))
+    except Exception as second:  # noqa: BLE001  as above
+        missing = _REQUIRED.search(str(second))
         if missing:
-            absent = [n.strip() for n in missing[1].split(",") if not _has_key(args, n.strip())]
+            absent = [n.strip() for n in missing[1].split(",") if get_value(args, (*n.strip().split("."),)) is None]
             if absent:
                 return [Problem(n, "required, and missing") for n in absent]
         if error is not None:
-            return [_unexplained_problem(again)]
+            return [_unexplained_problem(second)]
     return [_unexplained_problem(error)] if error is not None else []
 
 
 def _unexplained_problem(error: BaseException) -> Problem:
-    """A refusal that no single value explains: its own words, on the key that they name."""
-    words = str(error) if isinstance(error, ArgumentError) else describe_error(error)
-    named = re.search(r'Parser key "(?:fit\.)?([^"]+)"', words)
-    return Problem(named[1] if named else "run file", "LightningCLI refuses it: " + " ".join(words.split())[:400])
+    """Return jsonargparse's message, which no single value explains, at the key that it names."""
+    message = str(error) if isinstance(error, ArgumentError) else describe_error(error)
+    named = re.search(r'Parser key "(?:fit\.)?([^"]+)"', message)
+    return Problem(named[1] if named else "run file", "LightningCLI refuses it: " + " ".join(message.split())[:400])
 
 
 def _unknown_key(key: str, value: Any, names: list[str], what: str = " key") -> Problem:
@@ -168,8 +168,8 @@ def _unknown_key(key: str, value: Any, names: list[str], what: str = " key") -> 
     inside = [n[len(parent) + 1 :] if parent else n for n in names if not parent or n.startswith(f"{parent}.")]
     allowed = sorted({n.split(".")[0] for n in inside})
     close = difflib.get_close_matches(leaf, allowed, n=1)
-    said = f"did you mean {close[0]}? " if close else ""
-    return Problem(key, f"unknown{what}", value, f"{said}allowed: {', '.join(allowed) or 'none'}")
+    hint = f"did you mean {close[0]}? " if close else ""
+    return Problem(key, f"unknown{what}", value, f"{hint}allowed: {', '.join(allowed) or 'none'}")
 
 
 def _wrong_value(key: str, value: Any, message: str) -> Problem:
@@ -180,7 +180,7 @@ def _wrong_value(key: str, value: Any, message: str) -> Problem:
 
 
 def _expected_types(message: str) -> str:
-    """`int or null`, out of jsonargparse's nested account of every type that it tried."""
+    """Return `int or null`, from jsonargparse's nested list of every type that it tried."""
     union = re.search(r"Subtypes: \[(.*)\]", message)
     kinds = union[1] if union else ", ".join(re.findall(r"Expected a ([^\n]+?)(?:\. Got value|$)", message, re.M))
     names = []
@@ -195,11 +195,3 @@ def _set_key(into: dict[str, Any], key: str, value: Any) -> None:
     for parent in parents:
         into = into.setdefault(parent, {})
     into[leaf] = value
-
-
-def _has_key(args: Any, key: str) -> bool:
-    for part in key.split("."):
-        if not isinstance(args, dict) or args.get(part) is None:
-            return False
-        args = args[part]
-    return True

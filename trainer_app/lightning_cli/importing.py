@@ -1,4 +1,4 @@
-"""Imports of user code, with failures that a person can act on."""
+"""Imports of user code, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _NOT_USERS = (sysconfig.get_paths()["stdlib"], str(Path(__file__).parent))
 
 
 def add_import_paths(*folders: str | Path) -> None:
-    """Puts the working directory, then `folders`, at the front of `sys.path`, once.
+    """Put the working directory, then `folders`, at the front of `sys.path`, once.
 
-    The working directory is there as with `python -m`: the console script `trainer` would have its own folder there.
+    With `python -m` the working directory is there; the console script `trainer` has its own folder instead.
     """
     wanted = [str(Path(folder).absolute()) for folder in (".", *folders)]
     for folder in reversed(wanted):
@@ -29,10 +29,10 @@ def add_import_paths(*folders: str | Path) -> None:
 
 
 def load_object(key: str, path: str) -> Any:
-    """The object that `package.module:name` or `package.module.name` names.
+    """Return the object that `package.module:name` or `package.module.name` names.
 
     Raises:
-        ConfigError: it can't be imported, or user code raises at import; the one problem has `key`.
+        ConfigError: it can't be imported, or user code raises at import; its one problem is at `key`.
     """
     if not all(part.isidentifier() for part in path.replace(":", ".").split(".")):
         raise ConfigError([Problem(key, "not an import path", path, _WRITE)])
@@ -42,14 +42,14 @@ def load_object(key: str, path: str) -> Any:
     parts = path.split(".")
     if len(parts) < 2:
         raise ConfigError([Problem(key, "not an import path", path, _WRITE)])
-    found = _import_module(key, parts[0])
+    module = _import_module(key, parts[0])
     for cut in range(2, len(parts)):
         name = ".".join(parts[:cut])
         # A class in the middle is an attribute of the module before it: a nested class, a classmethod.
-        if isinstance(getattr(found, parts[cut - 1], None), type) and not hasattr(found, "__path__"):
-            return _get_attribute(key, path, found, parts[cut - 1 :])
-        found = _import_module(key, name)
-    return _get_attribute(key, path, found, parts[-1:])
+        if isinstance(getattr(module, parts[cut - 1], None), type) and not hasattr(module, "__path__"):
+            return _get_attribute(key, path, module, parts[cut - 1 :])
+        module = _import_module(key, name)
+    return _get_attribute(key, path, module, parts[-1:])
 
 
 def _import_module(key: str, name: str) -> ModuleType:
@@ -71,28 +71,28 @@ def _import_problem(key: str, name: str, error: BaseException, hint: str) -> Pro
     return Problem(key, f"importing {name} raised {describe_error(error)}", allowed=hint)
 
 
-def _get_attribute(key: str, path: str, found: Any, names: list[str]) -> Any:
+def _get_attribute(key: str, path: str, value: Any, names: list[str]) -> Any:
     for name in names:
-        if not hasattr(found, name):
-            where = getattr(found, "__name__", str(found))
-            file = getattr(found, "__file__", None)
+        if not hasattr(value, name):
+            where = getattr(value, "__name__", str(value))
+            file = getattr(value, "__file__", None)
             public = sorted(
-                n for n, v in vars(found).items() if isinstance(v, type) and n[0] != "_" and is_defined_in(v, where)
+                n for n, v in vars(value).items() if isinstance(v, type) and n[0] != "_" and is_defined_in(v, where)
             )
             allowed = f"it has {', '.join(public[:12])}" if public else "check the spelling"
             place = f" ({file})" if file else ""
             raise ConfigError([Problem(key, f"{where}{place} has no {name!r}", path, allowed)])
-        found = getattr(found, name)
-    return found
+        value = getattr(value, name)
+    return value
 
 
 def is_defined_in(value: type, module: str) -> bool:
-    """Whether a module defines this class, or its package does, rather than importing it from elsewhere."""
+    """Whether the module or package defines this class, rather than importing it from elsewhere."""
     return value.__module__ == module or value.__module__.startswith(module + ".")
 
 
 def describe_error(error: BaseException) -> str:
-    """`ValueError: boom (file.py:12)`: the last line of user code that was on the way to the error."""
+    """Return `ValueError: boom (file.py:12)`, with the last line of user code in the traceback."""
     text = " ".join(str(error).split()) or "no message"
     if isinstance(error, SyntaxError) and error.filename:
         return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
@@ -107,7 +107,7 @@ def _in_site_packages(frame: traceback.FrameSummary) -> bool:
 
 
 def unwrap_user_error(error: Exception) -> Exception:
-    """The exception of user code that jsonargparse wrapped in its account of every type that it tried."""
+    """Return the exception of user code that jsonargparse wrapped in a list of every type that it tried."""
     inner: BaseException | None = error
     while inner is not None and _by_jsonargparse(inner):
         inner = inner.__cause__
@@ -119,18 +119,18 @@ def _by_jsonargparse(error: BaseException) -> bool:
     return bool(frames) and "jsonargparse" in Path(frames[-1].filename).parts
 
 
-def pytorch_lightning_problem(key: str, path: str, found: Any) -> Problem | None:
-    """The one line for a class that is built on the distribution `pytorch_lightning` instead of `lightning`.
+def pytorch_lightning_problem(key: str, path: str, cls: Any) -> Problem | None:
+    """Return the problem of a class built on the package `pytorch_lightning` instead of `lightning`, or None.
 
-    Both are installed with `lightning` 2, their classes are distinct, and a Trainer of the one refuses the other's.
+    Both are installed with `lightning` 2, their classes are distinct, and a Trainer of one refuses the other's.
     """
-    if not isinstance(found, type):
+    if not isinstance(cls, type):
         return None
-    bases = [base for base in found.__mro__ if base.__module__.split(".")[0] == "pytorch_lightning"]
+    bases = [base for base in cls.__mro__ if base.__module__.split(".")[0] == "pytorch_lightning"]
     if not bases:
         return None
-    if bases[0] is found:
-        said = path.replace("pytorch_lightning", "lightning.pytorch", 1)
-        return Problem(key, "is a class of pytorch_lightning, another package than lightning", path, f"write {said}")
-    change = f"in {found.__module__}, `import lightning.pytorch as pl` instead of `import pytorch_lightning as pl`"
-    return Problem(key, f"{found.__name__} is built on pytorch_lightning.{bases[0].__name__}", path, change)
+    if bases[0] is cls:
+        instead = path.replace("pytorch_lightning", "lightning.pytorch", 1)
+        return Problem(key, "is a class of pytorch_lightning, another package than lightning", path, f"write {instead}")
+    change = f"in {cls.__module__}, `import lightning.pytorch as pl` instead of `import pytorch_lightning as pl`"
+    return Problem(key, f"{cls.__name__} is built on pytorch_lightning.{bases[0].__name__}", path, change)

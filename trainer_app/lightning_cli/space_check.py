@@ -1,4 +1,4 @@
-"""Whether what a sweep may draw fits the code: each key of the space, with each of its possible values."""
+"""Check a search space against the code: each key, with each value that it may draw."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from trainer_app.lightning_cli.importing import add_import_paths, load_object
 if TYPE_CHECKING:
     from trainer_app.config import Tune
 
-_FRACTION = 0.382  # of a range of floats: where the bounds are whole, this is not
-_MAX_CONTEXTS = 64  # combinations of drawn classes, beyond which a sweep is taken at its word
+_FRACTION = 0.382  # of a range of floats: if the bounds are whole numbers, this is not
+_MAX_CONTEXTS = 64  # combinations of drawn classes, beyond which nothing is checked
 
 
 def check_space(config: RunConfig) -> None:
-    """Parses the run file as its trials would have it, as `components.check` does. Nothing is instantiated.
+    """Parse the run file with the values of trials, as `lightning_cli.check` does. Nothing is instantiated.
 
     All keys change at once, so that a space that fits takes as many parses (45 ms each) as its longest list has values;
-    only if one of them is refused is each value of each key tried alone.
+    each value of each key is tried alone only if one of them is refused.
 
     Raises:
-        ConfigError: one problem for each value that is refused, on its key in `tune.space` or in the mutations.
+        ConfigError: one problem for each value that is refused, at its key in `tune.space` or in the mutations.
     """
     if config.tune is None:
         return
@@ -46,7 +46,7 @@ def check_space(config: RunConfig) -> None:
 
 
 def possible_values(primitive: Primitive | list[Any]) -> list[Any]:
-    """The values of a list, the bounds of a range and one within; none of a function, which only its call tells."""
+    """Return the values of a list, or the bounds of a range and one value within; none for a function."""
     if isinstance(primitive, list):
         return primitive
     kind, args = primitive.kind, primitive.args
@@ -68,15 +68,15 @@ def possible_values(primitive: Primitive | list[Any]) -> list[Any]:
 
 
 def _searched_keys(tune: Tune) -> dict[str, Mapping[str, Any]]:
-    """{where it stands: {dotted key: primitive or list}}"""
-    found: dict[str, Mapping[str, Any]] = {"tune.space": tune.space}
+    """Return {key of the block: {dotted key: primitive or list}}."""
+    spaces: dict[str, Mapping[str, Any]] = {"tune.space": tune.space}
     if tune.scheduler.kind == "pbt":
-        found["tune.scheduler.pbt.mutations"] = tune.scheduler.args.mutations
-    return found
+        spaces["tune.scheduler.pbt.mutations"] = tune.scheduler.args.mutations
+    return spaces
 
 
 def _problems_of_functions(tune: Tune) -> list[Problem]:
-    """Problems of the functions of `sample_from`."""
+    """Return what is wrong with the functions of `sample_from`."""
     problems: list[Problem] = []
     for key, primitive in tune.space.items():
         if primitive.kind == "sample_from":
@@ -89,11 +89,11 @@ def _problems_of_functions(tune: Tune) -> list[Problem]:
 
 def _fit_together(config: RunConfig, values: Mapping[str, list[Any]]) -> bool:
     """Whether every value is part of a trial that parses."""
-    given = {key: options for key, options in values.items() if options}
-    if len(given) < len(values):
-        return False  # a function's key is judged alone
-    rounds = max(map(len, given.values()), default=0)
-    return all(not _problems_with(config, {k: v[i % len(v)] for k, v in given.items()}) for i in range(rounds))
+    listed = {key: options for key, options in values.items() if options}
+    if len(listed) < len(values):
+        return False  # a function's key is checked alone
+    rounds = max(map(len, listed.values()), default=0)
+    return all(not _problems_with(config, {k: v[i % len(v)] for k, v in listed.items()}) for i in range(rounds))
 
 
 def _problems_with(config: RunConfig, values: Mapping[str, Any]) -> list[Problem]:
@@ -106,33 +106,33 @@ def _problems_with(config: RunConfig, values: Mapping[str, Any]) -> list[Problem
 
 
 def _problems_of_key(config: RunConfig, at: str, key: str, values: Mapping[str, list[Any]]) -> Iterator[Problem]:
-    """What is wrong with the key's values; a value that fits one of the classes that are drawn beside it is right."""
+    """Yield the problems of a key's values; a value is valid if it fits one of the classes that are drawn with it."""
     classes = {k: v for k, v in values.items() if k != key and _selects_class_of(k, key)}
     if any(not options for options in classes.values()):
         return  # a function chooses the class
     if math.prod(map(len, classes.values())) > _MAX_CONTEXTS:
         return
     contexts = [dict(zip(classes, drawn, strict=True)) for drawn in itertools.product(*classes.values())]
-    told: set[str] = set()
+    seen: set[str] = set()
     for value in values[key] or [None]:
-        found = [_problems_with(config, {**context, key: value}) for context in contexts]
-        if not all(found):
+        refusals = [_problems_with(config, {**context, key: value}) for context in contexts]
+        if not all(refusals):
             continue
-        problem = _most_relevant(key, found[0])
+        problem = _most_relevant(key, refusals[0])
         if not values[key] and "unknown" not in problem.message:
-            continue  # of a function only the key is judged
+            continue  # for a function only the key is checked
         elsewhere = problem.key != key and not key.endswith("class_path")
         if elsewhere or "unknown" in problem.message:
-            value = MISSING  # with any value it would be wrong
+            value = MISSING  # any value would be wrong
         message = problem.message if problem.key == key else f"{problem.key}: {problem.message}"
-        told_so = Problem(f"{at}.{key}", message, value, problem.allowed)
-        if str(told_so) not in told:
-            told.add(str(told_so))
-            yield told_so
+        refused = Problem(f"{at}.{key}", message, value, problem.allowed)
+        if str(refused) not in seen:
+            seen.add(str(refused))
+            yield refused
 
 
 def _selects_class_of(other: str, key: str) -> bool:
-    """Whether `other` draws the class whose arguments `key` is of."""
+    """Whether `other` draws the class that `key` is an argument of."""
     head, _, leaf = other.rpartition(".")
     return leaf == "class_path" and key.startswith(f"{head}.")
 

@@ -1,4 +1,4 @@
-"""Makes a LightningCLI, whoever constructs it, take our arguments and stop before it runs anything."""
+"""Construct a user's LightningCLI with the run file's arguments, and stop before it runs anything."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from trainer_app.errors import ConfigError, Problem
 from trainer_app.lightning_cli.explain import explain
 from trainer_app.lightning_cli.importing import describe_error, unwrap_user_error
 
-# LightningCLI.__init__ is swapped for the length of one construction: one at a time in a process.
+# LightningCLI.__init__ is replaced during a construction: one at a time in a process.
 _LOCK = threading.RLock()
 _VERBS = ("fit", "validate", "test", "predict")
-# What stands in for an instance of ours while the block is parsed, so that the run file's own is not instantiated.
+# Parsed in place of an instance that overrides the run file's, so that the run file's is not instantiated.
 _STAND_INS: dict[str, Any] = {"logger": False, "strategy": "auto", "plugins": None, "profiler": None}
 _ALLOWED_TARGETS = "name a LightningCLI class, or a function that constructs one"
 _ARGUMENT_NAMES = ("args", "argv", "arguments", "cli_args")
 
 
 class _ConstructionDone(BaseException):
-    """Unwinds user code once the LightningCLI is there; no `except Exception` on the way holds it."""
+    """Leaves user code once the LightningCLI is constructed; no `except Exception` of the user's catches it."""
 
 
 @dataclass
@@ -42,6 +42,9 @@ class Construction:
         trainer_kwargs: override the parsed trainer block; instances are fine.
         callbacks: added to those of the trainer block.
         parse_only: stop after parsing: nothing is instantiated and no seed is set.
+        cli: the object, once it is constructed.
+        parsed: whether its arguments are parsed.
+        thread: the one whose LightningCLI is meant.
     """
 
     args: dict[str, Any]
@@ -54,11 +57,11 @@ class Construction:
 
 
 def construct(target: Callable[..., Any], construction: Construction) -> LightningCLI:
-    """Calls `target`, a LightningCLI class or anything that makes one, and returns the object that it made.
+    """Call `target`, a LightningCLI class or anything that makes one, and return the object that it made.
 
     Raises:
-        ConfigError: it takes arguments that we don't know, makes no LightningCLI, or its arguments don't parse.
-        Exception: what user code raised while classes were instantiated, as it is.
+        ConfigError: `target` requires unknown arguments or makes no LightningCLI, or its arguments don't parse.
+        Exception: what user code raised while classes were instantiated, unchanged.
     """
     kwargs = _required_arguments(target, construction)
     with _LOCK, _patched_init(construction):
@@ -83,7 +86,7 @@ def _cli_error(message: str, hint: str) -> ConfigError:
 
 
 def _required_arguments(target: Callable[..., Any], construction: Construction) -> dict[str, Any]:
-    """Arguments for a target that insists on some: ours, where it names them as LightningCLI does."""
+    """Return the run file's arguments for a target that requires some, if it names them as LightningCLI does."""
     if not callable(target):
         raise _cli_error(f"a {type(target).__name__} can't be called", _ALLOWED_TARGETS)
     free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -134,7 +137,7 @@ def _refuse_pytorch_lightning(*_: Any, **__: Any) -> NoReturn:
 
 
 def _override_init(arguments: dict[str, Any], cli: LightningCLI, construction: Construction) -> None:
-    """Changes what user code passed to LightningCLI.__init__, and hooks this one object."""
+    """Change what user code passed to LightningCLI.__init__, and hook this one object."""
     if construction.cli is not None:
         raise _cli_error("the target constructs more than one LightningCLI", _ALLOWED_TARGETS)
     construction.cli = cli
@@ -142,8 +145,8 @@ def _override_init(arguments: dict[str, Any], cli: LightningCLI, construction: C
     parser_kwargs = dict(arguments.get("parser_kwargs") or {})
     arguments["save_config_callback"] = None
     arguments["trainer_defaults"] = _copy_callbacks(arguments.get("trainer_defaults") or {})
-    # A CLI meant to run `fit` keeps its sub-command: its hooks may read self.config.fit, and so may its default files.
-    # Only the running is taken out. Without a sub-command the object is what run=False makes.
+    # A CLI meant to run `fit` keeps its subcommand: its hooks and its default files may read self.config.fit. It only
+    # runs nothing. Without a subcommand the object is what run=False makes.
     arguments["args"] = {"subcommand": "fit", "fit": construction.args} if runs else construction.args
     if runs:
         fit = {**parser_kwargs.get("fit", {}), "exit_on_error": False}
@@ -158,7 +161,7 @@ def _override_init(arguments: dict[str, Any], cli: LightningCLI, construction: C
 
 
 def _copy_callbacks(defaults: dict[str, Any]) -> dict[str, Any]:
-    """Callbacks in a module's `trainer_defaults` would carry one trial's state (patience, best score) to the next."""
+    """Copy the callbacks in `trainer_defaults`: they would carry a trial's state (patience, best score) to the next."""
     return {key: copy.deepcopy(value) if key == "callbacks" else value for key, value in defaults.items()}
 
 
@@ -171,7 +174,7 @@ def _parse_arguments(
     _replace_instances(flat, construction)
     try:
         if type(cli).parse_arguments is LightningCLI.parse_arguments:
-            # LightningCLI's own would warn that sys.argv is not empty: it belongs to `trainer`.
+            # LightningCLI's own method would warn about sys.argv, which belongs to `trainer`.
             cli.config = parser.parse_object(copy.deepcopy(args))
         else:
             type(cli).parse_arguments(cli, parser, copy.deepcopy(args))
@@ -183,7 +186,7 @@ def _parse_arguments(
 
 
 def _replace_instances(parser: argparse.ArgumentParser, construction: Construction) -> None:
-    """Writes our overrides into the trainer block: plain values for links to see, stand-ins for instances."""
+    """Write the overrides into the trainer block: plain values, which links may read, and stand-ins for instances."""
     known = {action.dest for action in parser._actions}
     trainer = dict(construction.args.get("trainer") or {})
     for key, value in construction.trainer_kwargs.items():
@@ -209,7 +212,7 @@ def _instantiate_trainer(
 
 
 def _remove_hooks(cli: LightningCLI | None) -> None:
-    """Takes our hooks off the objects: from here on they are the person's."""
+    """Remove the hooks from the objects: from here on they are the user's."""
     if cli is None:
         return
     for name in ("parse_arguments", "_instantiate_trainer", "_run_subcommand", "subcommands"):

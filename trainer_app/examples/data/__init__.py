@@ -1,4 +1,4 @@
-"""The data sets of the examples: a source is chosen once a run, and fetched once a node."""
+"""Data sets of the examples: the source is chosen once per run, and fetched once per node."""
 
 from trainer_app.examples.data.choose import load, resolve_source
 from trainer_app.examples.data.idx import Arrays, DataError

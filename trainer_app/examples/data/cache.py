@@ -1,7 +1,8 @@
-"""One copy of each data set on a node: fetched once, memory-mapped by every worker, found by its checksum.
+"""One copy of each data set per node: fetched once, memory-mapped by every worker, named by its checksum.
 
-Layout: <cache>/sets/<checksum>/{train_images,...}.npy, <cache>/sources/<key>.json (what a source held when it was last
-read), <cache>/locks/<key>, <cache>/partial-* (a fetch under way; what a killed one left is removed by the next).
+Layout: <cache>/sets/<checksum>/{train_images,...}.npy, <cache>/sources/<key>.json (the checksum of a source, with the
+fingerprint it had then), <cache>/locks/<key>, <cache>/partial-* (a fetch in progress; the next one removes what a
+killed one left).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ KEYS = tuple(f.name for f in fields(Arrays))
 
 
 def checksum(arrays: Arrays) -> str:
-    """SHA-256 over train_images, train_labels, test_images, test_labels: for each its name, shape and bytes."""
+    """Return the SHA-256 over the name, shape and bytes of the four arrays."""
     digest = hashlib.sha256()  # 29 ms for MNIST's 55 MB
     for key in KEYS:
         array = getattr(arrays, key)
@@ -37,38 +38,42 @@ def checksum(arrays: Arrays) -> str:
 
 
 def cache_dir() -> Path:
-    """TRAINER_CACHE, or XDG_CACHE_HOME/trainer, or ~/.cache/trainer, or a folder of ours in the temporary folder."""
-    given = os.environ.get("TRAINER_CACHE")
+    """Return TRAINER_CACHE, XDG_CACHE_HOME/trainer, ~/.cache/trainer, or a private folder in the temporary folder.
+
+    Raises:
+        DataError: none of them can be written.
+    """
+    setting = os.environ.get("TRAINER_CACHE")
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    wanted = Path(given or Path(home, "trainer")).expanduser().absolute()
+    wanted = Path(setting or Path(home, "trainer")).expanduser().absolute()
     try:
         return _make_writable(wanted)
     except (OSError, RuntimeError) as e:  # RuntimeError: no home folder
-        if given:
-            raise DataError(f"TRAINER_CACHE={given}: cannot be written: {e}; name a folder that can") from e
-    own = Path(tempfile.gettempdir(), f"trainer-cache-{os.getuid()}")
+        if setting:
+            raise DataError(f"TRAINER_CACHE={setting}: cannot be written: {e}; name a folder that can") from e
+    private = Path(tempfile.gettempdir(), f"trainer-cache-{os.getuid()}")
     try:
-        found = _make_writable(own)
+        _make_writable(private)
     except OSError as e:
-        raise DataError(f"{wanted} and {own}: cannot be written; set TRAINER_CACHE to a folder that can") from e
-    if found.stat().st_uid != os.getuid():
-        raise DataError(f"{own}: belongs to somebody else; set TRAINER_CACHE to a folder of your own")
-    return found
+        raise DataError(f"{wanted} and {private}: cannot be written; set TRAINER_CACHE to a folder that can") from e
+    if private.stat().st_uid != os.getuid():
+        raise DataError(f"{private}: belongs to another user; set TRAINER_CACHE to a folder of your own")
+    return private
 
 
 def load_set(wanted: str, *, cache: Path) -> Arrays | None:
-    """The set with that checksum, memory-mapped copy-on-write and verified; None if it is not there or is damaged."""
+    """Return the set with that checksum, memory-mapped copy-on-write and verified; None if missing or damaged."""
     folder = _set_folder(wanted, cache)
     try:
-        found = {key: np.load(folder / f"{key}.npy", mmap_mode="c", allow_pickle=False) for key in KEYS}
+        parts = {key: np.load(folder / f"{key}.npy", mmap_mode="c", allow_pickle=False) for key in KEYS}
     except (OSError, ValueError, EOFError):  # not there; cut short
         return None
-    arrays = Arrays(**found)
+    arrays = Arrays(**parts)
     return arrays if checksum(arrays) == wanted else None
 
 
 def save_set(arrays: Arrays, *, cache: Path) -> str:
-    """Write a set, whole or not at all, and return its checksum. A damaged copy is replaced."""
+    """Write a set, complete or not at all, and return its checksum. A damaged copy is replaced."""
     digest = checksum(arrays)
     folder = _set_folder(digest, cache)
     with temporary_folder(cache) as partial:
@@ -80,16 +85,14 @@ def save_set(arrays: Arrays, *, cache: Path) -> str:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with lock(folder.name, cache=cache):  # another source may hold the same data
             if load_set(digest, cache=cache) is None:
-                if folder.exists():
-                    folder.rename(
-                        partial.with_name(f"{partial.name}-damaged")
-                    )  # the next `temporary_folder` removes it
+                if folder.exists():  # damaged; the next `temporary_folder` removes it
+                    folder.rename(partial.with_name(f"{partial.name}-damaged"))
                 partial.rename(folder)
     return digest
 
 
 def recall_checksum(key: str, fingerprint: Any, *, cache: Path) -> str | None:
-    """The checksum of what the source `key` held, if it still looks the same."""
+    """Return the recorded checksum of the source `key`, None if its fingerprint has changed."""
     try:
         note = json.loads((cache / "sources" / f"{key}.json").read_text())
         return str(note["checksum"]) if note["fingerprint"] == fingerprint else None
@@ -98,7 +101,7 @@ def recall_checksum(key: str, fingerprint: Any, *, cache: Path) -> str | None:
 
 
 def record_checksum(key: str, fingerprint: Any, digest: str, *, cache: Path) -> None:
-    """Note what the source `key` holds. `fingerprint` is plain JSON."""
+    """Record the checksum of the source `key`. `fingerprint` is plain JSON."""
     target = cache / "sources" / f"{key}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(cache) as partial:
@@ -108,9 +111,10 @@ def record_checksum(key: str, fingerprint: Any, digest: str, *, cache: Path) -> 
 
 @contextmanager
 def lock(key: str, *, cache: Path, seconds: float | None = None) -> Iterator[None]:
-    """Only one process of this node at a time; the kernel lets go of it when its holder dies.
+    """Hold a lock that one process of this node can hold; the kernel releases it when its holder dies.
 
-    Raises TimeoutError after `seconds`; None waits for ever.
+    Raises:
+        TimeoutError: after `seconds`; None waits without limit.
     """
     folder = cache / "locks"
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +129,7 @@ def lock(key: str, *, cache: Path, seconds: float | None = None) -> Iterator[Non
 
 @contextmanager
 def temporary_folder(cache: Path) -> Iterator[Path]:
-    """An empty folder beside the sets, so that a rename out of it is atomic. What killed fetchers left is removed."""
+    """Yield an empty folder beside the sets, so that a rename out of it is atomic. Remove what killed fetches left."""
     with ExitStack() as held:
         with lock("scratch", cache=cache):
             _remove_abandoned(cache)
@@ -138,7 +142,7 @@ def temporary_folder(cache: Path) -> Iterator[Path]:
 
 
 def _remove_abandoned(cache: Path) -> None:
-    """A folder whose lock is free has lost its maker; process ids would not say so between two containers."""
+    """Remove folders whose lock is free: their process has died. A process id says nothing in another container."""
     for left in cache.glob("partial-*"):
         with open(cache / "locks" / left.name, "w") as f:
             if _try_lock(f, wait=False):

@@ -1,4 +1,4 @@
-"""Which data a run uses: chosen once, by the driver, then used by every rank, trial and retry, or refused."""
+"""The choice of a run's data: made once, by the driver, then used by every rank, trial and retry, or refused."""
 
 from __future__ import annotations
 
@@ -21,48 +21,60 @@ AUTO_SECONDS: Final = 10.0
 SYSTEM_FOLDERS: Final = {
     "FashionMNIST": ("/usr/share/datasets/fashion-mnist",)
 }  # Debian's package dataset-fashion-mnist
-# Its files are named as MNIST's are: only their content tells them apart.
+# Fashion-MNIST's files have the names of MNIST's: only their content differs.
 FASHION_MNIST_CHECKSUM: Final = "sha256:58a45a1e6a85a2cf35f8972c90a77afe1fc31e8e13fc07641fe60dfb348d71a9"
 
 
 def resolve_source(init_args: Mapping[str, Any], *, dataset: str) -> dict[str, Any]:
-    """`init_args` with `source` made concrete and the `checksum` of what it holds.
+    """Return `init_args` with a concrete `source` and the `checksum` of its data, for a module's `resolve_init_args`.
 
-    For a data module's `resolve_init_args`. A checksum that is already there is verified. Raises DataError.
+    Raises:
+        DataError: the source has no such data, or `init_args` has another checksum already.
     """
     wanted = str(init_args.get("source") or "auto")
     name, digest = _resolve_auto(dataset) if wanted == "auto" else _resolve_named(wanted, dataset)
-    given = init_args.get("checksum")
-    if given and given != digest:
+    expected = init_args.get("checksum")
+    if expected and expected != digest:
         raise DataError(
-            f"data source {name!r}: holds {digest[:19]}..., the run began with {str(given)[:19]}...; bring the data"
-            " back, or start a new run"
+            f"data source {name!r}: holds {digest[:19]}..., the run started with {str(expected)[:19]}...; restore the"
+            " data, or start a new run"
         )
     return {**init_args, "source": name, "checksum": digest}
 
 
 def load(source: str, *, dataset: str, checksum: str | None = None) -> Arrays:
-    """The images, memory-mapped from this node's cache, which fetches them first if it has to. Raises DataError.
+    """Return the images, memory-mapped from this node's cache, and fetch them first if they are not there.
 
-    With a checksum, exactly the data it was made from, whatever the source holds by now.
+    Args:
+        source: what a run file names.
+        dataset: torchvision's name: MNIST or FashionMNIST.
+        checksum: return exactly this data, even if the source has changed.
+
+    Raises:
+        DataError: the source has no such data.
     """
     cache = caches.cache_dir()
-    found = caches.load_set(checksum, cache=cache) if checksum else None
-    if found is not None:
-        return found
+    arrays = caches.load_set(checksum, cache=cache) if checksum else None
+    if arrays is not None:
+        return arrays
     if source == "auto" and checksum:
-        raise DataError("data source 'auto': goes without a checksum; name the source that the checksum is of")
+        raise DataError("data source 'auto': takes no checksum; name the source that the checksum belongs to")
     digest = str(resolve_source({"source": source, "checksum": checksum}, dataset=dataset)["checksum"])
-    found = caches.load_set(digest, cache=cache)
-    if found is None:
-        raise DataError(f"{cache}: what was written there does not read back; is its disk full? See TRAINER_CACHE")
-    return found
+    arrays = caches.load_set(digest, cache=cache)
+    if arrays is None:
+        raise DataError(f"{cache}: what was written there can't be read; is its disk full? See TRAINER_CACHE")
+    return arrays
 
 
 def fetch_source(source: Source, *, seconds: float | None = None) -> str:
-    """Bring the source into this node's cache, once however many processes ask, and return its checksum.
+    """Put the source into this node's cache, once for all processes, and return its checksum.
 
-    `seconds` bounds the wait for another process that is at it. Raises DataError, DownloadError.
+    Args:
+        seconds: the longest wait for another process that fetches it.
+
+    Raises:
+        DataError: the source or the cache fails; a DownloadError if a download does.
+        TimeoutError: another process took longer than `seconds`.
     """
     cache = caches.cache_dir()
     key = hashlib.sha256(source.key.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""scikit-learn's 1,797 real digits in MNIST's shape: data that needs no download.
+"""scikit-learn's 1,797 handwritten digits in MNIST's shape: data that needs no download.
 
 Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998; the copy in scikit-learn's
 wheel (`sklearn.datasets.load_digits`): 8x8 pixels of 0 to 16.
@@ -19,7 +19,7 @@ TEST: Final = 180
 
 
 def read_digits() -> Arrays:
-    """1,617 images to train and validate with, 180 to test, always the same ones, each digit about equally often."""
+    """Return 1,617 images to train and validate, 180 to test: always the same, each digit about equally often."""
     small, labels = _read_packed()
     images = enlarge(small)
     # RandomState's stream is frozen (NEP 19): the same images everywhere, whatever numpy is installed.
@@ -32,23 +32,23 @@ def read_digits() -> Arrays:
 
 
 def _read_packed() -> tuple[np.ndarray, np.ndarray]:
-    """int64 [1797, 8, 8] and [1797], from the file in the wheel: 0.03 s, where importing scikit-learn takes 1.4 s."""
+    """Return int64 [1797, 8, 8] and [1797] from the file in the wheel: 0.03 s; importing scikit-learn takes 1.4 s."""
     spec = importlib.util.find_spec("sklearn")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder, "datasets/data/digits.csv.gz")
         if path.is_file():
             table = np.loadtxt(path, delimiter=",", dtype=np.int64)
             return table[:, :-1].reshape(-1, 8, 8), table[:, -1]
-    from sklearn.datasets import load_digits  # wherever another version keeps it
+    from sklearn.datasets import load_digits  # another version may keep it elsewhere
 
     flat, labels = load_digits(return_X_y=True)
     return flat.reshape(-1, 8, 8).astype(np.int64), labels
 
 
 def enlarge(small: np.ndarray) -> Bytes:
-    """[n, 8, 8] of 0..16 to [n, 28, 28] of 0..255, bilinear.
+    """Scale [n, 8, 8] of 0..16 to [n, 28, 28] of 0..255, bilinear.
 
-    In integers, since a rounding that differs between two CPUs would be another checksum.
+    In integers: floats that round differently on another CPU would change the checksum.
     """
     weights = np.zeros((SIDE, 8), dtype=np.int64)
     for row in range(SIDE):

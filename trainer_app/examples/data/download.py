@@ -1,4 +1,4 @@
-"""torchvision's download of MNIST and Fashion-MNIST, in a process that can be ended."""
+"""torchvision's download of MNIST and Fashion-MNIST, in a process that can be killed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Final
 
 from trainer_app.examples.data.idx import DataError
 
-# Where torchvision downloads from. A machine that knows no such name is spared the import of torchvision: 3 s.
+# Where torchvision downloads from. Without an address for these names, torchvision is not imported: 3 s.
 HOSTS: Final = {
     "MNIST": ("ossci-datasets.s3.amazonaws.com", "yann.lecun.com"),
     "FashionMNIST": ("fashion-mnist.s3-website.eu-central-1.amazonaws.com",),
 }
 
-# torchvision opens its URLs without a time limit. The alarm ends the child where its parent was killed and cannot.
+# torchvision opens its URLs without a time limit. The alarm ends the child if its parent was killed.
 CHILD: Final = """
 import signal, socket, sys, urllib.request
 name, folder, seconds, *hosts = sys.argv[1:]
@@ -36,11 +36,16 @@ getattr(torchvision.datasets, name)(folder, train=True, download=True)
 
 
 class DownloadError(DataError):
-    """There was no download to be had: no network, a server that refused, or too little time."""
+    """A download that failed: no network, a server that refused, or too little time."""
 
 
 def download(dataset: str, folder: Path, *, seconds: float) -> None:
-    """Run torchvision's download (`MNIST` or `FashionMNIST`) into `folder`, for `seconds` at most.
+    """Run torchvision's download into `folder`.
+
+    Args:
+        dataset: torchvision's name: MNIST or FashionMNIST.
+        folder: where its files go.
+        seconds: the time limit.
 
     Raises:
         DownloadError: no network, a server that refused, or too little time.
@@ -51,7 +56,7 @@ def download(dataset: str, folder: Path, *, seconds: float) -> None:
         child, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     )
     try:
-        _, said = process.communicate(timeout=seconds)
+        _, stderr = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as e:
         raise DownloadError(f"torchvision's download of {dataset} took more than {seconds:.0f} s") from e
     finally:
@@ -59,5 +64,5 @@ def download(dataset: str, folder: Path, *, seconds: float) -> None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if process.returncode:
-        lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
+        lines = stderr.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
         raise DownloadError(f"torchvision's download of {dataset} failed: {lines[-1][:300]}")

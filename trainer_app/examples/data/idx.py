@@ -31,12 +31,12 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class DataError(InputError):
-    """The data asked for is not there, is damaged, or is not the data that the run began with."""
+    """The data is missing, damaged, or not the data that the run started with."""
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """A classification set of small grey images, with a test set that was given, not drawn.
+    """A classification set of small grey images, with its own test set.
 
     train_images, test_images: uint8 [n, 28, 28], 0 (background) to 255; train_labels, test_labels: uint8 [n], 0 to 9.
     """
@@ -48,7 +48,7 @@ class Arrays:
 
 
 def read_idx(path: Path) -> Bytes:
-    """The values in an IDX file of unsigned bytes, gzip-packed if the name ends in .gz. Raises DataError."""
+    """Return the values of an IDX file of unsigned bytes, gzip-packed if its name ends in .gz. Raises DataError."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:
             return _parse_idx(stream, path)
@@ -59,7 +59,7 @@ def read_idx(path: Path) -> Bytes:
 
 
 def read_folder(files: dict[str, Path]) -> Arrays:
-    """The four files, by the keys of NAMES, read and checked against each other. Raises DataError."""
+    """Read the four files, by the keys of NAMES, and check them against each other. Raises DataError."""
     arrays = {key: read_idx(files[key]) for key in NAMES}
     for part in ("train", "test"):
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
@@ -75,7 +75,9 @@ def read_folder(files: dict[str, Path]) -> Arrays:
 def _parse_idx(stream: BinaryIO | gzip.GzipFile, path: Path) -> Bytes:
     magic = stream.read(4)
     if len(magic) < 4 or magic[:3] != b"\0\0\x08" or magic[3] not in (1, 3):
-        raise _damaged_file(path, f"it begins with 0x{magic.hex()}; an IDX file with 0x00000801 (labels) or 0x00000803")
+        raise _damaged_file(
+            path, f"it begins with 0x{magic.hex()}; an IDX file begins with 0x00000801 (labels) or 0x00000803"
+        )
     header = stream.read(4 * magic[3])
     if len(header) < 4 * magic[3]:
         raise _damaged_file(path, "it ends inside its header")
@@ -85,10 +87,10 @@ def _parse_idx(stream: BinaryIO | gzip.GzipFile, path: Path) -> Bytes:
         raise _damaged_file(path, f"its header promises {shape}")
     data = stream.read(size + 1)  # one more, so that trailing bytes are seen and a packed file's CRC is checked
     if len(data) != size:
-        found = "more" if len(data) > size else str(len(data))
-        raise _damaged_file(path, f"its header promises {size} values, it holds {found}")
+        count = "more" if len(data) > size else str(len(data))
+        raise _damaged_file(path, f"its header promises {size} values, it holds {count}")
     return np.frombuffer(data, dtype=np.uint8).reshape(shape)
 
 
 def _damaged_file(path: Path, why: str) -> DataError:
-    return DataError(f"{path}: not a whole IDX file: {why}; fetch it again")
+    return DataError(f"{path}: not a complete IDX file: {why}; fetch it again")

@@ -1,4 +1,4 @@
-"""The places that images come from: `download`, `digits`, a folder, `s3://...`."""
+"""Sources of images: `download`, `digits`, a folder, `s3://...`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ DOWNLOAD_SECONDS: Final = 900.0
 
 @dataclass(frozen=True)
 class Source:
-    """One place that holds one data set.
+    """A folder, bucket or download that holds one data set.
 
-    name: what a run file says. key: tells it from other sources of this node. read: the arrays; its argument is an
-    empty folder to work in. mark: plain JSON that changes when the content may have; None if that cannot be told.
+    Args:
+        name: what a run file says.
+        key: unique among the sources of this node.
+        read: returns the arrays; its argument is an empty folder to work in.
+        fingerprint: returns plain JSON that changes if the content may have changed, None if that is unknown.
     """
 
     name: str
@@ -32,7 +35,7 @@ class Source:
 
 
 def find_source(name: str, dataset: str) -> Source:
-    """The source that a run file names. `dataset` is torchvision's name: MNIST or FashionMNIST. Raises DataError."""
+    """Return the source that a run file names. `dataset`: MNIST or FashionMNIST. Raises DataError."""
     if name == "digits":
         return Source(name, name, lambda _: digits.read_digits(), lambda: digits.CHECKSUM)
     if name == "download":
@@ -51,12 +54,12 @@ def find_source(name: str, dataset: str) -> Source:
 
 
 def layouts(dataset: str) -> tuple[str, ...]:
-    """Where in a folder or under a prefix the files may lie: torchvision's layout first."""
+    """Return where the files may be in a folder or under a prefix: torchvision's layout first."""
     return f"{dataset}/raw/", f"{dataset}/", ""
 
 
 def find_files(folder: Path, under: tuple[str, ...]) -> dict[str, Path] | None:
-    """The four files, by the keys of idx.NAMES, if they are all in one of these layouts."""
+    """Return the four files, by the keys of idx.NAMES, if they are all in one of these layouts."""
     for layout in under:
         found = {
             key: next(filter(Path.is_file, _candidate_paths(folder / layout, name)), None)
@@ -68,7 +71,7 @@ def find_files(folder: Path, under: tuple[str, ...]) -> dict[str, Path] | None:
 
 
 def folder_source(folder: Path, files: dict[str, Path], dataset: str) -> Source:
-    """A folder as a source: its absolute path is its name."""
+    """Return a folder as a source: its absolute path is its name."""
 
     def fingerprint() -> Any:
         stats = [(path, path.stat()) for path in files.values()]
@@ -78,9 +81,9 @@ def folder_source(folder: Path, files: dict[str, Path], dataset: str) -> Source:
 
 
 def download_source(dataset: str, *, seconds: Callable[[], float]) -> Source:
-    """torchvision's download, ended when `seconds`, as it is at the start, are over.
+    """Return torchvision's download, limited to what `seconds` returns at its start.
 
-    torchvision verifies each file, so the mark never changes.
+    torchvision verifies each file, so the fingerprint never changes.
     """
 
     def read(work: Path) -> Arrays:
@@ -101,8 +104,8 @@ def _s3_source(uri: str, dataset: str) -> Source:
         under, _, _ = keys["train_images"].rpartition("/")
         names = {key.rpartition("/")[2] for key in keys.values()}
         home = store.child(under) if under else store
-        found = [[under, e.key, e.size, e.modified] for e in home.list() if e.key in names]
-        return found if len(found) == len(names) else None
+        entries = [[under, e.key, e.size, e.modified] for e in home.list() if e.key in names]
+        return entries if len(entries) == len(names) else None
 
     def read(work: Path) -> Arrays:
         files = {key: work / Path(name).name for key, name in keys.items()}
@@ -115,9 +118,9 @@ def _s3_source(uri: str, dataset: str) -> Source:
 
 def _find_keys(store: Store, uri: str, dataset: str) -> dict[str, str]:
     for layout in layouts(dataset):
-        found = {key: next(filter(store.exists, _spellings(layout, name)), None) for key, name in NAMES.items()}
-        if all(found.values()):
-            return {key: name for key, name in found.items() if name}
+        keys = {key: next(filter(store.exists, _spellings(layout, name)), None) for key, name in NAMES.items()}
+        if all(keys.values()):
+            return {key: name for key, name in keys.items() if name}
     raise DataError(f"data source {uri!r}: not all of {', '.join(NAMES.values())} (or .gz) there, nor under {dataset}/")
 
 
@@ -141,5 +144,5 @@ def _describe_missing(folder: Path, dataset: str) -> str:
 
 
 def list_files(folder: Path) -> list[str]:
-    """Those of the four files that are right in the folder."""
+    """Return those of the four files that are directly in the folder."""
     return [p.name for name in NAMES.values() for p in _candidate_paths(folder, name) if p.is_file()]

@@ -73,7 +73,7 @@ class FashionMNISTDataModule(pl.LightningDataModule):
         source: `auto` (what is on this machine, such as Debian's package dataset-fashion-mnist, else a download, else
             the digits that come with scikit-learn), `download`, `digits`, a folder with the IDX files, or
             `s3://bucket/prefix` of the same.
-        checksum: of the data that the run began with; `trainer` fills it in.
+        checksum: of the data that the run started with; `trainer` fills it in.
         split_seed: draws the validation images out of the training images; the same ones on every worker and trial.
     """
 
@@ -89,7 +89,7 @@ class FashionMNISTDataModule(pl.LightningDataModule):
 
     @classmethod
     def resolve_init_args(cls, init_args: dict[str, Any]) -> dict[str, Any]:
-        """Settles `source` and `checksum`; `trainer` asks once, before the workers start."""
+        """Resolve `source` and `checksum`; `trainer` calls this once, before the workers start."""
         return resolve_source(init_args, dataset="FashionMNIST")
 
     def setup(self, stage: str | None = None) -> None:

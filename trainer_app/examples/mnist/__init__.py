@@ -81,7 +81,7 @@ class MNISTClassifier(pl.LightningModule):
         return loss
 
     def _log(self, stage: str) -> None:
-        """Once an epoch: `self.log` in every step takes a third of an epoch's time with a model this small."""
+        """Log once an epoch: `self.log` in every step takes a third of an epoch's time with a model this small."""
         scores = self.scores[f"{stage}_scores"]
         self.log(f"{stage}_loss", scores.loss)
         self.log(f"{stage}_accuracy", scores.accuracy, prog_bar=stage == "val")
@@ -96,7 +96,7 @@ class Scores(nn.Module):
         self.accuracy = MulticlassAccuracy(10, average="micro", validate_args=False)
 
     def update(self, loss: Tensor, log_probabilities: Tensor, y: Tensor) -> None:
-        self.loss.update(loss.detach().expand(len(y)))  # without the check for NaN, weights are not looked at
+        self.loss.update(loss.detach().expand(len(y)))  # not as `weight`, which nan_strategy="disable" ignores
         self.accuracy.update(log_probabilities, y)
 
 
@@ -108,10 +108,10 @@ class MNISTDataModule(pl.LightningDataModule):
         source: `auto` (what is on this machine, else a download, else the digits that come with scikit-learn),
             `download`, `digits`, a folder with MNIST's IDX files (of any set of 28x28 images and 10 classes), or
             `s3://bucket/prefix` of the same.
-        checksum: of the data that the run began with; `trainer` fills it in.
+        checksum: of the data that the run started with; `trainer` fills it in.
         split_seed: draws the validation images out of the training images; the same ones on every worker and trial.
-        shift: of `digits` only, which are few: train on each of the 1,437 images and on four copies moved by so many
-            pixels; 0 trains on the images alone. Validation and test images are never moved. The best of 10 trials
+        shift: for `digits` only, a small set: train on each of the 1,437 images and on four copies moved by this many
+            pixels; 0 trains on the images only. Validation and test images are never moved. The best of 10 trials
             reaches 0.97 with it in 26 of 26 sweeps, without it in 21 of 30.
     """
 
@@ -133,7 +133,7 @@ class MNISTDataModule(pl.LightningDataModule):
 
     @classmethod
     def resolve_init_args(cls, init_args: dict[str, Any]) -> dict[str, Any]:
-        """Settles `source` and `checksum`; `trainer` asks once, before the workers start."""
+        """Resolve `source` and `checksum`; `trainer` calls this once, before the workers start."""
         return resolve_source(init_args, dataset="MNIST")
 
     def setup(self, stage: str | None = None) -> None:
