@@ -7,14 +7,14 @@ RUN cd /build && python3 wanted.py > wanted.toml
 
 FROM ${PYTHON_IMAGE}
 
-# Where it is set, Python writes no byte code, and Ray's processes compile every import again (18 s for ray.init, not 7 s).
+# If it is set, Python writes no byte code, and every Ray process compiles all its imports again (18 s for ray.init, not 7 s).
 ENV PYTHONDONTWRITEBYTECODE= \
     VIRTUAL_ENV=/opt/venv \
     PATH=/opt/venv/bin:$PATH \
     UV_LINK_MODE=copy
 
-# Dependencies: 6 GB that change with the lock alone. uv comes by pip, with the hash that the lock has for it; it lies
-# outside the environment, which holds what runs need and nothing else.
+# Dependencies: 6 GB that change only with the lock. pip installs uv, with the hash in the lock, outside the environment,
+# which has only what runs need.
 COPY --from=wanted /build/wanted.toml /build/pyproject.toml
 COPY image/requirements.txt /build/
 RUN --mount=type=cache,target=/root/.cache \
@@ -26,7 +26,7 @@ RUN --mount=type=cache,target=/root/.cache \
  && /opt/uv/bin/uv pip install --quiet --require-hashes --compile-bytecode \
     -r pyproject.toml --extra train -c requirements.txt
 
-# The code, in a layer of its own: seconds.
+# The code, in its own layer, which takes seconds.
 COPY pyproject.toml README.md LICENSE /build/
 COPY helm /build/helm
 COPY trainer_app /build/trainer_app
@@ -36,8 +36,8 @@ RUN --mount=type=cache,target=/root/.cache \
  && useradd --uid 1000 --user-group --no-create-home --home-dir /tmp trainer
 COPY image/smoke.py /opt/smoke.py
 
-# The root is read-only in the pods, and /tmp writable: what looks for a home finds it there. Python imports from the
-# working directory: an image FROM this one puts its own modules into /app.
+# In the pods the root is read-only and /tmp is writable, so HOME is there. Python imports from the working directory:
+# an image FROM this one has its modules in /app.
 ENV HOME=/tmp \
     PYTHONUNBUFFERED=1
 WORKDIR /app

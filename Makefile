@@ -1,4 +1,4 @@
-# Needs python3 (3.11 or newer) and make. Everything else is installed into .venv, from the one lock, by hash.
+# Needs Python 3.11 or newer and make. Everything else is installed into .venv, at the versions and hashes of the lock.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 LOCK := image/requirements.txt
 STAMP := $(VENV)/.installed
 UV := $(BIN)/uv
-# The Python that makes the .venv; without it: the first of these that is 3.11 or newer.
+# The Python for .venv: the first of these that is 3.11 or newer.
 PYTHON ?= python3 python3.13 python3.12 python3.11
 
 # pytest, with one line of time per layer before its own summary, and with the rule about skipped tests (tests/plugins).
@@ -39,9 +39,9 @@ $(BIN)/python:
 	fi; \
 	$$found -m venv --clear $(VENV)
 
-# uv itself comes by pip, at the version and with the hashes that the lock has for it.
+# pip installs uv, at the version and with the hashes in the lock.
 $(STAMP): pyproject.toml $(LOCK) Makefile | $(BIN)/python
-	@[ -e $@ ] || echo "setting up $(VENV) from $(LOCK): minutes, and about 3 GB to fetch where nothing is cached" >&2
+	@[ -e $@ ] || echo "setting up $(VENV) from $(LOCK): this takes minutes, and downloads about 3 GB if nothing is cached" >&2
 	@awk '/^uv==/ {p = 1; print; next} p && /^[^ ]/ {exit} p' $(LOCK) > $(VENV)/uv.txt
 	@[ -x $(UV) ] && grep -qx "uv==$$($(UV) --version | cut -d ' ' -f 2) .*" $(VENV)/uv.txt || \
 	    { $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null; \
@@ -81,11 +81,11 @@ KIND_CONFIG ?= k8s/kind.yaml
 KIND_NODES ?= $(CLUSTER)-worker,$(CLUSTER)-worker2
 MINIO_IMAGE ?= quay.io/minio/minio:RELEASE.2026-02-12T20-18-48Z
 OPERATOR_IMAGE ?= quay.io/kuberay/operator:v1.6.0
-# A file with KubeRay's objects; empty: KubeRay's own chart.
+# A file with KubeRay's objects. Empty: KubeRay's chart.
 OPERATOR_MANIFEST ?=
 OPERATOR_CHART ?= https://ray-project.github.io/kuberay-helm
 VALUES ?= kind
-# kubectl and the launcher talk to this cluster only, whatever the current context is.
+# kubectl and the launcher use this cluster, whatever the current context is.
 KUBE := kubectl --context kind-$(CLUSTER)
 NICE := nice -n 10
 SUBMIT = $(BIN)/trainer submit
@@ -151,7 +151,7 @@ submit-tune: setup ## tune the MNIST example on the kind cluster: 4 trials on 2 
 	$(SUBMIT) tune trainer_app/examples/mnist/tune.yaml data.init_args.source=digits tune.num_samples=4 \
 	    --values $(VALUES) --namespace $(NAMESPACE) --context kind-$(CLUSTER) --follow $(ARGS)
 
-# What kubectl can apply as it is: one manifest of each kind, in the namespace `trainer` of the kind cluster.
+# Manifests of each kind that kubectl can apply as they are, for the namespace `trainer` of the kind cluster.
 RENDERED ?= k8s/rendered
 VALUES_README ?= helm/trainer/README.md
 RENDER = $(BIN)/trainer render

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
+from docs.capture import Screen
+from trainer_app import config
 from trainer_app.cli.app import trainer
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +69,13 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert not anchor or anchor in anchors(target), f"{link}: no such heading"
 
 
+def test_run_file_of_the_readme_is_valid(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    file = tmp_path / "run.yaml"
+    file.write_text(example)
+    assert config.load([str(file)], []).tune is not None
+
+
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_commands_have_these_verbs_and_options(page: Path) -> None:
     root = trainer()
@@ -82,3 +93,26 @@ def test_make_targets_exist(page: Path) -> None:
     for line in re.findall(r"(?:^    |`)make ([^\n`#(]*)", page.read_text(), re.MULTILINE):
         wanted = {word for word in line.split() if re.fullmatch(r"[a-z][a-z0-9-]*", word)}
         assert wanted <= targets, f"make {line}: no such target"
+
+
+def test_picture_of_a_sweep_is_small_and_has_no_path_or_address_of_a_machine() -> None:
+    picture = (ROOT / "docs/sweep.svg").read_text(encoding="utf-8")
+    texts = [html.unescape("".join(one.itertext())) for one in ElementTree.fromstring(picture).iter() if one.text]
+    shown = "\n".join(texts).replace("\xa0", " ")
+    assert len(picture) < 200_000
+    assert "trainer tune trainer_app/examples/mnist/tune.yaml" in shown
+    assert "succeeded" in shown
+    assert not re.findall(r"(?:^|\s)/\w+/\S*|@font-face|url\(http", f"{shown}\n{picture}", re.MULTILINE)
+
+
+def test_screen_of_the_capture_keeps_what_a_live_table_leaves() -> None:
+    screen = Screen()
+    erase = "\r\x1b[2K\x1b[1A\x1b[2K"
+    screen.feed("note\r\nt0 \x1b[36mrunning\x1b[0m\r\n1.0s", 1.0)
+    screen.feed(f"{erase}t0 finished\r\n2.0s{erase}", 2.0)
+    screen.feed("end\r\n", 3.0)
+    assert screen.frames == [
+        (2.0, ["note", "t0 \x1b[36mrunning\x1b[0m", "1.0s"]),
+        (2.0, ["note", "t0 finished", "2.0s"]),
+    ]
+    assert screen.lines == ["note", "end", ""]
