@@ -11,7 +11,7 @@ import pytest
 from trainer_app.config import RunConfig, loads, override
 from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError
 from trainer_app.records import RunFolder, RunRecord
-from trainer_app.run import cluster, prepare
+from trainer_app.run import attempt, cluster, prepare
 from trainer_app.storage import Store, open_store
 from trainer_app.train import driver
 
@@ -77,7 +77,7 @@ def store(tmp_path: Path) -> Store:
 
 def created(store: Store, config: RunConfig, *, name: str = "toy-1", task: str = "train") -> RunRecord:
     """A new run, as the verbs make it."""
-    return driver.opened(store, config, name=name, resume=False, task=task, check=driver.check_scaling)[0].record
+    return attempt.open_run(store, config, name=name, resume=False, task=task, check=driver.check_scaling)[0].record
 
 
 # --- settle
@@ -230,7 +230,7 @@ def test_the_job_holds_what_processes_need(store: Store) -> None:
 
 
 def reopened(store: Store, config: RunConfig, *, task: str = "train") -> RunConfig:
-    return driver.opened(store, config, name="toy-1", resume=True, task=task, check=driver.check_scaling)[1]
+    return attempt.open_run(store, config, name="toy-1", resume=True, task=task, check=driver.check_scaling)[1]
 
 
 def test_the_same_file_goes_on_with_what_was_settled(store: Store, gpus: Any) -> None:

@@ -12,11 +12,10 @@ import pytest
 
 from trainer_app.errors import DeadlineError, InputError, LeaseLostError, RunEndedError
 from trainer_app.records import RunFolder, RunRecord
-from trainer_app.run import documents, lease, stop, watch
+from trainer_app.run import attempt, documents, lease, stop, watch
 from trainer_app.run.deadlines import Deadlines
 from trainer_app.run.watch import Watch
 from trainer_app.storage import open_store
-from trainer_app.train import driver
 
 pytestmark = pytest.mark.unit
 
@@ -117,7 +116,7 @@ def test_a_stop_is_told_once_and_ends_nothing_here(folder: RunFolder) -> None:
 
 def drive(folder: RunFolder) -> None:
     """A driver whose lease another one takes."""
-    with driver.recorded(folder, open_store(str(Path(folder.uri).parent)), lambda event: None):
+    with attempt.recording(folder, open_store(str(Path(folder.uri).parent)), lambda event: None):
         with lease.acquire(folder.store, None)._lock:  # else a renewal that has read already writes over it
             document = documents.read(folder.store, lease.KEY) or {}
             documents.write(folder.store, lease.KEY, {**document, "holder": "head-2:7", "host": "head-2"})
@@ -135,7 +134,8 @@ def test_a_driver_that_was_replaced_ends_and_writes_nothing(folder: RunFolder) -
 def test_a_passed_deadline_is_a_failure_for_good(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINER_DEADLINE_S", "0.1")
     events: list[dict[str, Any]] = []
-    with pytest.raises(DeadlineError), driver.recorded(folder, open_store(str(Path(folder.uri).parent)), events.append):
+    storage = open_store(str(Path(folder.uri).parent))
+    with pytest.raises(DeadlineError), attempt.recording(folder, storage, events.append):
         time.sleep(20)
     record = folder.record
     assert (record.state, record.final, record.exit_code) == ("failed", True, 1)
@@ -146,7 +146,7 @@ def test_a_passed_deadline_is_a_failure_for_good(folder: RunFolder, monkeypatch:
 
 def test_an_interruption_is_no_failure_and_frees_the_run(folder: RunFolder) -> None:
     storage = open_store(str(Path(folder.uri).parent))
-    with pytest.raises(KeyboardInterrupt), driver.recorded(folder, storage, lambda event: None):
+    with pytest.raises(KeyboardInterrupt), attempt.recording(folder, storage, lambda event: None):
         raise KeyboardInterrupt
     assert (folder.record.state, folder.record.final) == ("interrupted", False)
     assert (documents.read(folder.store, lease.KEY) or {})["expires"] == 0

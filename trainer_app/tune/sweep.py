@@ -14,16 +14,15 @@ from typing import Any
 import ray
 from ray import tune
 
-from trainer_app import lightning_cli, results
+from trainer_app import lightning_cli
 from trainer_app.config import RunConfig, require_tune
 from trainer_app.records import RunFolder, TrialRecord, trial_name
 from trainer_app.run import cluster, prepare, stop
+from trainer_app.run.attempt import START, Emit, Work, commit_position, run_attempt
 from trainer_app.run.spec import RunSpec
 from trainer_app.run.watch import Watch
-from trainer_app.storage import open_store
-from trainer_app.train.driver import EXIT_CODES, NOWHERE, opened, recorded, stopped_at, tested
+from trainer_app.train import evaluate
 from trainer_app.train.ray_trainer import accelerator, worker_resources
-from trainer_app.train.relay import Emit
 from trainer_app.tune import placement_groups, prewarm, schedulers, space
 from trainer_app.tune.nested import run_nested
 from trainer_app.tune.pbt_checks import check_mutations
@@ -46,21 +45,16 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
     lightning_cli.check_space(config)
     with config.locate_problems():
         check_mutations(config)
-    store = open_store(config.storage.uri)
     prewarm.disable_env_propagation()
-    with cluster.connected():
-        folder, config = opened(store, config, name=name, resume=resume, task="tune", check=concurrency)
-        tuning = require_tune(config)
-        emit({**results.start_event(folder, config, log=log, resumed=resume), "num_samples": tuning.num_trials})
-        untested = None
-        with recorded(folder, store, emit, lambda: lacking(config)) as watch:
-            records = sweep(config, folder, prepare.run_spec(folder, store, config), watch)
-            record_outcome(folder, records, stopped=watch.stopping.is_set() and unfinished(records, tuning.num_trials))
-            if test and folder.record.state == "succeeded":
-                untested = tested(store, name, watch.emit)
-        if untested:
-            raise untested
-        return EXIT_CODES[folder.record.state]
+    work = Work("tune", concurrency, missing_resources, run_trials, evaluate.test)
+    return run_attempt(config, work, name=name, resume=resume, emit=emit, log=log, test=test)
+
+
+def run_trials(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watch) -> None:
+    """Run what is left of the sweep; the run's record says how that ended."""
+    records = sweep(config, folder, spec, watch)
+    total = require_tune(config).num_trials
+    record_outcome(folder, records, stopped=watch.stopping.is_set() and unfinished(records, total))
 
 
 def unfinished(records: Mapping[str, TrialRecord], total: int | None) -> bool:
@@ -70,10 +64,10 @@ def unfinished(records: Mapping[str, TrialRecord], total: int | None) -> bool:
 def record_outcome(folder: RunFolder, records: Mapping[str, TrialRecord], *, stopped: bool = False) -> None:
     """Record how the sweep ended."""
     if stopped:
-        places = {r.trial: stopped_at(folder.fit_folder(r.trial)) for r in records.values() if not r.is_over}
-        furthest = max(places.values(), key=lambda place: place["step"], default=NOWHERE)
+        positions = {r.trial: commit_position(folder.fit_folder(r.trial)) for r in records.values() if not r.is_over}
+        furthest = max(positions.values(), key=lambda position: position["step"], default=START)
         folder.update(state="interrupted", error=None)
-        stop.write_answer(folder.store, {**furthest, "trials": places})
+        stop.write_answer(folder.store, {**furthest, "trials": positions})
         return
     failed = [r for r in records.values() if r.state == "failed"]
     bad = bool(failed) and len(failed) == len(records)
@@ -83,7 +77,8 @@ def record_outcome(folder: RunFolder, records: Mapping[str, TrialRecord], *, sto
     )
 
 
-def lacking(config: RunConfig) -> str:
+def missing_resources(config: RunConfig) -> str:
+    """Return which resources of a trial this Ray does not have now, in words; "" if none."""
     return cluster.missing_resources(demand(config), 1, "a trial needs")
 
 

@@ -1,0 +1,184 @@
+"""One attempt of a run, train or tune: opened, watched, and recorded however it ends."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from trainer_app import results
+from trainer_app.checkpoint import list_commits
+from trainer_app.config import RunConfig, dump
+from trainer_app.errors import LeaseLostError, TrainerError
+from trainer_app.records import FitFolder, RunFolder
+from trainer_app.run import cluster, identity, lease, prepare, stop
+from trainer_app.run.deadlines import Deadlines
+from trainer_app.run.retry import describe_error, ends_run
+from trainer_app.run.spec import RunSpec
+from trainer_app.run.watch import Watch
+from trainer_app.storage import Store, open_store
+
+EXIT_CODES: Final = {"succeeded": 0, "failed": 1, "interrupted": 130}
+START: Final[dict[str, Any]] = {"epochs": 0, "step": 0, "commit": None}
+
+Event = dict[str, Any]
+Emit = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a train run and a sweep do differently in an attempt.
+
+    Args:
+        task: train or tune.
+        check: raises InputError if the cluster can never give what the run file asks for.
+        missing: which resources Ray does not have now, in words; "" if none.
+        run: does the work and records the state that it ended in.
+        test: scores the best checkpoint of a run in a storage; returns the event `test`.
+    """
+
+    task: str
+    check: Callable[[RunConfig], Any]
+    missing: Callable[[RunConfig], str]
+    run: Callable[[RunConfig, RunFolder, RunSpec, Watch], None]
+    test: Callable[[Store, str], Event]
+
+
+def run_attempt(
+    config: RunConfig, work: Work, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool
+) -> int:
+    """Open the run, do the work under its lease, and record how it ended.
+
+    Args:
+        log: the path of the driver's log, for the first event.
+        test: score the best checkpoint of a run that succeeded.
+
+    Returns:
+        the exit code: that of the run's state.
+
+    Raises:
+        TrainerError: before anything was started; or the run succeeded and its test did not.
+    """
+    storage = open_store(config.storage.uri)
+    with cluster.connected():
+        folder, config = open_run(storage, config, name=name, resume=resume, task=work.task, check=work.check)
+        event = results.start_event(folder, config, log=log, resumed=resume)
+        emit({**event, "num_samples": folder.record.num_samples} if work.task == "tune" else event)
+        test_error = None
+        with recording(folder, storage, emit, lambda: work.missing(config)) as watch:
+            work.run(config, folder, prepare.run_spec(folder, storage, config), watch)
+            if test and folder.record.state == "succeeded":
+                test_error = run_test(work, storage, name, watch.emit)
+        if test_error:
+            raise test_error
+        return EXIT_CODES[folder.record.state]
+
+
+def open_run(
+    storage: Store, config: RunConfig, *, name: str, resume: bool, task: str, check: Callable[[RunConfig], Any]
+) -> tuple[RunFolder, RunConfig]:
+    """Create a run, or open an existing one for its next attempt.
+
+    Args:
+        check: raises if the cluster can't give what the run file asks for; called before anything is written.
+
+    Returns:
+        its folder, and its run file with what was chosen for it.
+    """
+    if not resume:
+        prepare.check_name_free(storage, name, task=task)
+        config, chosen = prepare.resolve_choices(config)
+        check(config)
+        return prepare.create_run(storage, config, chosen, name=name, task=task), config
+    folder, config = prepare.reopen_run(storage, config, name=name, task=task)
+    check(config)
+    submission = identity.current_submission()
+    lease.acquire(folder.store, submission)
+    if submission is None:
+        stop.withdraw_request(folder.store)  # a user resumes it; the launcher does this itself
+    folder.update(
+        state="running",
+        submission=submission or folder.record.submission,
+        final=False,
+        exit_code=None,
+        use_gpu=bool(config.scaling.use_gpu),
+        attempt=folder.record.attempt + 1,
+        error=None,
+        traceback=None,
+        epochs=prepare.target_epochs(config),
+        num_samples=config.tune.num_trials if config.tune and task == "tune" else None,
+    )
+    folder.rewrite_config(dump(config))  # the next attempt starts from what this one changed
+    return folder, config
+
+
+@contextmanager
+def recording(
+    folder: RunFolder, storage: Store, emit: Emit, missing: Callable[[], str] = lambda: ""
+) -> Iterator[Watch]:
+    """Record how the attempt ended, whatever ends it, and emit the last event.
+
+    Meanwhile this driver has the run's lease, and deadlines and requests to stop are watched.
+
+    Args:
+        missing: which resources the run waits for, in words.
+    """
+    started = time.monotonic()
+    watch = start_watch(folder, emit, missing)
+    try:
+        with watch:
+            yield watch
+    except (KeyboardInterrupt, SystemExit):
+        if watch.error is None:
+            folder.update(state="interrupted")
+            raise
+        record_failure(folder, watch.error)
+        raise watch.error from None
+    except Exception as e:
+        record_failure(folder, watch.error or e)
+        if watch.error is not None:
+            raise watch.error from e
+        raise
+    finally:
+        if not isinstance(watch.error, LeaseLostError):
+            run = results.read_run(storage, folder.name)
+            folder.update(done=run.done, best=run.best.value if run.best else None)
+            emit(results.end_event(folder, run, time.monotonic() - started))
+        lease.release(folder.store)
+
+
+def start_watch(folder: RunFolder, emit: Emit, missing: Callable[[], str]) -> Watch:
+    """Return a watch over the run's lease, which is acquired if this process does not have it yet."""
+    deadlines = Deadlines.from_env()
+    begun = deadlines.first_step is None or any("metrics/" in entry.key for entry in folder.store.list())
+    held = lease.acquire(folder.store, identity.current_submission())
+    return Watch(folder.store, held, emit, deadlines=deadlines, begun=begun, missing=missing)
+
+
+def record_failure(folder: RunFolder, error: Exception) -> None:
+    """Record the error, unless another driver has the run."""
+    if isinstance(error, LeaseLostError):
+        return
+    text = "".join(traceback.format_exception(error))
+    code = error.exit_code if isinstance(error, TrainerError) else 1
+    folder.update(state="failed", error=describe_error(error), traceback=text, final=ends_run(error), exit_code=code)
+
+
+def run_test(work: Work, storage: Store, name: str, emit: Emit) -> TrainerError | None:
+    """Score the best checkpoint on the test split. An error is returned, since the run itself has succeeded."""
+    try:
+        emit(work.test(storage, name))
+    except Exception as e:  # noqa: BLE001 - whatever the user's test raises: training has succeeded
+        return TrainerError(f"the run succeeded, its test did not: {describe_error(e)}")
+    return None
+
+
+def commit_position(fit_folder: FitFolder) -> dict[str, Any]:
+    """Return where a fit resumes: its finished epochs, its steps, and the name of its newest commit."""
+    newest = list_commits(fit_folder.checkpoints)[-1:]
+    if not newest:
+        return START
+    return {"epochs": newest[0].manifest.epochs, "step": newest[0].manifest.step, "commit": newest[0].name}
