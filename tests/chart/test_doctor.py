@@ -22,7 +22,7 @@ PEER = "networkPolicy.storage.to[0].ipBlock.cidr=52.216.0.0/15"
         ((*BUCKET, PEER), (), "ok", "named peers only"),
         # another value's: networkPolicy.apiServer.to
         ((*BUCKET, PEER, "autoscaling.enabled=true"), (), "ok", "named peers only"),
-        ((*BUCKET, "networkPolicy.enabled=false"), (), "ok", "no policy"),
+        ((*BUCKET, "networkPolicy.enabled=false"), (), "ok", "no NetworkPolicy"),
     ],
 )
 def test_a_way_to_any_address_is_told(sets: Any, values: Any, level: str, words: str, text: Callable[..., str]) -> None:

@@ -87,9 +87,9 @@ def test_more_gpus_than_there_are(cluster: Cluster, name: Name, values: str) -> 
 
 def test_doctor_counts_gpus(cluster: Cluster, node: str, values: str) -> None:
     found = cluster.trainer("doctor", "-f", "kind", "-f", values, "-n", NAMESPACE)
-    assert "pool gpu asks for 2 nvidia.com/gpu, 1 nodes that it may use have 2" in found.out
+    assert "pool gpu requests 2 nvidia.com/gpu, eligible nodes (1) have 2" in found.out
     more = cluster.trainer("doctor", "-f", "kind", "-f", values, "--set", "pools.gpu.replicas=2", "-n", NAMESPACE)
-    assert more.code == 1 and "asks for 4 nvidia.com/gpu" in more.out
+    assert more.code == 1 and "requests 4 nvidia.com/gpu" in more.out
 
 
 def test_use_gpu_without_a_device(cluster: Cluster, node: str, name: Name, values: str) -> None:

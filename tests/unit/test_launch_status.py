@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from trainer_app.launch import doctor, doctor_pod, follow, pods, rayjobs, rights
+from trainer_app.launch import doctor_gpus, doctor_pod, follow, pods, rayjobs, rights
+from trainer_app.launch.finding import Finding
 from trainer_app.launch.kube import Kube
 from trainer_app.launch.status import RunStatus, format_progress, run_phase
 from trainer_app.records import RunRecord
@@ -230,10 +231,10 @@ TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 )
 def test_which_nodes_a_pool_may_use(spec: Any, fits: bool) -> None:
     node = {"metadata": {"labels": {"pool": "gpu"}}, "spec": {"taints": [TAINT]}}
-    assert doctor._is_eligible(node, spec) is fits
+    assert doctor_gpus.is_eligible(node, spec) is fits
 
 
-def gpus(asked: dict[str, int], nodes: dict[str, int], shared: bool) -> list[doctor.Finding]:
+def gpus(asked: dict[str, int], nodes: dict[str, int], shared: bool) -> list[Finding]:
     """Of pools that may use all nodes, or the node of their own name alone."""
 
     def pool(name: str) -> Any:
@@ -247,13 +248,13 @@ def gpus(asked: dict[str, int], nodes: dict[str, int], shared: bool) -> list[doc
         for n, g in nodes.items()
     ]
     kube = SimpleNamespace(raw=lambda *_, **__: {"items": found})
-    return doctor.check_gpus(cast(Kube, kube), [{"spec": {"rayClusterSpec": cluster}}])
+    return doctor_gpus.check_gpus(cast(Kube, kube), [{"spec": {"rayClusterSpec": cluster}}])
 
 
 def test_pools_that_share_nodes_are_counted_together() -> None:
     shared = gpus({"a": 2, "b": 2}, {"a": 2, "b": 1}, shared=True)
     assert [one.level for one in shared] == ["ok", "ok", "fail"]
-    assert shared[-1].message == "pools a, b ask together for 4 nvidia.com/gpu, 2 nodes that they may use have 3"
+    assert shared[-1].message == "pools a, b together request 4 nvidia.com/gpu, eligible nodes (2) have 3"
     assert [one.level for one in gpus({"a": 2, "b": 2}, {"a": 2, "b": 2}, shared=True)] == ["ok", "ok", "ok"]
     assert [one.level for one in gpus({"a": 2, "b": 2}, {"a": 2, "b": 2}, shared=False)] == ["ok", "ok"]
     assert [one.level for one in gpus({"a": 2, "b": 2}, {"a": 2, "b": 1}, shared=False)] == ["ok", "fail"]

@@ -11,6 +11,7 @@ import pytest
 
 from trainer_app.errors import TrainerError
 from trainer_app.pod import chart_check, run_file
+from trainer_app.storage.round_trip import check_round_trip
 
 pytestmark = pytest.mark.unit
 
@@ -39,17 +40,17 @@ def dashboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_an_object_goes_and_comes_and_leaves_nothing(tmp_path: Path) -> None:
-    assert "put, got and deleted" in chart_check.check_storage(str(tmp_path))
+    assert "wrote, read and deleted" in check_round_trip(str(tmp_path))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_storage_that_can_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainerError, match="file"):
-        chart_check.check_storage(str(tmp_path / "file"))
+        check_round_trip(str(tmp_path / "file"))
 
 
-@pytest.mark.parametrize("token, said", [("right", "HTTP 200 with the token"), ("", "asks for the token")])
+@pytest.mark.parametrize("token, said", [("right", "HTTP 200 with the token"), ("", "requires the token")])
 def test_a_dashboard_that_answers(dashboard: str, token: str, said: str) -> None:
     assert said in chart_check.check_dashboard(dashboard, token)
 

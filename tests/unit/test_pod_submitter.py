@@ -160,6 +160,6 @@ def test_it_ends_when_it_is_told_to() -> None:
     env = {**os.environ, "RAY_DASHBOARD_ADDRESS": "127.0.0.1:1", "RAY_JOB_SUBMISSION_ID": "demo-1"}
     command = [sys.executable, "-m", "trainer_app.pod.submitter", "--", "x"]
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as submitter:
-        assert submitter.stderr and "trying again" in submitter.stderr.readline()
+        assert submitter.stderr and "retrying" in submitter.stderr.readline()
         submitter.send_signal(signal.SIGTERM)
         assert submitter.wait(10) == 143

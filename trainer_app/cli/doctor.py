@@ -11,7 +11,7 @@ from trainer_app.cli.formatting import one_line
 from trainer_app.cli.options import Context, Endpoint, Image, Namespace, Sets, Values
 
 if TYPE_CHECKING:
-    from trainer_app.launch.doctor import Finding
+    from trainer_app.launch.finding import Finding
 
 InCluster = Annotated[
     bool,

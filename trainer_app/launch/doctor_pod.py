@@ -1,4 +1,4 @@
-"""`trainer doctor --in-cluster`: one pod with a run's image, Secret, ServiceAccount and policy, and what it finds."""
+"""`trainer doctor --in-cluster`: a pod with a run's image, Secret, ServiceAccount and policy, and what it reports."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Final
 
 from trainer_app.errors import TrainerError
 from trainer_app.launch import pods, rayjobs
-from trainer_app.launch.doctor import Finding
+from trainer_app.launch.finding import Finding
 from trainer_app.launch.kube import Kube, Object, explain_errors
 
 POLL_S: Final = 0.5
 NEEDED_KINDS: Final = ("ServiceAccount", "NetworkPolicy", "Secret", "ConfigMap")
-# A pod that waits for one of these will wait for ever.
+# A pod that waits for one of these reasons never starts.
 PERMANENT_WAITS: Final = (
     *("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"),
     *("CreateContainerConfigError", "CreateContainerError"),
@@ -27,34 +27,37 @@ PROBE_RESOURCES: Final = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limit
 def run_probe(
     kube: Kube, objects: Sequence[Object], *, deadline: float, image: str = "", say: Callable[[str], None]
 ) -> Iterator[Finding]:
-    """Creates the pod with what it needs, waits, and removes all of it again.
+    """Create the pod with what it needs, yield what it reports, and delete all of it again.
 
     Args:
-        deadline: seconds until it is given up.
+        objects: those of a run, of which the pod is a worker.
+        deadline: how many seconds to wait for the pod.
+        image: repository:tag in place of the run's; "" for the run's.
+        say: called with a line for the user.
     """
     if any(obj["kind"] == "PersistentVolumeClaim" for obj in objects):
-        message = "storage.claim.size makes a volume with each run: none is there before; give claim.existing"
+        message = "storage.claim.size creates a volume with each run, so there is none to check; give claim.existing"
         yield Finding("in-cluster", "warn", message)
         return
     pod = make_probe_pod(objects[-1], image)
     name = pod["metadata"]["name"]
-    say(f"probing with pod {name}, for at most {deadline:.0f} s")
-    made: list[tuple[str, str]] = []
+    say(f"checking from pod {name}, for at most {deadline:.0f} s")
+    created: list[tuple[str, str]] = []
     try:
         for obj in [*(obj for obj in objects if obj["kind"] in NEEDED_KINDS), pod]:
             kube.create(obj)
-            made.append((obj["kind"], obj["metadata"]["name"]))
+            created.append((obj["kind"], obj["metadata"]["name"]))
         yield from _wait_for_findings(kube, name, deadline)
     except TrainerError as error:
         yield Finding("in-cluster", "fail", str(error))
     finally:
-        for kind, one in reversed(made):
-            with suppress(TrainerError):  # what was found is what counts
+        for kind, one in reversed(created):
+            with suppress(TrainerError):  # the findings are what counts
                 kube.delete(kind, one)
 
 
 def make_probe_pod(owner: Object, image: str = "") -> Object:
-    """A worker of the run, which asks the storage in place of starting Ray, and needs no GPU for that."""
+    """Return a pod like the run's workers, which checks the storage instead of starting Ray, and requests no GPU."""
     group = rayjobs.cluster_spec(owner)["workerGroupSpecs"][0]
     template = copy.deepcopy(group["template"])
     spec, run = template["spec"], owner["metadata"]["name"]
@@ -81,13 +84,12 @@ def _wait_for_findings(kube: Kube, name: str, deadline: float) -> Iterator[Findi
             if waiting.get("reason") in PERMANENT_WAITS:
                 image = pod["spec"]["containers"][0]["image"]
                 message = " ".join(f"{waiting['reason']}: {waiting.get('message', '')}".split())
-                yield Finding(
-                    "in-cluster", "fail", f"{message} (image {image}); correct image.*, or load it: make kind-load"
-                )
+                remedy = f"(image {image}); correct image.*, or load it: make kind-load"
+                yield Finding("in-cluster", "fail", f"{message} {remedy}")
                 return
         time.sleep(POLL_S)
-    held = [*pods.blocked_pods([kube.get("Pod", name)])] or ["it did not end"]
-    yield Finding("in-cluster", "fail", f"within {deadline:.0f} s: {'; '.join(held)}")
+    reasons = pods.blocked_pods([kube.get("Pod", name)]) or ["it did not end"]
+    yield Finding("in-cluster", "fail", f"within {deadline:.0f} s: {'; '.join(reasons)}")
 
 
 def _read_findings(kube: Kube, name: str, pod: Object) -> Iterator[Finding]:
@@ -96,8 +98,9 @@ def _read_findings(kube: Kube, name: str, pod: Object) -> Iterator[Finding]:
     node = pod["spec"].get("nodeName", "?")
     lines = [line for line in text.splitlines() if line.startswith("{")]
     if not lines:
-        last = (text.strip().splitlines() or ["it said nothing"])[-1]
-        yield Finding("in-cluster", "fail", f"the pod on {node} ended: {last}; is trainer in this image?")
+        last = (text.strip().splitlines() or ["it printed nothing"])[-1]
+        yield Finding("in-cluster", "fail", f"the pod on {node} ended: {last}; check that this image has trainer")
     for line in lines:
-        about = json.loads(line)
-        yield Finding(f"in-cluster {about['check']}", "ok" if about["ok"] else "fail", f"{about['words']} (on {node})")
+        report = json.loads(line)
+        message = report.get("message", report.get("words"))  # `words`: an older image
+        yield Finding(f"in-cluster {report['check']}", "ok" if report["ok"] else "fail", f"{message} (on {node})")

@@ -1,13 +1,14 @@
-"""`helm test`, in a pod of the run: an object goes into the storage, comes back and is deleted; the dashboard answers.
+"""What `helm test` runs in a pod: checks of the storage and of Ray's dashboard.
 
-Reads TRAINER_STORAGE_URI (and AWS_*), RAY_DASHBOARD_ADDRESS (host:port) and RAY_AUTH_TOKEN; what is not set is not
-tried. Ends with 0, or 1 and a line on stderr.
+    python -m trainer_app.pod.chart_check
+
+Reads TRAINER_STORAGE_URI (and AWS_*), RAY_DASHBOARD_ADDRESS (host:port) and RAY_AUTH_TOKEN; a check whose variable is
+not set is skipped. The exit code is 0, or 1 with a line on stderr.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import sys
 import time
@@ -16,28 +17,22 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from trainer_app.errors import TrainerError
-from trainer_app.pod.probe import round_trip
-from trainer_app.storage import open_store
+from trainer_app.storage.round_trip import check_round_trip
 
 DASHBOARD_WAIT_S: Final = 120.0  # a head that was just created
 PAUSE_S: Final = 2.0
 
 
-def check_storage(uri: str) -> str:
-    """Put, get and delete one object. Returns what to say.
-
-    Raises:
-        TrainerError: the storage's own words, or another content than was written.
-    """
-    round_trip(open_store(uri), f".helm-test/{secrets.token_hex(8)}")
-    return f"storage {uri}: put, got and deleted an object"
-
-
 def check_dashboard(address: str, token: str, *, wait_s: float = DASHBOARD_WAIT_S) -> str:
-    """Ask Ray for its version. Without a token its 401 is the answer that is wanted.
+    """Ask Ray for its version, and return a line with the answer. Without a token a 401 is the right answer.
+
+    Args:
+        address: host:port.
+        token: Ray's token; "" if this pod has none.
+        wait_s: how many seconds to try.
 
     Raises:
-        TrainerError: no answer within `wait_s` seconds, or another one.
+        TrainerError: no answer within `wait_s` seconds, or a wrong one.
     """
     end = time.monotonic() + wait_s
     while True:
@@ -54,23 +49,24 @@ def _ask_version(address: str, token: str) -> str:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         with urlopen(Request(f"http://{address}/api/version", headers=headers), timeout=10) as answer:
-            said = f"HTTP {answer.status}"
+            status = f"HTTP {answer.status}"
     except HTTPError as error:
         if error.code == 401 and not token:
-            return "answers, and asks for the token"
+            return "answers, and requires the token"
         raise TrainerError(f"dashboard {address} answers HTTP {error.code}") from error
     if not token:
-        raise TrainerError(f"dashboard {address} answers {said} without a token: token authentication is off")
-    return f"answers {said} with the token"
+        raise TrainerError(f"dashboard {address} answers {status} without a token: token authentication is off")
+    return f"answers {status} with the token"
 
 
 def main() -> int:
+    """Run the checks; return 0, or 1 if one fails."""
     env = os.environ
     try:
         if uri := env.get("TRAINER_STORAGE_URI"):
-            print(check_storage(uri), flush=True)
+            print(f"storage {check_round_trip(uri)}", flush=True)
         else:
-            print("no storage is set here, so none was tried: each run names its own", flush=True)
+            print("storage: not checked, since each run names its own", flush=True)
         if address := env.get("RAY_DASHBOARD_ADDRESS"):
             print(check_dashboard(address, env.get("RAY_AUTH_TOKEN", "")), flush=True)
     except TrainerError as error:
