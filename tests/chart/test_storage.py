@@ -7,6 +7,8 @@ import pytest
 import yaml
 
 from tests.chart.conftest import Rendered, environment, pod_templates
+from trainer_app.errors import InputError
+from trainer_app.storage_uri import StorageUriError, is_s3_uri, parse_storage_uri
 
 pytestmark = pytest.mark.chart
 Render = Callable[..., Rendered]
@@ -86,3 +88,28 @@ def test_a_storage_of_the_run_files_own(render: Render) -> None:
     made = render("storage.bucket=", run_file="storage: {uri: s3://mine/x}")["RayJob/demo"]
     assert made["metadata"]["annotations"]["trainer/storage-uri"] == "s3://mine/x"
     assert "TRAINER_STORAGE_URI" not in environment(pod_templates(made)["head"])
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://mine/x", "S3://mine/x", "s3a://mine/x", "runs", "file:///x", "file://localhost/x"]
+)
+def test_what_is_an_object_storage(render: Render, uri: str) -> None:
+    """The chart and `is_s3_uri` agree on what outlives a pod."""
+    if is_s3_uri(uri):
+        made = render("storage.bucket=", run_file=f"storage: {{uri: {uri}}}")["RayJob/demo"]
+        assert made["metadata"]["annotations"]["trainer/storage-uri"] == uri
+    else:
+        with pytest.raises(InputError, match="which is lost with the pod"):
+            render("storage.bucket=", run_file=f"storage: {{uri: {uri}}}")
+
+
+@pytest.mark.parametrize("bucket", ["abc", "a.b_c-1", "ab", "-abc", "abc-", "a" * 256, "KEY:secret", "a@b"])
+def test_a_buckets_name(render: Render, bucket: str) -> None:
+    """The values' schema and `parse_storage_uri` allow the same."""
+    try:
+        parse_storage_uri(f"s3://{bucket}")
+    except StorageUriError:
+        with pytest.raises(InputError, match=r"storage\.bucket|/storage/bucket"):
+            render(f"storage.bucket={bucket}")
+    else:
+        assert render(f"storage.bucket={bucket}", "storage.prefix=")

@@ -65,7 +65,7 @@ def test_a_relative_folder_is_made_absolute(tmp_path: Path) -> None:
     "source, said",
     [
         ("digit", "no folder .*/digit on this machine; allowed: auto, download, digits, a folder"),
-        ("gs://bucket/x", "unknown kind; allowed: auto"),
+        ("gs://bucket/x", "unknown kind 'gs'; allowed: auto"),
         (".", "holds none of train-images-idx3-ubyte"),
         ("half", "holds train-images-idx3-ubyte only; all of"),
         ("fashion", "holds no MNIST; if FashionMNIST is what you mean, write source: .*/fashion/FashionMNIST/raw"),

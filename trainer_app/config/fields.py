@@ -5,19 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from trainer_app.redact import is_secret_name
+from trainer_app.storage_uri import StorageUriError, parse_storage_uri
 
 RUN_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 # A run's name is this, -yymmddhhmmss, and at most 44 characters: Kubernetes and the operator append to it.
 MAX_NAME = 31
-URI_OPTIONS = ("endpoint_override", "region", "scheme", "force_virtual_addressing")
-_URI_KINDS = "a folder, file:///folder, or s3://bucket/prefix[?endpoint_override=...&region=...]"
-_NO_CREDENTIALS = "credentials don't belong in a URI, which ends up in logs and process lists"
 
 
 class Block(BaseModel):
@@ -78,33 +74,12 @@ def suggest_name(name: str) -> str:
 
 
 def check_uri(uri: str) -> str:
-    """A storage URI without credentials, of a kind that is known."""
-    scheme, mark, rest = uri.partition("://")
-    if not uri.strip():
-        raise refusal("is empty", f"allowed: {_URI_KINDS}")
-    if not mark:
-        return uri
-    query = dict(parse_qsl(rest.partition("?")[2], keep_blank_values=True))
-    _check_no_credentials(rest.partition("?")[0], query)
-    if scheme not in ("s3", "file"):
-        raise refusal(f"unknown kind of storage {scheme}://", f"allowed: {_URI_KINDS}")
-    location = rest.partition("?")[0]
-    if scheme == "file" and (not location.startswith("/") or query):
-        raise refusal("a file URI is file:///folder, with three slashes", f"allowed: {_URI_KINDS}")
-    if scheme == "s3" and not location.partition("/")[0]:
-        raise refusal("has no bucket", f"allowed: {_URI_KINDS}")
-    unknown = [name for name in query if name not in URI_OPTIONS]
-    if unknown:
-        raise refusal(f"unknown option {unknown[0]!r}", f"allowed: {', '.join(URI_OPTIONS)}")
+    """Return a storage URI that is allowed; it has no credentials."""
+    try:
+        parse_storage_uri(uri)
+    except StorageUriError as e:
+        raise refusal(e.message, e.allowed) from None
     return uri
-
-
-def _check_no_credentials(location: str, query: dict[str, str]) -> None:
-    secret = any(map(is_secret_name, query))
-    endpoint = query.get("endpoint_override", "")
-    inside = "@" in location.partition("/")[0] or "@" in urlsplit(endpoint).netloc or "@" in endpoint.partition("/")[0]
-    if secret or inside or ":" in location.partition("/")[0]:
-        raise refusal(_NO_CREDENTIALS, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")
 
 
 UseGpu = Annotated[bool | str, BeforeValidator(_use_gpu), Field(json_schema_extra={"enum": [True, False, "auto"]})]

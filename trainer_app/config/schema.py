@@ -10,6 +10,7 @@ from trainer_app.config.models import RunConfig
 from trainer_app.config.space import Primitive
 from trainer_app.config.sweep import ROOTS
 from trainer_app.config.tuning import Scheduler, Searcher
+from trainer_app.storage_uri import SCHEMA_PATTERN
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _JSON_TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string"}
@@ -72,7 +73,7 @@ def json_schema() -> dict[str, Any]:
         "description": properties["name"]["description"],
     }
     properties["seed_everything"].update({"minimum": 0, "maximum": 4294967295})
-    definitions["Storage"]["properties"]["uri"].update({"minLength": 1, "pattern": "^(?!s3://[^/]*[@:])"})
+    definitions["Storage"]["properties"]["uri"].update({"minLength": 1, "pattern": SCHEMA_PATTERN})
     tune = definitions["Tune"]["properties"]
     tune["space"]["propertyNames"] = {"pattern": r"^[A-Za-z_]\w*(\.\w+)+$"}
     return _whole(schema)

@@ -12,6 +12,7 @@ from trainer_app.errors import InputError, NotFoundError, StorageError, TrainerE
 from trainer_app.launch import location, pods, rayjobs
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.remote_run import RemoteRun, format_position
+from trainer_app.storage_uri import is_s3_uri
 
 POLL_S: Final = 1.0
 OPERATOR_TIMEOUT_S: Final = 120.0  # the operator acts within seconds; if it takes longer, it is not running
@@ -61,7 +62,7 @@ def stop(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str | 
 def open_run(kube: Kube, rayjob: Object, endpoint: str | None, say: Say) -> Iterator[RemoteRun | None]:
     """Open the run's storage; None, and a line to `say`, if only its pods reach it, or know where it is."""
     run_location = location.location_of(rayjob)
-    if "://" not in run_location.uri:
+    if not is_s3_uri(run_location.uri):
         where = "in a volume" if run_location.uri else "where only its run file says"
         say(f"run {run_location.run} is stored {where}: it can't be asked to commit; its newest commit counts")
         yield None

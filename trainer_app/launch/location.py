@@ -20,6 +20,7 @@ from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pods import RUN_LABEL
 from trainer_app.launch.tunnel import forward_port, parse_service
 from trainer_app.records.names import hint
+from trainer_app.storage_uri import is_s3_uri
 
 RAY_KINDS: Final = ("RayJob", "RayCronJob", "RayCluster")
 USER_ANNOTATION: Final = "trainer/user"
@@ -156,7 +157,7 @@ def storage_access(kube: Kube, location: RunLocation, endpoint: str | None = Non
             f"only the run file of run {location.run} says where it is stored (storage.uri); "
             f"give that URI: trainer results {location.run} --storage URI"
         )
-    if "://" not in location.uri:
+    if not is_s3_uri(location.uri):
         raise InputError(
             f"run {location.run} is stored in a volume ({location.uri}), which this machine does not reach; "
             f"read it from a pod: kubectl exec -n {kube.namespace} ... -- trainer results {location.run}"

@@ -13,6 +13,7 @@ from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pack import CodeArchive
 from trainer_app.launch.remote_run import Launch, RemoteRun
 from trainer_app.redact import remove_secrets
+from trainer_app.storage_uri import is_s3_uri
 
 RETAINED_KIND: Final = "PersistentVolumeClaim"  # holds results: never owned by the run, never removed
 KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -152,7 +153,7 @@ def drops_labels(owner: Object) -> bool:
 def _can_open_storage(rayjob: Object, packed: CodeArchive | None, say: Say) -> bool:
     """Whether this machine can write to the run's storage: a volume it can't."""
     uri = location.location_of(rayjob).uri
-    if "://" in uri:
+    if is_s3_uri(uri):
         return True
     if packed:
         raise InputError(

@@ -1,21 +1,16 @@
-"""What every store can do, and what a key may look like."""
+"""What every store can do."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from typing import Protocol
 
 from trainer_app.errors import InputError
+from trainer_app.storage_uri import find_key_problem
 
-TEMP = ".tmp-"  # files of writes in progress begin with this: never listed, never a key
-# S3 allows 1024 bytes a key, most file systems 255 a name: the temp names need 30 of those.
-MAX_KEY_BYTES = 1024
-MAX_NAME_BYTES = 220
 Names = list[str]  # `list` is a method of a store
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -83,31 +78,13 @@ def store_name(store: Store) -> str:
 
 
 def check_key(key: str, *, what: str = "key") -> str:
-    """Returns the key, or raises `InputError`: no empty, absolute or upward path, nothing unprintable, not too long."""
-    parts = key.split("/")
-    problem = ""
-    if not key:
-        problem = "it is empty"
-    elif key.startswith("/"):
-        problem = "it is absolute"
-    elif any(part in ("", ".", "..") for part in parts):
-        problem = "it has an empty part, '.' or '..'"
-    elif _CONTROL.search(key):
-        problem = "it has a control character"
-    elif "\\" in key:
-        problem = "it has a backslash, which some S3 servers take for a slash"
-    elif any(part.startswith(TEMP) for part in parts):
-        problem = f"names that begin with {TEMP!r} are kept for writes in progress"
-    elif len(key.encode(errors="replace")) > MAX_KEY_BYTES:
-        problem = f"it is longer than {MAX_KEY_BYTES} bytes"
-    elif any(len(part.encode(errors="replace")) > MAX_NAME_BYTES for part in parts):
-        problem = f"a part of it is longer than {MAX_NAME_BYTES} bytes"
-    if problem:
+    """Return the key, or raise InputError if no object can have it."""
+    if problem := find_key_problem(key):
         raise InputError(f"storage {what} {key!r} can't be used: {problem}")
     return key
 
 
 def check_prefix(prefix: str) -> str:
-    """A folder as `""` or `"a/b"`, without slash at its end."""
+    """Return a folder as `""` or `"a/b"`, without a slash at its end."""
     trimmed = prefix.removesuffix("/")
     return check_key(trimmed, what="prefix") if trimmed else ""

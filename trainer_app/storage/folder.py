@@ -14,7 +14,8 @@ from os import PathLike
 from pathlib import Path
 
 from trainer_app.errors import AccessDeniedError, AlreadyExistsError, NotFoundError, StorageError
-from trainer_app.storage.base import TEMP, Entry, Names, check_key, check_prefix
+from trainer_app.storage.base import Entry, Names, check_key, check_prefix
+from trainer_app.storage_uri import TEMP
 
 # What file systems without hard links answer to link(2): FAT, SMB, several FUSE mounts.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}

@@ -12,41 +12,20 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote
 
 from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
-from trainer_app.storage.base import TEMP, Entry, Names, check_key, check_prefix
+from trainer_app.storage.base import Entry, Names, check_key, check_prefix
 from trainer_app.storage.s3_client import client
 from trainer_app.storage.s3_errors import Place, code, explained
+from trainer_app.storage_uri import TEMP, S3Uri
 
 _PARALLEL = 16
 _MB = 1 << 20
 
 
 @dataclass(frozen=True)
-class S3Store:
-    """A store under a prefix of a bucket. See `Store` for the methods.
-
-    Args:
-        bucket, prefix: the prefix is `""` or `a/b`.
-        endpoint: `http://host:port`; None is `AWS_ENDPOINT_URL`, the profile's endpoint, or AWS.
-        region: None is `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile's region, or us-east-1.
-        virtual: addresses `bucket.host` in place of `host/bucket` on an endpoint of one's own.
-    """
-
-    bucket: str
-    prefix: str = ""
-    endpoint: str | None = None
-    region: str | None = None
-    virtual: bool = False
-
-    @property
-    def uri(self) -> str:
-        path = quote("/".join(part for part in (self.bucket, self.prefix) if part), safe="/=+,@!~")
-        options = [("endpoint_override", self.endpoint), ("region", self.region)]
-        options += [("force_virtual_addressing", "true" if self.virtual else None)]
-        query = "&".join(f"{name}={quote(value, safe=':/')}" for name, value in options if value)
-        return f"s3://{path}" + (f"?{query}" if query else "")
+class S3Store(S3Uri):
+    """A store under a prefix of a bucket. See `Store` for the methods."""
 
     def child(self, prefix: str) -> S3Store:
         return S3Store(self.bucket, self._full(check_prefix(prefix)), self.endpoint, self.region, self.virtual)

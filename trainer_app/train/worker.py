@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
@@ -26,6 +25,7 @@ from trainer_app.records import FitFolder, parse_part_key
 from trainer_app.run import logs, stop
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_store
+from trainer_app.storage_uri import parse_scheme
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -177,7 +177,7 @@ def _say_rejected(name: str, reason: str) -> None:
 def starting_point(config: RunConfig, folder: Path) -> str | None:
     """`ckpt_path` of the run file as a local file: a path, or a URI of a checkpoint or of the folder it is in."""
     given = config.ckpt_path
-    if given is None or not urlparse(given).scheme:
+    if given is None or not parse_scheme(given):
         return given
     head, _, last = given.rstrip("/").rpartition("/")
     head, last = (head, last) if last.endswith(".ckpt") else (given.rstrip("/"), ckpt.PAYLOAD)

@@ -17,7 +17,7 @@
 {{- include "trainer.checkUnchanged" . -}}
 {{- if and (not (include "trainer.storageUri" .)) (not .Values.clusterSelector) -}}
 {{- $uri := include "trainer.runFileUri" . | default "runs" -}}
-{{- if not (regexMatch "^s3a?://" $uri) -}}
+{{- if not (regexMatch "^(?i)s3a?://" $uri) -}}
 {{- fail (printf "run %s would keep its results in %q, which is lost with the pod: set storage.bucket or storage.claim, or storage.uri in the run file to s3://bucket/prefix" .Release.Name $uri) -}}
 {{- end -}}
 {{- end -}}

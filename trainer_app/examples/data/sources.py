@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 from trainer_app.examples.data import digits
 from trainer_app.examples.data.download import download
 from trainer_app.examples.data.idx import NAMES, Arrays, DataError, read_folder
+from trainer_app.redact import redact_text
 from trainer_app.storage import Store, open_store
+from trainer_app.storage_uri import FolderUri, StorageUriError, parse_storage_uri
 
 ALLOWED: Final = "auto, download, digits, a folder with the four IDX files, or s3://bucket/prefix"
 DOWNLOAD_SECONDS: Final = 900.0
@@ -40,11 +41,13 @@ def find_source(name: str, dataset: str) -> Source:
         return Source(name, name, lambda _: digits.read_digits(), lambda: digits.CHECKSUM)
     if name == "download":
         return download_source(dataset, seconds=lambda: DOWNLOAD_SECONDS)
-    if name.startswith("s3://"):
+    try:
+        location = parse_storage_uri(name)
+    except StorageUriError as e:
+        raise DataError(f"data source {redact_text(name)!r}: {e.message}; allowed: {ALLOWED}") from None
+    if not isinstance(location, FolderUri):
         return _s3_source(name, dataset)
-    if "://" in name and not name.startswith("file://"):
-        raise DataError(f"data source {name!r}: unknown kind; allowed: {ALLOWED}")
-    folder = Path(unquote(urlsplit(name).path) if name.startswith("file://") else name).expanduser().absolute()
+    folder = Path(location.path).expanduser().absolute()
     if not folder.is_dir():
         raise DataError(f"data source {name!r}: no folder {folder} on this machine; allowed: {ALLOWED}")
     files = find_files(folder, layouts(dataset))
