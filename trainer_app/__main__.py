@@ -43,7 +43,7 @@ def _dispatch(argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return 130
     except TrainerError as e:
-        from trainer_app.cli.formatting import error_text
+        from trainer_app.formatting import error_text
 
         sys.stderr.write(f"{error_text(e)}\n")
         return e.exit_code

@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 
 from tests.unit import fake_driver
-from trainer_app.cli import formatting, live
-from trainer_app.cli.closing import closing_facts
+from trainer_app import formatting
+from trainer_app.cli import live
 from trainer_app.cli.screen import JsonScreen, PlainScreen, open_screen
+from trainer_app.results.tables import closing_facts
 from trainer_app.results.view import View
 
 pytestmark = pytest.mark.unit

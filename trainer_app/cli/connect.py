@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from trainer_app.cli.formatting import one_line
 from trainer_app.errors import InputError, NotFoundError
+from trainer_app.formatting import one_line
 
 if TYPE_CHECKING:
     from trainer_app.launch.kube import Kube, Object

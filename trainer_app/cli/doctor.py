@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainer_app.cli.connect import notify
-from trainer_app.cli.formatting import one_line
 from trainer_app.cli.options import Context, Endpoint, Image, Namespace, Sets, Values
+from trainer_app.formatting import one_line
 
 if TYPE_CHECKING:
     from trainer_app.launch.finding import Finding

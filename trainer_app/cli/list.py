@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainer_app.cli.connect import reads_cluster
-from trainer_app.cli.formatting import local_time, number, one_line, progress, state_text
 from trainer_app.cli.options import Context, Endpoint, Json, Namespace, Storage
 from trainer_app.cli.tables import show_table
 from trainer_app.errors import InputError
+from trainer_app.formatting import local_time, number, one_line, progress, state_text
 
 if TYPE_CHECKING:
     from trainer_app.launch.status import RunStatus

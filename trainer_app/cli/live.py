@@ -14,10 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from trainer_app.cli import closing
-from trainer_app.cli.closing import closing_facts, epochs_table, trials_table
-from trainer_app.cli.formatting import number, one_line, pairs, progress, seconds, short_names
 from trainer_app.cli.tables import STYLES, rich_table
+from trainer_app.formatting import number, one_line, pairs, progress, seconds, short_names
+from trainer_app.results.tables import NARROW as TRIALS_NARROW
+from trainer_app.results.tables import closing_facts, epochs_table, trials_table
 from trainer_app.results.view import Event, Row, View
 
 _log = logging.getLogger(__name__)
@@ -204,7 +204,7 @@ def _closing_trials(view: View, width: int) -> list[RenderableType]:
     best_trial = ((view.end or {}).get("best") or {}).get("trial")
     headers, cells = trials_table(rows, view.metric, view.target, width)
     right = ("epochs", view.metric or "metric", "elapsed")
-    return [rich_table(headers, cells, right, bold=best_trial, stacked=width < closing.NARROW), *more]
+    return [rich_table(headers, cells, right, bold=best_trial, stacked=width < TRIALS_NARROW), *more]
 
 
 def closing_lines(view: View) -> list[Text]:

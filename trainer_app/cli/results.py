@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer_app.cli.closing import NARROW, best_text, epochs_table, trials_table
 from trainer_app.cli.connect import reads_cluster
-from trainer_app.cli.formatting import block, local_time, number, one_line, progress, state_text
 from trainer_app.cli.options import Context, Endpoint, Json, Namespace, Storage, SubmittedValues
 from trainer_app.cli.tables import show_facts, show_table, terminal_width
 from trainer_app.errors import NotFoundError
+from trainer_app.formatting import block, local_time, number, one_line, progress, state_text
+from trainer_app.results.tables import NARROW, best_text, epochs_table, trials_table
 
 if TYPE_CHECKING:
     from trainer_app.launch.kube import Kube

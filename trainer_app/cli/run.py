@@ -15,10 +15,10 @@ from typing import Annotated, Any, Final
 import typer
 
 from trainer_app.cli import arguments, interrupt, redirect, require, resume_check
-from trainer_app.cli.formatting import command, error_text, one_line
 from trainer_app.cli.options import Items, Name
 from trainer_app.cli.screen import Screen, open_screen, write_now
 from trainer_app.errors import RunInterruptedError, TrainerError
+from trainer_app.formatting import command, error_text, one_line
 from trainer_app.results.view import View
 from trainer_app.run import identity, lease, logs, user_code
 from trainer_app.run.cluster import prepare_environment

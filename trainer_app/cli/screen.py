@@ -11,9 +11,9 @@ import os
 import threading
 from typing import Any, Protocol, TextIO
 
-from trainer_app.cli.closing import closing_facts
-from trainer_app.cli.formatting import number, one_line, ordered_metrics, pairs, seconds
+from trainer_app.formatting import number, one_line, ordered_metrics, pairs, seconds
 from trainer_app.records import to_json
+from trainer_app.results.tables import closing_facts
 from trainer_app.results.view import Event, View
 
 _log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from trainer_app import results
-from trainer_app.cli.formatting import error_text
 from trainer_app.cli.screen import open_screen
 from trainer_app.errors import InputError, TrainerError
+from trainer_app.formatting import error_text
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import cron_dedup, decision, lease, stop
 from trainer_app.storage import Store, open_store

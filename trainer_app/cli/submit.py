@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainer_app.cli.connect import notify, print_line
-from trainer_app.cli.formatting import command
 from trainer_app.cli.options import Code, Context, Endpoint, Follow, Image, Items, Name, Namespace, Sets, Task, Values
 from trainer_app.cli.render import build_release
 from trainer_app.errors import TrainerError
+from trainer_app.formatting import command
 
 if TYPE_CHECKING:
     from trainer_app.launch.kube import Kube

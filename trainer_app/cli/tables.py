@@ -6,7 +6,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from trainer_app.cli.formatting import one_line
+from trainer_app.formatting import one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

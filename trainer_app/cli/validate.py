@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainer_app.cli.arguments import split
-from trainer_app.cli.formatting import one_line
+from trainer_app.formatting import one_line
 
 if TYPE_CHECKING:
     from trainer_app.config import RunConfig

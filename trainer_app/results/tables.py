@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from trainer_app.cli.formatting import (
+from trainer_app.formatting import (
     command,
     number,
     one_line,
