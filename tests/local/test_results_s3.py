@@ -53,7 +53,7 @@ def test_many_runs_in_few_requests(s3: S3) -> None:
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda record: storage.put(f"{record.name}/run.json", record.to_json()), records))
     sent: list[str] = []
-    client = s3_client.client(None, None)
+    client = s3_client.get_client(None, None)
     client.meta.events.register("before-send.s3", lambda request, **_: sent.append(request.url), unique_id="count")
     began = time.monotonic()
     try:
@@ -70,7 +70,7 @@ def test_many_runs_in_few_requests(s3: S3) -> None:
 def test_a_sweep_is_read_in_one_listing(s3: S3) -> None:
     tune_run(open_store(s3.uri))
     sent: list[str] = []
-    client = s3_client.client(None, None)
+    client = s3_client.get_client(None, None)
     client.meta.events.register("before-send.s3", lambda request, **_: sent.append(request.url), unique_id="count")
     try:
         assert load_run(s3.uri, "mnist-1").done == 3

@@ -101,7 +101,7 @@ def test_keys_of_a_profile(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     store = open_store(s3.uri)
     store.put("k", b"x")
     assert store.get("k") == b"x"
-    assert s3_client.client(None, None).meta.region_name == "eu-north-1"
+    assert s3_client.get_client(None, None).meta.region_name == "eu-north-1"
 
 
 def test_missing_bucket(s3: S3, tmp_path: Path) -> None:
@@ -170,11 +170,11 @@ def silence() -> Iterator[str]:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Time-outs of 0.5 and 1 s."""
-    s3_client._client.cache_clear()
+    s3_client._make_client.cache_clear()
     monkeypatch.setattr(s3_client, "CONNECT_S", 0.5)
     monkeypatch.setattr(s3_client, "READ_S", 1.0)
     yield
-    s3_client._client.cache_clear()
+    s3_client._make_client.cache_clear()
 
 
 @pytest.mark.usefixtures("short")
@@ -224,18 +224,18 @@ def test_no_secret_of_an_endpoint_or_proxy_shows(s3: S3, monkeypatch: pytest.Mon
         monkeypatch.setenv(name, "http://user:canary-9d2@127.0.0.1:1")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name)
-    s3_client._client.cache_clear()
+    s3_client._make_client.cache_clear()
     with pytest.raises(StorageError) as caught:
         open_store(s3.uri).get("k")
     assert "proxy" in str(caught.value) and "canary-9d2" not in str(caught.value)
 
 
 def test_clients_are_kept_and_follow_the_environment(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = s3_client.client(None, None)
-    assert s3_client.client(None, None) is first
-    assert s3_client.client("http://127.0.0.1:1", None) is not first
+    first = s3_client.get_client(None, None)
+    assert s3_client.get_client(None, None) is first
+    assert s3_client.get_client("http://127.0.0.1:1", None) is not first
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
-    assert s3_client.client(None, None) is not first
+    assert s3_client.get_client(None, None) is not first
 
 
 @pytest.mark.parametrize(
@@ -253,12 +253,12 @@ def test_region(monkeypatch: pytest.MonkeyPatch, env: dict[str, str], given: str
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    assert s3_client.client(None, given).meta.region_name == region
+    assert s3_client.get_client(None, given).meta.region_name == region
 
 
 def test_addressing(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     def url(endpoint: str | None, *, virtual: bool = False) -> str:
-        client = s3_client.client(endpoint, None, virtual=virtual)
+        client = s3_client.get_client(endpoint, None, virtual=virtual)
         return str(client.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "k"})).partition("?")[
             0
         ]
@@ -274,7 +274,7 @@ def test_addressing(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_uploads_have_no_checksum_that_old_servers_refuse(s3: S3, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(bytes(20 << 20))
     sent: list[dict[str, Any]] = []
-    client = s3_client.client(None, None)
+    client = s3_client.get_client(None, None)
     client.meta.events.register(
         "before-send.s3", lambda request, **_: sent.append(dict(request.headers)), unique_id="t"
     )
@@ -344,7 +344,7 @@ def test_if_none_match_holds_here(s3: S3) -> None:
 
 
 def test_a_server_that_ignores_if_none_match_overwrites_nothing(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = s3_client.client(None, None)
+    client = s3_client.get_client(None, None)
 
     def drop(request: Any, **_: Any) -> None:
         del request.headers["If-None-Match"]
@@ -364,7 +364,7 @@ def test_a_create_whose_answer_was_lost_is_ours(s3: S3) -> None:
     """botocore repeats the PUT, and is told that the object is there: it is the one of the first try."""
     from botocore.awsrequest import AWSResponse
 
-    client, times = s3_client.client(None, None), 0
+    client, times = s3_client.get_client(None, None), 0
 
     def lose(request: Any, **_: Any) -> Any:
         nonlocal times

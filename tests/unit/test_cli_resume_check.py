@@ -61,11 +61,11 @@ def resumed(*words: str) -> tuple[int, str, str]:
 @pytest.mark.parametrize("words", [(), ("run.yaml",), ("failure.max_failures=9",), ("trainer.max_epochs=2",)])
 def test_a_run_that_reached_its_epochs(words: tuple[str, ...]) -> None:
     folder = trained(3)
-    before = {e.key: e.modified for e in folder.store.list()}
+    before = {e.key: e.modified for e in folder.run_store.list()}
     target = 2 if "trainer.max_epochs=2" in words else 3
     told = f"run r is complete: 3 of {target} epochs; to go further: trainer.max_epochs=M\n"
     assert resumed("train", *words, "--resume", "r") == (0, told, "")
-    assert {e.key: e.modified for e in folder.store.list()} == before
+    assert {e.key: e.modified for e in folder.run_store.list()} == before
 
 
 def test_machines_are_told_by_the_last_event() -> None:

@@ -9,7 +9,7 @@ from trainer_app.config import loads
 from trainer_app.errors import ConfigError, InputError
 from trainer_app.redact import SECRET_NAME, is_secret_name, redact_text, remove_secrets
 from trainer_app.storage import open_store
-from trainer_app.storage.s3_errors import clean
+from trainer_app.storage.s3_errors import clean_message
 
 pytestmark = pytest.mark.unit
 
@@ -107,4 +107,4 @@ def test_values_are_kept_without_secrets(values: dict[str, Any], kept: dict[str,
     ],
 )
 def test_credentials_in_a_text_are_hidden(text: str, shown: str) -> None:
-    assert redact_text(text) == clean(text) == shown
+    assert redact_text(text) == clean_message(text) == shown

@@ -157,10 +157,10 @@ def test_later_attempts_replace_epochs(storage: Store) -> None:
 
 def test_damage_is_named_and_the_rest_is_shown(storage: Store, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tune_run(storage)
-    folder.store.put("trials/t00000/trial.json", b"{")
-    folder.store.put("trials/t00001/metrics/a0001-0000.jsonl", b"garbage")
-    folder.store.put("trials/t00001/checkpoints/a0001-e000001-s000000010/manifest.json", b'{"epoch": 1}')
-    folder.store.put("trials/t00002/notes.txt", b"not ours")
+    folder.run_store.put("trials/t00000/trial.json", b"{")
+    folder.run_store.put("trials/t00001/metrics/a0001-0000.jsonl", b"garbage")
+    folder.run_store.put("trials/t00001/checkpoints/a0001-e000001-s000000010/manifest.json", b'{"epoch": 1}')
+    folder.run_store.put("trials/t00002/notes.txt", b"not ours")
     run = load_run(storage.uri, "mnist-1")
     assert len(run.problems) == 3 and all("\n" not in problem for problem in run.problems)
     for key in ("t00000/trial.json is damaged", "a0001-0000.jsonl, line 1, is damaged", "manifest.json is damaged"):
@@ -173,7 +173,7 @@ def test_damage_is_named_and_the_rest_is_shown(storage: Store, capsys: pytest.Ca
 
 def test_a_damaged_run_json(storage: Store, capsys: pytest.CaptureFixture[str]) -> None:
     folder = train_run(storage)
-    folder.store.put("run.json", b'{"name": ')
+    folder.run_store.put("run.json", b'{"name": ')
     with pytest.raises(StorageError, match=r"run\.json is damaged: "):
         load_run(storage.uri, "fashion-1")
     assert main(["results", "fashion-1"]) == 1

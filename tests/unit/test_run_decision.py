@@ -113,11 +113,11 @@ def test_a_start_that_was_cut_short_begins_again(storage: Store) -> None:
 
 def test_a_stop_holds_until_somebody_resumes(storage: Store) -> None:
     folder = written(storage, state="interrupted")
-    documents.write(folder.store, stop.REQUEST, {"id": "stop-1", "asked": 1.0, "by": "me"})
+    documents.write(folder.run_store, stop.REQUEST, {"id": "stop-1", "asked": 1.0, "by": "me"})
     assert main(["tune", "run.yaml", "--log", "-"]) == 130
-    answer = documents.read(folder.store, stop.ANSWER)
+    answer = documents.read(folder.run_store, stop.ANSWER)
     assert answer is not None and (answer["id"], answer["epochs"], answer["commit"]) == ("stop-1", 0, None)
-    stop.withdraw_request(folder.store)
+    stop.withdraw_request(folder.run_store)
     assert what(storage) == "resume"
 
 
@@ -127,11 +127,11 @@ def test_what_a_waited_for_driver_did_counts(storage: Store, monkeypatch: pytest
     folder = written(storage, state="running")
     other = replace(this_process(), host="head-2", machine="elsewhere")
     document = {"holder": other.name, "expires": time.time() + 30, **other.as_dict()}
-    documents.write(folder.store, lease.KEY, document)
+    documents.write(folder.run_store, lease.KEY, document)
 
     def finish(text: str) -> None:
         folder.update(state="succeeded")
-        documents.write(folder.store, lease.KEY, {**document, "expires": 0.0})
+        documents.write(folder.run_store, lease.KEY, {**document, "expires": 0.0})
 
     assert decision.begin(storage, "toy-1", "s-1", task="tune", say=finish).what == "replay"
 
@@ -200,15 +200,15 @@ def test_the_driver_goes_on_under_its_lease_and_its_output_is_kept(
 
     def quick(emit: Emit) -> int:
         print("the driver prints")
-        seen.append(documents.read(folder.store, lease.KEY))
+        seen.append(documents.read(folder.run_store, lease.KEY))
         return 0
 
     calls = driven(monkeypatch, quick)
     assert main(["tune", "run.yaml", "--log", "x.log"]) == 0
     assert [call["resume"] for call in calls] == [True]
     assert seen[0]["submission"] == "s-1" and seen[0]["expires"] > time.time()
-    assert (documents.read(folder.store, lease.KEY) or {})["expires"] == 0
-    assert b"the driver prints" in folder.store.get("logs/driver/a0002.000.log")
+    assert (documents.read(folder.run_store, lease.KEY) or {})["expires"] == 0
+    assert b"the driver prints" in folder.run_store.get("logs/driver/a0002.000.log")
 
 
 def test_after_a_stop_the_driver_lingers(storage: Store, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -216,8 +216,8 @@ def test_after_a_stop_the_driver_lingers(storage: Store, monkeypatch: pytest.Mon
     monkeypatch.setenv("TRAINER_STOP_LINGER_S", "0.5")
 
     def stopping(emit: Emit) -> int:
-        documents.write(folder.store, stop.REQUEST, {"id": "stop-1"})
-        stop.write_answer(folder.store, {"epochs": 1, "step": 4, "commit": "c"})
+        documents.write(folder.run_store, stop.REQUEST, {"id": "stop-1"})
+        stop.write_answer(folder.run_store, {"epochs": 1, "step": 4, "commit": "c"})
         return 130
 
     driven(monkeypatch, stopping)
@@ -231,9 +231,9 @@ def test_a_run_by_hand_beside_a_live_driver_is_refused(storage: Store, monkeypat
     monkeypatch.delenv("TRAINER_SUBMISSION")
     folder = written(storage, state="running", submission=None)
     other = replace(this_process(), host="head-2", machine="elsewhere")
-    documents.write(folder.store, lease.KEY, {"holder": other.name, "expires": time.time() + 30, **other.as_dict()})
+    documents.write(folder.run_store, lease.KEY, {"holder": other.name, "expires": time.time() + 30, **other.as_dict()})
     calls = driven(monkeypatch, fake_driver.quick)
     words = ["tune", "run.yaml", "--resume", "toy-1", "--log", "-"]
     assert main(words) == 2 and calls == []
-    documents.write(folder.store, lease.KEY, {"holder": other.name, "expires": 0.0, **other.as_dict()})
+    documents.write(folder.run_store, lease.KEY, {"holder": other.name, "expires": 0.0, **other.as_dict()})
     assert main(words) == 0 and len(calls) == 1

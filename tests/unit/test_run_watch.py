@@ -29,18 +29,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunFolde
         monkeypatch.delenv(f"TRAINER_{name}", raising=False)
     found = RunFolder.create(open_store(str(tmp_path)), RunRecord(name="toy-1", task="train"), "name: toy\n")
     yield found
-    lease.release(found.store)
+    lease.release(found.run_store)
 
 
 def watching(folder: RunFolder, **given: Any) -> tuple[Watch, list[dict[str, Any]]]:
     events: list[dict[str, Any]] = []
     default: dict[str, Any] = {"deadlines": Deadlines(), "begun": False, "missing": lambda: ""}
-    return Watch(folder.store, lease.acquire(folder.store, "s"), events.append, **{**default, **given}), events
+    return Watch(folder.run_store, lease.acquire(folder.run_store, "s"), events.append, **{**default, **given}), events
 
 
 def soon(folder: RunFolder) -> float:
     """A deadline that passes in a second. The lease's own write counts too, and may take any time."""
-    return lease.acquire(folder.store, "s").spent + 1
+    return lease.acquire(folder.run_store, "s").spent + 1
 
 
 def until(look: Callable[[], object]) -> None:
@@ -99,7 +99,7 @@ def test_an_epoch_ends_the_first_steps_deadline(folder: RunFolder) -> None:
 
 
 def test_seconds_of_earlier_attempts_count(folder: RunFolder) -> None:
-    documents.write(folder.store, lease.KEY, {"expires": 0, "spent": 50.0})
+    documents.write(folder.run_store, lease.KEY, {"expires": 0, "spent": 50.0})
     found, _ = watching(folder, deadlines=Deadlines(total=50))
     with pytest.raises(DeadlineError, match=r"have taken 5\d s"), found:
         pytest.fail("it began")
@@ -108,7 +108,7 @@ def test_seconds_of_earlier_attempts_count(folder: RunFolder) -> None:
 def test_a_stop_is_told_once_and_ends_nothing_here(folder: RunFolder) -> None:
     found, events = watching(folder)
     with found:
-        documents.write(folder.store, stop.REQUEST, {"id": "stop-1", "asked": 12.0, "by": "me"})
+        documents.write(folder.run_store, stop.REQUEST, {"id": "stop-1", "asked": 12.0, "by": "me"})
         until(found.stopping.is_set)
         time.sleep(0.1)
     assert events == [{"event": "stop", "by": "me", "asked": 12.0}]
@@ -117,18 +117,18 @@ def test_a_stop_is_told_once_and_ends_nothing_here(folder: RunFolder) -> None:
 def drive(folder: RunFolder) -> None:
     """A driver whose lease another one takes."""
     with attempt.recording(folder, open_store(str(Path(folder.uri).parent)), lambda event: None):
-        with lease.acquire(folder.store, None)._lock:  # else a renewal that has read already writes over it
-            document = documents.read(folder.store, lease.KEY) or {}
-            documents.write(folder.store, lease.KEY, {**document, "holder": "head-2:7", "host": "head-2"})
+        with lease.acquire(folder.run_store, None)._lock:  # else a renewal that has read already writes over it
+            document = documents.read(folder.run_store, lease.KEY) or {}
+            documents.write(folder.run_store, lease.KEY, {**document, "holder": "head-2:7", "host": "head-2"})
         time.sleep(20)
 
 
 def test_a_driver_that_was_replaced_ends_and_writes_nothing(folder: RunFolder) -> None:
-    before = folder.store.get("run.json")
+    before = folder.run_store.get("run.json")
     with pytest.raises(LeaseLostError, match="the driver head-2:7 has taken over run toy-1"):
         drive(folder)
-    assert folder.store.get("run.json") == before
-    assert (documents.read(folder.store, lease.KEY) or {})["host"] == "head-2"
+    assert folder.run_store.get("run.json") == before
+    assert (documents.read(folder.run_store, lease.KEY) or {})["host"] == "head-2"
 
 
 def test_a_passed_deadline_is_a_failure_for_good(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_a_passed_deadline_is_a_failure_for_good(folder: RunFolder, monkeypatch:
     assert (record.state, record.final, record.exit_code) == ("failed", True, 1)
     assert record.error and "(TRAINER_DEADLINE_S) allows 0.1" in record.error
     assert (events[-1]["event"], events[-1]["state"]) == ("end", "failed")
-    assert (documents.read(folder.store, lease.KEY) or {})["expires"] == 0
+    assert (documents.read(folder.run_store, lease.KEY) or {})["expires"] == 0
 
 
 def test_an_interruption_is_no_failure_and_frees_the_run(folder: RunFolder) -> None:
@@ -149,7 +149,7 @@ def test_an_interruption_is_no_failure_and_frees_the_run(folder: RunFolder) -> N
     with pytest.raises(KeyboardInterrupt), attempt.recording(folder, storage, lambda event: None):
         raise KeyboardInterrupt
     assert (folder.record.state, folder.record.final) == ("interrupted", False)
-    assert (documents.read(folder.store, lease.KEY) or {})["expires"] == 0
+    assert (documents.read(folder.run_store, lease.KEY) or {})["expires"] == 0
 
 
 def test_beside_another_thread_it_only_says_so(folder: RunFolder, caplog: pytest.LogCaptureFixture) -> None:

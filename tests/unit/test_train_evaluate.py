@@ -126,7 +126,7 @@ def test_a_trials_checkpoint_is_scored_with_its_parameters(store: Store) -> None
         folder = trained(store, run_file(step=step), trial=trial, metric="grown", mode="max")
         record = TrialRecord(trial=trial, index=index, params={"model.init_args.step": step}, state="finished")
         folder.write_trial(record)
-    folder.store.put("run.yaml", dump(base).encode())
+    folder.run_store.put("run.yaml", dump(base).encode())
     event = evaluate.test(store, "r")
     assert event["trial"] == "t00001" and "/trials/t00001/checkpoints/" in event["checkpoint"]
     assert event["metrics"] == {"test/sum": pytest.approx(12 * 3.5)}
@@ -171,7 +171,7 @@ def test_an_allowed_class_is_loaded(store: Store) -> None:
 def test_a_class_that_is_not_allowed_is_refused_by_name(store: Store) -> None:
     folder = trained(store, run_file(odd=True))
     text = folder.config_text().replace(f"{HERE}.Thing", f"{HERE}.Scored")
-    folder.store.put("run.yaml", text.encode())
+    folder.run_store.put("run.yaml", text.encode())
     with pytest.raises(TrainerError, match="Thing"):
         evaluate.test(store, "r")
 

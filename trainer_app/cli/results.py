@@ -118,12 +118,14 @@ def show_results(uri: str, name: str | None, *, json: bool, trial: str | None) -
 
 def _select_fit(run: RunResults, trial: str | None) -> FitResults | None:
     """Return the fit whose epochs are shown: the named trial's, or the train run's own."""
-    from trainer_app.records.names import hint
+    from trainer_app.records.names import suggest_name
 
     fit = next((fit for fit in run.fits if fit.trial == trial), None)
     if trial is not None and fit is None:
         names = [fit.trial for fit in run.trials if fit.trial]
-        raise NotFoundError(f"run {run.record.name!r} has no trial {trial!r}; {hint(trial, names, what='trials')}")
+        raise NotFoundError(
+            f"run {run.record.name!r} has no trial {trial!r}; {suggest_name(trial, names, what='trials')}"
+        )
     return fit
 
 

@@ -19,7 +19,7 @@ from trainer_app.launch import cron, helm
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pods import RUN_LABEL
 from trainer_app.launch.tunnel import forward_port, parse_service
-from trainer_app.records.names import hint
+from trainer_app.records.names import suggest_name
 from trainer_app.storage_uri import is_s3_uri
 
 RAY_KINDS: Final = ("RayJob", "RayCronJob", "RayCluster")
@@ -94,7 +94,7 @@ def _get_rayjob(kube: Kube, run: str) -> Object:
     try:
         return kube.get("RayJob", run)
     except NotFoundError as error:
-        similar = hint(run, [one["metadata"]["name"] for one in list_rayjobs(kube)], what="runs")
+        similar = suggest_name(run, [one["metadata"]["name"] for one in list_rayjobs(kube)], what="runs")
         raise NotFoundError(
             f"there is no run {run} in namespace {kube.namespace}; {similar}; if it was deleted, results, logs and "
             "resume find its storage with --values FILE"

@@ -10,7 +10,7 @@ from typing import Any
 
 from trainer_app.errors import AlreadyExistsError, NotFoundError
 from trainer_app.records.models import EpochLine, RunRecord, TrialRecord
-from trainer_app.records.names import check_name, hint
+from trainer_app.records.names import check_name, suggest_name
 from trainer_app.storage import Store
 
 PART_LINES = 500  # about 100 kB, written whole at each epoch
@@ -51,8 +51,8 @@ class FitFolder:
 class RunFolder:
     """A run in storage. `record` is what was last read or written here."""
 
-    def __init__(self, store: Store, record: RunRecord) -> None:
-        self.store = store
+    def __init__(self, run_store: Store, record: RunRecord) -> None:
+        self.run_store = run_store
         self.record = record
 
     @classmethod
@@ -62,27 +62,27 @@ class RunFolder:
         Raises:
             AlreadyExistsError: the name is taken.
         """
-        store = storage.child(check_name(record.name))
+        run_store = storage.child(check_name(record.name))
         try:
-            store.put("run.json", record.to_json(), create=True)
+            run_store.put("run.json", record.to_json(), create=True)
         except AlreadyExistsError as error:
             raise AlreadyExistsError(
                 f"run {record.name!r} is in {storage.uri} already; go on with it with --resume {record.name}, "
                 "or take another --name"
             ) from error
-        store.put("run.yaml", config_text.encode())
-        return cls(store, record)
+        run_store.put("run.yaml", config_text.encode())
+        return cls(run_store, record)
 
     @classmethod
     def open(cls, storage: Store, run: str) -> RunFolder:
         """Raises NotFoundError, with the names nearest to it, or StorageError for a damaged record."""
-        store = storage.child(run)
+        run_store = storage.child(run)
         try:
-            data = store.get("run.json")
+            data = run_store.get("run.json")
         except NotFoundError as error:
-            near = hint(run, storage.names(), what="runs")
+            near = suggest_name(run, storage.names(), what="runs")
             raise NotFoundError(f"there is no run {run!r} in {storage.uri}; {near}") from error
-        return cls(store, RunRecord.from_json(data, f"{store.uri}: run.json"))
+        return cls(run_store, RunRecord.from_json(data, f"{run_store.uri}: run.json"))
 
     @property
     def name(self) -> str:
@@ -90,12 +90,12 @@ class RunFolder:
 
     @property
     def uri(self) -> str:
-        return self.store.uri
+        return self.run_store.uri
 
     def config_text(self) -> str:
         """run.yaml as it was written."""
         try:
-            return self.store.get("run.yaml").decode()
+            return self.run_store.get("run.yaml").decode()
         except NotFoundError as error:
             raise NotFoundError(
                 f"run {self.name!r} has no run.yaml: its start was cut short; start it again under another --name"
@@ -103,7 +103,7 @@ class RunFolder:
 
     def rewrite_config(self, config_text: str) -> None:
         """The run file of the next attempt."""
-        self.store.put("run.yaml", config_text.encode())
+        self.run_store.put("run.yaml", config_text.encode())
 
     def update(self, **changes: Any) -> RunRecord:
         """Writes run.json with these fields changed, and `updated` set to now."""
@@ -111,27 +111,27 @@ class RunFolder:
         if unknown:
             raise TypeError(f"RunRecord has no field {', '.join(unknown)}")
         record = RunRecord.model_validate({**self.record.model_dump(), "updated": time.time(), **changes})
-        self.store.put("run.json", record.to_json())
+        self.run_store.put("run.json", record.to_json())
         self.record = record
         return record
 
     def fit_folder(self, trial: str | None = None) -> FitFolder:
         """The run itself (train), or one of its trials."""
-        return FitFolder(self.store.child(f"trials/{trial}") if trial else self.store)
+        return FitFolder(self.run_store.child(f"trials/{trial}") if trial else self.run_store)
 
     def trials(self) -> list[TrialRecord]:
         """The trials that have a record, by index. Read in parallel."""
         with ThreadPoolExecutor(PARALLEL) as pool:
-            found = list(pool.map(self._trial, self.store.names("trials")))
+            found = list(pool.map(self._trial, self.run_store.names("trials")))
         return sorted((record for record in found if record), key=lambda record: record.index)
 
     def write_trial(self, record: TrialRecord) -> None:
-        self.store.put(f"trials/{record.trial}/trial.json", record.to_json())
+        self.run_store.put(f"trials/{record.trial}/trial.json", record.to_json())
 
     def _trial(self, name: str) -> TrialRecord | None:
         key = f"trials/{name}/trial.json"
         try:
-            return TrialRecord.from_json(self.store.get(key), f"{self.uri}: {key}")
+            return TrialRecord.from_json(self.run_store.get(key), f"{self.uri}: {key}")
         except NotFoundError:  # its first line of metrics came before its record
             return None
 

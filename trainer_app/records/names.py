@@ -35,7 +35,7 @@ def trial_name(index: int) -> str:
     return f"t{index:05d}"
 
 
-def hint(name: str, names: Sequence[str], *, what: str) -> str:
+def suggest_name(name: str, names: Sequence[str], *, what: str) -> str:
     """`did you mean 'mnist-1'?`, or what there is."""
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:

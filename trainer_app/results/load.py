@@ -45,10 +45,10 @@ def load_run(storage_uri: str, run: str) -> RunResults:
 def read_run(storage: Store, run: str, *, checkpoints: bool = True, parallel: int = PARALLEL) -> RunResults:
     """As `load_run`, of an open storage; without checkpoints their manifests are not read."""
     folder = RunFolder.open(storage, run)
-    sizes = {entry.key: entry.size for entry in folder.store.list()}
+    sizes = {entry.key: entry.size for entry in folder.run_store.list()}
     wanted = [key for key in sizes if _is_wanted(key, checkpoints=checkpoints)]
     problems: list[str] = []
-    contents = _get_all(folder.store, wanted, problems, parallel)
+    contents = _get_all(folder.run_store, wanted, problems, parallel)
     fits = [
         _unit(folder, trial, keys, contents, sizes, problems)
         for trial, keys in sorted(_by_unit(wanted).items(), key=lambda item: item[0] or "")
@@ -131,7 +131,7 @@ def _unit(
                 merge_metrics([(key, contents[key])])  # a damaged part costs its own epochs, not the others'
                 parts.append((key, contents[key]))
             else:
-                found.checkpoints.append(_checkpoint(folder.store, trial, key, contents[key], sizes))
+                found.checkpoints.append(_checkpoint(folder.run_store, trial, key, contents[key], sizes))
         except (CheckpointRejectedError, StorageError) as error:
             problems.append(str(error))
     found.history = merge_metrics(parts)

@@ -96,9 +96,9 @@ def open_run(
     folder, config = prepare.reopen_run(storage, config, name=name, task=task)
     check(config)
     submission = identity.current_submission()
-    lease.acquire(folder.store, submission)
+    lease.acquire(folder.run_store, submission)
     if submission is None:
-        stop.withdraw_request(folder.store)  # a user resumes it; the launcher does this itself
+        stop.withdraw_request(folder.run_store)  # a user resumes it; the launcher does this itself
     folder.update(
         state="running",
         submission=submission or folder.record.submission,
@@ -147,15 +147,15 @@ def recording(
             run = results.read_run(storage, folder.name)
             folder.update(done=run.done, best=run.best.value if run.best else None)
             emit(results.end_event(folder, run, time.monotonic() - started))
-        lease.release(folder.store)
+        lease.release(folder.run_store)
 
 
 def start_watch(folder: RunFolder, emit: Emit, missing: Callable[[], str]) -> Watch:
     """Return a watch over the run's lease, which is acquired if this process does not have it yet."""
     deadlines = Deadlines.from_env()
-    begun = deadlines.first_step is None or any("metrics/" in entry.key for entry in folder.store.list())
-    held = lease.acquire(folder.store, identity.current_submission())
-    return Watch(folder.store, held, emit, deadlines=deadlines, begun=begun, missing=missing)
+    begun = deadlines.first_step is None or any("metrics/" in entry.key for entry in folder.run_store.list())
+    held = lease.acquire(folder.run_store, identity.current_submission())
+    return Watch(folder.run_store, held, emit, deadlines=deadlines, begun=begun, missing=missing)
 
 
 def record_failure(folder: RunFolder, error: Exception) -> None:

@@ -188,5 +188,5 @@ def run_spec(folder: RunFolder, store: Store, config: RunConfig) -> RunSpec:
         use_gpu=bool(config.scaling.use_gpu),
         versions=folder.record.versions,
         code=os.environ.get(CODE, ""),
-        driver=lease.token(folder.store),
+        driver=lease.token(folder.run_store),
     )

@@ -43,7 +43,7 @@ class FolderStore:
         self._write(key, fill, create=create)
 
     def put_file(self, key: str, path: str | PathLike[str]) -> None:
-        with _explained(Path(path), "read"):
+        with _translate_errors(Path(path), "read"):
             source = Path(path).open("rb")  # noqa: SIM115 - its errors are told apart from those of the storage
 
         def fill(temp: Path) -> None:
@@ -57,15 +57,15 @@ class FolderStore:
 
     def get(self, key: str) -> bytes:
         path = self._path(key)
-        with _explained(path, "read"):
+        with _translate_errors(path, "read"):
             return path.read_bytes()
 
     def get_file(self, key: str, path: str | PathLike[str]) -> None:
         found = self._path(key)
-        with _explained(found, "read"):
+        with _translate_errors(found, "read"):
             source = found.open("rb")
         target = Path(path).absolute()
-        with source, _explained(target, "write"):
+        with source, _translate_errors(target, "write"):
             target.parent.mkdir(parents=True, exist_ok=True)
             with _temp_beside(target) as temp:
                 with temp.open("xb") as file:
@@ -74,7 +74,7 @@ class FolderStore:
 
     def exists(self, key: str) -> bool:
         path = self._path(key)
-        with _explained(path, "read"):
+        with _translate_errors(path, "read"):
             try:
                 return stat.S_ISREG(path.stat().st_mode)
             except (FileNotFoundError, NotADirectoryError):
@@ -82,22 +82,22 @@ class FolderStore:
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         folder = self._path(prefix, folder=True)
-        with _explained(folder, "list"):
+        with _translate_errors(folder, "list"):
             return iter(sorted(_walk(folder, ""), key=lambda entry: entry.key))
 
     def names(self, prefix: str = "") -> Names:
         folder = self._path(prefix, folder=True)
-        with _explained(folder, "list"):
+        with _translate_errors(folder, "list"):
             return sorted(item.name for item in _scan(folder) if item.is_dir() and any(_walk(Path(item.path), "")))
 
     def delete(self, key: str) -> None:
         path = self._path(key)
-        with _explained(path, "delete"), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        with _translate_errors(path, "delete"), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             path.unlink()
 
     def delete_prefix(self, prefix: str) -> None:
         folder = self._path(prefix, folder=True)
-        with _explained(folder, "delete"):
+        with _translate_errors(folder, "delete"):
             while folder.is_dir():
                 try:
                     shutil.rmtree(folder)
@@ -111,7 +111,7 @@ class FolderStore:
 
     def _write(self, key: str, fill: Callable[[Path], None], *, create: bool = False) -> None:
         target = self._path(key)
-        with _explained(target, "write"):
+        with _translate_errors(target, "write"):
             for attempt in range(5):
                 try:
                     _make_folder(target.parent)
@@ -203,7 +203,7 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
 
 
 @contextmanager
-def _explained(path: Path, verb: str) -> Iterator[None]:
+def _translate_errors(path: Path, verb: str) -> Iterator[None]:
     """Turns an OSError into the error that says what, where and what to do."""
     try:
         yield

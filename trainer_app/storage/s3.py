@@ -15,8 +15,8 @@ from typing import Any, cast
 
 from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
 from trainer_app.storage.base import Entry, Names, check_key, check_prefix
-from trainer_app.storage.s3_client import client
-from trainer_app.storage.s3_errors import Place, code, explained
+from trainer_app.storage.s3_client import get_client
+from trainer_app.storage.s3_errors import ObjectLocation, error_code, translate_errors
 from trainer_app.storage_uri import TEMP, S3Uri
 
 _PARALLEL = 16
@@ -31,7 +31,7 @@ class S3Store(S3Uri):
         return S3Store(self.bucket, self._full(check_prefix(prefix)), self.endpoint, self.region, self.virtual)
 
     def put(self, key: str, data: bytes, *, create: bool = False) -> None:
-        with self._explained("write", key) as s3:
+        with self._s3("write", key) as s3:
             if create:
                 self._create(s3, check_key(key), data)
             else:
@@ -39,18 +39,18 @@ class S3Store(S3Uri):
 
     def put_file(self, key: str, path: str | PathLike[str]) -> None:
         if not Path(path).is_file():
-            raise NotFoundError(f"there is no file {os.fspath(path)} to be written to {self._place.of(key)}")
-        with self._explained("write", key) as s3:
+            raise NotFoundError(f"there is no file {os.fspath(path)} to be written to {self._location.format_key(key)}")
+        with self._s3("write", key) as s3:
             s3.upload_file(os.fspath(path), self.bucket, self._full(check_key(key)), Config=_transfer())
 
     def get(self, key: str) -> bytes:
-        with self._explained("read", key) as s3:
+        with self._s3("read", key) as s3:
             return _read(s3, self.bucket, self._full(check_key(key)))
 
     def get_file(self, key: str, path: str | PathLike[str]) -> None:
         target = Path(path).absolute()
         temp = target.parent / f"{TEMP}{uuid.uuid4().hex[:20]}"
-        with self._explained("read", key) as s3:
+        with self._s3("read", key) as s3:
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 s3.download_file(self.bucket, self._full(check_key(key)), str(temp), Config=_transfer())
@@ -64,13 +64,13 @@ class S3Store(S3Uri):
                     temp.unlink()
 
     def exists(self, key: str) -> bool:
-        with self._explained("read", key) as s3:
+        with self._s3("read", key) as s3:
             return _exists(s3, self.bucket, self._full(check_key(key)))
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         full = self._full(check_prefix(prefix))
         cut = len(full) + 1 if full else 0
-        with self._explained("list", prefix) as s3:
+        with self._s3("list", prefix) as s3:
             found = [
                 Entry(item["Key"][cut:], item["Size"], item["LastModified"].timestamp())
                 for page in self._pages(s3, full)
@@ -81,13 +81,13 @@ class S3Store(S3Uri):
 
     def names(self, prefix: str = "") -> Names:
         full = self._full(check_prefix(prefix))
-        with self._explained("list", prefix) as s3:
+        with self._s3("list", prefix) as s3:
             pages = list(self._pages(s3, full, Delimiter="/"))
         folders = [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ())]
         return sorted(folder.rstrip("/").rpartition("/")[2] for folder in folders)
 
     def delete(self, key: str) -> None:
-        with self._explained("delete", key) as s3:
+        with self._s3("delete", key) as s3:
             s3.delete_object(Bucket=self.bucket, Key=self._full(check_key(key)))
 
     def delete_prefix(self, prefix: str) -> None:
@@ -98,11 +98,13 @@ class S3Store(S3Uri):
                 pass
 
     @property
-    def _place(self) -> Place:
-        return Place(self.bucket, self.prefix, self.endpoint)
+    def _location(self) -> ObjectLocation:
+        return ObjectLocation(self.bucket, self.prefix, self.endpoint)
 
-    def _explained(self, verb: str, key: str) -> Any:
-        return explained(self._place, verb, key, lambda: client(self.endpoint, self.region, virtual=self.virtual))
+    def _s3(self, verb: str, key: str) -> Any:
+        return translate_errors(
+            self._location, verb, key, lambda: get_client(self.endpoint, self.region, virtual=self.virtual)
+        )
 
     def _full(self, key: str) -> str:
         return "/".join(part for part in (self.prefix, key) if part)
@@ -114,20 +116,20 @@ class S3Store(S3Uri):
     def _create(self, s3: Any, key: str, data: bytes) -> None:
         """PUT with `If-None-Match: *`, preceded by a look: a server that ignores the header would overwrite."""
         full = self._full(key)
-        there = AlreadyExistsError(f"{self._place.of(key)} is there already")
+        there = AlreadyExistsError(f"{self._location.format_key(key)} is there already")
         if _exists(s3, self.bucket, full):
             raise there
         for wait in (0.1, 0.2, 0.4, 0.8, None):
             failure = _conditional_put(s3, self.bucket, full, data)
             if failure is None:
                 return
-            if code(failure) == "ConditionalRequestConflict" and wait is not None:  # AWS: writers at once; ask again
+            if error_code(failure) == "ConditionalRequestConflict" and wait is not None:  # AWS: writers at once
                 time.sleep(wait)
-            elif code(failure) in ("PreconditionFailed", "ConditionalRequestConflict", "412"):
+            elif error_code(failure) in ("PreconditionFailed", "ConditionalRequestConflict", "412"):
                 if _repeated(failure) and _read(s3, self.bucket, full) == data:
                     return  # the answer to our first try was lost; what is there is ours
                 raise there from failure
-            elif code(failure) in ("NotImplemented", "501"):
+            elif error_code(failure) in ("NotImplemented", "501"):
                 s3.put_object(Bucket=self.bucket, Key=full, Body=data)
                 return
             else:
@@ -155,7 +157,7 @@ def _exists(s3: Any, bucket: str, key: str) -> bool:
     try:
         s3.head_object(Bucket=bucket, Key=key)
     except ClientError as error:
-        if code(error) in ("404", "NoSuchKey", "NotFound"):  # a HEAD has no body that could say more
+        if error_code(error) in ("404", "NoSuchKey", "NotFound"):  # a HEAD has no body that could say more
             return False
         raise
     return True

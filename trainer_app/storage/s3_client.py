@@ -11,18 +11,18 @@ CONNECT_S, READ_S, ATTEMPTS = 5, 30, 3
 _LOCK = threading.Lock()
 
 
-def client(endpoint: str | None, region: str | None, *, virtual: bool = False) -> Any:
+def get_client(endpoint: str | None, region: str | None, *, virtual: bool = False) -> Any:
     """A boto3 client (they are thread-safe); credentials, profile, proxies and CA bundle as boto3 finds them.
 
     A changed `AWS_*` variable gives a new client, and so does a fork: processes mix answers on one connection.
     """
     surroundings = hash(frozenset((k, v) for k, v in os.environ.items() if k.startswith("AWS_")))
     with _LOCK:
-        return _client(endpoint, region, virtual, surroundings, os.getpid())
+        return _make_client(endpoint, region, virtual, surroundings, os.getpid())
 
 
 @lru_cache(maxsize=32)
-def _client(endpoint: str | None, region: str | None, virtual: bool, surroundings: int, pid: int) -> Any:  # noqa: FBT001
+def _make_client(endpoint: str | None, region: str | None, virtual: bool, surroundings: int, pid: int) -> Any:  # noqa: FBT001
     import boto3
     from botocore.config import Config
 

@@ -20,7 +20,7 @@ _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", 
 
 
 @dataclass(frozen=True)
-class Place:
+class ObjectLocation:
     """Where a request went, for people."""
 
     bucket: str
@@ -30,32 +30,32 @@ class Place:
     @property
     def server(self) -> str:
         given = self.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        return clean(given) if given else "AWS S3 (no AWS_ENDPOINT_URL is set)"
+        return clean_message(given) if given else "AWS S3 (no AWS_ENDPOINT_URL is set)"
 
-    def of(self, key: str) -> str:
+    def format_key(self, key: str) -> str:
         path = "/".join(part for part in (self.bucket, self.prefix, key) if part)
         return f"s3://{path} at {self.server}"
 
 
 @contextmanager
-def explained(place: Place, verb: str, key: str, connect: Callable[[], Any]) -> Iterator[Any]:
+def translate_errors(location: ObjectLocation, verb: str, key: str, connect: Callable[[], Any]) -> Iterator[Any]:
     """Gives the client; turns what boto3 raises into our errors."""
     try:
         yield connect()
     except Exception as error:
-        known = _explain(place, f"can't {verb} {place.of(key)}", error)
+        known = _explain(location, f"can't {verb} {location.format_key(key)}", error)
         if known is None:
             raise
         raise known from error
 
 
-def code(error: BaseException) -> str:
+def error_code(error: BaseException) -> str:
     """S3's error code, `""` if the server sent none."""
     response = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
 
 
-def clean(text: str) -> str:
+def clean_message(text: str) -> str:
     """One line of up to 300 characters, without user:password@ of a URL or the environment's secrets."""
     text = redact_text(text)
     for name in _SECRETS:
@@ -64,27 +64,27 @@ def clean(text: str) -> str:
     return " ".join(text.split())[:300]
 
 
-def _explain(place: Place, what: str, error: Exception) -> Exception | None:
+def _explain(location: ObjectLocation, what: str, error: Exception) -> Exception | None:
     from boto3.exceptions import S3UploadFailedError
     from botocore.exceptions import BotoCoreError, ClientError
 
     if isinstance(error, S3UploadFailedError) and isinstance(error.__context__, Exception):
         error = error.__context__  # boto3 hides the ClientError in a text
     if isinstance(error, ClientError):
-        return _refused(place, what, error)
+        return _refused(location, what, error)
     if isinstance(error, BotoCoreError):
-        return _no_answer(place, what, error)
+        return _no_answer(location, what, error)
     if isinstance(error, ValueError) and "endpoint" in str(error).lower():
-        return InputError(f"{what}: {clean(str(error))}; an endpoint is http://host:port or https://host")
+        return InputError(f"{what}: {clean_message(str(error))}; an endpoint is http://host:port or https://host")
     return None
 
 
-def _refused(place: Place, what: str, error: Any) -> StorageError:
-    found = code(error)
+def _refused(location: ObjectLocation, what: str, error: Any) -> StorageError:
+    found = error_code(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if found == "NoSuchBucket":
         return NotFoundError(
-            f"{what}: there is no bucket {place.bucket!r}; create it or correct storage.uri "
+            f"{what}: there is no bucket {location.bucket!r}; create it or correct storage.uri "
             "(and AWS_ENDPOINT_URL, if the bucket is on another server)"
         )
     if found in _NO_KEY:
@@ -97,34 +97,35 @@ def _refused(place: Place, what: str, error: Any) -> StorageError:
         )
     if found in _DENIED or status in (401, 403):
         return AccessDeniedError(
-            f"{what}: access denied ({found}); {KEYS}, of a user who may get, put, delete and list in {place.bucket!r}"
+            f"{what}: access denied ({found}); {KEYS}, of a user who may get, put, delete "
+            f"and list in {location.bucket!r}"
         )
     if found in ("AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException", "301"):
         return StorageError(f"{what}: the bucket is in another region ({found}); set AWS_REGION to it")
     if found == "RequestTimeTooSkewed":
         return StorageError(f"{what}: this machine's clock is wrong by more than the server allows ({found}); set it")
-    detail = clean(str(error.response.get("Error", {}).get("Message", "")))
+    detail = clean_message(str(error.response.get("Error", {}).get("Message", "")))
     return StorageError(f"{what}: the server answered {found or status}{': ' if detail else ''}{detail}")
 
 
-def _no_answer(place: Place, what: str, error: Exception) -> Exception:
+def _no_answer(location: ObjectLocation, what: str, error: Exception) -> Exception:
     from botocore import exceptions as boto
 
     if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)):
         return AccessDeniedError(f"{what}: no complete credentials were found; {KEYS}")
     if isinstance(error, boto.ProfileNotFound):
-        return AccessDeniedError(f"{what}: {clean(str(error))}; correct AWS_PROFILE or {KEYS}")
+        return AccessDeniedError(f"{what}: {clean_message(str(error))}; correct AWS_PROFILE or {KEYS}")
     if isinstance(error, boto.SSLError):
-        return StorageError(f"{what}: {clean(str(error))}; for a CA of your own set AWS_CA_BUNDLE to its file")
+        return StorageError(f"{what}: {clean_message(str(error))}; for a CA of your own set AWS_CA_BUNDLE to its file")
     if isinstance(error, boto.ProxyConnectionError):
         return StorageError(
             f"{what}: no connection to the proxy of HTTP_PROXY or HTTPS_PROXY; correct it, or set NO_PROXY"
         )
     if isinstance(error, (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ConnectionError)):
         return StorageError(
-            f"{what}: no connection to {place.server}; is it running and reachable from here? The address comes from "
-            "AWS_ENDPOINT_URL or endpoint_override in storage.uri"
+            f"{what}: no connection to {location.server}; is it running and reachable from here? The address comes "
+            "from AWS_ENDPOINT_URL or endpoint_override in storage.uri"
         )
     if isinstance(error, (boto.ReadTimeoutError, boto.HTTPClientError)):
-        return StorageError(f"{what}: {place.server} did not answer in time; try again ({type(error).__name__})")
-    return StorageError(f"{what}: {clean(str(error))}")
+        return StorageError(f"{what}: {location.server} did not answer in time; try again ({type(error).__name__})")
+    return StorageError(f"{what}: {clean_message(str(error))}")

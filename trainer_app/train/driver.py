@@ -94,7 +94,7 @@ def fit(config: RunConfig, folder: RunFolder, spec: RunSpec, emit: Emit) -> ray.
         final=bool(error and ends_training(error)),
     )
     if stopped:
-        stop.write_answer(folder.store, commit_position(folder.fit_folder()))
+        stop.write_answer(folder.run_store, commit_position(folder.fit_folder()))
     return to_ray_result(folder, error)
 
 

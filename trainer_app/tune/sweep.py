@@ -67,7 +67,7 @@ def record_outcome(folder: RunFolder, records: Mapping[str, TrialRecord], *, sto
         positions = {r.trial: commit_position(folder.fit_folder(r.trial)) for r in records.values() if not r.is_over}
         furthest = max(positions.values(), key=lambda position: position["step"], default=START)
         folder.update(state="interrupted", error=None)
-        stop.write_answer(folder.store, {**furthest, "trials": positions})
+        stop.write_answer(folder.run_store, {**furthest, "trials": positions})
         return
     failed = [r for r in records.values() if r.state == "failed"]
     bad = bool(failed) and len(failed) == len(records)
