@@ -22,7 +22,7 @@ def trainable(config: dict[str, Any]) -> None:
 
 
 def planned(**arguments: Any) -> ResumableSearch:
-    given: dict[str, Any] = {"first": [], "new": iter(()), "start": 0, "total": None, "max_concurrent": 99}
+    given: dict[str, Any] = {"unfinished": [], "draws": iter(()), "start": 0, "total": None, "max_concurrent": 99}
     made = ResumableSearch(**{**given, **arguments})
     made.add_configurations(Experiment("sweep", run=trainable, config={"from": "the experiment"}))
     return made
@@ -41,7 +41,7 @@ def params(trials: list[Trial]) -> list[tuple[str, Any]]:
 
 
 def test_the_unfinished_come_first_with_their_own_numbers_then_new_ones() -> None:
-    plan = planned(first=[(1, {"x": 11}), (4, {"x": 14})], new=numbers(), start=6, total=9)
+    plan = planned(unfinished=[(1, {"x": 11}), (4, {"x": 14})], draws=numbers(), start=6, total=9)
     assert not plan.is_finished() and plan.total_samples == 9
     trials = taken(plan)
     assert params(trials) == [("t00001", 11), ("t00004", 14), ("t00006", 100), ("t00007", 101), ("t00008", 102)]
@@ -50,14 +50,14 @@ def test_the_unfinished_come_first_with_their_own_numbers_then_new_ones() -> Non
 
 def test_a_trial_is_named_and_given_its_parameters() -> None:
     given = {"model.init_args.lr": 0.1, "data.init_args.batch_size": 32, "list": [1, {"a": 2}]}
-    (trial,) = taken(planned(first=[(7, given)], start=8, total=8))
+    (trial,) = taken(planned(unfinished=[(7, given)], start=8, total=8))
     assert trial.trial_id == trial.experiment_tag == "t00007"
     assert trial.config == trial.evaluated_params == given  # nothing of the experiment's own, keys with their dots
     assert trial.status == Trial.PENDING
 
 
 def test_all_are_done_when_only_unfinished_ones_are_left_over() -> None:
-    plan = planned(first=[(2, {"x": 1})], start=5, total=5)
+    plan = planned(unfinished=[(2, {"x": 1})], start=5, total=5)
     assert not plan.is_finished()
     assert params(taken(plan)) == [("t00002", 1)]
     assert plan.is_finished()
@@ -65,32 +65,32 @@ def test_all_are_done_when_only_unfinished_ones_are_left_over() -> None:
 
 def test_none_begins_once_the_sweep_is_to_stop() -> None:
     stopping = threading.Event()
-    plan = planned(first=[(1, {"x": 11})], start=2, total=9, new=numbers(), stopping=stopping)
+    plan = planned(unfinished=[(1, {"x": 11})], start=2, total=9, draws=numbers(), stopping=stopping)
     assert len(taken(plan, 1)) == 1 and not plan.is_finished()
     stopping.set()
     assert plan.is_finished() and plan.next_trial() is None
 
 
 def test_nothing_left() -> None:
-    plan = planned(start=5, total=5, new=numbers())
+    plan = planned(start=5, total=5, draws=numbers())
     assert plan.is_finished() and plan.next_trial() is None
     assert planned(start=7, total=5).is_finished()  # num_samples was made smaller on resume
 
 
 def test_without_a_total_it_goes_on() -> None:
-    plan = planned(new=numbers(), max_concurrent=1000)
+    plan = planned(draws=numbers(), max_concurrent=1000)
     assert len(taken(plan, 300)) == 300
     assert not plan.is_finished() and plan.total_samples == 0
 
 
 def test_draws_that_end_end_the_sweep() -> None:
-    plan = planned(new=iter([{"x": 1}]))
+    plan = planned(draws=iter([{"x": 1}]))
     assert params(taken(plan)) == [("t00000", 1)]
     assert plan.is_finished()
 
 
 def test_no_more_than_max_concurrent_live_at_once() -> None:
-    plan = planned(new=numbers(), total=6, max_concurrent=2, first=[(0, {"x": 0})], start=1)
+    plan = planned(draws=numbers(), total=6, max_concurrent=2, unfinished=[(0, {"x": 0})], start=1)
     assert [t.trial_id for t in taken(plan)] == ["t00000", "t00001"]
     assert plan.next_trial() is None and not plan.is_finished()
     plan.on_trial_complete("t00001", {"objective": 1.0})
@@ -106,7 +106,7 @@ def test_no_more_than_max_concurrent_live_at_once() -> None:
 
 def test_tune_may_pickle_it() -> None:
     """Tune snapshots its search algorithm; generators and searchers can't be pickled, and nobody reads it."""
-    plan = planned(new=numbers(), searcher=Asked([]))
+    plan = planned(draws=numbers(), searcher=Asked([]))
     assert plan.__getstate__() == {}
     assert len(pickle.dumps(plan.__getstate__())) < 99
     plan.save_to_dir("/nowhere")
@@ -143,7 +143,7 @@ class Asked(Searcher):
 
 def test_a_searcher_is_asked_for_new_ones_only() -> None:
     searcher = Asked([{"x": 5}, {"x": 6}])
-    plan = planned(first=[(0, {"x": 1})], start=3, total=5, searcher=searcher, new=numbers())
+    plan = planned(unfinished=[(0, {"x": 1})], start=3, total=5, searcher=searcher, draws=numbers())
     assert params(taken(plan)) == [("t00000", 1), ("t00003", 5), ("t00004", 6)]
     assert searcher.told == [("suggest", "t00003"), ("suggest", "t00004")]
     assert plan.is_finished()
@@ -173,7 +173,7 @@ def test_a_searcher_that_has_finished_ends_the_sweep() -> None:
 
 
 def test_unfinished_trials_run_though_the_searcher_has_finished() -> None:
-    plan = planned(first=[(0, {"x": 1}), (1, {"x": 2})], start=2, searcher=Asked([Searcher.FINISHED]), total=10)
+    plan = planned(unfinished=[(0, {"x": 1}), (1, {"x": 2})], start=2, searcher=Asked([Searcher.FINISHED]), total=10)
     assert params(taken(plan)) == [("t00000", 1), ("t00001", 2)]
     assert plan.is_finished()
 
@@ -193,7 +193,7 @@ ENDS: list[tuple[dict[str, Any] | None, bool, tuple[Any, ...]]] = [
 @pytest.mark.parametrize("result, error, heard", ENDS)
 def test_a_searcher_hears_how_its_trials_ended(result: Any, error: bool, heard: tuple[Any, ...]) -> None:
     searcher = Asked([{"x": 5}])
-    plan = planned(first=[(0, {"x": 1})], start=1, searcher=searcher, total=2)
+    plan = planned(unfinished=[(0, {"x": 1})], start=1, searcher=searcher, total=2)
     taken(plan)
     plan.on_trial_result("t00001", {"objective": 0.5})
     plan.on_trial_result("t00001", {"error": "no objective"})
@@ -213,7 +213,7 @@ def test_a_searcher_hears_how_its_trials_ended(result: Any, error: bool, heard: 
 def test_a_trial_of_an_earlier_attempt_is_told_as_a_point(result: Any, error: bool, heard: list[Any]) -> None:
     """This searcher never proposed it: it would not know the trial's name."""
     searcher = Asked([])
-    plan = planned(first=[(0, {"x": 1})], start=1, searcher=searcher, total=1)
+    plan = planned(unfinished=[(0, {"x": 1})], start=1, searcher=searcher, total=1)
     taken(plan)
     plan.on_trial_result("t00000", {"objective": 0.5})
     plan.on_trial_complete("t00000", result, error)

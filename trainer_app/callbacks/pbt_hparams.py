@@ -11,9 +11,9 @@ from trainer_app import lightning_compat
 
 
 class RestoreConfiguredHparams(Callback):
-    """Once, after the optimizers' states were restored, take every hyperparameter from the module's configuration.
+    """Take every hyperparameter from the module's configuration, once, after the optimizers' states were restored.
 
-    A learning rate under a scheduler keeps its place in the schedule: it is scaled by new base rate / old base rate.
+    A learning rate under a scheduler stays where it is in the schedule: it is scaled by new base rate / old base rate.
     """
 
     def __init__(self) -> None:

@@ -22,9 +22,9 @@ from trainer_app.train.worker import check_device, trainer_defaults
 
 
 def test(store: Store, run: str) -> dict[str, Any]:
-    """Score the best checkpoint: a run that trained on GPUs in a Ray task that has one, any other in this process.
+    """Score the best checkpoint: in a Ray task with a GPU if the run trained on GPUs, else in this process.
 
-    The driver's own CUDA is asked for nothing: on a cluster it says nothing of the workers'.
+    The driver's own CUDA is not asked: on a cluster it says nothing about the workers'.
 
     Returns:
         the `test` event: {"event", "checkpoint", "trial", "metrics"}.
@@ -46,7 +46,7 @@ def test(store: Store, run: str) -> dict[str, Any]:
 
 
 def test_in_task(store: Store, run: str, *, accelerator: str, **options: Any) -> dict[str, Any]:
-    """`test_here` in a Ray task with these options, on the Ray that is connected. Raises what it raised."""
+    """Run `test_here` in a task with these options on the connected Ray, and raise what it raised."""
     import ray
 
     task = ray.remote(max_retries=0, **options)(_task)
@@ -63,7 +63,7 @@ def _task(uri: str, run: str, accelerator: str) -> dict[str, Any]:
 
 
 def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
-    """Download and verify the best checkpoint, build its model and data anew, and test in this process."""
+    """Download and verify the best checkpoint, build its model and data again, and test in this process."""
     found = results.read_run(store, run)
     if found.checkpoint is None:
         raise NotFoundError(f"run {run} has no committed checkpoint to test")
@@ -79,13 +79,18 @@ def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
 
 
 def config_of_checkpoint(folder: RunFolder, found: RunResults, chosen: Checkpoint) -> RunConfig:
-    """The run file that a checkpoint was trained with: the run's, with its trial's parameters."""
+    """Return the run file that a checkpoint was trained with: the run's, with its trial's parameters."""
     fit_folder = next(u for u in found.fits if u.trial == chosen.trial)
     return override(loads(folder.config_text(), file=f"{folder.name}/run.yaml"), fit_folder.params)
 
 
 def score(config: RunConfig, path: Path, folder: str, *, accelerator: str) -> dict[str, float]:
-    """`Trainer.test` of one checkpoint on one device: cpu or gpu.
+    """Run `Trainer.test` with one checkpoint, on one device.
+
+    Args:
+        path: the downloaded checkpoint.
+        folder: temporary, for what Lightning writes.
+        accelerator: "cpu" or "gpu".
 
     Raises:
         InputError: the module or the data has no test.

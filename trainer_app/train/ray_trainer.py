@@ -20,7 +20,7 @@ from trainer_app.train.failures import RunFailurePolicy
 
 
 class RunTrainer(TorchTrainer):
-    """TorchTrainer with our failure policy, that leaves Ctrl-C to the caller and aborts its workers when it comes."""
+    """TorchTrainer with our failure policy, which leaves Ctrl-C to the caller and then aborts its workers."""
 
     def __init__(self, *args: Any, spec: RunSpec, trial: str | None = None, mailbox: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -33,7 +33,7 @@ class RunTrainer(TorchTrainer):
         return super()._initialize_and_run_controller(**kwargs)
 
     def _create_default_callbacks(self) -> list[Any]:
-        """Ray's, less its cleaner of placement groups: one more process, and `tune.groups` does it for trials."""
+        """Leave out Ray's cleaner of placement groups: one more process, and tune/placement_groups.py does its work."""
         ours: list[Any] = super()._create_default_callbacks()
         return [callback for callback in ours if not isinstance(callback, ray_compat.PlacementGroupCleanerCallback)]
 
@@ -46,12 +46,12 @@ class RunTrainer(TorchTrainer):
         except KeyboardInterrupt:
             controller = getattr(self, "controller", None)
             if controller is not None and not ray.wait([controller.abort.remote()], timeout=5)[0]:
-                ray.kill(controller)  # deaf while it waits for the workers' places, which it asks for again and again
+                ray.kill(controller)  # it does not answer while it waits for the workers' resources
             raise
 
 
 def scaling_config(config: RunConfig) -> ray.train.ScalingConfig:
-    """`scaling` as Ray's ScalingConfig. A GPU worker reserves no CPU unless told: it is told 1."""
+    """Return `scaling` as Ray's ScalingConfig. A GPU worker reserves no CPU unless asked to: 1 here."""
     s = config.scaling
     return ray.train.ScalingConfig(
         num_workers=s.num_workers,
@@ -78,7 +78,7 @@ def accelerator(config: RunConfig) -> dict[str, float]:
 
 
 def checkpoint_config(config: RunConfig) -> ray.train.CheckpointConfig:
-    """`checkpoint` as Ray's CheckpointConfig; the run's own commits follow the same policy."""
+    """Return `checkpoint` as Ray's CheckpointConfig; the run's own commits follow the same policy."""
     c = config.checkpoint
     return ray.train.CheckpointConfig(
         num_to_keep=c.keep, checkpoint_score_attribute=c.monitor, checkpoint_score_order=c.mode or "max"
@@ -86,13 +86,13 @@ def checkpoint_config(config: RunConfig) -> ray.train.CheckpointConfig:
 
 
 def failure_config(config: RunConfig) -> ray.train.FailureConfig:
-    """`failure` as Ray's FailureConfig."""
+    """Return `failure` as Ray's FailureConfig."""
     f = config.failure
     return ray.train.FailureConfig(max_failures=f.max_failures, controller_failure_limit=f.controller_failure_limit)
 
 
 def torch_config(config: RunConfig) -> TorchConfig:
-    """The process group: backend and time-out, in seconds, where the run file gives them."""
+    """Return the process group's backend and time-out in seconds, if the run file gives them, as Ray's TorchConfig."""
     s = config.scaling
     timeout = {} if s.timeout_s is None else {"timeout_s": math.ceil(s.timeout_s)}
     return TorchConfig(backend=s.process_group_backend, **timeout)
@@ -101,7 +101,7 @@ def torch_config(config: RunConfig) -> TorchConfig:
 def run_config(
     config: RunConfig, spec: RunSpec, callbacks: list[Any], *, name: str | None = None
 ) -> ray.train.RunConfig:
-    """Ray keeps its own bookkeeping in a scratch folder: the run's commits and records never pass through it."""
+    """Return Ray's RunConfig. Ray's own files stay in a scratch folder: commits and records do not pass through it."""
     return ray.train.RunConfig(
         name=name or spec.run,
         storage_path=cluster.scratch_folder(spec.run),

@@ -1,4 +1,4 @@
-"""Events on their way from Ray's controller to the driver."""
+"""Take events from Ray's controller to the driver."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Emit = Callable[[dict[str, Any]], None]
 
 
 class Mailbox:
-    """Holds events until the driver asks for them."""
+    """An actor that keeps events until the driver asks for them."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -30,18 +30,18 @@ class Mailbox:
 
 
 class Relay(ray.train.UserCallback):
-    """Runs in Ray's controller: turns reports into events."""
+    """A callback in Ray's controller that turns the workers' reports into events."""
 
     def __init__(self, mailbox: Any) -> None:
         self.mailbox = mailbox
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        # Waited for: nothing else keeps the last ones before the driver's last look, which is another caller
+        # Waits, so that the last events are in the mailbox before the driver, another caller, reads it the last time
         ray.get([self.mailbox.put.remote(event) for event in report_events(metrics[0], None)])
 
 
 def report_events(report: dict[str, Any], trial: str | None) -> list[dict[str, Any]]:
-    """A worker's report as events: the epoch, and the checkpoint if one was committed."""
+    """Return a worker's report as events: the epoch, and the checkpoint if one was committed."""
     place = {"trial": trial, "epoch": report["epochs"] - 1, "step": report["steps"]}
     events = [{"event": "epoch", **place, "metrics": report["metrics"], "elapsed": report["elapsed"]}]
     if report["uri"]:
@@ -51,7 +51,7 @@ def report_events(report: dict[str, Any], trial: str | None) -> list[dict[str, A
 
 @contextmanager
 def relaying_events(mailbox: Any, emit: Emit) -> Iterator[None]:
-    """Emit what arrives in the mailbox, until the block ends and the mailbox is empty."""
+    """Emit the events that arrive in the mailbox, until the block ends and the mailbox is empty."""
     over = threading.Event()
 
     def pump() -> None:

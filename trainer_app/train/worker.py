@@ -1,4 +1,4 @@
-"""What runs inside a worker or a trial: build the parts of a run file, go on from the newest commit, fit."""
+"""What runs inside a worker or a trial: build the parts of a run file, resume from the newest commit, fit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,12 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def policy(config: RunConfig, spec: RunSpec, *, every_epoch: bool = False, keep_at_least: int = 1) -> Policy:
-    """When to commit and what to keep. `every_epoch` is for schedulers that pause trials and clone them."""
+    """Return when to commit and what to keep.
+
+    Args:
+        every_epoch: commit after every epoch, for schedulers that pause or clone trials.
+        keep_at_least: the fewest commits to keep.
+    """
     c = config.checkpoint
     monitor, mode = c.monitor, c.mode
     if monitor is None and config.tune is not None:
@@ -60,12 +65,15 @@ def fit(
 ) -> bool:
     """Train `config` to its end, from the newest intact commit of `fit_folder` if there is one.
 
-    Returns whether it stopped before its end, at a commit, because `policy.stop` asked for it.
-
     Args:
-        report: see EpochReporter.
-        origin: downloads the checkpoint to start from instead of the unit's newest (a PBT exploit).
+        policy, report: see EpochReporter.
+        trainer_kwargs: override the run file's `trainer`.
+        origin: downloads the checkpoint to start from instead of the newest of `fit_folder` (a PBT exploit).
+        callbacks: added to the run file's.
         prepare: called with the Trainer before it fits (Ray's prepare_trainer).
+
+    Returns:
+        whether it stopped before its end, at a commit, because `policy.stop` asked for it.
     """
     before = fit_folder.read_metrics() if ranks.get_rank() == 0 else []
     reporter = EpochReporter(
@@ -80,7 +88,7 @@ def fit(
         start = str(found[1]) if found else starting_point(config, Path(tmp))
         kwargs = {**trainer_defaults(config, tmp), **trainer_kwargs}
         parts = lightning_cli.build(config, trainer_kwargs=kwargs, callbacks=callbacks)
-        parts.trainer.callbacks.insert(0, reporter)  # first: what other callbacks count is not yet counted twice
+        parts.trainer.callbacks.insert(0, reporter)  # first: commits what other callbacks counted once
         if prepare:
             prepare(parts.trainer)
         given: dict[str, Any] = {"ckpt_path": start, "weights_only": True if found else None}
@@ -90,7 +98,7 @@ def fit(
 
 
 def fit_with_ray(config: RunConfig, spec: RunSpec, *, trial: str | None, report: Report) -> bool:
-    """One rank's part of a fit, with Ray's strategy and environment. Returns as `fit`."""
+    """Do one rank's part of a fit, with Ray's strategy and environment. Return as `fit`."""
     check_device(spec)
     kwargs: dict[str, Any] = {
         "devices": "auto",
@@ -114,17 +122,16 @@ def fit_with_ray(config: RunConfig, spec: RunSpec, *, trial: str | None, report:
 
 
 def add_plugin(config: RunConfig, class_path: str) -> RunConfig:
-    """The run file with one plugin more than its own."""
+    """Return the run file with one more plugin."""
     given = config.trainer["plugins"]
     plugins = [*(given if isinstance(given, list) else [given]), {"class_path": class_path}]
     return config.model_copy(update={"trainer": {**config.trainer, "plugins": plugins}})
 
 
 def trainer_defaults(config: RunConfig, folder: str) -> dict[str, Any]:
-    """Trainer arguments where the run file is silent: no second set of checkpoints and logs in the working folder.
+    """Return Trainer arguments that the run file does not set: no further checkpoints and logs in the working folder.
 
-    Args:
-        folder: temporary, for what Lightning wants to write.
+    `folder` is temporary, for what Lightning writes.
     """
     mine: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
     mine["default_root_dir"] = folder
@@ -135,7 +142,7 @@ def trainer_defaults(config: RunConfig, folder: str) -> dict[str, Any]:
 
 
 def _has_model_checkpoint(callbacks: Any) -> bool:
-    """Whether the run file asks for a ModelCheckpoint (or a subclass) of its own."""
+    """Return whether the run file has a ModelCheckpoint (or a subclass) of its own."""
     items = callbacks if isinstance(callbacks, list) else [callbacks] if callbacks else []
     for item in items:
         path = item.get("class_path", "") if isinstance(item, dict) else item if isinstance(item, str) else ""
@@ -149,7 +156,7 @@ def _has_model_checkpoint(callbacks: Any) -> bool:
 
 
 def resume_point(fit_folder: FitFolder, folder: Path) -> tuple[ckpt.Commit, Path] | None:
-    """The newest commit that verifies, downloaded on every rank; rank 0 chooses, so that all take the same."""
+    """Download the newest commit that verifies on every rank; rank 0 chooses, so that all take the same."""
     if ranks.get_world_size() == 1:
         return ckpt.download_newest(fit_folder.checkpoints, folder, reject=_say_rejected)
     found = (
@@ -164,7 +171,7 @@ def resume_point(fit_folder: FitFolder, folder: Path) -> tuple[ckpt.Commit, Path
 
 
 def next_attempt(fit_folder: FitFolder) -> int:
-    """One more than the newest attempt that wrote metrics or a commit."""
+    """Return one more than the newest attempt that wrote metrics or a commit."""
     wrote = [order[0] for e in fit_folder.store.list("metrics") if (order := parse_part_key(e.key))]
     committed = [ckpt.attempt_of_commit(name) for name in fit_folder.checkpoints.names()]
     return max([0, *wrote, *committed]) + 1
@@ -175,7 +182,7 @@ def _say_rejected(name: str, reason: str) -> None:
 
 
 def starting_point(config: RunConfig, folder: Path) -> str | None:
-    """`ckpt_path` of the run file as a local file: a path, or a URI of a checkpoint or of the folder it is in."""
+    """Return the run file's `ckpt_path` as a local path; a URI of a checkpoint or of its folder is downloaded."""
     given = config.ckpt_path
     if given is None or not parse_scheme(given):
         return given
@@ -187,14 +194,10 @@ def starting_point(config: RunConfig, folder: Path) -> str | None:
 
 
 def check_device(spec: RunSpec) -> None:
-    """One line instead of Lightning's traceback where a worker has no CUDA device.
-
-    Raises:
-        TrainerError: naming the node.
-    """
+    """Raise a TrainerError that names the node, in place of Lightning's traceback, if a worker has no CUDA device."""
     if spec.use_gpu and not torch.cuda.is_available():
         import ray
 
-        # Of Kubernetes, where there is one: Ray knows the pod's address alone.
+        # Kubernetes' name of the node if there is one: Ray only knows the pod's address.
         node = os.environ.get("TRAINER_NODE") or ray.util.get_node_ip_address()
         raise TrainerError(f"use_gpu is true but node {node} has no CUDA device; set scaling.use_gpu: false")

@@ -1,4 +1,4 @@
-"""`trainer tune`: a sweep with Ray Tune. A trial of one worker runs inside its Tune trial, a larger starts its own."""
+"""`trainer tune`, a sweep. A trial of one worker runs inside its Tune trial, a larger one starts its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def run(*args: Any, **kwargs: Any) -> int:
-    """See `trainer_app.tune.sweep.run`; imported here on demand, since it imports Ray."""
+    """Call `trainer_app.tune.sweep.run`, which is imported on demand since it imports Ray."""
     from trainer_app.tune.sweep import run as run_sweep
 
     return run_sweep(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""A trial of several workers: its process starts a Train run, and passes its reports on to Tune."""
+"""A trial of several workers: its process starts a Train run and passes the reports to Tune."""
 
 from __future__ import annotations
 
@@ -25,9 +25,12 @@ POLL_S = 0.2
 
 
 def run_nested(params: dict[str, Any], spec: RunSpec, controllers: Any, prefix: str) -> None:
-    """What Tune runs; `controllers` and `prefix` are those of `placement_groups.NestedTrialResources`.
+    """Run a trial as a Train run; Tune calls this. A failure is reported as the trial's result, not raised: Tune would
+    take it for a lost process and retry.
 
-    A failure is the trial's result: raised, it would count as a lost process and be retried.
+    Args:
+        params: the trial's parameters, {dotted key: value}.
+        controllers, prefix: of `placement_groups.NestedTrialResources`.
     """
     trial = tune.get_context().get_trial_id()
     config = override(spec.load(), params)
@@ -51,7 +54,7 @@ def run_nested(params: dict[str, Any], spec: RunSpec, controllers: Any, prefix: 
 
 
 class Reports(ray.train.UserCallback):
-    """Runs in Ray's controller: hands each report of rank 0 to the trial's process, and waits until it is taken.
+    """A callback in Ray's controller that hands each report of rank 0 to the trial's process and waits for it.
 
     Not Ray's TuneReportCallback: its reports go to Tune beside those of the trial's own thread, through a queue of one
     place. Where the driver was slower over one result than the controller over its end, the last report found the
@@ -66,14 +69,14 @@ class Reports(ray.train.UserCallback):
 
 
 def iter_reports(fit: Callable[[], Any], arrivals: queue.Queue) -> Iterator[dict[str, Any]]:
-    """What arrives while `fit` runs in a thread, up to its last report. Raises what `fit` raised."""
+    """Yield the reports that arrive while `fit` runs in a thread, up to the last. Raise what `fit` raised."""
     done: Future[None] = Future()
 
     def run() -> None:
         try:
             fit()
             done.set_result(None)
-        except BaseException as error:  # noqa: BLE001 - raised where the trial's own thread can hear it
+        except BaseException as error:  # noqa: BLE001 - raised again in the trial's own thread
             done.set_exception(error)
 
     threading.Thread(target=run, name="fit", daemon=True).start()
@@ -88,7 +91,7 @@ def iter_reports(fit: Callable[[], Any], arrivals: queue.Queue) -> Iterator[dict
 
 
 def nested_worker(config: dict[str, Any]) -> None:
-    """The function that each worker runs."""
+    """Fit in one worker of a nested trial, and report to Ray Train."""
     from trainer_app.train import worker
 
     spec: RunSpec = config["spec"]

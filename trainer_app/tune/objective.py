@@ -1,4 +1,4 @@
-"""The number that a sweep goes by."""
+"""The number that a sweep optimizes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 from trainer_app.config import RunConfig, require_tune
 from trainer_app.errors import TrainerError
 
-# The last report of a trial that stops because somebody asked for it: it goes on in the next attempt.
+# The last report of a trial that stops because a user asked for it: the next attempt resumes it.
 STOPPED = {"stopped": True, "epochs": 0, "done": True}
 
 
 def objective(config: RunConfig, result: dict[str, Any]) -> float | None:
-    """The metric that the sweep goes by; None in an epoch without validation (`trainer.check_val_every_n_epoch`).
+    """Return the sweep's metric; None in an epoch without validation (`trainer.check_val_every_n_epoch`).
 
     Raises:
         TrainerError: the module does not log it; those that it logs are named.

@@ -1,4 +1,4 @@
-"""PBT gives a trial another trial's weights: a mutation that changes their shapes is refused before the start."""
+"""PBT gives a trial another trial's weights: refuse a mutation that changes their shapes before the start."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def check_mutations(config: RunConfig) -> None:
                 problems.append(
                     Problem(
                         f"tune.scheduler.pbt.mutations.{key}",
-                        f"changes the model's shapes ({changed[0]} with {first!r} and {other!r}), so a trial can't go "
-                        "on with another's weights",
-                        allowed="mutate what keeps them, such as the learning rate; put this key into tune.space",
+                        f"changes the model's shapes ({changed[0]} with {first!r} and {other!r}), so a trial can't "
+                        "continue with another's weights",
+                        allowed="mutate keys that keep them, such as the learning rate; put this key into tune.space",
                     )
                 )
     if problems:
@@ -41,7 +41,7 @@ def check_mutations(config: RunConfig) -> None:
 
 
 def probe_values(key: str, values: Primitive | list[Any]) -> list[Any]:
-    """Two unlike values that the mutation can give, if it has two."""
+    """Return two different values that the mutation can give, if it has two; all values of a list."""
     if isinstance(values, list):
         candidates = values
     elif values.kind == "choice":
@@ -57,6 +57,6 @@ def probe_values(key: str, values: Primitive | list[Any]) -> list[Any]:
 
 
 def shapes(config: RunConfig, key: str, value: Any) -> dict[str, tuple[int, ...]]:
-    """{name: shape} of the model's state with one key changed."""
+    """Return {name: shape} of the model's state with one key changed."""
     parts = lightning_cli.build(override(config, {key: value}), trainer_kwargs={"logger": False, "accelerator": "cpu"})
     return {name: tuple(t.shape) for name, t in parts.model.state_dict().items()}

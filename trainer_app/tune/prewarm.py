@@ -1,4 +1,4 @@
-"""The processes of trials: what they import before the first trial comes, and what Ray is not to tell them."""
+"""The processes of trials: what they import early, and what Tune must not put into their environment."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ TRIAL = "trainer_app.tune.trial"  # torch, Lightning and Ray Tune: 4 s of import
 
 
 def prewarm_env(config: RunConfig) -> dict[str, str]:
-    """Environment for a local Ray, whose idle processes then import what a trial needs while the driver gets ready.
+    """Return the environment of a local Ray whose idle processes import what a trial needs while the driver gets ready.
 
-    Ray starts a process for each CPU at once. It sets OMP_NUM_THREADS when it gives a process its work, which is too
-    late for a torch that is imported: every trial then took all cores, and a sweep of 20 s took over 10 minutes.
+    Ray starts a process for each CPU at once. It sets OMP_NUM_THREADS when it gives a process its work, too late for
+    a torch that is imported already: every trial took all cores, and a sweep of 20 s took over 10 minutes.
     """
     if config.scaling.num_workers > 1:
-        return {}  # their processes are Ray Train's, made with an environment of their own
+        return {}  # Ray Train starts their processes with an environment of their own
     paths = [block.get("class_path") for block in (config.model, config.data) if isinstance(block, Mapping)]
     modules = [path.rpartition(".")[0] for path in paths if isinstance(path, str) and "." in path]
     cpus = (require_tune(config).resources_per_trial or config.scaling.resources_per_worker or {}).get("CPU") or 1
@@ -29,12 +29,11 @@ def prewarm_env(config: RunConfig) -> dict[str, str]:
 
 
 def disable_env_propagation() -> None:
-    """Keeps Tune from giving the actors of trials a runtime environment of their own.
+    """Keep Tune from giving the actors of trials a runtime environment of their own.
 
-    Tune 2.60 puts AWS_SECRET_ACCESS_KEY and others of the driver's variables into it (ray/tune/execution/
-    class_cache.py), from where they come into the arguments of the process that sets it up and into Ray's logs. All
-    our processes have their environment from the pod or the machine that they run on. And without one of its own a
-    trial can use the processes that Ray has started already.
+    Tune 2.60 puts AWS_SECRET_ACCESS_KEY and other variables of the driver into it (ray/tune/execution/class_cache.py);
+    from there they get into the arguments of the process that sets it up, and into Ray's logs. Our processes have
+    their environment from the pod or the machine. And a trial without one can use processes that Ray has started.
     """
     ray_compat.class_cache.ENV_VARS_TO_PROPAGATE.clear()
     ray_compat.class_cache.DEFAULT_ENV_VARS.clear()

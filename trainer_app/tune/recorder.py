@@ -1,4 +1,4 @@
-"""The sweep's recorder: Tune's callbacks turned into records in storage and events on the screen."""
+"""Tune's callbacks as records in storage and events on the screen."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ LOST = "its process ended"
 
 
 class StopWhenIdle(Stopper):
-    """Ends a sweep that was asked to stop once no trial runs: paused ones would wait for others for ever."""
+    """End a sweep that was asked to stop when no trial runs: paused trials would wait for others for ever."""
 
     def __init__(self, recorder: SweepRecorder) -> None:
         self.recorder = recorder
 
     def __getstate__(self) -> dict[str, Any]:
-        """As the recorder's."""
+        """Return nothing, as the recorder does."""
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -34,13 +34,16 @@ class StopWhenIdle(Stopper):
 
 
 class SweepRecorder(Callback):
-    """Writes a trial's record before Tune counts it as finished, and emits what happens.
+    """Write a trial's record before Tune counts it as finished, and emit its events.
 
     Args:
-        records: of earlier attempts, by trial.
+        folder: the run's.
+        emit: takes each event.
+        mode: "min" or "max", of the sweep's metric.
         scheduler: one of `schedulers`, which knows why it stopped a trial.
-        stopping: set when the sweep is to stop; set here by the first trial that knows.
-        nested_resources: what nested trials hold (`placement_groups.NestedTrialResources`), or None.
+        records: of earlier attempts, by trial.
+        stopping: set when the sweep has to stop; set here by the first trial that reports a stop.
+        nested_resources: a `NestedTrialResources` if trials are nested, else None.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class SweepRecorder(Callback):
         self.idle = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles callbacks into its snapshots, which nobody reads."""
+        """Return nothing: Tune pickles callbacks into snapshots that are never read."""
         return {}
 
     # --- Tune's hooks
@@ -119,9 +122,9 @@ class SweepRecorder(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         record = self._record(trial)
-        said = str(trial.get_error() or "")
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
-        record.traceback = said[-TRACEBACK:]
+        text = str(trial.get_error() or "")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        record.traceback = text[-TRACEBACK:]
         record.error = lines[-1] if lines else LOST
         record.state, record.reason = "failed", record.error
         self._close(record)
@@ -130,14 +133,13 @@ class SweepRecorder(Callback):
         self.idle = not any(trial.status == "RUNNING" for trial in trials)
 
     def close_unfinished(self) -> None:
-        """The sweep is over: trials that are still running were cut off by its time budget, or by a stop while they
-        were paused. Tune tells no callback."""
+        """Close the trials that the time budget ended, or a stop while they were paused: Tune calls no callback."""
         for record in self.records.values():
             if record.state in ("running", "pending"):
                 record.state, record.reason = "stopped", STOP if self.stopping.is_set() else BUDGET
                 self._close(record)
 
-    # --- what they do
+    # --- what the hooks do
 
     def _record(self, trial: Any) -> TrialRecord:
         name = trial.trial_id
@@ -147,7 +149,7 @@ class SweepRecorder(Callback):
 
     def _close(self, record: TrialRecord) -> None:
         lines = self.folder.fit_folder(record.trial).read_metrics()
-        if lines:  # also those of an attempt that ended without a report to this driver
+        if lines:  # also lines that an attempt wrote without a report to this driver
             record.epochs, record.metrics = lines[-1]["epoch"] + 1, lines[-1]["metrics"]
         record.ended = time.time()
         self._write(record)
@@ -155,16 +157,12 @@ class SweepRecorder(Callback):
             self.nested_resources.release(record.trial)
 
     def flush(self) -> None:
-        """Write what could not be written while the sweep went on.
-
-        Raises:
-            StorageError: it still can't.
-        """
+        """Write the records that could not be written during the sweep. Raise StorageError if it still fails."""
         for name in sorted(self.unwritten):
             self.folder.write_trial(self.records[name])
 
     def _write(self, record: TrialRecord) -> None:
-        """A storage that fails now must not end the sweep, nor make Tune take the trial for a lost one."""
+        """Write a record, or later: a storage error must not end the sweep, nor make Tune take the trial for lost."""
         try:
             self.folder.write_trial(record)
             self.unwritten.discard(record.trial)

@@ -1,4 +1,4 @@
-"""Ray Tune's schedulers, counting epochs, that say why they stopped a trial."""
+"""Ray Tune's schedulers, which count epochs and say why they stopped a trial."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NEEDS_EVERY_EPOCH = ("hyperband", "median", "pbt")
 
 
 class _StopReasonMixin:
-    """Mixed into a scheduler: `reasons[trial_id]` is why it stopped the trial."""
+    """Mixin of a scheduler: `reasons[trial_id]` is why it stopped the trial."""
 
     reasons: dict[str, str]
 
@@ -40,7 +40,7 @@ class _StopReasonMixin:
         return decision
 
     def explainer(self, trial: Any, result: dict[str, Any]) -> Callable[[], str]:
-        """Looks at the state before the result counts; the returned function words the reason."""
+        """Read the state before the result counts; return a function that returns the reason."""
         name = type(self).__name__.lower()
         return lambda: f"{name}: stopped at epoch {result.get(TIME)} with {result.get(METRIC):.4g}"
 
@@ -48,8 +48,8 @@ class _StopReasonMixin:
 class Asha(_StopReasonMixin, AsyncHyperBandScheduler):
     """Asynchronous successive halving. NaN, and infinity on the wrong side, end a trial at its first rung.
 
-    Ray 2.60 compares with `<`, which is false of NaN: such a trial passed every rung and took its epochs to max_t. An
-    infinity among the recorded values made the cut-off, an interpolation, NaN: then nobody was stopped.
+    Ray 2.60 compares with `<`, which is false for NaN: such a trial passed every rung and ran to max_t. An infinity
+    among the recorded values made the cut-off, an interpolation, NaN: then no trial was stopped.
     """
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -65,7 +65,7 @@ class Asha(_StopReasonMixin, AsyncHyperBandScheduler):
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         if self._worst(result):
-            self._trial_info.pop(trial.trial_id, None)  # without a place among the recorded values
+            self._trial_info.pop(trial.trial_id, None)  # not among the recorded values
         else:
             super().on_trial_complete(tune_controller, trial, result)
 
@@ -92,14 +92,16 @@ class Asha(_StopReasonMixin, AsyncHyperBandScheduler):
 
 
 class HyperBand(_StopReasonMixin, HyperBandScheduler):
-    """Synchronous HyperBand. It ends trials itself too, while they are paused."""
+    """Synchronous HyperBand, which also ends trials while they are paused."""
 
     completing: Any = None  # the trial that Tune completes
 
     def _end_others(self, tune_controller: Any, trial: Any) -> None:
-        """Ray 2.60 ends a finished bracket's other trials that are paused where one reports that it reached max_t. It
-        forgets those that are being saved for the pause, and all where the last one failed or ended by itself: nobody
-        started or ended them any more, and the sweep hung. Seen where two reached max_t at about the same time.
+        """End a finished bracket's other trials that are paused.
+
+        Ray 2.60 does so when one reports that it reached max_t. It forgets those that are being saved for the pause,
+        and all of them if the last one failed or ended by itself: they were never started or ended, and the sweep
+        hung. Seen when two reached max_t at about the same time.
         """
         bracket, _ = self._trial_info[trial]
         if bracket.finished():
@@ -124,7 +126,7 @@ class HyperBand(_StopReasonMixin, HyperBandScheduler):
         self.completing = None
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        if trial is not self.completing or trial.is_saving:  # completed too: one that is being saved for its pause
+        if trial is not self.completing or trial.is_saving:  # also one that is being saved for its pause
             self.reasons.setdefault(trial.trial_id, self._why(trial))
         super().on_trial_remove(tune_controller, trial)
         self._end_others(tune_controller, trial)
@@ -148,16 +150,18 @@ class Pbt(_StopReasonMixin, PopulationBasedTraining):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if self.last_epoch is not None and result.get(TIME, 0) >= self.last_epoch:
-            # At its end a trial is not made to clone another: it would train its last epoch again and again.
+            # At its end a trial must not clone another: it would train its last epoch again and again.
             self._save_trial_state(self._trial_state[trial], result[TIME], result, trial)
             decision: str = TrialScheduler.CONTINUE
             return decision
         return super().on_trial_result(tune_controller, trial, result)
 
     def _checkpoint_or_exploit(self, trial: Any, tune_controller: Any, upper: list[Any], lower: list[Any]) -> None:
-        """Ray 2.60 saves a trial that is among the best when it reports. Who reports before the others has nobody to
-        be better than, was not saved, and could not be cloned an interval later ("no checkpoint ... Skip exploit"):
-        two trials at about the same pace may never exploit. So everyone is saved that does not clone another one.
+        """Save every trial that does not clone another one.
+
+        Ray 2.60 saves a trial that is among the best when it reports. One that reports first has no other to be better
+        than, was not saved, and could not be cloned an interval later ("no checkpoint ... Skip exploit"): two trials
+        at about the same speed may never exploit.
         """
         saved = upper if trial in lower or trial in upper else [*upper, trial]
         super()._checkpoint_or_exploit(trial, tune_controller, saved, lower)
@@ -168,7 +172,7 @@ class Fifo(_StopReasonMixin, FIFOScheduler):
 
 
 def build(config: RunConfig, *, epochs: int | None) -> Any:
-    """The scheduler of `tune.scheduler`; `epochs` is the fit's length, where max_t is not given."""
+    """Return the scheduler of `tune.scheduler`; `epochs`, the fit's length, is max_t if that is not given."""
     assert config.tune is not None
     kind, args = config.tune.scheduler.kind, config.tune.scheduler.args
     common = {"time_attr": TIME, "metric": METRIC, "mode": config.tune.mode}
@@ -195,15 +199,21 @@ def build(config: RunConfig, *, epochs: int | None) -> Any:
 
 @dataclass(frozen=True)
 class Stub:
-    """Stands for a trial of an earlier attempt."""
+    """A trial of an earlier attempt, as a scheduler sees it."""
 
     trial_id: str
 
 
 def replay(scheduler: Any, trial: str, results: Sequence[dict[str, Any]], *, ended: bool) -> None:
-    """Tell a new scheduler what an earlier attempt's trial reported, so that its rungs and medians go on.
+    """Report an earlier attempt's trial to a new scheduler, so that its rungs and medians continue.
 
     ASHA and median stopping learn from it; HyperBand and PBT start new brackets and populations.
+
+    Args:
+        scheduler: from `build`.
+        trial: the trial's name.
+        results: {"epochs", "objective"} of each epoch.
+        ended: whether the trial is over.
     """
     if not results:
         return

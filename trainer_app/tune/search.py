@@ -1,4 +1,4 @@
-"""Which trial comes next: those that an earlier attempt left unfinished, then new ones."""
+"""Which trial is next: those that an earlier attempt left unfinished, then new ones."""
 
 from __future__ import annotations
 
@@ -19,45 +19,47 @@ Planned = tuple[int, dict[str, Any]]
 
 
 class ResumableSearch(SearchAlgorithm):
-    """Gives Tune its trials, named by their index: t00000, t00001, ...
+    """A search algorithm that names trials by their index: t00000, t00001, ...
 
     Ray's own search algorithms name trials at random and forget them with the process; here trial i is the same trial
     in every attempt of the sweep.
 
     Args:
-        first: (index, parameters) of trials to go on with.
-        new: draws for indices from `start` on; ignored with a `searcher`, which is asked instead.
+        unfinished: (index, parameters) of trials to resume.
+        draws: parameters for indices from `start` on; ignored if there is a `searcher`.
+        start: the first new index.
         total: how many trials there are in all, None without bound.
         max_concurrent: how many may be live at once.
-        stopping: set when no more trials are to begin.
+        searcher: suggests parameters and learns from results.
+        stopping: set when no more trials may begin.
     """
 
     def __init__(
         self,
         *,
-        first: Sequence[Planned],
-        new: Iterator[dict[str, Any]],
+        unfinished: Sequence[Planned],
+        draws: Iterator[dict[str, Any]],
         start: int,
         total: int | None,
         max_concurrent: int,
         searcher: Searcher | None = None,
         stopping: threading.Event | None = None,
     ) -> None:
-        self._first = list(first)
-        self._new = new
+        self._unfinished = list(unfinished)
+        self._draws = draws
         self._next = start
         self._total = total
         self._max_concurrent = max_concurrent
         self._searcher = searcher
         self._stopping = stopping or threading.Event()
         self._asked: set[str] = set()
-        self._given: dict[str, dict[str, Any]] = {}
+        self._params: dict[str, dict[str, Any]] = {}
         self._live: set[str] = set()
         self._experiment: Experiment | None = None
         self._parser = ray_compat._make_parser()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its search algorithm into snapshots, which nobody reads."""
+        """Return nothing: Tune pickles its search algorithm into snapshots that are never read."""
         return {}
 
     @property
@@ -74,19 +76,19 @@ class ResumableSearch(SearchAlgorithm):
         return (
             self._finished
             or self._stopping.is_set()
-            or (not self._first and self._total is not None and self._next >= self._total)
+            or (not self._unfinished and self._total is not None and self._next >= self._total)
         )
 
     def next_trial(self) -> Trial | None:
         if self.is_finished() or len(self._live) >= self._max_concurrent:
             return None
-        planned = self._first.pop(0) if self._first else self._draw()
+        planned = self._unfinished.pop(0) if self._unfinished else self._draw()
         if planned is None:
             return None
         index, params = planned
         name = trial_name(index)
         self._live.add(name)
-        self._given[name] = params
+        self._params[name] = params
         return self._trial(name, params)
 
     def _draw(self) -> Planned | None:
@@ -101,7 +103,7 @@ class ResumableSearch(SearchAlgorithm):
             self._asked.add(trial_name(index))
             params = {key: plain(value) for key, value in suggested.items()}
         else:
-            drawn = next(self._new, None)
+            drawn = next(self._draws, None)
             if drawn is None:
                 self._finished = True
                 return None
@@ -118,7 +120,7 @@ class ResumableSearch(SearchAlgorithm):
         )
         return trial
 
-    # --- what the searcher learns
+    # --- what the searcher learns from
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if trial_id in self._asked and self._searcher is not None and "objective" in result:
@@ -137,7 +139,7 @@ class ResumableSearch(SearchAlgorithm):
         if trial_id in self._asked:
             self._searcher.on_trial_complete(trial_id, None if failed else result, error=failed)
         elif result and not failed and math.isfinite(result["objective"]):
-            self._searcher.add_evaluated_point(self._given[trial_id], result["objective"])
+            self._searcher.add_evaluated_point(self._params[trial_id], result["objective"])
 
     def save_to_dir(self, dirpath: str, **kwargs: Any) -> None:
-        """Nothing: the sweep's own records decide what is finished."""
+        """Save nothing: the sweep's own records decide what is finished."""

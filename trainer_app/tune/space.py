@@ -1,4 +1,4 @@
-"""The run file's `space` as Ray Tune's, and the draws from it."""
+"""The run file's `space` as Ray Tune's search space, and draws from it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ray.tune.search.variant_generator import RecursiveDependencyError, generate
 from trainer_app.config import Primitive
 from trainer_app.lightning_cli.importing import load_object
 
-# A sweep bounded by time alone draws at most this many; each draw is a few microseconds.
+# A sweep that only its time bounds draws at most this many; each draw is a few microseconds.
 UNBOUNDED = 1_000_000
 
 
 def domain(key: str, primitive: Primitive) -> Any:
-    """The value that ray.tune's function of the same name returns."""
+    """Return what ray.tune's function of the primitive's name returns."""
     if primitive.kind == "sample_from":
         function = load_object(f"tune.space.{key}", primitive.args["func"])
         return tune.sample_from(lambda spec: function(Drawn(spec["config"])))
@@ -27,7 +27,7 @@ def domain(key: str, primitive: Primitive) -> Any:
 
 
 class Drawn(dict[str, Any]):
-    """The parameters drawn so far. Asking for another makes Tune draw that one first."""
+    """The parameters drawn so far. A look-up of another one makes Tune draw that one first."""
 
     def __getitem__(self, key: str) -> Any:
         value = super().__getitem__(key)
@@ -37,11 +37,12 @@ class Drawn(dict[str, Any]):
 
 
 def domains(space: Mapping[str, Primitive]) -> dict[str, Any]:
+    """Return {dotted key: Tune's domain}."""
     return {key: domain(key, primitive) for key, primitive in space.items()}
 
 
 def draws(space: Mapping[str, Primitive], *, num_samples: int, seed: int | None) -> Iterator[dict[str, Any]]:
-    """Parameters of one trial after the other, {dotted key: value}.
+    """Yield the parameters of one trial after the other, {dotted key: value}.
 
     The same `space` and `seed` give the same sequence, so that trial i of a resumed sweep is trial i of the first
     attempt. As in Tune, each sample is tried with every combination of the grids.
@@ -54,5 +55,5 @@ def draws(space: Mapping[str, Primitive], *, num_samples: int, seed: int | None)
 
 
 def plain(value: Any) -> Any:
-    """NumPy's numbers as Python's: a run file holds no others."""
+    """Return NumPy's numbers as Python's, as a run file has them."""
     return value.item() if isinstance(value, np.generic) else value

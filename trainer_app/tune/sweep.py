@@ -179,8 +179,8 @@ def plan_search(
         if searcher is not None and record.is_over and results and math.isfinite(results[-1]["objective"]):
             searcher.add_evaluated_point(record.params, results[-1]["objective"])
     return ResumableSearch(
-        first=sorted(left, key=lambda planned: planned[0]),
-        new=draws,
+        unfinished=sorted(left, key=lambda planned: planned[0]),
+        draws=draws,
         start=start,
         total=tuning.num_trials,
         max_concurrent=space.UNBOUNDED if tuning.scheduler.pauses else concurrency(config),

@@ -28,11 +28,11 @@ from trainer_app.tune.objective import STOPPED, objective
 from trainer_app.tune.schedulers import NEEDS_EVERY_EPOCH
 
 POINTER = "commit.json"
-PBT_KEEPS = 4  # a trial that is behind still finds the commit that it was told to clone
+PBT_KEEPS = 4  # a trial that is behind still finds the commit that it has to clone
 
 
 def snapshot_process_state() -> Callable[[], None]:
-    """Remembers what a trial may change in its process, and returns what puts it back for the next one."""
+    """Record what a trial may change in its process; return a function that restores it for the next trial."""
     dtype, threads, precision = torch.get_default_dtype(), torch.get_num_threads(), torch.get_float32_matmul_precision()
     deterministic, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     environment, folder = dict(os.environ), Path.cwd()
@@ -52,10 +52,10 @@ def snapshot_process_state() -> Callable[[], None]:
 
 
 def run(params: dict[str, Any], spec: RunSpec) -> None:
-    """A trial of one worker, in this process, which the next trial uses again.
+    """Run a trial of one worker in this process, which the next trial uses again.
 
-    An error of the user's code is reported as the trial's result instead of raised: Tune throws away the process of a
-    trial that raised, and starting another costs 4 s of imports.
+    An error of the user's code is reported as the trial's result, not raised: Tune ends the process of a trial that
+    raised, and starting another takes 4 s of imports.
     """
     restore = snapshot_process_state()
     try:
@@ -89,7 +89,7 @@ def fit_with_retries(params: dict[str, Any], spec: RunSpec) -> None:
 
 
 def fit_here(config: RunConfig, fit_folder: FitFolder, spec: RunSpec) -> bool:
-    """Fit in this process, reporting to Tune. Returns whether it stopped because somebody asked for it."""
+    """Fit in this process and report to Tune. Return whether it stopped because a user asked for it."""
     assert config.tune is not None
     every = config.tune.scheduler.kind in NEEDS_EVERY_EPOCH
     cloned = pbt_source(fit_folder, spec)
@@ -98,7 +98,7 @@ def fit_here(config: RunConfig, fit_folder: FitFolder, spec: RunSpec) -> bool:
             config,
             fit_folder,
             policy=worker.policy(config, spec, every_epoch=every, keep_at_least=PBT_KEEPS if every else 1),
-            report=reporter(config, fit_folder, Path(tmp)),
+            report=make_reporter(config, fit_folder, Path(tmp)),
             trainer_kwargs={
                 "devices": 1,
                 "num_nodes": 1,
@@ -110,8 +110,8 @@ def fit_here(config: RunConfig, fit_folder: FitFolder, spec: RunSpec) -> bool:
         )
 
 
-def reporter(config: RunConfig, fit_folder: FitFolder, folder: Path) -> worker.Report:
-    """Adds the objective to a report and, for PBT, the pointer to the commit that Tune may clone."""
+def make_reporter(config: RunConfig, fit_folder: FitFolder, folder: Path) -> worker.Report:
+    """Return the function that reports to Tune: the objective and, for PBT, a pointer to the commit to clone."""
     assert config.tune is not None
     pbt = config.tune.scheduler.kind == "pbt"
     trial = store_name(fit_folder.store)
@@ -134,11 +134,11 @@ Origin = Callable[[Path], tuple[ckpt.Commit, Path] | None]
 
 
 def pbt_source(fit_folder: FitFolder, spec: RunSpec) -> Origin | None:
-    """Where to start from if Tune handed this trial another trial's pointer: PBT cloned it."""
-    handed = tune.get_checkpoint()
-    if handed is None:
+    """Return what downloads the checkpoint to start from if PBT cloned another trial, else None."""
+    pointed = tune.get_checkpoint()
+    if pointed is None:
         return None
-    with handed.as_directory() as folder:
+    with pointed.as_directory() as folder:
         pointer = json.loads(Path(folder, POINTER).read_text())
     source = spec.fit_folder(pointer["trial"])
     if source.store.uri == fit_folder.store.uri:
@@ -149,7 +149,7 @@ def pbt_source(fit_folder: FitFolder, spec: RunSpec) -> Origin | None:
             commit = ckpt.read_commit(source.checkpoints, pointer["commit"])
             return commit, ckpt.download_commit(commit, folder)
         except (NotFoundError, CheckpointRejectedError) as e:
-            print(f"the commit to clone is gone ({e}); taking the newest of {pointer['trial']}", file=sys.stderr)
+            print(f"the commit to clone is gone ({e}); using the newest of {pointer['trial']}", file=sys.stderr)
             return ckpt.download_newest(source.checkpoints, folder)
 
     return fetch
