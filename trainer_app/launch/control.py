@@ -1,4 +1,8 @@
-"""stop, resume, delete: what a user does to a run that exists. Each can be repeated."""
+"""stop, resume, delete: what a user does to a run that exists. Each can be repeated.
+
+Everywhere `say` is called with each line for the user, and `endpoint` is the storage's address from this machine, if it
+is not the pods'.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +29,6 @@ def stop(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str | 
 
     Args:
         grace: seconds to wait for the commit: the rest of an epoch, its validation and the upload.
-        say: called with each line for the user.
-        endpoint: the storage's address from this machine, if it is not the pods'.
 
     Raises:
         InputError: KubeRay would refuse to suspend it. TrainerError: the operator does not respond.
@@ -81,7 +83,6 @@ def request_commit(
     Args:
         remote_run: its folder in storage; None if this machine can't open it, and nothing is asked.
         grace: seconds to wait.
-        say: called with each line for the user.
 
     Returns:
         (the RayJob, where the run stopped, or None if it did not commit).
@@ -132,10 +133,6 @@ def _workloads(kube: Kube, rayjob: Object) -> list[Object]:
 def resume(kube: Kube, rayjob: Object, *, say: Say, endpoint: str | None = None) -> bool:
     """Resume a suspended run, once no pod of its former cluster is left.
 
-    Args:
-        say: called with each line for the user.
-        endpoint: the storage's address from this machine, if it is not the pods'.
-
     Returns:
         False for a run that has failed or ended by a stop, and must be created again.
     """
@@ -170,8 +167,6 @@ def delete(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str 
 
     Args:
         grace: seconds to wait for the commit; 0: none is asked for.
-        say: called with each line for the user.
-        endpoint: the storage's address from this machine, if it is not the pods'.
     """
     run = rayjob["metadata"]["name"]
     if grace > 0 and not rayjobs.has_ended(rayjob) and not rayjob["spec"].get("suspend"):

@@ -67,20 +67,9 @@ def template(release: Release) -> str:
         file, own = Path(folder, "run.yaml"), Path(folder, "own.json")
         file.write_bytes(release.run_file.encode())
         own.write_text(json.dumps(release.own_values()))
-        return _run_helm(
-            "template",
-            release.name,
-            str(chart_folder("trainer")),
-            "--namespace",
-            release.namespace,
-            "--skip-tests",
-            *_value_options(release.values, ()),
-            "--values",
-            str(own),
-            "--set-file",
-            f"run.file={file}",
-            *_value_options((), release.sets),
-        )
+        files = [*_value_options(release.values, ()), "--values", str(own), "--set-file", f"run.file={file}"]
+        options = ["--namespace", release.namespace, "--skip-tests", *files, *_value_options((), release.sets)]
+        return _run_helm("template", release.name, str(chart_folder("trainer")), *options)
 
 
 def merged_values(values: Sequence[str], sets: Sequence[str]) -> dict[str, Any]:

@@ -60,24 +60,24 @@ class Kube:
     def create(self, obj: Object, *, dry_run: bool = False) -> Object:
         """Create an object; return it as the API server completed it."""
         query = [("dryRun", "All")] if dry_run else []
-        return self._call("POST", obj["kind"], "", name=obj["metadata"]["name"], body=obj, query=query)
+        return self._call("POST", obj["kind"], obj["metadata"]["name"], body=obj, query=query)
 
     def get(self, kind: str, name: str, *, namespace: str | None = None) -> Object:
         """Return one object."""
-        return self._call("GET", kind, f"/{name}", name=name, namespace=namespace)
+        return self._call("GET", kind, name, namespace=namespace)
 
     def list(self, kind: str, *, labels: Mapping[str, str] | None = None, namespace: str | None = None) -> list[Object]:
         """Return the objects of a kind that have all of `labels`."""
         query = [("labelSelector", ",".join(f"{k}={v}" for k, v in labels.items()))] if labels else []
-        return self._call("GET", kind, "", query=query, namespace=namespace)["items"]
+        return self._call("GET", kind, query=query, namespace=namespace)["items"]
 
     def patch(self, kind: str, name: str, change: Object) -> Object:
         """Apply a merge patch; return the object."""
-        return self._call("PATCH", kind, f"/{name}", name=name, body=change, merge=True)
+        return self._call("PATCH", kind, name, body=change)
 
     def delete(self, kind: str, name: str) -> Object:
         """Delete one object."""
-        return self._call("DELETE", kind, f"/{name}", name=name)
+        return self._call("DELETE", kind, name)
 
     def user(self) -> str:
         """Return this user's name in the cluster."""
@@ -86,45 +86,23 @@ class Kube:
         return self.raw("POST", path, body, what="read this user's name")["status"]["userInfo"]["username"]
 
     def raw(self, verb: str, path: str, body: Any = None, *, what: str = "") -> Object:
-        """Send a request to any path of the API; return its answer.
-
-        Args:
-            verb: an HTTP method.
-            body: sent as JSON.
-            what: what it does, for the error's text.
-        """
+        """Send a request to any path of the API; return its answer. `what` it does is for the error's text."""
         with explain_errors(what or f"{verb.lower()} {path}", namespace=self.namespace):
             return self._send(verb, path, body=body)
 
-    def _call(
-        self,
-        verb: str,
-        kind: str,
-        path: str,
-        *,
-        name: str = "",
-        body: Any = None,
-        query: Any = (),
-        merge: bool = False,
-        namespace: str | None = None,
-    ) -> Object:
+    def _call(self, verb: str, kind: str, name: str = "", *, namespace: str | None = None, **request: Any) -> Object:
         group, plural = KINDS[kind]
         namespace = namespace or self.namespace
+        path = f"{group}/namespaces/{namespace}/{plural}{f'/{name}' if name and verb != 'POST' else ''}"
         with explain_errors(f"{VERBS[verb]} {kind} {name}".strip(), kind=kind, name=name, namespace=namespace):
-            return self._send(
-                verb, f"{group}/namespaces/{namespace}/{plural}{path}", body=body, query=query, merge=merge
-            )
+            return self._send(verb, path, **request)
 
-    def _send(self, verb: str, path: str, *, body: Any = None, query: Any = (), merge: bool = False) -> Object:
-        content_type = "application/merge-patch+json" if merge else "application/json"
+    def _send(self, verb: str, path: str, *, body: Any = None, query: Any = ()) -> Object:
+        content_type = f"application/{'merge-patch+' if verb == 'PATCH' else ''}json"
+        headers = {"Content-Type": content_type, "Accept": "application/json"}
         api = _shared_client(self.configuration)
         request = api.param_serialize(
-            verb,
-            path,
-            query_params=list(query),
-            header_params={"Content-Type": content_type, "Accept": "application/json"},
-            body=body,
-            auth_settings=["BearerToken"],
+            verb, path, query_params=list(query), header_params=headers, body=body, auth_settings=["BearerToken"]
         )
         answer = api.call_api(*request, _request_timeout=(CONNECT_S, TIMEOUT_S))
         answer.read()

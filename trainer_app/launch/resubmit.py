@@ -1,4 +1,4 @@
-"""A run created again from its storage: one that failed, was stopped for good, or whose objects are gone."""
+"""Creating a run again from its storage: one that failed, that ended by a stop, or whose objects are gone."""
 
 from __future__ import annotations
 
@@ -8,21 +8,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from trainer_app.errors import NotFoundError, TrainerError
-from trainer_app.launch import control, helm, location
+from trainer_app.launch import control, helm, location, submit
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.remote_run import Launch, RemoteRun
-from trainer_app.launch.submit import (
-    RETAINED_KIND,
-    Say,
-    check_admission,
-    check_secret,
-    create_objects,
-    make_launch,
-    make_submission,
-)
 from trainer_app.redact import remove_secrets
 
 REMOVAL_TIMEOUT_S: Final = 60.0
@@ -30,68 +21,70 @@ REMOVAL_TIMEOUT_S: Final = 60.0
 
 def resubmit(
     kube: Kube,
-    found: location.RunLocation,
+    run_location: location.RunLocation,
     *,
-    say: Say,
+    say: submit.Say,
     values: Sequence[str] = (),
     sets: Sequence[str] = (),
     endpoint: str | None = None,
 ) -> None:
-    """Create a run again from its storage, under the same name and another submission; it goes on where it was.
+    """Create a run again from its storage, under the same name and a new submission; it resumes where it was.
 
     Args:
-        values, sets: over the values that are stored, which hold no secrets.
+        say: called with each line for the user.
+        values, sets: over the stored values, which have no secrets.
+        endpoint: the storage's address from this machine, if it is not the pods'.
 
     Raises:
-        NotFoundError: nothing is stored to create it from.
+        NotFoundError: the run was not submitted to this storage.
     """
-    run = found.run
-    with location.storage_access(kube, found, endpoint):
-        remote_run = RemoteRun.open(found.uri, run)
-        launch, text, kept = remote_run.read_launch()
+    run = run_location.run
+    with location.storage_access(kube, run_location, endpoint):
+        remote_run = RemoteRun.open(run_location.uri, run)
+        launch, run_file, stored_values = remote_run.read_launch()
         record = remote_run.read_record()
         if record and record.state == "succeeded":
             say(f"run {run} has finished: nothing to resume")
             return
-        release, objects, kept = _render(kube, launch, text, kept, values, sets)
-        check_secret(kube, objects)
+        with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
+            file = Path(folder, "values.yaml")
+            file.write_text(json.dumps(stored_values))
+            release = _make_release(kube, launch, run_file, (str(file), *values), sets)
+            objects = location.load_objects(helm.template(release))
+            merged_values = helm.merged_values(release.values, release.sets)
+        submit.check_secret(kube, objects)
         control.delete_rayjob(kube, run, say=say)
         _wait_until_removed(kube, objects)
-        check_admission(kube, objects, say)
+        submit.check_admission(kube, objects, say)
         remote_run.clear_stop()
-        remote_run.write_values(kept)
-        remote_run.record_resubmission(replace(make_launch(release), former=(*launch.former, launch.submission)))
-        create_objects(kube, objects)
-    say(f"resumed run {run}: created again from {found.uri}, it goes on from its newest commit")
+        remote_run.write_values(remove_secrets(merged_values))
+        former = (*launch.former, launch.submission)
+        remote_run.record_resubmission(replace(submit.make_launch(release), former=former))
+        submit.create_objects(kube, objects)
+    say(f"resumed run {run} from its newest commit: created again from {run_location.uri}")
 
 
-def _render(
-    kube: Kube, launch: Launch, text: str, kept: dict[str, Any], values: Sequence[str], sets: Sequence[str]
-) -> tuple[helm.Release, list[Object], dict[str, Any]]:
-    """(the release, its objects, its values): as it was submitted, by this user, with a submission of its own."""
-    with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
-        file = Path(folder, "values.yaml")
-        file.write_text(json.dumps(kept))
-        new = make_submission(launch.run)
-        again = helm.Release(launch.run, kube.namespace, launch.task, text, new, (str(file), *values), tuple(sets))
-        release = replace(again, image=launch.image, code=launch.code, user=kube.user())
-        merged = helm.merged_values(release.values, release.sets)
-        return release, location.load_objects(helm.template(release)), remove_secrets(merged)
+def _make_release(
+    kube: Kube, launch: Launch, run_file: str, values: Sequence[str], sets: Sequence[str]
+) -> helm.Release:
+    """Return what was submitted, as this user's and with a new submission."""
+    submission = submit.make_submission(launch.run)
+    release = helm.Release(launch.run, kube.namespace, launch.task, run_file, submission, values, tuple(sets))
+    return replace(release, image=launch.image, code=launch.code, user=kube.user())
 
 
 def _wait_until_removed(kube: Kube, objects: Sequence[Object]) -> None:
-    """Until the garbage collection took the former objects. One that has no owner is deleted here."""
+    """Wait until garbage collection has deleted the former objects; delete those that have no owner."""
     deadline = time.monotonic() + REMOVAL_TIMEOUT_S
     for obj in objects:
         kind, name = obj["kind"], obj["metadata"]["name"]
-        while kind != RETAINED_KIND:
+        while kind != submit.RETAINED_KIND:
             try:
                 if not kube.get(kind, name)["metadata"].get("ownerReferences"):
                     kube.delete(kind, name)
             except NotFoundError:
                 break
             if time.monotonic() > deadline:
-                raise TrainerError(
-                    f"{kind} {name} of the former run is still there after {REMOVAL_TIMEOUT_S:.0f} s; delete it"
-                )
+                problem = f"{kind} {name} of the former run still exists after {REMOVAL_TIMEOUT_S:.0f} s"
+                raise TrainerError(f"{problem}; delete it")
             time.sleep(0.5)

@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 
 
 def make_submission(run: str) -> str:
-    """Made once, outside the pod. It is KubeRay's job id too."""
+    """Return a new submission's id, which is also the Ray job's: made once, outside the cluster."""
     return f"{run}-{secrets.token_hex(3)}"
 
 
@@ -30,13 +30,19 @@ def submit(
 ) -> None:
     """Create a new run: its objects on the cluster, and in its storage what `resume` needs and the user's code.
 
+    Args:
+        release: what the chart is rendered with.
+        packed: the user's code, if it is not in the image.
+        say: called with each line for the user.
+        endpoint: the storage's address from this machine.
+
     Raises:
-        TrainerError: the first refusal, of the chart, the cluster or the storage; nothing was created.
+        TrainerError: the chart, the cluster or the storage refuses it; nothing was created.
     """
     objects = location.load_objects(helm.template(release))
     if (kind := objects[-1]["kind"]) != "RayJob":
         raise InputError(
-            f"submit makes runs, and these values make a {kind}; install that with helm, or with: "
+            f"submit creates a RayJob, but these values make a {kind}; install that with helm, or with: "
             "trainer render ... | kubectl apply -f -"
         )
     check_secret(kube, objects)
@@ -45,9 +51,9 @@ def submit(
         create_objects(kube, objects)
         return
     values = remove_secrets(helm.merged_values(release.values, release.sets))
-    found = location.location_of_objects(objects)
-    with location.storage_access(kube, found, endpoint):
-        remote_run = RemoteRun.open(found.uri, release.name)
+    run_location = location.location_of_objects(objects)
+    with location.storage_access(kube, run_location, endpoint):
+        remote_run = RemoteRun.open(run_location.uri, release.name)
         remote_run.claim(make_launch(release), release.run_file, values)
         try:
             if packed:
@@ -59,42 +65,37 @@ def submit(
 
 
 def make_launch(release: helm.Release) -> Launch:
+    """Return what is kept of a release, to create its run again."""
     chart, app = helm.chart_versions()
-    about = release.own_values()["run"]
-    return Launch(
-        release.name, release.task, release.namespace, release.submission, chart, app, release.code, release.image,
-        about.get("user", ""),
-    )  # fmt: skip
+    names = (release.name, release.task, release.namespace, release.submission)
+    return Launch(*names, chart, app, release.code, release.image, release.user)
 
 
 def create_objects(kube: Kube, objects: Sequence[Object]) -> Object:
-    """Create all objects, which the API server accepted in a dry run.
-
-    Returns:
-        the RayJob.
+    """Create all objects, which the API server accepted in a dry run; return the RayJob.
 
     Raises:
-        TrainerError: the first refusal; what was created before it is gone again.
+        TrainerError: one was refused; those created before it are deleted again.
     """
-    made: list[Object] = []
+    created: list[Object] = []
     try:
         for obj in objects:
             try:
-                made.append({**kube.create(obj), "kind": obj["kind"]})
+                created.append({**kube.create(obj), "kind": obj["kind"]})
             except AlreadyExistsError:
                 if obj["kind"] != RETAINED_KIND:
                     raise
-        set_owner(kube, made[-1], made[:-1])
+        set_owner(kube, created[-1], created[:-1])
     except (TrainerError, KeyboardInterrupt):
-        for obj in reversed(made):
+        for obj in reversed(created):
             with suppress(TrainerError):  # the refusal is what counts
                 kube.delete(obj["kind"], obj["metadata"]["name"])
         raise
-    return made[-1]
+    return created[-1]
 
 
 def set_owner(kube: Kube, owner: Object, objects: Sequence[Object]) -> None:
-    """What goes when the RayJob goes. A Secret of the chart's own goes too; a volume's claim stays, with its data."""
+    """Make the objects be deleted with the RayJob, the chart's Secret too; a volume's claim stays, with its data."""
     meta = owner["metadata"]
     reference = {"apiVersion": "ray.io/v1", "kind": owner["kind"], "name": meta["name"], "uid": meta["uid"]}
     for obj in objects:
@@ -103,61 +104,66 @@ def set_owner(kube: Kube, owner: Object, objects: Sequence[Object]) -> None:
 
 
 def check_secret(kube: Kube, objects: Sequence[Object]) -> None:
-    """The storage's Secret and its keys. A user who may not read it finds out from the pods.
+    """Check that the storage's Secret exists and has its keys; nothing is checked if this user may not read it.
 
     Raises:
-        InputError: with the command that makes it.
+        InputError: it does not; the message has the command that creates it.
     """
     name = objects[-1]["metadata"].get("annotations", {}).get("trainer/storage-secret")
     if not name or any(obj["kind"] == "Secret" and obj["metadata"]["name"] == name for obj in objects):
         return
-    make = f"kubectl create secret generic {name} -n {kube.namespace} " + " ".join(
-        f"--from-literal={k}=..." for k in KEYS
-    )
+    literals = " ".join(f"--from-literal={key}=..." for key in KEYS)
+    remedy = f"kubectl create secret generic {name} -n {kube.namespace} {literals}"
     try:
-        found = kube.get("Secret", name).get("data") or {}
+        data = kube.get("Secret", name).get("data") or {}
     except NotFoundError as error:
-        raise InputError(f"there is no Secret {name} in {kube.namespace}; make it: {make}") from error
+        raise InputError(f"there is no Secret {name} in {kube.namespace}; create it: {remedy}") from error
     except TrainerError:
         return
-    missing = [key for key in KEYS if key not in found]
+    missing = [key for key in KEYS if key not in data]
     if missing:
-        raise InputError(f"Secret {name} in {kube.namespace} has no {' and no '.join(missing)}; make it anew: {make}")
+        raise InputError(f"Secret {name} in {kube.namespace} has no {' and no '.join(missing)}; recreate it: {remedy}")
 
 
 def check_admission(kube: Kube, objects: Sequence[Object], say: Say) -> None:
-    """A dry run of all objects, the run first; says so if the cluster would not keep what policies select pods by."""
+    """Create all objects in a dry run, the RayJob first; warn if the cluster drops the labels that policies select by.
+
+    Raises:
+        TrainerError: the API server refuses one.
+    """
     for obj in reversed(objects):
         try:
-            back = kube.create(obj, dry_run=True)
+            created = kube.create(obj, dry_run=True)
         except AlreadyExistsError:
             if obj["kind"] != RETAINED_KIND:
                 raise
             continue
-        if obj["kind"] in location.RAY_KINDS and drops_labels(back):
+        if obj["kind"] in location.RAY_KINDS and drops_labels(created):
             say(
-                "warning: this cluster's KubeRay CRDs drop the labels of pods, so the run's NetworkPolicy selects "
+                "warning: this cluster's KubeRay CRDs drop the labels of pods, so that the run's NetworkPolicy selects "
                 "none; see: trainer doctor"
             )
 
 
 def drops_labels(owner: Object) -> bool:
-    """Whether the run's label reaches neither way to its pods: in the template, or in the group's own labels."""
+    """Return whether the run's label is missing both in the pods' template and in the group's labels."""
     head = rayjobs.cluster_spec(owner).get("headGroupSpec")
     if not head:
         return False
-    kept = {**head["template"].get("metadata", {}).get("labels", {}), **head.get("labels", {})}
-    return pods.RUN_LABEL not in kept
+    labels = {**head["template"].get("metadata", {}).get("labels", {}), **head.get("labels", {})}
+    return pods.RUN_LABEL not in labels
 
 
 def _can_open_storage(rayjob: Object, packed: CodeArchive | None, say: Say) -> bool:
-    """Whether this machine can write to the run's storage: a volume it can't."""
+    """Return whether this machine can write to the run's storage, which it can't to a volume.
+
+    Raises:
+        InputError: it can't, and there is code to upload.
+    """
     uri = location.location_of(rayjob).uri
     if is_s3_uri(uri):
         return True
     if packed:
-        raise InputError(
-            f"--code needs an object storage, and this run's is a volume ({uri}); build it into an --image"
-        )
-    say(f"the storage is a volume ({uri}): trainer resume will work while the RayJob is there, not after")
+        raise InputError(f"--code needs S3, and this run's storage is a volume ({uri}); build it into an --image")
+    say(f"the storage is a volume ({uri}): trainer resume will only work while the RayJob exists")
     return False
