@@ -36,7 +36,7 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
         test: score the best checkpoint on the test split at the end.
 
     Returns:
-        the exit code: 0 trained to its end, 1 failed, 130 stopped because somebody asked for it (`trainer stop`).
+        the exit code: 0 trained to its end, 1 failed, 130 stopped by a request (`trainer stop`).
 
     Raises:
         InputError, StorageError: before anything was started. LeaseHeldError: another driver is at work on the run.
@@ -65,7 +65,7 @@ def missing_resources(config: RunConfig) -> str:
 
 
 def fit(config: RunConfig, folder: RunFolder, spec: RunSpec, emit: Emit) -> ray.train.Result:
-    """Run the workers until they finish, fail for good, or stop because somebody asked for it; the record says which.
+    """Run the workers until they finish, fail or stop by a request; the record says which.
 
     Returns:
         Ray's Result: `metrics` of the last epoch, `checkpoint` the newest commit, `best_checkpoints` all that stay,
@@ -99,7 +99,7 @@ def fit(config: RunConfig, folder: RunFolder, spec: RunSpec, emit: Emit) -> ray.
 
 
 def train_worker(config: dict[str, Any]) -> bool:
-    """The function that each worker runs. Returns whether it stopped before its end because somebody asked for it."""
+    """Fit in one worker. Return whether it stopped before its end because a user asked for it."""
     from trainer_app.train import worker
 
     spec: RunSpec = config["spec"]
@@ -107,7 +107,7 @@ def train_worker(config: dict[str, Any]) -> bool:
 
 
 def to_ray_result(folder: RunFolder, error: ray.train.TrainingFailedError | None) -> ray.train.Result:
-    """What storage holds of a train run, as Ray's Result."""
+    """Return what storage has of a train run as Ray's Result."""
     fit_folder = folder.fit_folder()
     lines = fit_folder.read_metrics()
     pairs = [(to_ray_checkpoint(c), dict(c.manifest.metrics)) for c in list_commits(fit_folder.checkpoints)]
@@ -121,4 +121,5 @@ def to_ray_result(folder: RunFolder, error: ray.train.TrainingFailedError | None
 
 
 def to_ray_checkpoint(commit: Commit) -> ray.train.Checkpoint:
+    """Return a commit as Ray's Checkpoint of its folder."""
     return ray.train.Checkpoint(commit.uri)

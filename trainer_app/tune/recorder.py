@@ -100,7 +100,7 @@ class SweepRecorder(Callback):
             record.best, record.best_epoch = value, record.epochs - 1
         for event in report_events(result, record.trial):
             self.emit(event)
-        self._emit(record, value)
+        self.emit(trial_event(record, value))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if self.nested_resources:
@@ -169,18 +169,18 @@ class SweepRecorder(Callback):
         except StorageError as error:
             self.unwritten.add(record.trial)
             self.emit({"event": "retry", "trial": record.trial, "reason": f"its record is not written yet: {error}"})
-        self._emit(record, record.best)
+        self.emit(trial_event(record, record.best))
 
-    def _emit(self, record: TrialRecord, value: float | None) -> None:
-        self.emit(
-            {
-                "event": "trial",
-                "trial": record.trial,
-                "state": record.state,
-                "params": record.params,
-                "epochs": record.epochs,
-                "metric": value,
-                "elapsed": round((record.ended or time.time()) - (record.started or time.time()), 1),
-                "reason": record.reason,
-            }
-        )
+
+def trial_event(record: TrialRecord, value: float | None) -> dict[str, Any]:
+    """Return the event `trial`; `value` is the sweep's metric, of the last epoch or the best."""
+    return {
+        "event": "trial",
+        "trial": record.trial,
+        "state": record.state,
+        "params": record.params,
+        "epochs": record.epochs,
+        "metric": value,
+        "elapsed": round((record.ended or time.time()) - (record.started or time.time()), 1),
+        "reason": record.reason,
+    }

@@ -1,12 +1,9 @@
-"""The driver of a sweep: plan, concurrency, Tune, records."""
+"""The driver of a sweep: resources, Tune, and how it ended."""
 
 from __future__ import annotations
 
-import itertools
 import logging
-import math
 import os
-import threading
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -16,17 +13,18 @@ from ray import tune
 
 from trainer_app import lightning_cli
 from trainer_app.config import RunConfig, require_tune
-from trainer_app.records import RunFolder, TrialRecord, trial_name
+from trainer_app.records import RunFolder, TrialRecord
 from trainer_app.run import cluster, prepare, stop
 from trainer_app.run.attempt import START, Emit, Work, commit_position, run_attempt
 from trainer_app.run.spec import RunSpec
 from trainer_app.run.watch import Watch
 from trainer_app.train import evaluate
 from trainer_app.train.ray_trainer import accelerator, worker_resources
-from trainer_app.tune import placement_groups, prewarm, schedulers, space
+from trainer_app.tune import placement_groups, prewarm, schedulers
 from trainer_app.tune.nested import run_nested
 from trainer_app.tune.pbt_checks import check_mutations
-from trainer_app.tune.recorder import LOST, StopWhenIdle, SweepRecorder
+from trainer_app.tune.plan import plan_search
+from trainer_app.tune.recorder import LOST, StopWhenIdle, SweepRecorder, trial_event
 from trainer_app.tune.search import ResumableSearch
 
 
@@ -54,15 +52,16 @@ def run_trials(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watch
     """Run what is left of the sweep; the run's record says how that ended."""
     records = sweep(config, folder, spec, watch)
     total = require_tune(config).num_trials
-    record_outcome(folder, records, stopped=watch.stopping.is_set() and unfinished(records, total))
+    record_outcome(folder, records, stopped=watch.stopping.is_set() and is_unfinished(records, total))
 
 
-def unfinished(records: Mapping[str, TrialRecord], total: int | None) -> bool:
+def is_unfinished(records: Mapping[str, TrialRecord], total: int | None) -> bool:
+    """Return whether trials are left; `total` None means without bound."""
     return total is None or len(records) < total or not all(r.is_over for r in records.values())
 
 
 def record_outcome(folder: RunFolder, records: Mapping[str, TrialRecord], *, stopped: bool = False) -> None:
-    """Record how the sweep ended."""
+    """Record how the sweep ended; `stopped`: by a request, with trials left."""
     if stopped:
         positions = {r.trial: commit_position(folder.fit_folder(r.trial)) for r in records.values() if not r.is_over}
         furthest = max(positions.values(), key=lambda position: position["step"], default=START)
@@ -91,10 +90,10 @@ def sweep(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watch) -> 
     tuning = require_tune(config)
     records = {r.trial: r for r in folder.trials()}
     scheduler = schedulers.build(config, epochs=prepare.target_epochs(config))
-    planned = plan_search(config, folder, records, scheduler, watch.stopping)
+    planned = plan_search(config, folder, records, scheduler, concurrency=concurrency(config), stopping=watch.stopping)
     for record in records.values():
         if record.is_over:
-            watch.emit(past_trial_event(record))
+            watch.emit(trial_event(record, record.best))
     if planned.is_finished():
         return records
     nested_resources = placement_groups.NestedTrialResources() if is_nested(config) else None
@@ -107,9 +106,9 @@ def sweep(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watch) -> 
         stopping=watch.stopping,
         nested_resources=nested_resources,
     )
-    # Tune starts the trials of a search algorithm that is not its own one after the other, unless told
+    # Tune starts the trials of a search algorithm that is not its own one after the other by default
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency(config))
-    # It misses the files of Tune's own loggers, in whose place are the run's records: a warning with all trials' names
+    # Warns with all trials' names that the files of Tune's own loggers are missing: the run's records replace them
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     try:
         make_tuner(config, spec, planned, scheduler, recorder, nested_resources).fit()
@@ -129,7 +128,7 @@ def make_tuner(
     recorder: SweepRecorder,
     nested_resources: Any,
 ) -> tune.Tuner:
-    """Ray's Tuner for the trials that are planned."""
+    """Return Ray's Tuner for the planned trials."""
     trainable, reuse = make_trainable(config, spec, nested_resources)
     return tune.Tuner(
         trainable,
@@ -151,83 +150,16 @@ def make_tuner(
     )
 
 
-def plan_search(
-    config: RunConfig,
-    folder: RunFolder,
-    records: Mapping[str, TrialRecord],
-    scheduler: Any,
-    stopping: threading.Event | None = None,
-) -> ResumableSearch:
-    """What is left to run, and what the searcher and the scheduler already know."""
-    tuning = require_tune(config)
-    seed = tuning.searcher.args.seed if tuning.searcher.args.seed is not None else config.seed_everything
-    draws = space.draws(tuning.space, num_samples=tuning.num_samples, seed=seed)
-    start = max((r.index for r in records.values()), default=-1) + 1
-    skipped = list(itertools.islice(draws, start))
-    searcher = optuna_searcher(config, seed, start) if tuning.searcher.kind == "optuna" else None
-    left = [(r.index, dict(r.params)) for r in records.values() if not r.is_over]
-    if searcher is None:  # drawn, but killed before they had a record
-        left += [(i, params) for i, params in enumerate(skipped) if trial_name(i) not in records]
-    for record in records.values():
-        lines = folder.fit_folder(record.trial).read_metrics()
-        results = [
-            {"epochs": line["epoch"] + 1, "objective": line["metrics"][tuning.metric]}
-            for line in lines
-            if tuning.metric in line["metrics"]
-        ]
-        schedulers.replay(scheduler, record.trial, results, ended=record.is_over)
-        if searcher is not None and record.is_over and results and math.isfinite(results[-1]["objective"]):
-            searcher.add_evaluated_point(record.params, results[-1]["objective"])
-    return ResumableSearch(
-        unfinished=sorted(left, key=lambda planned: planned[0]),
-        draws=draws,
-        start=start,
-        total=tuning.num_trials,
-        max_concurrent=space.UNBOUNDED if tuning.scheduler.pauses else concurrency(config),
-        searcher=searcher,
-        stopping=stopping,
-    )
-
-
-def past_trial_event(record: TrialRecord) -> dict[str, Any]:
-    """The event of a trial that ended in an earlier attempt."""
-    return {
-        "event": "trial",
-        "trial": record.trial,
-        "state": record.state,
-        "params": record.params,
-        "epochs": record.epochs,
-        "metric": record.best,
-        "elapsed": round((record.ended or 0) - (record.started or 0), 1),
-        "reason": record.reason,
-    }
-
-
-def optuna_searcher(config: RunConfig, seed: Any, start: int) -> Any:
-    """Tune's OptunaSearch with Optuna's TPE sampler. After `start` trials it begins elsewhere than at the first."""
-    import optuna as library
-    from ray.tune.search.optuna import OptunaSearch
-
-    tuning = require_tune(config)
-    args = tuning.searcher.args
-    sampler = library.samplers.TPESampler(
-        seed=seed + start if isinstance(seed, int) else None,
-        n_startup_trials=args.n_startup_trials,
-        multivariate=args.multivariate,
-    )
-    return OptunaSearch(space=space.domains(tuning.space), metric=schedulers.METRIC, mode=tuning.mode, sampler=sampler)
-
-
 # --- resources
 
 
 def is_nested(config: RunConfig) -> bool:
-    """Whether a trial needs workers of its own."""
+    """Return whether a trial has workers of its own."""
     return config.scaling.num_workers > 1
 
 
 def demand(config: RunConfig) -> dict[str, float]:
-    """Resources of one trial, its workers included."""
+    """Return the resources of one trial, its workers included."""
     if is_nested(config):
         return {k: v * config.scaling.num_workers for k, v in worker_resources(config).items()}
     tuning = require_tune(config)
@@ -239,7 +171,7 @@ def demand(config: RunConfig) -> dict[str, float]:
 
 
 def concurrency(config: RunConfig) -> int:
-    """Trials at once: `max_concurrent_trials`, at most what the cluster's resources allow.
+    """Return how many trials run at once: `max_concurrent_trials`, at most what the cluster's resources allow.
 
     Raises:
         InputError: not even one trial fits; both numbers are named.
@@ -253,16 +185,16 @@ def concurrency(config: RunConfig) -> int:
 
 
 def run_trial(params: dict[str, Any], spec: RunSpec) -> None:
-    """A trial of one worker; torch and Lightning are imported in its process."""
+    """Run a trial of one worker; torch and Lightning are imported in its process."""
     from trainer_app.tune import trial
 
     trial.run(params, spec)
 
 
 def make_trainable(config: RunConfig, spec: RunSpec, nested_resources: Any) -> tuple[Any, bool]:
-    """The function that Tune runs, with its resources, and whether its process may be used again.
+    """Return the function that Tune runs, with its resources, and whether its process may be used again.
 
-    A nested trial's process waits in its Train run and would not come back from it: it is ended with the trial.
+    A nested trial's process waits in its Train run and does not return from it: it ends with the trial.
     """
     if not is_nested(config):
         return tune.with_resources(partial(run_trial, spec=spec), {**demand(config), **accelerator(config)}), True
@@ -273,7 +205,7 @@ def make_trainable(config: RunConfig, spec: RunSpec, nested_resources: Any) -> t
 
 
 def storage_path(config: RunConfig, spec: RunSpec) -> str:
-    """Where Tune keeps its own files: scratch, but for PBT on several nodes, which clones trials through them."""
+    """Return where Tune keeps its own files: scratch, but for PBT on several nodes, which clones through them."""
     if require_tune(config).scheduler.kind != "pbt" or len([n for n in ray.nodes() if n["Alive"]]) == 1:
         return cluster.scratch_folder(spec.run)
     base, _, query = spec.uri.partition("?")

@@ -1,0 +1,75 @@
+"""Plan what is left of a sweep: trials to resume, then new ones."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from trainer_app.config import RunConfig, require_tune
+from trainer_app.records import RunFolder, TrialRecord, trial_name
+from trainer_app.tune import schedulers, space
+from trainer_app.tune.search import ResumableSearch
+
+
+def plan_search(
+    config: RunConfig,
+    folder: RunFolder,
+    records: Mapping[str, TrialRecord],
+    scheduler: Any,
+    *,
+    concurrency: int,
+    stopping: threading.Event | None = None,
+) -> ResumableSearch:
+    """Return the trials that are left to run, and report those of earlier attempts to the searcher and the scheduler.
+
+    Args:
+        records: of earlier attempts, by trial.
+        concurrency: how many trials may run at once.
+        stopping: set when no more trials may begin.
+    """
+    tuning = require_tune(config)
+    seed = tuning.searcher.args.seed if tuning.searcher.args.seed is not None else config.seed_everything
+    draws = space.draws(tuning.space, num_samples=tuning.num_samples, seed=seed)
+    start = max((r.index for r in records.values()), default=-1) + 1
+    skipped = list(itertools.islice(draws, start))
+    searcher = optuna_searcher(config, seed, start) if tuning.searcher.kind == "optuna" else None
+    left = [(r.index, dict(r.params)) for r in records.values() if not r.is_over]
+    if searcher is None:  # drawn, but killed before they had a record
+        left += [(i, params) for i, params in enumerate(skipped) if trial_name(i) not in records]
+    for record in records.values():
+        lines = folder.fit_folder(record.trial).read_metrics()
+        results = [
+            {"epochs": line["epoch"] + 1, "objective": line["metrics"][tuning.metric]}
+            for line in lines
+            if tuning.metric in line["metrics"]
+        ]
+        schedulers.replay(scheduler, record.trial, results, ended=record.is_over)
+        if searcher is not None and record.is_over and results and math.isfinite(results[-1]["objective"]):
+            searcher.add_evaluated_point(record.params, results[-1]["objective"])
+    return ResumableSearch(
+        unfinished=sorted(left, key=lambda planned: planned[0]),
+        draws=draws,
+        start=start,
+        total=tuning.num_trials,
+        max_concurrent=space.UNBOUNDED if tuning.scheduler.pauses else concurrency,
+        searcher=searcher,
+        stopping=stopping,
+    )
+
+
+def optuna_searcher(config: RunConfig, seed: Any, start: int) -> Any:
+    """Return Tune's OptunaSearch with Optuna's TPE sampler, whose seed differs after `start` trials."""
+    import optuna
+    from ray.tune.search.optuna import OptunaSearch
+
+    tuning = require_tune(config)
+    args = tuning.searcher.args
+    sampler = optuna.samplers.TPESampler(
+        seed=seed + start if isinstance(seed, int) else None,
+        n_startup_trials=args.n_startup_trials,
+        multivariate=args.multivariate,
+    )
+    return OptunaSearch(space=space.domains(tuning.space), metric=schedulers.METRIC, mode=tuning.mode, sampler=sampler)
