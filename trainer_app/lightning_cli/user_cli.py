@@ -1,4 +1,7 @@
-"""Construct a user's LightningCLI with the run file's arguments, and stop before it runs anything."""
+"""Construct a user's LightningCLI with the run file's arguments, and stop before it runs anything.
+
+lightning_compat.py lists the private members that are used or replaced.
+"""
 
 from __future__ import annotations
 
@@ -35,25 +38,15 @@ class _ConstructionDone(BaseException):
 
 @dataclass
 class Construction:
-    """One construction of a LightningCLI.
+    """One construction of a LightningCLI: what it gets, and how far it is."""
 
-    Args:
-        args: the mapping to parse, as `LightningCLI(args=...)` takes it with `run=False`.
-        trainer_kwargs: override the parsed trainer block; instances are fine.
-        callbacks: added to those of the trainer block.
-        parse_only: stop after parsing: nothing is instantiated and no seed is set.
-        cli: the object, once it is constructed.
-        parsed: whether its arguments are parsed.
-        thread: the one whose LightningCLI is meant.
-    """
-
-    args: dict[str, Any]
-    trainer_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    callbacks: Sequence[Any] = ()
-    parse_only: bool = False
-    cli: LightningCLI | None = None
+    args: dict[str, Any]  # what to parse, as `LightningCLI(args=...)` takes it with `run=False`
+    trainer_kwargs: Mapping[str, Any] = field(default_factory=dict)  # override the trainer block; instances are allowed
+    callbacks: Sequence[Any] = ()  # added to those of the trainer block
+    parse_only: bool = False  # stop after parsing: nothing is instantiated and no seed is set
+    cli: LightningCLI | None = None  # once it is constructed
     parsed: bool = False
-    thread: int = field(default_factory=threading.get_ident)
+    thread: int = field(default_factory=threading.get_ident)  # other threads construct their own
 
 
 def construct(target: Callable[..., Any], construction: Construction) -> LightningCLI:

@@ -38,11 +38,7 @@ def checksum(arrays: Arrays) -> str:
 
 
 def cache_dir() -> Path:
-    """Return TRAINER_CACHE, XDG_CACHE_HOME/trainer, ~/.cache/trainer, or a private folder in the temporary folder.
-
-    Raises:
-        DataError: none of them can be written.
-    """
+    """Return TRAINER_CACHE, XDG_CACHE_HOME/trainer, ~/.cache/trainer, or a private folder in /tmp. Raises DataError."""
     setting = os.environ.get("TRAINER_CACHE")
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     wanted = Path(setting or Path(home, "trainer")).expanduser().absolute()
@@ -113,8 +109,7 @@ def record_checksum(key: str, fingerprint: Any, digest: str, *, cache: Path) -> 
 def lock(key: str, *, cache: Path, seconds: float | None = None) -> Iterator[None]:
     """Hold a lock that one process of this node can hold; the kernel releases it when its holder dies.
 
-    Raises:
-        TimeoutError: after `seconds`; None waits without limit.
+    Raises TimeoutError after `seconds`; None waits without limit.
     """
     folder = cache / "locks"
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +117,7 @@ def lock(key: str, *, cache: Path, seconds: float | None = None) -> Iterator[Non
     with open(folder / key, "w") as f:
         while not _try_lock(f, wait=until is None):
             if until is not None and time.monotonic() > until:
-                raise TimeoutError(f"another process was at it for more than {seconds:.0f} s")
+                raise TimeoutError(f"another process has fetched it for more than {seconds:.0f} s")
             time.sleep(0.1)
         yield
 

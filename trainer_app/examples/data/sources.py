@@ -20,19 +20,12 @@ DOWNLOAD_SECONDS: Final = 900.0
 
 @dataclass(frozen=True)
 class Source:
-    """A folder, bucket or download that holds one data set.
+    """A folder, bucket or download that holds one data set."""
 
-    Args:
-        name: what a run file says.
-        key: unique among the sources of this node.
-        read: returns the arrays; its argument is an empty folder to work in.
-        fingerprint: returns plain JSON that changes if the content may have changed, None if that is unknown.
-    """
-
-    name: str
-    key: str
-    read: Callable[[Path], Arrays]
-    fingerprint: Callable[[], Any]
+    name: str  # what a run file says
+    key: str  # unique among the sources of this node
+    read: Callable[[Path], Arrays]  # its argument is an empty folder to work in
+    fingerprint: Callable[[], Any]  # plain JSON that changes if the content may have changed; None if that is unknown
 
 
 def find_source(name: str, dataset: str) -> Source:
