@@ -225,7 +225,7 @@ def test_a_download_that_another_process_is_at_is_not_waited_for(
     key = hashlib.sha256(download_source("MNIST", seconds=lambda: 1).key.encode()).hexdigest()[:16]
     with cache.lock(key, cache=tmp_path / "cache"):
         assert settled("auto")["source"] == "digits"
-    assert "another process was at it" in caplog.text
+    assert "another process has fetched it" in caplog.text
 
 
 def test_a_pinned_checksum_is_not_for_auto(tmp_path: Path) -> None:
