@@ -1,4 +1,4 @@
-"""How values look on screen: short, and the same in the table, in plain lines and in the closing words."""
+"""Numbers, durations, metrics and errors as text: short, and the same on every screen."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _CONTROL = re.compile(r"\s+|[\x00-\x1f\x7f-\x9f]+")
 
 
 def one_line(value: Any) -> str:
-    """A text without line breaks and control characters: whatever an error says can't move the cursor."""
+    """Return a text without line breaks and control characters: no error can move the cursor."""
     return _CONTROL.sub(" ", str(value)).strip()
 
 
-def block(value: str) -> str:
-    """Lines as they are, without control characters."""
+def clean_lines(value: str) -> str:
+    """Return lines as they are, without control characters."""
     return "\n".join(_CONTROL_IN_LINE.sub(" ", line).rstrip() for line in value.rstrip().split("\n"))
 
 
-def number(value: Any, digits: int = 4) -> str:
-    """A float with `digits` significant digits, at most 10 characters for 4; other values as they are."""
+def format_number(value: Any, digits: int = 4) -> str:
+    """Return a float with `digits` significant digits, at most 10 characters for 4; other values as they are."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "-" if value is None else one_line(value)
     if isinstance(value, int):
@@ -34,8 +34,8 @@ def number(value: Any, digits: int = 4) -> str:
     return f"{value:.{digits}g}" if math.isfinite(value) else str(value)
 
 
-def seconds(value: Any) -> str:
-    """A duration in at most 7 characters: 4.2s, 3m20s, 2h05m, 4d07h."""
+def format_duration(value: Any) -> str:
+    """Return a duration of `value` seconds in at most 7 characters: 4.2s, 3m20s, 2h05m, 4d07h."""
     if not isinstance(value, int | float) or not math.isfinite(value):
         return "-"
     if value < 59.95:  # which would print as 60.0s
@@ -48,27 +48,23 @@ def seconds(value: Any) -> str:
 
 
 def state_text(state: str, quiet_s: float | None) -> str:
-    """`running? (nothing new for 3h05m)` if a run in state running has written nothing for `quiet_s` seconds."""
-    return state if quiet_s is None else f"{state}? (nothing new for {seconds(quiet_s)})"
+    """Return `running? (nothing new for 3h05m)` if a running run has written nothing for `quiet_s` seconds."""
+    return state if quiet_s is None else f"{state}? (nothing new for {format_duration(quiet_s)})"
 
 
 def local_time(unix: float | None) -> str:
-    """A unix time as local date and time, to the second."""
+    """Return a unix time as local date and time, to the second."""
     return datetime.fromtimestamp(unix).strftime("%Y-%m-%d %H:%M:%S") if unix else "-"
 
 
 def progress(done: int | None, target: int | None, what: str = "") -> str:
-    """3/5 epochs"""
+    """Return `3/5 epochs`."""
     count = f"{'-' if done is None else done}{f'/{target}' if target and target > 0 else ''}"
     return f"{count} {what}".strip()
 
 
-def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """Each dotted key's shortest ending that no other key has: model.init_args.lr -> lr.
-
-    Args:
-        keys: the keys that are shown side by side.
-    """
+def shorten_keys(keys: Iterable[str]) -> dict[str, str]:
+    """Return each dotted key's shortest ending that no other of the keys has: model.init_args.lr -> lr."""
     keys = list(dict.fromkeys(keys))
     return {key: _shortest(key, keys) for key in keys}
 
@@ -82,14 +78,14 @@ def _shortest(key: str, keys: list[str]) -> str:
     return key
 
 
-def pairs(values: Mapping[str, Any], *, short: bool = True, digits: int = 4) -> str:
-    """lr=0.001 layer_1=64"""
-    names = short_names(values) if short else {key: key for key in values}
-    return " ".join(f"{names[key]}={number(value, digits)}" for key, value in values.items())
+def format_pairs(values: Mapping[str, Any], *, short: bool = True, digits: int = 4) -> str:
+    """Return `lr=0.001 layer_1=64`."""
+    names = shorten_keys(values) if short else {key: key for key in values}
+    return " ".join(f"{names[key]}={format_number(value, digits)}" for key, value in values.items())
 
 
-def ordered_metrics(metrics: Mapping[str, Any], first: str | None = None) -> dict[str, Any]:
-    """The metric that decides, then validation, test, training; without values of single steps and epoch counters."""
+def sort_metrics(metrics: Mapping[str, Any], first: str | None = None) -> dict[str, Any]:
+    """Return metrics in order: `first`, validation, test, training; without single steps and epoch counters."""
 
     def rank(name: str) -> tuple[bool, bool, bool, str]:
         return (name != first, not name.startswith("val"), not name.startswith("test"), name)
@@ -99,18 +95,18 @@ def ordered_metrics(metrics: Mapping[str, Any], first: str | None = None) -> dic
 
 
 def run_uri(storage: str, run: str) -> str:
-    """Where a run lies: `runs` -> `runs/mnist-1`; the query of an S3 URI stays at its end."""
+    """Return the URI of a run in a storage: `runs` -> `runs/mnist-1`; the query of an S3 URI stays at its end."""
     base, mark, query = storage.partition("?")
     return f"{base.rstrip('/')}/{run}{mark}{query}"
 
 
 def command(*words: str) -> str:
-    """A command to copy into a shell."""
+    """Return a command to copy into a shell."""
     return " ".join(shlex.quote(word) for word in words)
 
 
 def error_text(error: TrainerError) -> str:
-    """One line per problem, and what to do next where the error knows it."""
+    """Return one line per problem, and what to do next if the error says it."""
     remedy = getattr(error, "remedy", None)
     lines = [f"error: {one_line(line)}" for line in str(error).splitlines() or [type(error).__name__]]
     return "\n".join(lines + ([f"       {one_line(remedy)}"] if remedy else []))

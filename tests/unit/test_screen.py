@@ -211,13 +211,13 @@ def test_metric_names_with_markup_and_slashes_are_shown_as_they_are() -> None:
 
 def test_short_names_are_the_shortest_that_tell_keys_apart() -> None:
     keys = ["model.init_args.lr", "data.init_args.batch_size", "optimizer.init_args.lr", "lr"]
-    assert formatting.short_names(keys) == {
+    assert formatting.shorten_keys(keys) == {
         "model.init_args.lr": "model.init_args.lr",
         "data.init_args.batch_size": "batch_size",
         "optimizer.init_args.lr": "optimizer.init_args.lr",
         "lr": "lr",
     }
-    assert formatting.short_names(["model.a.lr", "model.b.lr"]) == {"model.a.lr": "a.lr", "model.b.lr": "b.lr"}
+    assert formatting.shorten_keys(["model.a.lr", "model.b.lr"]) == {"model.a.lr": "a.lr", "model.b.lr": "b.lr"}
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_short_names_are_the_shortest_that_tell_keys_apart() -> None:
     [(4.24, "4.2s"), (200.0, "3m20s"), (7500, "2h05m"), (371000, "4d07h"), (None, "-"), (59.99, "1m00s")],
 )
 def test_durations(value: Any, shown: str) -> None:
-    assert formatting.seconds(value) == shown
+    assert formatting.format_duration(value) == shown
 
 
 def test_a_runs_uri_keeps_the_query_of_its_storage() -> None:

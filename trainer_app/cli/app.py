@@ -1,4 +1,4 @@
-"""The verbs by name. A verb's module is imported when it runs, so that `trainer --help` needs typer alone."""
+"""The verbs by name. A verb's module is imported when it runs, so that `trainer --help` imports only typer."""
 
 from __future__ import annotations
 
@@ -38,12 +38,13 @@ VERBS: dict[str, Verb] = {
 
 EPILOG = (
     "Exit codes: 0 done; 1 the run failed; 2 bad input, nothing was started; 130 interrupted. "
-    "TRAINER_STORAGE_URI and TRAINER_RUN stand in for --storage and --name. TRAINER_DEBUG=1 shows tracebacks."
+    "TRAINER_STORAGE_URI, TRAINER_RUN and TRAINER_NAMESPACE replace --storage, --name and --namespace. "
+    "TRAINER_DEBUG=1 shows tracebacks."
 )
 
 
 class VerbGroup(TyperGroup):
-    """Lists verbs without their modules. Only `resolve` (a verb that runs, or its --help) imports one."""
+    """A group that lists verbs without importing them: only the verb that runs, or whose --help is shown, is."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(VERBS)
@@ -59,7 +60,7 @@ class VerbGroup(TyperGroup):
             formatter.write_dl([(name, verb.help) for name, verb in VERBS.items()])
 
     def invoke(self, ctx: Any) -> Any:
-        """A verb may return its exit code, or None for 0."""
+        """Run a verb, which returns its exit code, or None for 0."""
         try:
             code = super().invoke(ctx)
         except KeyboardInterrupt:
@@ -76,9 +77,9 @@ class VerbGroup(TyperGroup):
 
 def _command(name: str, verb: Verb) -> Any:
     function = getattr(import_module(verb.module), verb.function)
-    one = typer.Typer(add_completion=False, rich_markup_mode=None)
-    one.command(name, help=function.__doc__ or verb.help, epilog=EPILOG)(function)
-    return typer.main.get_command(one)
+    verb_app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    verb_app.command(name, help=function.__doc__ or verb.help, epilog=EPILOG)(function)
+    return typer.main.get_command(verb_app)
 
 
 def _version(value: bool) -> None:
@@ -115,5 +116,5 @@ def _root(
 
 
 def trainer() -> Any:
-    """The command, without typer's hook for uncaught exceptions, which prints pages."""
+    """Return the command, without typer's hook for uncaught exceptions, which prints pages."""
     return typer.main.get_command(app)

@@ -37,16 +37,17 @@ def doctor(
 
     kube = connect(namespace, context)
     failed = False
-    for found in checks.run_checks(kube, values or (), sets or (), endpoint):
-        failed |= _shown(found)
+    for finding in checks.run_checks(kube, values or (), sets or (), endpoint):
+        failed |= _print_finding(finding)
     if in_cluster:
         helm.check_image(image or "")
-        things = location.render_sample(kube, values or (), sets or (), name=checks.probe_name())
-        for found in doctor_pod.run_probe(kube, things, deadline=deadline, image=image or "", say=notify):
-            failed |= _shown(found)
+        objects = location.render_sample(kube, values or (), sets or (), name=checks.probe_name())
+        for finding in doctor_pod.run_probe(kube, objects, deadline=deadline, image=image or "", say=notify):
+            failed |= _print_finding(finding)
     return int(failed)
 
 
-def _shown(found: Finding) -> bool:
-    print(f"{found.level:<5} {found.check}: {one_line(found.message)}", flush=True)
-    return found.level == "fail"
+def _print_finding(finding: Finding) -> bool:
+    """Print what a check found; return whether a run would fail."""
+    print(f"{finding.level:<5} {finding.check}: {one_line(finding.message)}", flush=True)
+    return finding.level == "fail"

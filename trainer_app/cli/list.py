@@ -13,7 +13,7 @@ from trainer_app.cli.connect import reads_cluster
 from trainer_app.cli.options import Context, Endpoint, Json, Namespace, Storage
 from trainer_app.cli.tables import show_table
 from trainer_app.errors import InputError
-from trainer_app.formatting import local_time, number, one_line, progress, state_text
+from trainer_app.formatting import format_number, local_time, one_line, progress, state_text
 
 if TYPE_CHECKING:
     from trainer_app.launch.status import RunStatus
@@ -101,6 +101,6 @@ def _row(run: RunSummary) -> list[str]:
     if record is None:
         return [run.name, "", "damaged", "", "", ""]
     target, what = (record.num_samples, "trials") if record.task == "tune" else (record.epochs, "epochs")
-    best = f"{record.metric}={number(run.best)}" if record.metric and run.best is not None else ""
+    best = f"{record.metric}={format_number(run.best)}" if record.metric and run.best is not None else ""
     state = state_text(record.state, run.silent_for(time.time()))
     return [run.name, record.task, state, local_time(record.created), progress(run.done, target, what), best]

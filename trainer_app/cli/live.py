@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer_app.cli.tables import STYLES, rich_table
-from trainer_app.formatting import number, one_line, pairs, progress, seconds, short_names
+from trainer_app.formatting import format_duration, format_number, format_pairs, one_line, progress, shorten_keys
 from trainer_app.results.tables import NARROW as TRIALS_NARROW
 from trainer_app.results.tables import closing_facts, epochs_table, trials_table
 from trainer_app.results.view import Event, Row, View
@@ -33,7 +33,7 @@ class LiveScreen:
 
     def __init__(self, view: View, out: TextIO) -> None:
         self.view, self._out = view, out
-        self._said = ""
+        self._message = ""
         self._lock = threading.RLock()
         self._console = Console(file=out, highlight=False, soft_wrap=False)
         self._fit()
@@ -66,7 +66,7 @@ class LiveScreen:
 
     def say(self, text: str) -> None:
         """Show a line under the table from the next refresh on. Takes no lock: signal handlers call it."""
-        self._said = text
+        self._message = text
 
     def close(self) -> None:
         """Replace the live table by the closing one."""
@@ -96,8 +96,8 @@ class LiveScreen:
                 if self.view.task == "tune"
                 else live_epochs(self.view, width, height)
             )
-            said = [Text(self._said, style="bold yellow")] if self._said else []
-            return Group(_head(self.view), body, _foot(self.view), *said)
+            message = [Text(self._message, style="bold yellow")] if self._message else []
+            return Group(_head(self.view), body, _foot(self.view), *message)
 
 
 def _head(view: View) -> Text:
@@ -106,7 +106,7 @@ def _head(view: View) -> Text:
 
 
 def _foot(view: View) -> Text:
-    parts = [seconds(view.clock() - view.started)]
+    parts = [format_duration(view.clock() - view.started)]
     if view.task == "tune" and view.rows:
         parts.append(view.counts_text())
     elif not view.epochs and not view.rows:
@@ -153,18 +153,18 @@ def _more(hidden: int) -> list[Text]:
 def _live_cells(view: View, row: Row, columns: dict[str, str] | None, *, wide: bool) -> list[Text]:
     cells = [Text(row.trial), Text(row.state, style=STYLES.get(row.state, ""))]
     if columns is not None:
-        cells += [Text(number(row.params.get(key), 3)) for key in columns]
+        cells += [Text(format_number(row.params.get(key), 3)) for key in columns]
     elif wide:
-        cells.append(Text(pairs(row.params, digits=3)))
-    elapsed = seconds(view.elapsed_now(row))
-    latest = [Text(number(row.latest))] if wide else []
-    return [*cells, Text(number(row.value)), *latest, Text(progress(row.epochs, view.target)), Text(elapsed)]
+        cells.append(Text(format_pairs(row.params, digits=3)))
+    elapsed = format_duration(view.elapsed_now(row))
+    latest = [Text(format_number(row.latest))] if wide else []
+    return [*cells, Text(format_number(row.value)), *latest, Text(progress(row.epochs, view.target)), Text(elapsed)]
 
 
 def _param_columns(view: View, rows: Sequence[Row], width: int, *, fixed: int) -> dict[str, str] | None:
     """Return dotted key -> heading if a column for each parameter fits beside `fixed` characters, else None."""
     keys = list(dict.fromkeys(key for row in (*rows, *view.best(10, ended=True)) for key in row.params))
-    names = short_names(keys)
+    names = shorten_keys(keys)
     need = sum(2 + max(len(names[key]), 8) for key in keys)
     return names if keys and fixed + need <= width else None
 

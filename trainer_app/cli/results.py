@@ -13,7 +13,7 @@ from trainer_app.cli.connect import reads_cluster
 from trainer_app.cli.options import Context, Endpoint, Json, Namespace, Storage, SubmittedValues
 from trainer_app.cli.tables import show_facts, show_table, terminal_width
 from trainer_app.errors import NotFoundError
-from trainer_app.formatting import block, local_time, number, one_line, progress, state_text
+from trainer_app.formatting import clean_lines, format_number, local_time, one_line, progress, state_text
 from trainer_app.results.tables import NARROW, best_text, epochs_table, trials_table
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def show_results(uri: str, name: str | None, *, json: bool, trial: str | None) -
         rows = [[str(c.epochs), str(c.step), _metric(run, c.metrics), c.uri] for c in fit.checkpoints]
         show_table(["epoch", "step", metric, "checkpoint"], rows, right=("epoch", "step"))
     if trial is not None and fit and fit.record and fit.record.traceback:
-        print(f"\nhow {trial} failed:\n{block(fit.record.traceback)}")
+        print(f"\nhow {trial} failed:\n{clean_lines(fit.record.traceback)}")
     for problem in run.problems:
         print(f"warning: {one_line(problem)}", file=sys.stderr)
 
@@ -156,7 +156,7 @@ def _facts(run: RunResults) -> list[tuple[str, str]]:
 def _metric(run: RunResults, metrics: dict[str, float]) -> str:
     """Return the run's metric among these; "" if there is none."""
     name = run.record.metric
-    return number(metrics[name]) if name is not None and name in metrics else ""
+    return format_number(metrics[name]) if name is not None and name in metrics else ""
 
 
 def _show_epochs(run: RunResults, fit: FitResults) -> None:

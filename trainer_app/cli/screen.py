@@ -11,7 +11,7 @@ import os
 import threading
 from typing import Any, Protocol, TextIO
 
-from trainer_app.formatting import number, one_line, ordered_metrics, pairs, seconds
+from trainer_app.formatting import format_duration, format_number, format_pairs, one_line, sort_metrics
 from trainer_app.records import to_json
 from trainer_app.results.tables import closing_facts
 from trainer_app.results.view import Event, View
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class Screen(Protocol):
-    """Shows events. `emit` may be called from any thread, `say` from a signal handler."""
+    """What shows a run's events. `emit` may be called from any thread, `say` from a signal handler."""
 
     view: View
 
@@ -31,11 +31,11 @@ class Screen(Protocol):
         """Show a line beside the events."""
 
     def close(self) -> None:
-        """Show the last words; nothing is shown after it."""
+        """Show how the run ended; nothing is shown after it."""
 
 
 def open_screen(view: View, out: TextIO, err: TextIO, *, as_json: bool) -> Screen:
-    """The screen that fits `out`: JSON if asked for, live on a terminal that can move its cursor, else plain lines."""
+    """Return a JSON screen, or a live one on a terminal that can move its cursor, or one of plain lines."""
     if as_json:
         return JsonScreen(view, out, err)
     if out.isatty() and os.environ.get("TERM", "") not in ("", "dumb"):
@@ -46,7 +46,7 @@ def open_screen(view: View, out: TextIO, err: TextIO, *, as_json: bool) -> Scree
 
 
 def write_now(stream: TextIO, text: str) -> None:
-    """Past all buffers and locks, for signal handlers."""
+    """Write past all buffers and locks, for signal handlers."""
     try:
         os.write(stream.fileno(), text.encode())
     except (OSError, ValueError) as e:  # closed or gone: nobody reads it
@@ -54,7 +54,7 @@ def write_now(stream: TextIO, text: str) -> None:
 
 
 class _Lines:
-    """Lines to a stream that may lose its reader."""
+    """A screen that writes lines to a stream, which may lose its reader."""
 
     def __init__(self, view: View, out: TextIO, err: TextIO) -> None:
         self.view, self._out, self._err = view, out, err
@@ -72,7 +72,7 @@ class _Lines:
             self._out.flush()
         except OSError as e:
             self._reader_gone = True
-            _log.warning("the output's reader is gone (%s): the run goes on without a screen", e)
+            _log.warning("the output's reader is gone (%s): the run continues without a screen", e)
 
 
 class JsonScreen(_Lines):
@@ -88,11 +88,11 @@ class JsonScreen(_Lines):
 
 
 class PlainScreen(_Lines):
-    """A line for each change, without colours or cursor movements; the last words at the end."""
+    """A screen of one line per change, without colours or cursor movements, and how the run ended."""
 
     def __init__(self, view: View, out: TextIO, err: TextIO) -> None:
         super().__init__(view, out, err)
-        self._told: dict[Any, Any] = {}
+        self._shown: dict[Any, Any] = {}
 
     def emit(self, event: Event) -> None:
         with self._lock:
@@ -102,15 +102,15 @@ class PlainScreen(_Lines):
             self._write(*(one_line(line) for line in event_lines(event, self.view)))
 
     def _is_old(self, event: Event) -> bool:
-        """Whether its line stands there already: an event of the trial comes with each of its epochs too."""
+        """Tell whether the event's line was shown: each epoch of a trial comes with an event `trial` too."""
         trial = event.get("trial")
         if event.get("event") == "checkpoint":
-            return trial is not None  # in a sweep the best one matters, and the last words name it
+            return trial is not None  # in a sweep the best one matters, and the end names it
         if event.get("event") != "trial":
             return False
         row = self.view.row(event["trial"])
-        told, self._told[trial] = self._told.get(trial), (row.state, row.reason, dict(row.params))
-        return bool(told == self._told[trial])
+        shown, self._shown[trial] = self._shown.get(trial), (row.state, row.reason, dict(row.params))
+        return bool(shown == self._shown[trial])
 
     def close(self) -> None:
         with self._lock:
@@ -119,14 +119,14 @@ class PlainScreen(_Lines):
 
 
 def event_lines(event: Event, view: View) -> list[str]:
-    """An event as text: one line, but for a run's notes; none for `end`, which the last words tell."""
+    """Return an event as lines: notes of a run have their own; the event `end` has none, `close` shows it."""
     who = f"{event['trial']} " if event.get("trial") else ""
     match event.get("event"):
         case "run":
             return _run_lines(event, view)
         case "epoch":
-            metrics = pairs(ordered_metrics(event.get("metrics") or {}, view.metric), short=False)
-            return [f"{who}{epoch_text(event, view)} {metrics} {seconds(event.get('elapsed'))}"]
+            metrics = format_pairs(sort_metrics(event.get("metrics") or {}, view.metric), short=False)
+            return [f"{who}{epoch_text(event, view)} {metrics} {format_duration(event.get('elapsed'))}"]
         case "checkpoint":
             return [f"{who}checkpoint of {epoch_text(event, view)} {event.get('uri', '')}"]
         case "trial":
@@ -134,37 +134,37 @@ def event_lines(event: Event, view: View) -> list[str]:
         case "retry":
             return [f"{who}retry: {event.get('reason', '')}"]
         case "stop":
-            return [f"a stop was asked for (by {event.get('by') or 'somebody'}): ending at the end of the epoch"]
+            return [f"stop requested by {event.get('by') or 'a user'}: the run ends at the end of the epoch"]
         case "test":
-            metrics = pairs(ordered_metrics(event.get("metrics") or {}), short=False)
+            metrics = format_pairs(sort_metrics(event.get("metrics") or {}), short=False)
             return [f"test {metrics} checkpoint {event.get('checkpoint', '-')}"]
         case "end":
             return []
         case other:
-            return [f"{other} {pairs({k: v for k, v in event.items() if k != 'event'})}"]
+            return [f"{other} {format_pairs({k: v for k, v in event.items() if k != 'event'})}"]
 
 
 def epoch_text(event: Event, view: View) -> str:
-    """Epochs are counted from 0 in events and from 1 for people: `epoch 3/5 step 135`."""
+    """Return `epoch 3/5 step 135`: events count epochs from 0, users from 1."""
     if event.get("epoch") is None:
         return "epoch -"
-    of = f"/{view.target}" if view.target and view.target > 0 else ""
+    target = f"/{view.target}" if view.target and view.target > 0 else ""
     step = f" step {event['step']}" if event.get("step") is not None else ""
-    return f"epoch {event['epoch'] + 1}{of}{step}"
+    return f"epoch {event['epoch'] + 1}{target}{step}"
 
 
 def _run_lines(event: Event, view: View) -> list[str]:
-    again = f", attempt {view.attempt}" if view.attempt > 1 or event.get("resumed") else ""
+    attempt = f", attempt {view.attempt}" if view.attempt > 1 or event.get("resumed") else ""
     samples = f", {view.num_samples} trials" if view.num_samples else ""
     metric = f", {view.mode or 'best'} {view.metric}" if view.metric else ""
-    lines = [f"run {view.run}: {view.task}{samples}{metric}{again}, in {view.uri}"]
+    lines = [f"run {view.run}: {view.task}{samples}{metric}{attempt}, in {view.uri}"]
     return lines + ([f"log {view.log}"] if view.log else []) + [f"note: {note}" for note in view.notes]
 
 
 def _trial_line(event: Event, view: View) -> str:
     row = view.row(event["trial"])
     at = f" at epoch {row.epochs}" if row.epochs else ""
-    value = f" best {view.metric or 'metric'}={number(row.value)}" if row.value is not None else ""
+    value = f" best {view.metric or 'metric'}={format_number(row.value)}" if row.value is not None else ""
     reason = f": {one_line(row.reason)}" if row.reason else ""
-    elapsed = f" {seconds(row.elapsed)}" if row.elapsed else ""
-    return f"{row.trial} {row.state}{at}{reason}{value}{elapsed} {pairs(row.params)}".rstrip()
+    elapsed = f" {format_duration(row.elapsed)}" if row.elapsed else ""
+    return f"{row.trial} {row.state}{at}{reason}{value}{elapsed} {format_pairs(row.params)}".rstrip()

@@ -11,7 +11,7 @@ READER_GONE: Final = 141
 
 
 def forget_stdout() -> None:
-    """Let Python's last flush of stdout go nowhere instead of printing a second error."""
+    """Discard what is left to print: Python's flush at exit would print a second error."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, sys.stdout.fileno())
     os.close(devnull)

@@ -1,4 +1,4 @@
-"""`trainer validate`: what a run file says, and everything that is wrong with it, before anything starts."""
+"""`trainer validate`: what a run file says, and every problem in it, before anything starts."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def validate(items: Items, deep: Deep = False) -> int:
 
 
 def report(files: Sequence[str], overrides: Sequence[str] = (), *, deep: bool = False) -> list[str]:
-    """The lines of `trainer validate` for files that are right.
+    """Return the lines that `trainer validate` prints for files without a problem.
 
     Raises:
-        ConfigError: all problems of the files at once; with `deep` those of the code, where the files have none.
+        ConfigError: all problems of the files; with `deep` and if there are none, all problems of the code.
     """
     from trainer_app.config import load
 
@@ -65,7 +65,7 @@ def _summary(config: RunConfig) -> Iterator[str]:
         block = getattr(config, name)
         if block is not None:
             yield f"{name}: {block.get('class_path', f'of {config.cli}')}"
-    epochs = "no end of epochs" if config.max_epochs == -1 else _count(config.max_epochs, "epoch")
+    epochs = "no limit of epochs" if config.max_epochs == -1 else _count(config.max_epochs, "epoch")
     gpu = {True: "with a GPU each", False: "on CPU", "auto": "with a GPU each if there are any"}[config.scaling.use_gpu]
     yield f"train: {epochs}, {_count(config.scaling.num_workers, 'worker')} {gpu}"
     tune = config.tune

@@ -7,14 +7,14 @@ from typing import Any, Final
 
 from trainer_app.formatting import (
     command,
-    number,
+    format_duration,
+    format_number,
+    format_pairs,
     one_line,
-    ordered_metrics,
-    pairs,
     progress,
     run_uri,
-    seconds,
-    short_names,
+    shorten_keys,
+    sort_metrics,
 )
 from trainer_app.results.view import Row, View
 
@@ -30,22 +30,22 @@ def trials_table(rows: Sequence[Row], metric: str | None, target: int | None, wi
         target: the epochs that a trial is to reach.
         width: of the terminal, in characters; None for a pipe. Each parameter gets a column if they all fit.
     """
-    names = short_names(key for row in rows for key in row.params)
+    names = shorten_keys(key for row in rows for key in row.params)
     heading = metric or "metric"
     room = None if width is None else width - 70 - len(heading)  # 70: the other columns, with a short reason
     if room is None or sum(max(len(name), 8) + 2 for name in names.values()) <= room:
-        params = [[number(row.params[key], 6) if key in row.params else "" for key in names] for row in rows]
+        params = [[format_number(row.params[key], 6) if key in row.params else "" for key in names] for row in rows]
         headings = list(names.values())
     else:
-        params, headings = [[pairs(row.params, digits=3)] for row in rows], ["parameters"]
+        params, headings = [[format_pairs(row.params, digits=3)] for row in rows], ["parameters"]
     cells = [
         [
             row.trial,
             row.state,
             progress(row.epochs, target),
-            number(row.value),
+            format_number(row.value),
             *param,
-            seconds(row.elapsed),
+            format_duration(row.elapsed),
             row.reason,
         ]
         for row, param in zip(rows, params, strict=True)
@@ -62,7 +62,7 @@ def epochs_table(
         lines: epochs, as in the event `epoch` or in `metrics/*.jsonl`.
         metric, target, width: as for `trials_table`.
     """
-    names = list(ordered_metrics({name: None for line in lines for name in line["metrics"]}, metric))
+    names = list(sort_metrics({name: None for line in lines for name in line["metrics"]}, metric))
     room, fitting = (width or 0) - 30, 0
     for name in names:
         room -= max(len(name), 9) + 2
@@ -72,9 +72,9 @@ def epochs_table(
     cells = [
         [
             progress(line["epoch"] + 1, target),
-            number(line.get("step")),
-            *(number(line["metrics"].get(name)) for name in names[:fitting]),
-            seconds(line.get("elapsed")),
+            format_number(line.get("step")),
+            *(format_number(line["metrics"].get(name)) for name in names[:fitting]),
+            format_duration(line.get("elapsed")),
         ]
         for line in lines
     ]
@@ -86,13 +86,13 @@ def closing_facts(view: View) -> list[tuple[str, str]]:
     end, test = view.end or {}, view.test or {}
     counts = f": {view.counts_text()}" if view.rows else ""
     retries = f", {view.retries} retries" if view.retries else ""
-    state = f"{end.get('state', 'failed')} in {seconds(end.get('seconds'))}"
+    state = f"{end.get('state', 'failed')} in {format_duration(end.get('seconds'))}"
     best, uri = end.get("best") or {}, end.get("uri") or view.uri
     facts = {
         "end": f"{view.run} {state}{retries}{counts}",
         "error": one_line(end.get("error") or ""),
         "best": best_text(best, view.metric) if best else "",
-        "test": pairs(ordered_metrics(test.get("metrics") or {}), short=False),
+        "test": format_pairs(sort_metrics(test.get("metrics") or {}), short=False),
         "checkpoint": str(best.get("checkpoint") or test.get("checkpoint") or view.checkpoint or ""),
         "log": view.log or "",
         "results": results_command(uri, view.run) if uri else "",
@@ -110,5 +110,5 @@ def best_text(best: Mapping[str, Any], metric: str | None) -> str:
     """Return `t00001 val_acc=0.95 at epoch 2: lr=0.05` for the best of the event `end`, whose epoch is an index."""
     trial = f"{best['trial']} " if best.get("trial") else ""
     epoch = f" at epoch {best['epoch'] + 1}" if best.get("epoch") is not None else ""
-    params = f": {pairs(best['params'])}" if best.get("params") else ""
-    return f"{trial}{best.get('metric') or metric}={number(best.get('value'))}{epoch}{params}"
+    params = f": {format_pairs(best['params'])}" if best.get("params") else ""
+    return f"{trial}{best.get('metric') or metric}={format_number(best.get('value'))}{epoch}{params}"
