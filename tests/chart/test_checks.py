@@ -10,6 +10,7 @@ from tests.chart.kuberay_rules import RULES, Rule
 from trainer_app.cli.render import build_release, render
 from trainer_app.errors import InputError
 from trainer_app.redact import is_secret_name
+from trainer_app.run_names import CRON_NAME_MAX, RUN_NAME_MAX, find_name_problem
 
 pytestmark = pytest.mark.chart
 Text = Callable[..., str]
@@ -201,3 +202,19 @@ def test_a_secret_is_no_value(text: Text, name: str) -> None:
         refused(text, f"pools.cpu.env has a value for {name}; take it from a Secret", *sets)
     else:
         assert name in text(*sets)
+
+
+@pytest.mark.parametrize(
+    "sets, most", [((), RUN_NAME_MAX), (CRON, CRON_NAME_MAX), (("kind=RayCluster",), RUN_NAME_MAX)]
+)
+def test_the_longest_name_is_the_charts(text: Text, sets: tuple[str, ...], most: int) -> None:
+    assert "a" * most in text(*sets, name="a" * most)
+    refused(text, f"{most + 1} characters; at most {most}", *sets, name="a" * (most + 1))
+
+
+@pytest.mark.parametrize("name", ["a", "a-1", "1a", "a.b", "a-", "A"])
+def test_a_name_is_the_charts(text: Text, name: str) -> None:
+    if find_name_problem(name, RUN_NAME_MAX):
+        refused(text, "name|submission", name=name)
+    else:
+        assert f"name: {name}" in text(name=name)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from trainer_app.run_names import BASE_NAME_MAX, find_name_problem, fit_name
 from trainer_app.storage_uri import StorageUriError, parse_storage_uri
-
-RUN_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-# A run's name is this, -yymmddhhmmss, and at most 44 characters: Kubernetes and the operator append to it.
-MAX_NAME = 31
 
 
 class Block(BaseModel):
@@ -56,21 +52,10 @@ def _seed(value: Any) -> Any:
 
 
 def check_name(name: str) -> str:
-    """A name that Kubernetes takes (DNS-1035): lower-case letters, digits and dashes, a letter first."""
-    if not RUN_NAME.fullmatch(name):
-        raise refusal(
-            "must be lower-case letters, digits and dashes, begin with a letter and not end with a dash",
-            f"for example {suggest_name(name)}",
-        )
-    if len(name) > MAX_NAME:
-        raise refusal(f"has {len(name)} characters, at most {MAX_NAME} are allowed: the time is appended")
+    """Return the beginning of a run's name, to which the time is appended."""
+    if problem := find_name_problem(name, BASE_NAME_MAX):
+        raise refusal(problem, f"the time is appended to it; for example {fit_name(name, BASE_NAME_MAX)}")
     return name
-
-
-def suggest_name(name: str) -> str:
-    """The nearest name that is allowed."""
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).lstrip("-0123456789")[:MAX_NAME].strip("-")
-    return plain or "my-run"
 
 
 def check_uri(uri: str) -> str:

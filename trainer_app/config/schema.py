@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainer_app.config.fields import MAX_NAME, RUN_NAME
 from trainer_app.config.lightning.keys import STRATEGIES, TRAINER_KEYS
 from trainer_app.config.models import RunConfig
 from trainer_app.config.space import Primitive
 from trainer_app.config.sweep import ROOTS
 from trainer_app.config.tuning import Scheduler, Searcher
+from trainer_app.run_names import BASE_NAME_MAX, RUN_NAME
 from trainer_app.storage_uri import SCHEMA_PATTERN
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -69,7 +69,7 @@ def json_schema() -> dict[str, Any]:
     properties["name"] = {
         "type": ["string", "null"],
         "pattern": f"^{RUN_NAME.pattern}$",
-        "maxLength": MAX_NAME,
+        "maxLength": BASE_NAME_MAX,
         "description": properties["name"]["description"],
     }
     properties["seed_everything"].update({"minimum": 0, "maximum": 4294967295})

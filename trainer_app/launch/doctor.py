@@ -16,6 +16,7 @@ from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.submit import check_secret, drops_labels
 from trainer_app.launch.tunnel import parse_service
 from trainer_app.storage.round_trip import check_round_trip
+from trainer_app.storage_uri import is_s3_uri
 
 OPERATOR: Final = {"app.kubernetes.io/name": "kuberay-operator"}
 TESTED: Final = (1, 6)
@@ -190,7 +191,7 @@ def check_network(objects: Sequence[Object]) -> list[Finding]:
 def check_storage(kube: Kube, objects: Sequence[Object], endpoint: str | None) -> list[Finding]:
     """Write, read and delete an object with the run's keys, from this machine."""
     run_location = location.location_of_objects(objects)
-    if "://" not in run_location.uri:
+    if not is_s3_uri(run_location.uri):
         return [Finding("storage", "warn", f"a volume ({run_location.uri}): only doctor --in-cluster can check it")]
     try:
         check_secret(kube, objects)
