@@ -1,9 +1,9 @@
-"""MinIO's keys, bucket and user, through the Kubernetes API: before `kubectl apply -f k8s/minio.yaml`, and after it.
+"""Create MinIO's keys before `kubectl apply -f k8s/minio.yaml`, and its bucket and user after it.
 
-    python k8s/minio_keys.py root   # the Secret minio/minio-root, with random keys, if it is not there
-    python k8s/minio_keys.py user   # a bucket, a user who may use it alone, and the Secret trainer-s3
+    python k8s/minio_keys.py root   # the Secret minio/minio-root with random keys, unless it exists
+    python k8s/minio_keys.py user   # a bucket, a user who may use only that, and the Secret trainer-s3
 
-Both can be repeated.
+Uses the Kubernetes API. Both can be repeated.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from trainer_app.launch.tunnel import forward_port
 
 BUCKET = USER = POLICY = "trainer"
 SECRET = "trainer-s3"
-RIGHTS = {
+POLICY_DOCUMENT = {
     "Version": "2012-10-17",
     "Statement": [
         {
@@ -46,7 +46,7 @@ RIGHTS = {
 
 
 def make_secret(kube: Kube, name: str, values: dict[str, str]) -> dict[str, str]:
-    """The Secret's values: these, or those that are there already."""
+    """Create a Secret unless it exists; return its values."""
     try:
         kube.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values})
     except AlreadyExistsError:
@@ -55,53 +55,58 @@ def make_secret(kube: Kube, name: str, values: dict[str, str]) -> dict[str, str]
 
 
 def read_secret(kube: Kube, name: str) -> dict[str, str]:
+    """Return a Secret's values, decoded."""
     return {key: base64.b64decode(value).decode() for key, value in kube.get("Secret", name)["data"].items()}
 
 
-def root(context: str | None) -> None:
+def make_root(context: str | None) -> None:
+    """Create the Secret with MinIO's root keys."""
     keys = {"MINIO_ROOT_USER": "root", "MINIO_ROOT_PASSWORD": secrets.token_urlsafe(24)}
     make_secret(connect("minio", context), "minio-root", keys)
 
 
-def user(namespace: str, context: str | None) -> None:
+def make_trainer(namespace: str, context: str | None) -> None:
+    """Create the bucket, its user, and the Secret with the user's keys in the namespace."""
     minio = connect("minio", context)
-    keys = read_secret(minio, "minio-root")
-    given = {"AWS_ACCESS_KEY_ID": USER, "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(24)}
-    given = make_secret(connect(namespace, context), SECRET, given)
+    root = read_secret(minio, "minio-root")
+    keys = {"AWS_ACCESS_KEY_ID": USER, "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(24)}
+    keys = make_secret(connect(namespace, context), SECRET, keys)
     with forward_port(minio, "minio", "minio", 9000) as port:
-        make_bucket(port, keys)
-        make_user(port, keys, given)
-    print(f"bucket {BUCKET}, and the Secret {SECRET} in {namespace}")
+        make_bucket(port, root)
+        make_user(port, root, keys)
+    print(f"bucket {BUCKET}, and Secret {SECRET} in namespace {namespace}")
 
 
-def make_bucket(port: int, keys: dict[str, str]) -> None:
+def make_bucket(port: int, root: dict[str, str]) -> None:
+    """Create the bucket unless it exists."""
     s3 = boto3.client(
         "s3",
         endpoint_url=f"http://127.0.0.1:{port}",
         region_name="us-east-1",
-        aws_access_key_id=keys["MINIO_ROOT_USER"],
-        aws_secret_access_key=keys["MINIO_ROOT_PASSWORD"],
+        aws_access_key_id=root["MINIO_ROOT_USER"],
+        aws_secret_access_key=root["MINIO_ROOT_PASSWORD"],
     )
     if BUCKET not in [one["Name"] for one in s3.list_buckets()["Buckets"]]:
         s3.create_bucket(Bucket=BUCKET)
 
 
-def make_user(port: int, keys: dict[str, str], given: dict[str, str]) -> None:
-    provider = StaticProvider(keys["MINIO_ROOT_USER"], keys["MINIO_ROOT_PASSWORD"])
+def make_user(port: int, root: dict[str, str], keys: dict[str, str]) -> None:
+    """Create or update the user, who may use only the bucket."""
+    provider = StaticProvider(root["MINIO_ROOT_USER"], root["MINIO_ROOT_PASSWORD"])
     admin = MinioAdmin(endpoint=f"127.0.0.1:{port}", credentials=provider, secure=False)
-    admin.user_add(given["AWS_ACCESS_KEY_ID"], given["AWS_SECRET_ACCESS_KEY"])
-    admin.policy_add(POLICY, policy=RIGHTS)
-    if POLICY not in admin.user_info(given["AWS_ACCESS_KEY_ID"]).split('"'):
-        admin.attach_policy([POLICY], user=given["AWS_ACCESS_KEY_ID"])
+    admin.user_add(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"])
+    admin.policy_add(POLICY, policy=POLICY_DOCUMENT)
+    if POLICY not in admin.user_info(keys["AWS_ACCESS_KEY_ID"]).split('"'):
+        admin.attach_policy([POLICY], user=keys["AWS_ACCESS_KEY_ID"])
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["root", "user"])
     parser.add_argument("--namespace", default="trainer")
-    parser.add_argument("--context", help="of the kubeconfig [default: the current one]")
-    asked = parser.parse_args()
-    if asked.what == "root":
-        root(asked.context)
+    parser.add_argument("--context", help="of the kubeconfig [default: its current context]")
+    options = parser.parse_args()
+    if options.what == "root":
+        make_root(options.context)
     else:
-        user(asked.namespace, asked.context)
+        make_trainer(options.namespace, options.context)

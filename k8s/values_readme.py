@@ -1,9 +1,9 @@
-"""helm/trainer/README.md from values.yaml: `make manifests` writes it, and a test sees when it drifts.
+"""Write helm/trainer/README.md from values.yaml; `make manifests` runs this, and a test fails if they differ.
 
     python k8s/values_readme.py > helm/trainer/README.md
 
-The comment `# -- text` before a key documents it; lines that go on are indented by four. Every key has one, or is a
-block whose keys have.
+The comment `# -- text` before a key documents it; further lines begin with `#` and four spaces. Every key has such a
+comment, or is a block whose keys have one.
 """
 
 from __future__ import annotations
@@ -32,49 +32,50 @@ KEY = re.compile(r"^( *)([A-Za-z]+):")
 TEXT = re.compile(r"^ *# (-- |   )(.*)")
 
 
-def described(lines: list[str]) -> Iterator[tuple[str, str]]:
-    """(dotted key, its comment) in the file's order; the comment is empty where there is none."""
-    words: list[str] = []
+def read_comments(lines: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield (dotted key, its comment, or "") in the file's order."""
+    texts: list[str] = []
     parents: list[str] = []
     for line in lines:
         if comment := TEXT.match(line):
-            words = [comment[2]] if comment[1] == "-- " else [*words, comment[2]] if words else []
+            texts = [comment[2]] if comment[1] == "-- " else [*texts, comment[2]] if texts else []
         elif key := KEY.match(line):
             parents = [*parents[: len(key[1]) // 2], key[2]]
-            yield ".".join(parents), " ".join(words)
-            words = []
+            yield ".".join(parents), " ".join(texts)
+            texts = []
         else:
-            words = []
+            texts = []
 
 
-def default(values: Any, key: str) -> Any:
+def default_value(values: Any, key: str) -> Any:
+    """Return the value of a dotted key."""
     for part in key.split("."):
         values = values[part]
     return values
 
 
-def table(text: str) -> str:
-    """Of all documented keys.
+def render_table(text: str) -> str:
+    """Return the README, with a row for each documented key.
 
     Raises:
         ValueError: a key has no comment, or one inside a documented block has.
     """
     values, rows, documented = yaml.safe_load(text), [HEAD, "| value | default | meaning |", "|---|---|---|"], ""
-    for key, words in described(text.splitlines()):
-        value = default(values, key)
+    for key, comment in read_comments(text.splitlines()):
+        value = default_value(values, key)
         if documented and key.startswith(f"{documented}."):
-            if words:
+            if comment:
                 raise ValueError(f"{key} is documented, and so is {documented}")
             continue
-        if not words:
+        if not comment:
             if not isinstance(value, dict) or not value:
                 raise ValueError(f"{key} has no comment that begins with --")
             continue
         documented = key
-        shown, words = json.dumps(value).replace("|", "\\|"), words.replace("|", "\\|")
-        rows.append(f"| `{key}` | `{shown}` | {words} |")
+        default, comment = json.dumps(value).replace("|", "\\|"), comment.replace("|", "\\|")
+        rows.append(f"| `{key}` | `{default}` | {comment} |")
     return "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":
-    sys.stdout.write(table(VALUES.read_text(encoding="utf-8")))
+    sys.stdout.write(render_table(VALUES.read_text(encoding="utf-8")))

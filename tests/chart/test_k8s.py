@@ -59,22 +59,22 @@ def test_each_file_is_objects(path: Path) -> None:
 
 
 def test_crds_keep_the_labels_of_pod_templates() -> None:
-    made, changed = script("crds").kept(CRD)
+    made, changed = script("crds").keep_metadata(CRD)
     schema = yaml.safe_load(made)["openAPIV3Schema"]["properties"]
     keep = "x-kubernetes-preserve-unknown-fields"
     assert changed == 1 and schema["spec"]["properties"]["template"]["properties"]["metadata"][keep] is True
     assert keep not in schema["metadata"], "the API server knows this one, and refuses the field there"
     assert keep not in schema["spec"]["properties"]["other"]["properties"]["metadata"]
-    assert script("crds").kept(made) == (made, 0)
+    assert script("crds").keep_metadata(made) == (made, 0)
 
 
 def test_a_value_without_a_comment_is_no_readme() -> None:
-    table = script("values_readme").table
-    assert "| `a.b` | `1` | Words and more. |" in table("a:\n  # -- Words\n  #    and more.\n  b: 1\n")
+    render_table = script("values_readme").render_table
+    assert "| `a.b` | `1` | Words and more. |" in render_table("a:\n  # -- Words\n  #    and more.\n  b: 1\n")
     with pytest.raises(ValueError, match=r"a\.b has no comment"):
-        table("a:\n  b: 1\n")
+        render_table("a:\n  b: 1\n")
     with pytest.raises(ValueError, match=r"a\.b is documented, and so is a"):
-        table("# -- Words.\na:\n  # -- Words.\n  b: 1\n")
+        render_table("# -- Words.\na:\n  # -- Words.\n  b: 1\n")
 
 
 def test_minio_passes_the_restricted_profile() -> None:
