@@ -23,7 +23,7 @@ Image = Annotated[str | None, typer.Option(metavar="REPOSITORY:TAG", help="The i
 Namespace = Annotated[
     str | None,
     typer.Option(
-        "--namespace", "-n", metavar="NS", envvar="TRAINER_NAMESPACE", help="[default: that of the kubeconfig context]."
+        "--namespace", "-n", metavar="NS", envvar="TRAINER_NAMESPACE", help="[default: the kubeconfig context's]."
     ),
 ]
 Context = Annotated[
@@ -42,7 +42,9 @@ Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", he
 Grace = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="How long to wait for the checkpoint at the end of the epoch.")
 ]
-Follow = Annotated[bool, typer.Option("--follow", help="Show the driver's log until the run ends (-f is --values).")]
+Follow = Annotated[
+    bool, typer.Option("--follow", help="Show the driver's log until the run ends (no short form: -f is --values).")
+]
 
 # Runs and where they are stored.
 RemoteRun = Annotated[

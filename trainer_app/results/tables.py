@@ -19,6 +19,7 @@ from trainer_app.formatting import (
 from trainer_app.results.view import Row, View
 
 NARROW: Final = 80  # characters; below it a trial is running text
+ROOM_FOR_ELAPSED: Final = 100
 Columns = tuple[list[str], list[list[str]]]
 
 
@@ -34,23 +35,21 @@ def trials_table(rows: Sequence[Row], metric: str | None, target: int | None, wi
     heading = metric or "metric"
     room = None if width is None else width - 70 - len(heading)  # 70: the other columns, with a short reason
     if room is None or sum(max(len(name), 8) + 2 for name in names.values()) <= room:
-        params = [[format_number(row.params[key], 6) if key in row.params else "" for key in names] for row in rows]
-        headings = list(names.values())
+        params = [(names[k], [format_number(r.params[k], 6) if k in r.params else "" for r in rows]) for k in names]
     else:
-        params, headings = [[format_pairs(row.params, digits=3)] for row in rows], ["parameters"]
-    cells = [
-        [
-            row.trial,
-            row.state,
-            progress(row.epochs, target),
-            format_number(row.value),
-            *param,
-            format_duration(row.elapsed),
-            row.reason,
-        ]
-        for row, param in zip(rows, params, strict=True)
+        params = [("parameters", [format_pairs(row.params, digits=3) for row in rows])]
+    columns = [
+        ("trial", [row.trial for row in rows]),
+        ("state", [row.state for row in rows]),
+        ("epochs", [progress(row.epochs, target) for row in rows]),
+        (heading, [format_number(row.value) for row in rows]),
+        *params,
+        ("elapsed", [format_duration(row.elapsed) for row in rows]),
+        ("reason", [row.reason for row in rows]),
     ]
-    return ["trial", "state", "epochs", heading, *headings, "elapsed", "reason"], cells
+    if width is not None and width < ROOM_FOR_ELAPSED:
+        del columns[-2]
+    return [header for header, _ in columns], [list(row) for row in zip(*(cells for _, cells in columns), strict=True)]
 
 
 def epochs_table(
