@@ -199,7 +199,7 @@ class StoreContract:
 
     def test_create_keeps_what_is_there(self, store: Store) -> None:
         store.put("a/b", b"first", create=True)
-        with pytest.raises(AlreadyExistsError, match=r"a/b.* is there already") as caught:
+        with pytest.raises(AlreadyExistsError, match=r"a/b.* exists already") as caught:
             store.put("a/b", b"second", create=True)
         assert caught.value.exit_code == 2
         assert store.get("a/b") == b"first"

@@ -172,7 +172,7 @@ def test_no_permission(open_folder: Path) -> None:
     (open_folder / "runs").chmod(0o555)
     said = in_process(lambda: store.put("a/b", b""), user=65534)
     assert said.startswith("AccessDeniedError: can't write") and str(open_folder) in said
-    assert "no permission; give this user the rights to the folder or choose another storage.uri" in said
+    assert "no permission; give this user access to the folder or choose another storage.uri" in said
     assert in_process(lambda: store.get("secret"), user=65534).startswith("AccessDeniedError: can't read")
     (open_folder / "runs").chmod(0)
     for call in (store.names, lambda: store.exists("a"), lambda: store.get("a")):
@@ -218,7 +218,8 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         lines = [f"StorageError {caught.value}"] * 2 + [f"{store.get('kept')!r} {keys(store)}"]
     assert len(lines) == 3, lines
     for line in lines[:2]:
-        assert line.startswith(f"StorageError can't write {disk}/kept: the disk is full or a quota reached; make room")
+        expected = f"StorageError can't write {disk}/kept: the disk is full or a quota is reached; free space"
+        assert line.startswith(expected)
     assert lines[2] == "b'old' ['kept']"
 
 

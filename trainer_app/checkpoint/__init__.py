@@ -1,4 +1,4 @@
-"""What is written, verified and chosen on resume.
+"""Commits: written after each epoch, verified, and chosen on resume.
 
 A checkpoint is committed when its manifest is in storage: the payload goes first, the manifest last and atomically.
 Readers never look at a payload without a manifest, and never load one whose size or SHA-256 differs from it.

@@ -1,10 +1,10 @@
-"""Commits: a payload and the manifest that makes it count."""
+"""Write, list, verify and download commits: a payload and the manifest that makes it count."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,13 +29,16 @@ class Commit:
 
 
 def name_commit(epochs: int, step: int, attempt: int) -> str:
-    """The key of a commit. The attempt comes first: what a later attempt commits is newer, also where it began with an
-    older epoch, since that is where it went on (the newest was damaged, or PBT cloned another trial)."""
+    """Return the name of a commit.
+
+    The attempt comes first: what a later attempt commits is newer, even if it resumed from an older epoch because the
+    newest commit was damaged or PBT cloned another trial.
+    """
     return f"a{attempt:04d}-e{epochs:06d}-s{step:09d}"
 
 
 def attempt_of_commit(name: str) -> int:
-    """The attempt in a commit's name; 0 if it is no such name."""
+    """Return the attempt in a commit's name; 0 for any other name."""
     match = _NAME.match(name)
     return int(match[1]) if match else 0
 
@@ -44,11 +47,12 @@ def write_commit(store: Store, payload: Path, manifest: Manifest) -> Commit:
     """Upload `payload`, then the manifest with its size and SHA-256.
 
     Args:
-        store: the unit's `checkpoints` store.
-        payload: local file, a plain Lightning checkpoint.
+        store: the fit's folder `checkpoints`.
+        manifest: without `objects` and `name`, which are filled in here.
+        payload: a local file, a plain Lightning checkpoint.
 
     Raises:
-        StorageError: nothing is committed then; a payload without a manifest may remain and is ignored by readers.
+        StorageError: nothing is committed; a payload without a manifest may remain, which readers ignore.
     """
     name = name_commit(manifest.epochs, manifest.step, manifest.attempt)
     described = manifest.model_copy(update={"objects": {PAYLOAD: describe_file(payload)}, "name": name})
@@ -59,7 +63,7 @@ def write_commit(store: Store, payload: Path, manifest: Manifest) -> Commit:
 
 
 def describe_file(path: Path) -> PayloadObject:
-    """Size and SHA-256 of a file, read in 1 MiB pieces."""
+    """Return size and SHA-256 of a file, read in pieces of 1 MiB."""
     digest = hashlib.sha256()
     size = 0
     with path.open("rb") as f:
@@ -70,21 +74,21 @@ def describe_file(path: Path) -> PayloadObject:
 
 
 def list_commits(store: Store, *, reject: Callable[[str, str], None] | None = None) -> list[Commit]:
-    """All commits of a unit, oldest first. `reject(name, reason)` is told of manifests that can't be read."""
-    found = []
+    """Return all commits of a fit, oldest first. `reject(name, reason)` is called for each manifest that is damaged."""
+    commits = []
     for name in sorted(store.names()):
         try:
-            found.append(read_commit(store, name))
+            commits.append(read_commit(store, name))
         except NotFoundError:
             continue  # a payload whose manifest was never written: not a commit
         except CheckpointRejectedError as e:
             if reject:
                 reject(name, str(e))
-    return found
+    return commits
 
 
 def read_commit(store: Store, name: str) -> Commit:
-    """One commit by name.
+    """Return the commit of a name.
 
     Raises:
         NotFoundError: there is no manifest.
@@ -99,7 +103,7 @@ def download_commit(commit: Commit, folder: Path) -> Path:
     """Download and verify a commit's payload.
 
     Returns:
-        the local path of the Lightning checkpoint, inside `folder`.
+        The local path of the Lightning checkpoint, inside `folder`.
 
     Raises:
         CheckpointRejectedError: the payload is missing, or its size or SHA-256 differs from the manifest.
@@ -126,11 +130,11 @@ def download_commit(commit: Commit, folder: Path) -> Path:
 def download_newest(
     store: Store, folder: Path, *, reject: Callable[[str, str], None] | None = None
 ) -> tuple[Commit, Path] | None:
-    """The newest commit that verifies, downloaded into `folder`; None if there is none.
+    """Download the newest commit that verifies into `folder` and return it; None if there is none.
 
-    Each rejected commit is named to `reject(name, reason)`, and the next older one is tried.
+    `reject(name, reason)` is called for each commit that does not, and the next older one is tried.
     """
-    for name in _newest_first(store):
+    for name in sorted(store.names(), reverse=True):
         try:
             commit = read_commit(store, name)
             return commit, download_commit(commit, folder)
@@ -140,7 +144,3 @@ def download_newest(
             if reject:
                 reject(name, str(e))
     return None
-
-
-def _newest_first(store: Store) -> Iterator[str]:
-    return iter(sorted(store.names(), reverse=True))

@@ -1,4 +1,4 @@
-"""Which commits stay: the best by a metric, and always the newest."""
+"""Delete commits: the best by a metric stay, and always the newest."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from trainer_app.records.manifest import MANIFEST
 
 
 def find_surplus(commits: Sequence[Commit], *, keep: int | None, monitor: str | None, mode: str | None) -> list[Commit]:
-    """The commits beyond `keep`: the worst by `monitor` (the oldest without one), never the newest.
+    """Return the commits beyond `keep`: the worst by `monitor` (the oldest without one), never the newest.
 
     The same policy as Ray's CheckpointConfig(num_to_keep, checkpoint_score_attribute, checkpoint_score_order): the
-    newest is kept beside the `keep` best, since it is where a resume goes on. A commit whose metric is missing or
+    newest is kept beside the `keep` best, since a resume starts from it. A commit whose metric is missing or
     NaN counts as the worst.
     """
     if keep is None or len(commits) <= keep:
@@ -32,7 +32,7 @@ def prune(commits: Sequence[Commit], *, keep: int | None, monitor: str | None, m
     """Delete what `find_surplus` names, manifest first, so that a half-deleted commit never counts.
 
     Returns:
-        the commits that stay.
+        The commits that stay.
     """
     gone = find_surplus(commits, keep=keep, monitor=monitor, mode=mode)
     for commit in gone:

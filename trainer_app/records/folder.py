@@ -1,4 +1,4 @@
-"""A run's folder in storage."""
+"""Read and write the folder of a run in storage, and of each of its fits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PART = re.compile(r"a(\d{4,})-(\d{4,})\.jsonl")
 
 
 class FitFolder:
-    """A train run, or one trial: its epochs and its checkpoints."""
+    """What one fit writes, a train run's own or a trial's: metrics and checkpoints."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -29,10 +29,10 @@ class FitFolder:
         self._lines: list[bytes] = []
 
     def append_epoch(self, attempt: int, line: Mapping[str, Any]) -> None:
-        """Adds an epoch's line (the fields of `EpochLine`), in one PUT of the part it belongs to.
+        """Append an epoch's line (the fields of `EpochLine`), in one PUT of the part that it belongs to.
 
-        A process begins a part of its own, found with one listing at its first line, so that a worker started again
-        within an attempt overwrites nothing of its predecessor.
+        Each process starts a part of its own, numbered by one listing at its first line, so that a worker restarted
+        within an attempt overwrites nothing of the one before it.
         """
         encoded = EpochLine.model_validate(line).to_json()
         if attempt != self._attempt:
@@ -44,12 +44,12 @@ class FitFolder:
         self.store.put(f"metrics/a{attempt:04d}-{self._part:04d}.jsonl", b"\n".join(self._lines) + b"\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The epochs' lines, sorted by epoch; of several of one epoch the latest attempt's."""
+        """Return the epochs' lines by epoch; of several lines of one epoch, the latest attempt's."""
         return merge_metrics((key, self.store.get(key)) for _, key in _parts(self.store))
 
 
 class RunFolder:
-    """A run in storage. `record` is what was last read or written here."""
+    """A run's folder in storage. `record` is what was last read or written here."""
 
     def __init__(self, run_store: Store, record: RunRecord) -> None:
         self.run_store = run_store
@@ -60,22 +60,27 @@ class RunFolder:
         """Create the run's folder; of several creators at once one wins (see `Store.put`).
 
         Raises:
-            AlreadyExistsError: the name is taken.
+            AlreadyExistsError: there is a run of this name.
         """
         run_store = storage.child(check_name(record.name))
         try:
             run_store.put("run.json", record.to_json(), create=True)
         except AlreadyExistsError as error:
             raise AlreadyExistsError(
-                f"run {record.name!r} is in {storage.uri} already; go on with it with --resume {record.name}, "
-                "or take another --name"
+                f"run {record.name!r} is in {storage.uri} already; resume it with --resume {record.name}, "
+                "or choose another --name"
             ) from error
         run_store.put("run.yaml", config_text.encode())
         return cls(run_store, record)
 
     @classmethod
     def open(cls, storage: Store, run: str) -> RunFolder:
-        """Raises NotFoundError, with the names nearest to it, or StorageError for a damaged record."""
+        """Open the folder of a run.
+
+        Raises:
+            NotFoundError: there is no such run; the message has the most similar names.
+            StorageError: run.json is damaged.
+        """
         run_store = storage.child(run)
         try:
             data = run_store.get("run.json")
@@ -93,20 +98,20 @@ class RunFolder:
         return self.run_store.uri
 
     def config_text(self) -> str:
-        """run.yaml as it was written."""
+        """Return the text of run.yaml."""
         try:
             return self.run_store.get("run.yaml").decode()
         except NotFoundError as error:
             raise NotFoundError(
-                f"run {self.name!r} has no run.yaml: its start was cut short; start it again under another --name"
+                f"run {self.name!r} has no run.yaml: its start was interrupted; start it again under another --name"
             ) from error
 
     def rewrite_config(self, config_text: str) -> None:
-        """The run file of the next attempt."""
+        """Write the run file of the next attempt."""
         self.run_store.put("run.yaml", config_text.encode())
 
     def update(self, **changes: Any) -> RunRecord:
-        """Writes run.json with these fields changed, and `updated` set to now."""
+        """Write run.json with these fields changed and `updated` set to now; return the new record."""
         unknown = sorted(changes.keys() - RunRecord.model_fields.keys())
         if unknown:
             raise TypeError(f"RunRecord has no field {', '.join(unknown)}")
@@ -116,14 +121,14 @@ class RunFolder:
         return record
 
     def fit_folder(self, trial: str | None = None) -> FitFolder:
-        """The run itself (train), or one of its trials."""
+        """Return the folder of a trial's fit, or of the train run's own."""
         return FitFolder(self.run_store.child(f"trials/{trial}") if trial else self.run_store)
 
     def trials(self) -> list[TrialRecord]:
-        """The trials that have a record, by index. Read in parallel."""
+        """Read the records of all trials, in parallel; return them by index."""
         with ThreadPoolExecutor(PARALLEL) as pool:
-            found = list(pool.map(self._trial, self.run_store.names("trials")))
-        return sorted((record for record in found if record), key=lambda record: record.index)
+            records = list(pool.map(self._trial, self.run_store.names("trials")))
+        return sorted((record for record in records if record), key=lambda record: record.index)
 
     def write_trial(self, record: TrialRecord) -> None:
         self.run_store.put(f"trials/{record.trial}/trial.json", record.to_json())
@@ -137,7 +142,7 @@ class RunFolder:
 
 
 def merge_metrics(parts: Iterable[tuple[str, bytes]]) -> list[dict[str, Any]]:
-    """Lines of the parts (key, content) of one unit, by epoch; a later part's in place of an earlier one's."""
+    """Return the lines of one fit's parts (key, content) by epoch; a later part's line replaces an earlier one's."""
     epochs: dict[int, dict[str, Any]] = {}
     for key, data in sorted(parts, key=lambda part: parse_part_key(part[0]) or (0, 0)):
         for number, line in enumerate(data.split(b"\n"), 1):
@@ -148,11 +153,11 @@ def merge_metrics(parts: Iterable[tuple[str, bytes]]) -> list[dict[str, Any]]:
 
 
 def parse_part_key(key: str) -> tuple[int, int] | None:
-    """(attempt, part) of the key of a part of metrics; None for another key."""
+    """Return (attempt, part) of the key of a part of metrics; None for any other key."""
     match = _PART.fullmatch(key.rpartition("/")[2])
     return (int(match[1]), int(match[2])) if match else None
 
 
 def _parts(store: Store) -> list[tuple[tuple[int, int], str]]:
-    found = [(parse_part_key(entry.key), f"metrics/{entry.key}") for entry in store.list("metrics")]
-    return sorted((order, key) for order, key in found if order is not None)
+    parts = [(parse_part_key(entry.key), f"metrics/{entry.key}") for entry in store.list("metrics")]
+    return sorted((order, key) for order, key in parts if order is not None)

@@ -1,4 +1,4 @@
-"""The records, as pydantic models."""
+"""The records of runs, trials and epochs, as pydantic models."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from trainer_app.errors import StorageError
 from trainer_app.records.plain_json import encode_floats, from_json, to_json, to_plain
 
 TRACEBACK = 20_000
-BUDGET = "time budget"  # the reason of a trial that it cut off
-STOP = "stop was asked for"  # and of one that was asked to stop
+BUDGET = "time budget"  # the reason of a trial that the time budget ended
+STOP = "stop was asked for"  # the reason of a trial that a stop request ended
 
 RunState = Literal["running", "succeeded", "failed", "interrupted"]
 TrialState = Literal["pending", "running", "finished", "stopped", "failed"]
 
 
 def _metrics(value: Any) -> Any:
-    found = to_plain(value, "metrics")
-    return {name: math.nan if number is None else number for name, number in found.items()} if found else {}
+    metrics = to_plain(value, "metrics")
+    return {name: math.nan if number is None else number for name, number in metrics.items()} if metrics else {}
 
 
 # A metric of None is NaN: jsonargparse and some loggers write it so.
@@ -30,7 +30,7 @@ Values = Annotated[dict[str, Any], BeforeValidator(lambda value: to_plain(value,
 
 
 class _Record(BaseModel):
-    # A record of a newer version may have fields that we don't know: they are left out.
+    # fields of a newer version, which this one does not know, are dropped
     model_config = ConfigDict(extra="ignore", validate_assignment=True)
     untyped: ClassVar[frozenset[str]] = frozenset()  # fields where a string "nan" is a string
 
@@ -40,7 +40,7 @@ class _Record(BaseModel):
 
     @classmethod
     def from_json(cls, data: bytes, where: str) -> Self:
-        """Raises StorageError, one line, if the bytes are no such record."""
+        """Parse a record; `where` names it in messages. Raises StorageError, in one line, if it is damaged."""
         try:
             return cls.model_validate(from_json(data))
         except ValidationError as error:
@@ -56,9 +56,9 @@ class RunRecord(_Record):
     """`run.json`. Times are unix seconds.
 
     `done` and `best` are what `trainer list` shows without reading more: epochs done (train) or trials ended (tune),
-    and the best value of `metric` so far. None means that nobody said; the reader then looks at the metrics.
-    `submission` is the one whose driver wrote this, None for one started by hand. `final`: the failure would come
-    again, so the same submission replays it, with `exit_code`. `attempt` 0: it failed before it was created.
+    and the best value of `metric` so far; if they are None, the reader looks at the metrics.
+    `submission` is the one whose driver wrote this, None for a driver started by hand. `final`: the error is permanent,
+    so a retry of the same submission repeats it, with `exit_code`. `attempt` 0: it failed before it was created.
     """
 
     untyped = frozenset({"versions", "resolved"})
@@ -112,7 +112,7 @@ class TrialRecord(_Record):
 
     @property
     def is_over(self) -> bool:
-        """Whether it is over for good; what a spent time budget or a stop cut off goes on in the next attempt."""
+        """Whether the next attempt leaves it as it is; a trial that a time budget or a stop ended is resumed."""
         return self.state in ("finished", "stopped", "failed") and self.reason not in (BUDGET, STOP)
 
 

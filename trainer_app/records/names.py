@@ -27,12 +27,12 @@ def generate_name(base: str | None, *, now: float | None = None) -> str:
 
 
 def trial_name(index: int) -> str:
-    """`t00003`."""
+    """Return the name of a trial, such as t00003."""
     return f"t{index:05d}"
 
 
 def suggest_name(name: str, names: Sequence[str], *, what: str) -> str:
-    """`did you mean 'mnist-1'?`, or what there is."""
+    """Return `did you mean 'mnist-1'?`, or the names that exist if none is similar."""
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
         return f"did you mean {' or '.join(repr(other) for other in near)}?"

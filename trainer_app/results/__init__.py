@@ -1,4 +1,4 @@
-"""Reads runs for people and machines, from storage alone: no Ray, no torch, nothing is unpickled."""
+"""Read runs for users and programs, from storage only: no Ray, no torch, nothing is unpickled."""
 
 from trainer_app.results.document import list_document, run_document
 from trainer_app.results.events import end_event, start_event

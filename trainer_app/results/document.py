@@ -1,4 +1,4 @@
-"""Results as one JSON document, for machines. Fields are added, never changed."""
+"""Results as one JSON document, for programs. Fields are added, never changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORMAT = 1
 
 
 def run_document(results: RunResults, *, trial: str | None = None) -> dict[str, Any]:
-    """What `trainer results --json` prints.
+    """Return what `trainer results --json` prints.
 
     Times are unix seconds; epochs count from 0, `epochs` is how many are done; non-finite numbers are the strings
     "nan", "inf" and "-inf".
@@ -22,7 +22,7 @@ def run_document(results: RunResults, *, trial: str | None = None) -> dict[str, 
     - `format`: 1; `uri`; all fields of run.json (name, task, state, created, updated, attempt, seed, metric, mode,
       error, traceback, use_gpu, versions, resolved, epochs: the target, num_samples, folders, done, best_value,
       submission, final, exit_code)
-    - `last_sign`: when the run last wrote something
+    - `last_sign`: when the run last wrote anything
     - `best`: {trial, epoch, value, params, metrics} of all epochs, or null
     - `checkpoint`: the best committed one, {trial, name, uri, epochs, step, size, time, metrics}, or null
     - `history`, `checkpoints`: of a train run: [{epoch, step, time, elapsed, metrics}], [as above]
@@ -31,13 +31,13 @@ def run_document(results: RunResults, *, trial: str | None = None) -> dict[str, 
     - `problems`: what could not be read, one line each
 
     Args:
-        trial: only this one among the trials.
+        trial: list only this trial.
     """
     record = results.record.model_dump()
     record["best_value"] = record.pop("best")
     own = next((fit for fit in results.fits if fit.trial is None), None)
     trials = [fit for fit in results.trials if trial in (None, fit.trial)]
-    found = {
+    document = {
         "format": FORMAT,
         "uri": results.uri,
         **record,
@@ -50,11 +50,11 @@ def run_document(results: RunResults, *, trial: str | None = None) -> dict[str, 
         "trials": [_trial(fit, results.state_of(fit)) for fit in trials],
         "problems": results.problems,
     }
-    return encode_floats(found, tagged=False)
+    return encode_floats(document, tagged=False)
 
 
 def list_document(uri: str, runs: Sequence[RunSummary]) -> dict[str, Any]:
-    """What `trainer list --json` prints.
+    """Return what `trainer list --json` prints.
 
     `format`: 1; `uri`; `runs`: newest first [{name, uri, task, state, created, updated, last_sign, metric, mode,
     epochs: the target, num_samples, done, best_value, error, problem}]; a damaged run's own fields are null.

@@ -10,6 +10,7 @@ from trainer_app.results.model import RunResults
 
 
 def start_event(folder: RunFolder, config: RunConfig, *, log: str | None, resumed: bool) -> dict[str, Any]:
+    """Return the event `run`, the first of an attempt; `log` is where the output of Ray and Lightning goes."""
     record = folder.record
     return {
         "event": "run",
@@ -26,14 +27,15 @@ def start_event(folder: RunFolder, config: RunConfig, *, log: str | None, resume
     }
 
 
-def end_event(folder: RunFolder, found: RunResults, seconds: float) -> dict[str, Any]:
+def end_event(folder: RunFolder, run: RunResults, seconds: float) -> dict[str, Any]:
+    """Return the event `end`, the last of an attempt, after this many seconds."""
     record = folder.record
     return {
         "event": "end",
         "run": record.name,
         "state": record.state,
         "seconds": round(seconds, 1),
-        "best": found.summary,
+        "best": run.summary,
         "error": record.error,
         "uri": folder.uri,
     }

@@ -26,22 +26,22 @@ class RunSummary:
     problem: str | None = None
 
     def silent_for(self, now: float) -> float | None:
-        """As of `RunResults`."""
+        """Return what `RunResults.silent_for` does."""
         running = self.record is not None and self.record.state == "running"
         age = now - self.last_sign
         return age if running and age > SILENT_S else None
 
 
 def list_runs(storage_uri: str) -> list[RunSummary]:
-    """All runs, newest first, damaged ones last; folders without run.json are no runs.
+    """Return all runs, newest first, damaged ones last; folders without run.json are not runs.
 
-    A run whose record doesn't say how far it came (`done`), and one that says it is running, is read in full.
+    A run that is running, or whose record lacks `done`, is read in full.
     """
     return _read_all(open_store(storage_uri), _summary)
 
 
 def newest_run(storage_uri: str) -> str:
-    """The name of the run created last. Raises NotFoundError if there is none."""
+    """Return the name of the run created last. Raises NotFoundError if there is none."""
     storage = open_store(storage_uri)
     runs = [run for run in _read_all(storage, _recorded) if run.record]
     if not runs:
@@ -51,8 +51,8 @@ def newest_run(storage_uri: str) -> str:
 
 def _read_all(storage: Store, read: Callable[[Store, str], RunSummary | None]) -> list[RunSummary]:
     with ThreadPoolExecutor(PARALLEL) as pool:
-        found = list(pool.map(lambda name: read(storage, name), storage.names()))
-    runs = [summary for summary in found if summary is not None]
+        summaries = list(pool.map(lambda name: read(storage, name), storage.names()))
+    runs = [summary for summary in summaries if summary is not None]
     return sorted(runs, key=lambda run: (-(run.record.created if run.record else 0.0), run.name))
 
 
@@ -73,7 +73,7 @@ def _summary(storage: Store, name: str) -> RunSummary | None:
     if recorded is None or record is None or (record.done is not None and record.state != "running"):
         return recorded
     try:
-        # One by one in here: the runs are what is read in parallel.
+        # one object at a time: the runs are read in parallel
         run = read_run(storage, name, checkpoints=False, parallel=1)
     except StorageError as error:
         return replace(recorded, problem=str(error))

@@ -1,4 +1,4 @@
-"""What is known of a run. Epochs count from 0; `epochs` is how many are done."""
+"""A run as it is read from storage. `epoch` is an index from 0, `epochs` the number of finished ones."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class FitResults:
 
     @property
     def epochs(self) -> int:
-        """Done so far."""
+        """Return how many are finished."""
         known = self.record.epochs if self.record else 0
         return max(known, self.history[-1]["epoch"] + 1 if self.history else 0)
 
@@ -66,7 +66,7 @@ class FitResults:
         return self.record is not None and self.record.state in ("finished", "stopped", "failed")
 
     def last_sign(self) -> float:
-        """When it last wrote something."""
+        """Return when it last wrote anything, in unix seconds."""
         times = [line["time"] for line in self.history[-1:]]
         times += [time for time in (self.record.started, self.record.ended) if time] if self.record else []
         return max(times, default=0.0)
@@ -76,8 +76,8 @@ class FitResults:
 class RunResults:
     """A run as it is in storage now.
 
-    `best` is the best of all epochs; `checkpoint` the committed one with the best value of the metric, the newest where
-    no metric is set. They differ if the best epoch's checkpoint was not kept. `problems`: what could not be read.
+    `best` is the best of all epochs; `checkpoint` the committed one with the best value of the metric, or the newest if
+    the run has no metric. They differ if the best epoch's checkpoint was not kept. `problems`: what could not be read.
     """
 
     uri: str
@@ -93,19 +93,19 @@ class RunResults:
 
     @property
     def done(self) -> int:
-        """Epochs (train) or ended trials (tune)."""
+        """Return the number of finished epochs (train) or ended trials (tune)."""
         if self.record.task == "tune":
             return sum(fit.ended for fit in self.trials)
         return max((fit.epochs for fit in self.fits), default=0)
 
     def state_of(self, fit: FitResults) -> str:
-        """A trial's state; one that was running when the run ended is `interrupted`, whatever its record says."""
+        """Return a trial's state: `interrupted` if it was running when the run ended, whatever its record says."""
         state = fit.record.state if fit.record else "running"
         return "interrupted" if state == "running" and self.record.state != "running" else state
 
     @property
     def summary(self) -> dict[str, Any] | None:
-        """The best, as the event `end` has it; `checkpoint` is the best one committed. `epoch` counts from 0."""
+        """Return the best as the event `end` has it; `checkpoint` is the best committed one, `epoch` an index."""
         if self.best is None:
             return None
         return {
@@ -118,10 +118,10 @@ class RunResults:
         }
 
     def last_sign(self) -> float:
-        """When the run last wrote something, unix seconds."""
+        """Return when the run last wrote anything, in unix seconds."""
         return max([self.record.updated, *(fit.last_sign() for fit in self.fits)])
 
     def silent_for(self, now: float) -> float | None:
-        """For how many seconds a run that says it is running has written nothing, if longer than SILENT_S."""
+        """Return for how many seconds a running run has written nothing, if longer than SILENT_S."""
         age = now - self.last_sign()
         return age if self.record.state == "running" and age > SILENT_S else None

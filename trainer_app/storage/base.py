@@ -34,46 +34,45 @@ class Store(Protocol):
         """What `open_store` takes to open this store again."""
 
     def child(self, prefix: str) -> Store:
-        """The store of a folder in this one."""
+        """Return the store of a folder in this one."""
 
     def put(self, key: str, data: bytes, *, create: bool = False) -> None:
-        """Writes an object, whole or not at all.
+        """Write an object, whole or not at all.
 
-        With `create`, an object that is there stays and `AlreadyExistsError` is raised; of several
-        writers at once one wins.
+        With `create`, an existing object stays and `AlreadyExistsError` is raised; of several writers at once one wins.
         On S3 that holds as far as the server honours `If-None-Match: *`: AWS does, some others accept several writers.
         """
 
     def put_file(self, key: str, path: str | PathLike[str]) -> None:
-        """Writes a file's content as an object, streaming, whole or not at all."""
+        """Write a file's content as an object, streaming, whole or not at all."""
 
     def get(self, key: str) -> bytes:
-        """The object's bytes. Raises `NotFoundError`."""
+        """Return the object's bytes. Raises `NotFoundError`."""
 
     def get_file(self, key: str, path: str | PathLike[str]) -> None:
         """Stream the object to a local file, which is there whole or not at all. Raises `NotFoundError`."""
 
     def exists(self, key: str) -> bool:
-        """Whether there is an object of this key (a folder is none)."""
+        """Return whether there is an object of this key; a folder is not one."""
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
-        """All objects under a folder, at any depth, sorted by key; none if there is no such folder."""
+        """Return all objects under a folder, at any depth, sorted by key; none if there is no such folder."""
 
     def names(self, prefix: str = "") -> Names:
-        """The folders right under a folder that hold at least one object, sorted.
+        """Return the folders directly in a folder that hold at least one object, sorted.
 
         Some S3 servers (SeaweedFS) show one for a while after its last object is gone.
         """
 
     def delete(self, key: str) -> None:
-        """Removes an object; one that is not there is no error."""
+        """Delete an object, if it exists."""
 
     def delete_prefix(self, prefix: str) -> None:
-        """Removes all objects under a folder; `""` is the whole store."""
+        """Delete all objects under a folder; `""` is the whole store."""
 
 
 def store_name(store: Store) -> str:
-    """The folder's own name: the last part of its URI."""
+    """Return the name of the store's folder: the last part of its URI."""
     return store.uri.partition("?")[0].rstrip("/").rpartition("/")[2]
 
 

@@ -44,7 +44,7 @@ class FolderStore:
 
     def put_file(self, key: str, path: str | PathLike[str]) -> None:
         with _translate_errors(Path(path), "read"):
-            source = Path(path).open("rb")  # noqa: SIM115 - its errors are told apart from those of the storage
+            source = Path(path).open("rb")  # noqa: SIM115 - its errors are not those of the storage
 
         def fill(temp: Path) -> None:
             source.seek(0)
@@ -61,9 +61,9 @@ class FolderStore:
             return path.read_bytes()
 
     def get_file(self, key: str, path: str | PathLike[str]) -> None:
-        found = self._path(key)
-        with _translate_errors(found, "read"):
-            source = found.open("rb")
+        path_in_store = self._path(key)
+        with _translate_errors(path_in_store, "read"):
+            source = path_in_store.open("rb")
         target = Path(path).absolute()
         with source, _translate_errors(target, "write"):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ class FolderStore:
                 try:
                     shutil.rmtree(folder)
                 except OSError as error:
-                    # a writer, or another deleter, is at work in there
+                    # another process writes or deletes in it
                     if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
                         raise
 
@@ -119,7 +119,7 @@ class FolderStore:
                         fill(temp)
                         _publish(temp, target, create=create)
                     break
-                except FileNotFoundError:  # delete_prefix took the folder away meanwhile
+                except FileNotFoundError:  # delete_prefix removed the folder meanwhile
                     if attempt == 4:
                         raise
             _sync_folder(target.parent)
@@ -132,13 +132,13 @@ def _publish(temp: Path, target: Path, *, create: bool) -> None:
     try:
         target.hardlink_to(temp)
     except FileExistsError:
-        # NFS repeats a request whose answer was lost: two links mean that the first one was ours.
+        # NFS repeats a request whose answer was lost: two links mean that the first request succeeded.
         if temp.stat().st_nlink != 2:
             raise
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        # No hard links here: the name is taken first (atomic as well), the content follows with the rename. A writer
+        # Without hard links the name is created first (atomic as well), then the rename brings the content. A writer
         # killed between the two leaves an empty object.
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
         temp.replace(target)
@@ -146,7 +146,7 @@ def _publish(temp: Path, target: Path, *, create: bool) -> None:
 
 @contextmanager
 def _temp_beside(target: Path) -> Iterator[Path]:
-    """A name in the target's folder that no listing shows; what is left of it at the end is removed."""
+    """Yield a path in the target's folder that no listing shows; a file left there at the end is removed."""
     temp = target.parent / f"{TEMP}{uuid.uuid4().hex[:20]}"
     try:
         yield temp
@@ -156,7 +156,7 @@ def _temp_beside(target: Path) -> Iterator[Path]:
 
 
 def _make_folder(folder: Path) -> None:
-    """mkdir -p whose new folders survive a power cut."""
+    """Make a folder and its parents so that they survive a power cut."""
     missing = []
     while not folder.is_dir():
         missing.append(folder)
@@ -190,8 +190,8 @@ def _walk(folder: Path, prefix: str) -> Iterator[Entry]:
             if item.is_dir(follow_symlinks=False):
                 yield from _walk(Path(item.path), key + "/")
             elif item.is_file():
-                found = item.stat()
-                yield Entry(key, found.st_size, found.st_mtime)
+                about = item.stat()
+                yield Entry(key, about.st_size, about.st_mtime)
 
 
 def _scan(folder: Path) -> list[os.DirEntry[str]]:
@@ -204,12 +204,12 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
 
 @contextmanager
 def _translate_errors(path: Path, verb: str) -> Iterator[None]:
-    """Turns an OSError into the error that says what, where and what to do."""
+    """Turn an OSError into the error that says what failed, where, and what to do."""
     try:
         yield
     except FileExistsError as error:
         if verb == "write" and not _file_above(path):
-            raise AlreadyExistsError(f"{path} is there already") from error
+            raise AlreadyExistsError(f"{path} exists already") from error
         raise StorageError(_obstacle(path)) from error
     except FileNotFoundError as error:
         raise NotFoundError(f"there is no {path}") from error
@@ -221,17 +221,17 @@ def _translate_errors(path: Path, verb: str) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             why = "the file system is read-only" if error.errno == errno.EROFS else "no permission"
             raise AccessDeniedError(
-                f"can't {verb} {path}: {why}; give this user the rights to the folder or choose another storage.uri"
+                f"can't {verb} {path}: {why}; give this user access to the folder or choose another storage.uri"
             ) from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(
-                f"can't {verb} {path}: the disk is full or a quota reached; make room or choose another storage.uri"
+                f"can't {verb} {path}: the disk is full or a quota is reached; free space or choose another storage.uri"
             ) from error
         raise StorageError(f"can't {verb} {path}: {error.strerror or error}") from error
 
 
 def _file_above(path: Path) -> Path | None:
-    """The file that stands where a folder of this path should be."""
+    """Return the file that is where a folder of this path should be."""
     return next((p for p in reversed(path.parents) if p.exists() and not p.is_dir()), None)
 
 

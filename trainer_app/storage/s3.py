@@ -39,7 +39,7 @@ class S3Store(S3Uri):
 
     def put_file(self, key: str, path: str | PathLike[str]) -> None:
         if not Path(path).is_file():
-            raise NotFoundError(f"there is no file {os.fspath(path)} to be written to {self._location.format_key(key)}")
+            raise NotFoundError(f"there is no file {os.fspath(path)} to write to {self._location.format_key(key)}")
         with self._s3("write", key) as s3:
             s3.upload_file(os.fspath(path), self.bucket, self._full(check_key(key)), Config=_transfer())
 
@@ -114,11 +114,11 @@ class S3Store(S3Uri):
         yield from pages(Bucket=self.bucket, Prefix=f"{full}/" if full else "", **options)
 
     def _create(self, s3: Any, key: str, data: bytes) -> None:
-        """PUT with `If-None-Match: *`, preceded by a look: a server that ignores the header would overwrite."""
+        """PUT with `If-None-Match: *`, after a HEAD: a server that ignores the header would overwrite."""
         full = self._full(key)
-        there = AlreadyExistsError(f"{self._location.format_key(key)} is there already")
+        exists = AlreadyExistsError(f"{self._location.format_key(key)} exists already")
         if _exists(s3, self.bucket, full):
-            raise there
+            raise exists
         for wait in (0.1, 0.2, 0.4, 0.8, None):
             failure = _conditional_put(s3, self.bucket, full, data)
             if failure is None:
@@ -127,8 +127,8 @@ class S3Store(S3Uri):
                 time.sleep(wait)
             elif error_code(failure) in ("PreconditionFailed", "ConditionalRequestConflict", "412"):
                 if _repeated(failure) and _read(s3, self.bucket, full) == data:
-                    return  # the answer to our first try was lost; what is there is ours
-                raise there from failure
+                    return  # the answer to the first try was lost; the object is this writer's
+                raise exists from failure
             elif error_code(failure) in ("NotImplemented", "501"):
                 s3.put_object(Bucket=self.bucket, Key=full, Body=data)
                 return
@@ -164,7 +164,7 @@ def _exists(s3: Any, bucket: str, key: str) -> bool:
 
 
 def _read(s3: Any, bucket: str, key: str) -> bytes:
-    """botocore retries a request, but not the reading of its body: that is done here."""
+    """Return an object's bytes. botocore retries a request, but not the reading of its body."""
     from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
     for wait in (0.2, 1.0, None):

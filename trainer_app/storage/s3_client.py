@@ -12,22 +12,22 @@ _LOCK = threading.Lock()
 
 
 def get_client(endpoint: str | None, region: str | None, *, virtual: bool = False) -> Any:
-    """A boto3 client (they are thread-safe); credentials, profile, proxies and CA bundle as boto3 finds them.
+    """Return a boto3 client (they are thread-safe); credentials, profile, proxies and CA bundle as boto3 finds them.
 
-    A changed `AWS_*` variable gives a new client, and so does a fork: processes mix answers on one connection.
+    A changed `AWS_*` variable gives a new client, and so does a fork: two processes on one connection mix up answers.
     """
-    surroundings = hash(frozenset((k, v) for k, v in os.environ.items() if k.startswith("AWS_")))
+    environment = hash(frozenset((k, v) for k, v in os.environ.items() if k.startswith("AWS_")))
     with _LOCK:
-        return _make_client(endpoint, region, virtual, surroundings, os.getpid())
+        return _make_client(endpoint, region, virtual, environment, os.getpid())
 
 
 @lru_cache(maxsize=32)
-def _make_client(endpoint: str | None, region: str | None, virtual: bool, surroundings: int, pid: int) -> Any:  # noqa: FBT001
+def _make_client(endpoint: str | None, region: str | None, virtual: bool, environment: int, pid: int) -> Any:  # noqa: FBT001
     import boto3
     from botocore.config import Config
 
     session = boto3.session.Session()  # the default session isn't thread-safe
-    style = {"addressing_style": "virtual"} if virtual else None  # else path style where an endpoint is given
+    style = {"addressing_style": "virtual"} if virtual else None  # else path style if an endpoint is given
     return session.client(
         "s3",
         endpoint_url=endpoint,

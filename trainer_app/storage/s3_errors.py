@@ -1,4 +1,4 @@
-"""What a person reads when S3 fails: what, where (bucket and endpoint), what to do. Never a secret."""
+"""Errors of S3 in words for users: what failed, where (bucket and endpoint), what to do. Never a secret."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", 
 
 @dataclass(frozen=True)
 class ObjectLocation:
-    """Where a request went, for people."""
+    """The bucket, prefix and server of a request, as messages name them."""
 
     bucket: str
     prefix: str
@@ -39,7 +39,12 @@ class ObjectLocation:
 
 @contextmanager
 def translate_errors(location: ObjectLocation, verb: str, key: str, connect: Callable[[], Any]) -> Iterator[Any]:
-    """Gives the client; turns what boto3 raises into our errors."""
+    """Yield the client; turn what boto3 raises into StorageError and its kinds.
+
+    Args:
+        verb, key: what is done, such as read, to which object.
+        connect: makes the client.
+    """
     try:
         yield connect()
     except Exception as error:
@@ -50,13 +55,13 @@ def translate_errors(location: ObjectLocation, verb: str, key: str, connect: Cal
 
 
 def error_code(error: BaseException) -> str:
-    """S3's error code, `""` if the server sent none."""
+    """Return S3's error code, `""` if the server sent none."""
     response = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
 
 
 def clean_message(text: str) -> str:
-    """One line of up to 300 characters, without user:password@ of a URL or the environment's secrets."""
+    """Return one line of up to 300 characters, without user:password@ of a URL or the environment's secrets."""
     text = redact_text(text)
     for name in _SECRETS:
         if (value := os.environ.get(name)) and len(value) > 3:
@@ -80,32 +85,32 @@ def _explain(location: ObjectLocation, what: str, error: Exception) -> Exception
 
 
 def _refused(location: ObjectLocation, what: str, error: Any) -> StorageError:
-    found = error_code(error)
+    code = error_code(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    if found == "NoSuchBucket":
+    if code == "NoSuchBucket":
         return NotFoundError(
             f"{what}: there is no bucket {location.bucket!r}; create it or correct storage.uri "
             "(and AWS_ENDPOINT_URL, if the bucket is on another server)"
         )
-    if found in _NO_KEY:
+    if code in _NO_KEY:
         return NotFoundError(f"{what}: there is no such object")
-    if found in _WRONG_KEYS:
-        return AccessDeniedError(f"{what}: the server doesn't accept these keys ({found}); {KEYS}")
-    if found in _EXPIRED:
+    if code in _WRONG_KEYS:
+        return AccessDeniedError(f"{what}: the server doesn't accept these keys ({code}); {KEYS}")
+    if code in _EXPIRED:
         return AccessDeniedError(
-            f"{what}: the credentials have expired ({found}); {KEYS}, with a fresh AWS_SESSION_TOKEN"
+            f"{what}: the credentials have expired ({code}); {KEYS}, with a fresh AWS_SESSION_TOKEN"
         )
-    if found in _DENIED or status in (401, 403):
+    if code in _DENIED or status in (401, 403):
         return AccessDeniedError(
-            f"{what}: access denied ({found}); {KEYS}, of a user who may get, put, delete "
+            f"{what}: access denied ({code}); {KEYS}, of a user who may get, put, delete "
             f"and list in {location.bucket!r}"
         )
-    if found in ("AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException", "301"):
-        return StorageError(f"{what}: the bucket is in another region ({found}); set AWS_REGION to it")
-    if found == "RequestTimeTooSkewed":
-        return StorageError(f"{what}: this machine's clock is wrong by more than the server allows ({found}); set it")
+    if code in ("AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException", "301"):
+        return StorageError(f"{what}: the bucket is in another region ({code}); set AWS_REGION to it")
+    if code == "RequestTimeTooSkewed":
+        return StorageError(f"{what}: this machine's clock is wrong by more than the server allows ({code}); set it")
     detail = clean_message(str(error.response.get("Error", {}).get("Message", "")))
-    return StorageError(f"{what}: the server answered {found or status}{': ' if detail else ''}{detail}")
+    return StorageError(f"{what}: the server answered {code or status}{': ' if detail else ''}{detail}")
 
 
 def _no_answer(location: ObjectLocation, what: str, error: Exception) -> Exception:
