@@ -32,13 +32,13 @@ _NOT_A = re.compile(r"does not correspond to a subclass of (?:<class ')?([\w.]+)
 def explain(parser: ArgumentParser, args: dict[str, Any], error: BaseException) -> list[Problem]:
     """Return all problems of `args`, which `parser` refused with `error`. Never empty."""
     problems: list[Problem] = []
-    good: dict[str, Any] = {}
+    good = Namespace()
     for key, value in _leaves(parser, args):
         wrong = _problems_of_value(key, value, partial(_validation_error, parser, key), parser)
         problems += wrong
         if not wrong:
-            _set_key(good, key, value)
-    return problems + _problems_of_whole(parser, args, good, error if not problems else None)
+            good[key] = value
+    return problems + _problems_of_whole(parser, args, good.as_dict(), error if not problems else None)
 
 
 def _leaves(parser: ArgumentParser, args: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -188,10 +188,3 @@ def _expected_types(message: str) -> str:
         name = kind[1] or (kind[0] or kind[2])
         names.append("null" if name == "NoneType" else name if kind[1] else re.sub(r"(?:\w+\.)+(\w+)", r"\1", name))
     return " or ".join(dict.fromkeys(n for n in names if n))
-
-
-def _set_key(into: dict[str, Any], key: str, value: Any) -> None:
-    *parents, leaf = key.split(".")
-    for parent in parents:
-        into = into.setdefault(parent, {})
-    into[leaf] = value

@@ -12,7 +12,7 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -57,12 +57,11 @@ def construct(target: Callable[..., Any], construction: Construction) -> Lightni
         Exception: what user code raised while classes were instantiated, unchanged.
     """
     kwargs = _required_arguments(target, construction)
-    with _LOCK, _patched_init(construction):
+    with _LOCK, _patched_init(construction), suppress(_ConstructionDone):
         try:
             target(**kwargs)
-        except (_ConstructionDone, ConfigError) as error:
-            if isinstance(error, ConfigError):
-                raise
+        except ConfigError:
+            raise
         except (Exception, SystemExit) as error:
             if construction.parsed and isinstance(error, Exception):
                 raise unwrap_user_error(error)  # noqa: B904  it is the cause
@@ -142,8 +141,7 @@ def _override_init(arguments: dict[str, Any], cli: LightningCLI, construction: C
     # runs nothing. Without a subcommand the object is what run=False makes.
     arguments["args"] = {"subcommand": "fit", "fit": construction.args} if runs else construction.args
     if runs:
-        fit = {**parser_kwargs.get("fit", {}), "exit_on_error": False}
-        parser_kwargs["fit"] = fit
+        parser_kwargs["fit"] = {**parser_kwargs.get("fit", {}), "exit_on_error": False}
         cli._run_subcommand = lambda subcommand: None
         if "default_config_files" not in parser_kwargs:  # one parser of four: 45 ms instead of 130 ms
             known = type(cli).subcommands()
@@ -161,9 +159,7 @@ def _copy_callbacks(defaults: dict[str, Any]) -> dict[str, Any]:
 def _parse_arguments(
     construction: Construction, cli: LightningCLI, parser: LightningArgumentParser, args: dict[str, Any]
 ) -> None:
-    flat = parser
-    if "subcommand" in args:
-        flat = cli._subcommand_parsers["fit"]
+    flat = cli._subcommand_parsers["fit"] if "subcommand" in args else parser
     _replace_instances(flat, construction)
     try:
         if type(cli).parse_arguments is LightningCLI.parse_arguments:

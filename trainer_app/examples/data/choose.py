@@ -18,10 +18,8 @@ from trainer_app.examples.data.sources import Source, download_source, find_file
 log = logging.getLogger(__name__)
 
 AUTO_SECONDS: Final = 10.0
-SYSTEM_FOLDERS: Final = {
-    "FashionMNIST": ("/usr/share/datasets/fashion-mnist",)
-}  # Debian's package dataset-fashion-mnist
-# Fashion-MNIST's files have the names of MNIST's: only their content differs.
+# Debian's package dataset-fashion-mnist. Its files have the names of MNIST's: only their content differs.
+SYSTEM_FOLDERS: Final = {"FashionMNIST": ("/usr/share/datasets/fashion-mnist",)}
 FASHION_MNIST_CHECKSUM: Final = "sha256:58a45a1e6a85a2cf35f8972c90a77afe1fc31e8e13fc07641fe60dfb348d71a9"
 
 
