@@ -287,3 +287,26 @@ def test_a_bound_on_concurrency_that_is_not_kept_is_remarked(scheduler: str, not
     notes = [note for note in loads(text).notes if "tune.max_concurrent_trials" in note]
     assert len(notes) == noted
     assert all("as many run at once as the resources allow" in note for note in notes)
+
+
+MONITOR = "checkpoint: {monitor: val_loss, mode: min}\n"
+SWEEP = "tune: {metric: val_acc, mode: max, space: {model.init_args.lr: {choice: [1]}}}\n"
+LOSS, ACC = ("val_loss", "min"), ("val_acc", "max")
+
+
+@pytest.mark.parametrize(
+    "text, train, tune",
+    [("", (None, None), (None, None)), (MONITOR, LOSS, LOSS), (SWEEP, ACC, ACC), (MONITOR + SWEEP, LOSS, ACC)],
+)
+def test_one_metric_decides(text: str, train: Any, tune: Any) -> None:
+    """What a run is recorded and shown by (run.json) is what its workers keep checkpoints by."""
+    from trainer_app.run.spec import RunSpec
+    from trainer_app.train import worker
+
+    config = loads(f"model: {{class_path: a.B, init_args: {{lr: 1}}}}\n{text}")
+    spec = RunSpec(run="demo", uri="runs", config="", use_gpu=False)
+    for task, metric in (("train", train), ("tune", tune)):
+        policy = worker.policy(config, spec, task=task)
+        assert config.selection_metric(task) == (policy.monitor, policy.mode) == metric
+    noted = [note for note in config.notes if "tune.metric (val_acc) decides which checkpoints are kept" in note]
+    assert bool(noted) == (train != tune)

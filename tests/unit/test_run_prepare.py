@@ -186,7 +186,7 @@ def test_the_record_of_a_sweep_counts_the_points_of_its_grid(store: Store) -> No
 
 def test_a_train_run_of_a_file_with_a_sweep(store: Store) -> None:
     record = created(store, run_file(sweep=True))
-    assert (record.metric, record.mode, record.num_samples) == (None, None, None)
+    assert (record.metric, record.mode, record.num_samples) == ("val_acc", "max", None)
 
 
 @pytest.mark.parametrize(

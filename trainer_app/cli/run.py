@@ -143,7 +143,7 @@ def _need_free_name(task: str, prepared: arguments.Prepared) -> None:
 
 def _view(task: str, prepared: arguments.Prepared, log: str | None) -> View:
     config = prepared.config
-    metric, mode = config.compared(task)
+    metric, mode = config.selection_metric(task)
     return View(task=task, run=prepared.name, uri=config.storage.uri, log=log, metric=metric, mode=mode)
 
 

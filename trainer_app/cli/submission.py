@@ -95,7 +95,7 @@ def _place(storage: Store, record: RunRecord | None) -> dict[str, Any]:
 
 def record_failed_start(task: str, prepared: Prepared, submission: str, error: TrainerError) -> None:
     """What kept the run from being created is recorded, so that another try says it again instead of finding out."""
-    metric, mode = prepared.config.compared(task)
+    metric, mode = prepared.config.selection_metric(task)
     storage = open_store(prepared.config.storage.uri)
     try:
         decision.record_failed_start(storage, prepared.name, submission, error, task=task, metric=metric, mode=mode)

@@ -47,7 +47,11 @@ class Checkpoint(Block):
     """Which checkpoints are kept. What is needed to resume is kept in any case."""
 
     keep: int | None = Field(2, ge=1, description="Checkpoints kept; null for all.")
-    monitor: str | None = Field(None, min_length=1, description="Metric that decides which are best.")
+    monitor: str | None = Field(
+        None,
+        min_length=1,
+        description="Metric that decides which are best in a train run; in a sweep it is tune.metric.",
+    )
     mode: Literal["min", "max"] | None = Field(None, description="Whether a smaller or larger one is better.")
     every_n_epochs: int = Field(1, ge=1, description="Epochs between two checkpoints.")
     allow: list[str] = Field(
@@ -129,10 +133,15 @@ class RunConfig(Block):
         """Epochs that a run aims at: -1 for no end, 1 in a fast_dev_run."""
         return count_epochs(self.trainer)
 
-    def compared(self, task: str) -> tuple[str | None, Literal["min", "max"] | None]:
-        """(metric, mode) by which the best of a run is found: those of the sweep, or of its checkpoints."""
-        decides = self.tune if task == "tune" else None
-        return (decides.metric, decides.mode) if decides else (self.checkpoint.monitor, self.checkpoint.mode)
+    def selection_metric(self, task: str) -> tuple[str | None, Literal["min", "max"] | None]:
+        """Return the (metric, mode) that decides which trial and which checkpoint is best, and which are kept.
+
+        In a sweep (`task` is tune) it is `tune.metric`, whatever `checkpoint.monitor` says: the best checkpoint of the
+        best trial is kept. In a train run it is `checkpoint.monitor`, or `tune.metric` if only that is given.
+        """
+        if self.tune is not None and (task == "tune" or self.checkpoint.monitor is None):
+            return self.tune.metric, self.tune.mode
+        return self.checkpoint.monitor, self.checkpoint.mode
 
     @contextmanager
     def locate_problems(self) -> Iterator[None]:

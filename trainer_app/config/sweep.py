@@ -51,6 +51,7 @@ def check_sweep(draft: Draft, config: RunConfig, tune: Tune) -> None:
     _check_workers(draft, config, tune)
     if isinstance(tune.scheduler.args, Pbt):
         _check_pbt(draft, config, tune, tune.scheduler.args)
+    _note_metric(draft, config, tune)
     _note_epochs(draft, config, tune)
     _note_samples(draft, tune)
     _note_concurrency(draft, tune)
@@ -141,6 +142,13 @@ def _check_pbt(draft: Draft, config: RunConfig, tune: Tune, pbt: Pbt) -> None:
     if config.max_epochs != -1 and pbt.perturbation_interval >= config.max_epochs:
         at = ("tune", "scheduler", "pbt", "perturbation_interval")
         draft.note(at, f"{pbt.perturbation_interval} of {config.max_epochs} epochs: no trial is ever changed")
+
+
+def _note_metric(draft: Draft, config: RunConfig, tune: Tune) -> None:
+    monitor, mode = config.checkpoint.monitor, config.checkpoint.mode
+    if monitor is not None and (monitor, mode) != (tune.metric, tune.mode):
+        text = f"{monitor} is not used by trainer tune: tune.metric ({tune.metric}) decides which checkpoints are kept"
+        draft.note(("checkpoint", "monitor"), text)
 
 
 def _note_epochs(draft: Draft, config: RunConfig, tune: Tune) -> None:

@@ -155,7 +155,10 @@ class Searcher(Block):
 class Tune(Block):
     """A sweep."""
 
-    metric: str = Field(min_length=1, description="Metric that decides, as the module logs it, for example val/acc.")
+    metric: str = Field(
+        min_length=1,
+        description="Metric that decides which trial and checkpoint is best, as the module logs it: val/acc.",
+    )
     mode: Literal["min", "max"] = Field(description="Whether a smaller or a larger metric is better.")
     num_samples: int = Field(10, ge=-1, description="Trials; times the size of the grid. -1 with time_budget_s only.")
     scheduler: Scheduler = Field(default_factory=lambda: Scheduler(fifo=Fifo()), description="Who stops trials.")

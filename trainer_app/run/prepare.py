@@ -101,7 +101,7 @@ def create_run(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, na
         AlreadyExistsError: with the command that goes on with it.
     """
     tune = config.tune if task == "tune" else None
-    metric, mode = config.compared(task)
+    metric, mode = config.selection_metric(task)
     now = time.time()
     record = RunRecord(
         name=name,

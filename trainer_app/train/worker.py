@@ -30,17 +30,16 @@ from trainer_app.storage_uri import parse_scheme
 Report = Callable[[dict[str, Any]], None]
 
 
-def policy(config: RunConfig, spec: RunSpec, *, every_epoch: bool = False, keep_at_least: int = 1) -> Policy:
+def policy(config: RunConfig, spec: RunSpec, *, task: str, every_epoch: bool = False, keep_at_least: int = 1) -> Policy:
     """Return when to commit and what to keep.
 
     Args:
+        task: train or tune, which decides what the best commits are.
         every_epoch: commit after every epoch, for schedulers that pause or clone trials.
         keep_at_least: the fewest commits to keep.
     """
     c = config.checkpoint
-    monitor, mode = c.monitor, c.mode
-    if monitor is None and config.tune is not None:
-        monitor, mode = config.tune.metric, config.tune.mode
+    monitor, mode = config.selection_metric(task)
     return Policy(
         every_n_epochs=1 if every_epoch else c.every_n_epochs,
         keep=None if c.keep is None else max(c.keep, keep_at_least),
@@ -114,7 +113,7 @@ def fit_with_ray(config: RunConfig, spec: RunSpec, *, trial: str | None, report:
     return fit(
         config,
         spec.fit_folder(trial),
-        policy=policy(config, spec),
+        policy=policy(config, spec, task="tune" if trial else "train"),
         report=report,
         trainer_kwargs=kwargs,
         prepare=prepare_trainer,

@@ -97,7 +97,7 @@ def fit_here(config: RunConfig, fit_folder: FitFolder, spec: RunSpec) -> bool:
         return worker.fit(
             config,
             fit_folder,
-            policy=worker.policy(config, spec, every_epoch=every, keep_at_least=PBT_KEEPS if every else 1),
+            policy=worker.policy(config, spec, task="tune", every_epoch=every, keep_at_least=PBT_KEEPS if every else 1),
             report=make_reporter(config, fit_folder, Path(tmp)),
             trainer_kwargs={
                 "devices": 1,
