@@ -4,34 +4,35 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from trainer_app.private_names import PrivateName, load_name
+from trainer_app.private_names import PrivateName as P
+from trainer_app.private_names import load_name
 
 READ_IN: Final = {"lightning": "2.6.6", "jsonargparse": "4.53.0"}
 
 NAMES: Final = (
-    PrivateName(
+    P(
         "lightning.pytorch.utilities.exceptions",
         "_TunerExitException",
         "Lightning's own way out of a fit between two epochs: it winds up and raises nothing",
     ),
-    PrivateName(
+    P(
         "lightning.pytorch.core.optimizer",
         "_init_optimizers_and_lr_schedulers",
         "the hyperparameters that a module configures, after a checkpoint brought back other ones",
     ),
-    PrivateName(
+    P(
         "lightning.pytorch.loops.fit_loop",
         "_FitLoop",
         "resumes between two epochs under max_steps; draws the next epoch's samples from a restored random state",
-        ("_restarting", "_data_fetcher"),
+        "_restarting _data_fetcher",
     ),
-    PrivateName(
+    P(
         "lightning.pytorch.cli",
         "LightningCLI",
-        "parses a user's CLI without running its subcommand, with our Trainer arguments",
-        ("_run_subcommand", "_instantiate_trainer", "_subcommand_parsers", "parse_arguments", "subcommands"),
+        "parses a user's CLI without a run, with our Trainer arguments",
+        "_run_subcommand _instantiate_trainer _subcommand_parsers parse_arguments subcommands",
     ),
-    PrivateName("jsonargparse", "ArgumentParser", "the keys that a user's CLI knows (argparse's)", ("_actions",)),
+    P("jsonargparse", "ArgumentParser", "the keys that a user's CLI knows (the attribute is argparse's)", "_actions"),
 )
 
 

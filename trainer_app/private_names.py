@@ -5,26 +5,23 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module, metadata
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class PrivateName:
+class PrivateName(NamedTuple):
     """A name that may change with any release of the package that it belongs to.
 
     Args:
-        module: where it is imported from.
-        name: a module's attribute: a class, a function or a module.
+        module, name: where it is imported from, and a class, function or module there.
         reason: what it is needed for.
-        members: private methods and attributes of the class that are overridden, called or read.
+        members: private methods and attributes of the class that are overridden, called or read; spaces between them.
     """
 
     module: str
     name: str
     reason: str
-    members: tuple[str, ...] = ()
+    members: str = ""
 
     def load(self, read_in: Mapping[str, str]) -> Any:
         """Return the object. Raise ImportError, with the reason, if it is gone; `read_in`: the versions that had it."""
@@ -36,7 +33,7 @@ class PrivateName:
     def check(self, read_in: Mapping[str, str]) -> None:
         """Raise ImportError, with the reason, if the name or one of its members is gone."""
         loaded = self.load(read_in)
-        for member in self.members:
+        for member in self.members.split():
             if not has_member(loaded, member):
                 raise ImportError(self._missing(f"{self.module}.{self.name}.{member}", read_in))
 
@@ -48,9 +45,8 @@ class PrivateName:
 
 def has_member(cls: Any, member: str) -> bool:
     """Return whether a class has `member`, or sets it on its instances."""
-    pattern = re.compile(rf"\bself\.{member}\b[^=\n]*=(?!=)")
-    own = [base for base in cls.__mro__ if base.__module__ != "builtins"]
-    return hasattr(cls, member) or any(pattern.search(inspect.getsource(base)) for base in own)
+    sets = re.compile(rf"\bself\.{member}\b[^=\n]*=(?!=)")
+    return hasattr(cls, member) or any(sets.search(inspect.getsource(b)) for b in cls.__mro__ if b is not object)
 
 
 def load_name(names: Sequence[PrivateName], name: str, read_in: Mapping[str, str]) -> Any:

@@ -8,75 +8,59 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from trainer_app.private_names import PrivateName, load_name
+from trainer_app.private_names import PrivateName as P
+from trainer_app.private_names import load_name
 
 READ_IN: Final = {"ray": "2.60.0"}
-
-_EXECUTION = "ray.train.v2._internal.execution"
+_TRAIN: Final = "ray.train.v2._internal"
+_EXECUTION: Final = f"{_TRAIN}.execution"
+_PARSER: Final = "ray.tune.experiment.config_parser"
+_SCHEDULERS: Final = "ray.tune.schedulers"
 
 NAMES: Final = (
     # Train: failures of workers
-    PrivateName(
-        f"{_EXECUTION}.failure_handling.default", "DefaultFailurePolicy", "an error that comes twice is not retried"
-    ),
-    PrivateName(f"{_EXECUTION}.failure_handling.failure_policy", "FailureDecision", "what a failure policy answers"),
-    PrivateName("ray.train.v2._internal.exceptions", "RayTrainError", "tells a lost worker from its code's error"),
-    PrivateName(
-        "ray.train.v2._internal.exceptions",
-        "UserExceptionWithTraceback",
-        "the exception of the user's code, in the wrapping of workers",
-        ("_base_exc",),
-    ),
-    PrivateName(
-        "ray.train.v2._internal.exceptions",
-        "WorkerHealthCheckFailedError",
-        "the exception of a lost worker",
-        ("health_check_failure",),
-    ),
+    P(f"{_EXECUTION}.failure_handling.default", "DefaultFailurePolicy", "an error that comes twice is not retried"),
+    P(f"{_EXECUTION}.failure_handling.failure_policy", "FailureDecision", "what a failure policy answers"),
+    P(f"{_TRAIN}.exceptions", "RayTrainError", "tells a lost worker from an error of its code"),
+    P(f"{_TRAIN}.exceptions", "UserExceptionWithTraceback", "what the user's code raised in a worker", "_base_exc"),
+    P(f"{_TRAIN}.exceptions", "WorkerHealthCheckFailedError", "why a worker was lost", "health_check_failure"),
     # Train: the controller
-    PrivateName(
-        "ray.train.torch",
-        "TorchTrainer",
-        "passes our failure policy, leaves Ctrl-C to the driver, leaves out Ray's cleaner of placement groups",
-        ("_initialize_and_run_controller", "_create_default_callbacks", "_register_sigint_handler"),
+    P(
+        *(
+            "ray.train.torch",
+            "TorchTrainer",
+            "our failure policy, no cleaner of groups; Ctrl-C is left to the driver",
+        ),
+        "_initialize_and_run_controller _create_default_callbacks _register_sigint_handler",
     ),
-    PrivateName(
-        "ray.train.v2._internal.callbacks.placement_group_callback",
+    P(
+        f"{_TRAIN}.callbacks.placement_group_callback",
         "PlacementGroupCleanerCallback",
-        "left out: one more process a run, which fails where two Rays run on one machine",
+        "left out: one more process a run, which fails if two Rays run on one machine",
     ),
-    PrivateName(f"{_EXECUTION}.callback", "ControllerCallback", "makes a nested trial's controller known"),
-    PrivateName(
-        f"{_EXECUTION}.worker_group",
-        "worker_group",
-        "its `placement_group` is replaced, so that groups have their trial's name and can be removed",
-    ),
+    P(f"{_EXECUTION}.callback", "ControllerCallback", "registers the controller of a nested trial"),
+    P(f"{_EXECUTION}.worker_group", "worker_group", "its `placement_group` is replaced: groups get their trial's name"),
     # Core: nested trials that are over
-    PrivateName("ray._private.state", "actors", "whether a killed controller is dead"),
-    PrivateName("ray._raylet", "PlacementGroupID", "removes a placement group that is known by its number"),
+    P("ray._private.state", "actors", "whether a killed controller is dead"),
+    P("ray._raylet", "PlacementGroupID", "removes a placement group that is known by its number"),
     # Tune
-    PrivateName("ray.tune.execution", "class_cache", "its variables are cleared: Tune copied secrets into logs"),
-    PrivateName("ray.tune.experiment.config_parser", "_create_trial_from_spec", "trials named by their index"),
-    PrivateName("ray.tune.experiment.config_parser", "_make_parser", "argument of _create_trial_from_spec"),
-    PrivateName("ray.tune.search", "SearchAlgorithm", "says that no more trials come", ("_finished",)),
-    PrivateName(
-        "ray.tune.schedulers",
+    P("ray.tune.execution", "class_cache", "its lists of variables are cleared: Tune copied secrets into Ray's logs"),
+    P(_PARSER, "_create_trial_from_spec", "names trials by their index"),
+    P(_PARSER, "_make_parser", "an argument of _create_trial_from_spec"),
+    P("ray.tune.search", "SearchAlgorithm", "says that no more trials come", "_finished"),
+    P(
+        _SCHEDULERS,
         "AsyncHyperBandScheduler",
-        "ends a trial whose value is NaN, and says why a trial was stopped",
-        ("_trial_info", "_max_t", "_num_stopped", "_metric_op", "_reduction_factor"),
+        "ends a trial whose value is NaN; says why a trial was stopped",
+        "_trial_info _max_t _num_stopped _metric_op _reduction_factor",
     ),
-    PrivateName("ray.tune.schedulers.async_hyperband", "_Bracket", "the cut-off of a rung", ("_rungs", "cutoff")),
-    PrivateName(
-        "ray.tune.schedulers",
-        "HyperBandScheduler",
-        "ends a finished bracket's other trials, which would wait for ever",
-        ("_trial_info", "_max_t_attr"),
-    ),
-    PrivateName(
-        "ray.tune.schedulers",
+    P(f"{_SCHEDULERS}.async_hyperband", "_Bracket", "the cut-off of a rung", "_rungs cutoff"),
+    P(_SCHEDULERS, "HyperBandScheduler", "ends a finished bracket's other trials", "_trial_info _max_t_attr"),
+    P(
+        _SCHEDULERS,
         "PopulationBasedTraining",
-        "saves every trial that clones no other, and lets none clone at its end",
-        ("_checkpoint_or_exploit", "_save_trial_state", "_trial_state"),
+        "saves every trial that clones no other; none clones at its end",
+        "_checkpoint_or_exploit _save_trial_state _trial_state",
     ),
 )
 
