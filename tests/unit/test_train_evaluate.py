@@ -191,16 +191,16 @@ def test_what_trained_on_gpus_is_scored_on_one(
     assert evaluate.test(store, "r") == {"on": where, **(asked if where == "a task" else {})}
 
 
-def test_the_device_is_told_to_lightning(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_device_is_used_to_lightning(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     trained(store, run_file())
-    told = []
+    used = []
     build = lightning_cli.build
 
     def noted(config: RunConfig, *, trainer_kwargs: dict[str, Any]) -> Any:
-        told.append(trainer_kwargs["accelerator"])
+        used.append(trainer_kwargs["accelerator"])
         return build(config, trainer_kwargs={**trainer_kwargs, "accelerator": "cpu"})
 
     monkeypatch.setattr(lightning_cli, "build", noted)
     for accelerator in ("cpu", "gpu"):
         evaluate.test_here(store, "r", accelerator=accelerator)
-    assert told == ["cpu", "gpu"]
+    assert used == ["cpu", "gpu"]

@@ -1,4 +1,4 @@
-"""Which failures are tried again, and how they are told."""
+"""Which failures of workers Ray's policy retries, and how errors are described."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ DECISIONS: dict[str, list[Any]] = {
     "another error at one commit": [BUG, AGAIN, OTHER_BUG, AGAIN, BUG, AGAIN, BUG, END],
     "the user's mistake": [MISTAKE, END],
     "a lost worker, again and again at one commit": [LOST, AGAIN, LOST, AGAIN, LOST, AGAIN],
-    "a lost worker told by its actor's error": [LOST_DIRECT, AGAIN, LOST_DIRECT, AGAIN, LOST_DIRECT, AGAIN],
+    "a lost worker known by its actor's error": [LOST_DIRECT, AGAIN, LOST_DIRECT, AGAIN, LOST_DIRECT, AGAIN],
     "a worker that does not answer": [SILENT, AGAIN, SILENT, AGAIN, SILENT, AGAIN],
     "a lost worker that others fail for": [COLLATERAL, AGAIN, COLLATERAL, AGAIN, COLLATERAL, AGAIN],
     "a lost worker between two errors": [BUG, AGAIN, LOST, AGAIN, BUG, END],

@@ -57,7 +57,7 @@ def test_a_trial_has_as_many_threads_as_cpus(
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert prewarm.prewarm_env(config(**blocks))["OMP_NUM_THREADS"] == threads
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")  # what a person has set stays
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")  # what a user has set stays
     assert prewarm.prewarm_env(config(**blocks))["OMP_NUM_THREADS"] == "7"
 
 

@@ -109,7 +109,7 @@ class Saving:
         trial.set_status(Trial.PAUSED)
 
     def report(self, number: int, epoch: int, value: float) -> str | None:
-        """One result. Returns what the trial goes on from, if it clones another one."""
+        """One result. Returns what the trial resumes from, if it clones another one."""
         trial = self.trials[number]
         self.scheduler.on_trial_result(self, trial, said(epoch, value))
         if trial.status != Trial.PAUSED:
@@ -226,7 +226,7 @@ def test_mutations_are_drawn_from_rays_domains() -> None:
 
 
 def test_which_schedulers_need_every_epochs_commit() -> None:
-    """A pause ends the trial's fit: it goes on from its last commit. ASHA and FIFO never pause."""
+    """A pause ends the trial's fit: it resumes from its last commit. ASHA and FIFO never pause."""
     for kind in ("fifo", "asha"):
         assert kind not in schedulers.NEEDS_EVERY_EPOCH
     assert set(schedulers.NEEDS_EVERY_EPOCH) == {"hyperband", "median", "pbt"}
@@ -271,13 +271,13 @@ def test_asha_says_the_cutoff_of_the_trials_own_bracket() -> None:
     made = build({"asha": {"max_t": 9, "reduction_factor": 3, "brackets": 2}})
     tune = Controller(made)
     names = [tune.add(f"t{i:05d}") for i in range(60)]
-    mine = [t for t in names if made._trial_info[t.trial_id] is made._brackets[1]]
-    others = [t for t in names if t not in mine]
-    assert len(mine) >= 2 and others  # 60 draws of brackets at 27 and 73 %
+    members = [t for t in names if made._trial_info[t.trial_id] is made._brackets[1]]
+    others = [t for t in names if t not in members]
+    assert len(members) >= 2 and others  # 60 draws of brackets at 27 and 73 %
     tune.report(others[0], 3, 0.95)  # bracket 0 has another cutoff at epoch 3
-    assert tune.report(mine[0], 3, 0.6) == CONTINUE
-    assert tune.report(mine[1], 3, 0.5) == STOP
-    assert made.reasons[mine[1].trial_id] == "asha: 0.5 at epoch 3 against 0.6, not among the best 1/3"
+    assert tune.report(members[0], 3, 0.6) == CONTINUE
+    assert tune.report(members[1], 3, 0.5) == STOP
+    assert made.reasons[members[1].trial_id] == "asha: 0.5 at epoch 3 against 0.6, not among the best 1/3"
 
 
 def test_asha_says_that_max_t_was_reached() -> None:
@@ -457,7 +457,7 @@ def test_an_unfinished_trial_goes_on_where_it_was() -> None:
     trial = tune.add("t00001")
     recorded = {milestone: dict(values) for milestone, values in resumed._brackets[0]._rungs}
     assert recorded[2] == {"t00000": 0.9, "t00001": 0.91}
-    assert tune.report(trial, 2, 0.91) == CONTINUE  # the epoch after its commit, told again
+    assert tune.report(trial, 2, 0.91) == CONTINUE  # the epoch after its commit, reported again
     assert tune.report(trial, 3, 0.1) == CONTINUE
     assert tune.report(trial, 4, 0.1) == STOP
     assert resumed.reasons == {"t00001": "asha: 0.1 at epoch 4 against 0.9, not among the best 1/2"}

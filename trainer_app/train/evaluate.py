@@ -64,12 +64,12 @@ def _task(uri: str, run: str, accelerator: str) -> dict[str, Any]:
 
 def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
     """Download and verify the best checkpoint, build its model and data again, and test in this process."""
-    found = results.read_run(store, run)
-    if found.checkpoint is None:
+    run_results = results.read_run(store, run)
+    chosen = run_results.checkpoint
+    if chosen is None:
         raise NotFoundError(f"run {run} has no committed checkpoint to test")
     folder = RunFolder.open(store, run)
-    config = config_of_checkpoint(folder, found, found.checkpoint)
-    chosen = found.checkpoint
+    config = config_of_checkpoint(folder, run_results, chosen)
     commit = ckpt.read_commit(folder.fit_folder(chosen.trial).checkpoints, chosen.name)
     with tempfile.TemporaryDirectory(prefix="trainer-test-") as tmp:
         path = ckpt.download_commit(commit, Path(tmp))
@@ -78,9 +78,9 @@ def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
     return {"event": "test", "checkpoint": chosen.uri, "trial": chosen.trial, "metrics": metrics}
 
 
-def config_of_checkpoint(folder: RunFolder, found: RunResults, chosen: Checkpoint) -> RunConfig:
+def config_of_checkpoint(folder: RunFolder, run_results: RunResults, chosen: Checkpoint) -> RunConfig:
     """Return the run file that a checkpoint was trained with: the run's, with its trial's parameters."""
-    fit_folder = next(u for u in found.fits if u.trial == chosen.trial)
+    fit_folder = next(u for u in run_results.fits if u.trial == chosen.trial)
     return override(loads(folder.config_text(), file=f"{folder.name}/run.yaml"), fit_folder.params)
 
 

@@ -83,27 +83,23 @@ def fit(
         elapsed=before[-1]["elapsed"] if before else 0.0,
     )
     with tempfile.TemporaryDirectory(prefix="trainer-") as tmp:
-        found = origin(Path(tmp, "from")) if origin else resume_point(fit_folder, Path(tmp, "from"))
-        start = str(found[1]) if found else starting_point(config, Path(tmp))
+        resumed = origin(Path(tmp, "from")) if origin else resume_point(fit_folder, Path(tmp, "from"))
+        start = str(resumed[1]) if resumed else starting_point(config, Path(tmp))
         kwargs = {**trainer_defaults(config, tmp), **trainer_kwargs}
         parts = lightning_cli.build(config, trainer_kwargs=kwargs, callbacks=callbacks)
         parts.trainer.callbacks.insert(0, reporter)  # first: commits what other callbacks counted once
         if prepare:
             prepare(parts.trainer)
-        given: dict[str, Any] = {"ckpt_path": start, "weights_only": True if found else None}
+        source: dict[str, Any] = {"ckpt_path": start, "weights_only": True if resumed else None}
         with allow_globals(policy.allow), logs.send_at_end():
-            parts.trainer.fit(parts.model, datamodule=parts.datamodule, **given)
+            parts.trainer.fit(parts.model, datamodule=parts.datamodule, **source)
     return reporter.stopped
 
 
 def fit_with_ray(config: RunConfig, spec: RunSpec, *, trial: str | None, report: Report) -> bool:
     """Do one rank's part of a fit, with Ray's strategy and environment. Return as `fit`."""
     check_device(spec)
-    kwargs: dict[str, Any] = {
-        "devices": "auto",
-        "num_nodes": 1,
-        "accelerator": "gpu" if spec.use_gpu else "cpu",
-    }
+    kwargs: dict[str, Any] = {"devices": "auto", "num_nodes": 1, "accelerator": "gpu" if spec.use_gpu else "cpu"}
     if config.trainer.get("plugins"):
         config = add_plugin(config, "ray.train.lightning.RayLightningEnvironment")
     else:
@@ -122,8 +118,8 @@ def fit_with_ray(config: RunConfig, spec: RunSpec, *, trial: str | None, report:
 
 def add_plugin(config: RunConfig, class_path: str) -> RunConfig:
     """Return the run file with one more plugin."""
-    given = config.trainer["plugins"]
-    plugins = [*(given if isinstance(given, list) else [given]), {"class_path": class_path}]
+    plugins = config.trainer["plugins"]
+    plugins = [*(plugins if isinstance(plugins, list) else [plugins]), {"class_path": class_path}]
     return config.model_copy(update={"trainer": {**config.trainer, "plugins": plugins}})
 
 
@@ -132,12 +128,11 @@ def trainer_defaults(config: RunConfig, folder: str) -> dict[str, Any]:
 
     `folder` is temporary, for what Lightning writes.
     """
-    mine: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-    mine["default_root_dir"] = folder
-    given = {k for k, v in config.trainer.items() if v is not None}
+    ours: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    ours["default_root_dir"] = folder
     if not _has_model_checkpoint(config.trainer.get("callbacks")):
-        mine["enable_checkpointing"] = False
-    return {k: v for k, v in mine.items() if k not in given}
+        ours["enable_checkpointing"] = False
+    return {k: v for k, v in ours.items() if config.trainer.get(k) is None}
 
 
 def _has_model_checkpoint(callbacks: Any) -> bool:
@@ -148,23 +143,23 @@ def _has_model_checkpoint(callbacks: Any) -> bool:
         if path.split(".")[-1] in ("ModelCheckpoint", "OnExceptionCheckpoint", "AsyncCheckpoint"):
             return True
         if "." in path:
-            found = load_object("trainer.callbacks", path)
-            if isinstance(found, type) and issubclass(found, ModelCheckpoint):
+            callback = load_object("trainer.callbacks", path)
+            if isinstance(callback, type) and issubclass(callback, ModelCheckpoint):
                 return True
     return False
 
 
 def resume_point(fit_folder: FitFolder, folder: Path) -> tuple[ckpt.Commit, Path] | None:
     """Download the newest commit that verifies on every rank; rank 0 chooses, so that all take the same."""
+    newest = None
+    if ranks.get_rank() == 0:
+        newest = ckpt.download_newest(fit_folder.checkpoints, folder, reject=_report_rejected)
     if ranks.get_world_size() == 1:
-        return ckpt.download_newest(fit_folder.checkpoints, folder, reject=_say_rejected)
-    found = (
-        ckpt.download_newest(fit_folder.checkpoints, folder, reject=_say_rejected) if ranks.get_rank() == 0 else None
-    )
-    chosen: list[Any] = [found[0].name if found else None]
+        return newest
+    chosen: list[Any] = [newest[0].name if newest else None]
     torch.distributed.broadcast_object_list(chosen, src=0)
-    if chosen[0] is None or found:
-        return found
+    if chosen[0] is None or newest:
+        return newest
     commit = ckpt.read_commit(fit_folder.checkpoints, chosen[0])
     return commit, ckpt.download_commit(commit, folder)
 
@@ -176,17 +171,17 @@ def next_attempt(fit_folder: FitFolder) -> int:
     return max([0, *wrote, *committed]) + 1
 
 
-def _say_rejected(name: str, reason: str) -> None:
+def _report_rejected(name: str, reason: str) -> None:
     print(f"checkpoint {name} is not used: {reason}; trying an older one", file=sys.stderr, flush=True)
 
 
 def starting_point(config: RunConfig, folder: Path) -> str | None:
     """Return the run file's `ckpt_path` as a local path; a URI of a checkpoint or of its folder is downloaded."""
-    given = config.ckpt_path
-    if given is None or not parse_scheme(given):
-        return given
-    head, _, last = given.rstrip("/").rpartition("/")
-    head, last = (head, last) if last.endswith(".ckpt") else (given.rstrip("/"), ckpt.PAYLOAD)
+    uri = config.ckpt_path
+    if uri is None or not parse_scheme(uri):
+        return uri
+    head, _, last = uri.rstrip("/").rpartition("/")
+    head, last = (head, last) if last.endswith(".ckpt") else (uri.rstrip("/"), ckpt.PAYLOAD)
     path = folder / "start.ckpt"
     open_store(head).get_file(last, path)
     return str(path)

@@ -57,8 +57,8 @@ class Reports(ray.train.UserCallback):
     """A callback in Ray's controller that hands each report of rank 0 to the trial's process and waits for it.
 
     Not Ray's TuneReportCallback: its reports go to Tune beside those of the trial's own thread, through a queue of one
-    place. Where the driver was slower over one result than the controller over its end, the last report found the
-    trial's end in that place, and the trial never came back (Ray 2.60, `_TrainSession._get_result_from_queues`).
+    place. If the driver was slower with one result than the controller with its end, the last report found the
+    trial's end in that place, and the trial never returned (Ray 2.60, `_TrainSession._get_result_from_queues`).
     """
 
     def __init__(self, arrivals: queue.Queue) -> None:

@@ -176,21 +176,20 @@ def build(config: RunConfig, *, epochs: int | None) -> Any:
     assert config.tune is not None
     kind, args = config.tune.scheduler.kind, config.tune.scheduler.args
     common = {"time_attr": TIME, "metric": METRIC, "mode": config.tune.mode}
-    given = args.model_dump()
-    if "max_t" in given and given["max_t"] is None:
-        given["max_t"] = epochs or NEVER
+    kwargs = args.model_dump()
+    if "max_t" in kwargs and kwargs["max_t"] is None:
+        kwargs["max_t"] = epochs or NEVER
     if kind == "pbt":
-        mutations = given.pop("mutations")
-        given["hyperparam_mutations"] = {
+        del kwargs["mutations"]
+        kwargs["hyperparam_mutations"] = {
             key: value if isinstance(value, list) else domain(key, value) for key, value in args.mutations.items()
         }
-        given["perturbation_factors"] = tuple(given["perturbation_factors"])
-        given["log_config"] = False
-        assert mutations
-    if kind == "median" and not given["min_time_slice"]:
-        given["min_time_slice"] = NEVER  # 0: trials are not paused in favour of others
+        kwargs["perturbation_factors"] = tuple(kwargs["perturbation_factors"])
+        kwargs["log_config"] = False
+    if kind == "median" and not kwargs["min_time_slice"]:
+        kwargs["min_time_slice"] = NEVER  # 0: trials are not paused in favour of others
     classes: Mapping[str, Any] = {"asha": Asha, "hyperband": HyperBand, "median": Median, "pbt": Pbt}
-    scheduler = Fifo() if kind == "fifo" else classes[kind](**common, **given)
+    scheduler = Fifo() if kind == "fifo" else classes[kind](**common, **kwargs)
     scheduler.reasons = {}
     if kind == "pbt":
         scheduler.last_epoch = epochs
