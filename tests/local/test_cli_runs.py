@@ -92,7 +92,7 @@ def test_a_failing_run_is_told_in_plain_lines(tmp_path: Path, place: Place) -> N
     assert re.search(r"^end +bad failed in ", ran.out, re.M)
     assert len(re.findall(r"^error +ValueError: planned failure in epoch 1$", ran.out, re.M)) == 1
     assert not re.search(r"retry|retries", text)  # max_failures is 0: nothing is tried again
-    assert re.fullmatch(r"go on with: trainer train (toy\.yaml )?--resume bad --storage \S+\n", ran.err)
+    assert re.fullmatch(r"resume with: trainer train (toy\.yaml )?--resume bad --storage \S+\n", ran.err)
     (log,) = set(re.findall(r"^log +(\S+)$", ran.out, re.M))
     assert "toy.py" in Path(log).read_text()  # the traceback
     assert results.load_run(str(tmp_path / "runs"), "bad").record.state == "failed"
@@ -204,7 +204,7 @@ def test_ctrl_c_ends_cleanly_and_the_printed_command_goes_on(project: Path, plac
     assert "\x1b" not in command.out + command.err and "Traceback" not in command.out + command.err
     record, run = last_run(project)
     assert record.state == "interrupted" and len(run.fits[0].history) == 1
-    (printed,) = re.findall(r"^interrupted; go on with: (trainer .+)$", command.err, re.M)
+    (printed,) = re.findall(r"^interrupted; resume with: (trainer .+)$", command.err, re.M)
 
     words = shlex.split(printed)
     assert words[:2] == ["trainer", "train"]

@@ -21,7 +21,7 @@ from trainer_app.train import evaluate
 pytestmark = pytest.mark.unit
 # Their JSON holds no number that was computed: a schema, quoted strings, Ray's and Helm's requests, a digest's input.
 OTHER_WRITERS = {
-    "cli/arguments.py", "cli/schema.py", "launch/helm.py", "launch/remote_run.py", "launch/resubmit.py",
+    "run/request.py", "cli/schema.py", "launch/helm.py", "launch/remote_run.py", "launch/resubmit.py",
     "pod/probe.py", "pod/submitter.py", "records/manifest.py", "tune/trial.py", "examples/data/cache.py",
 }  # fmt: skip
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.unit import fake_driver
-from tests.unit.test_cli_arguments import RUN_FILE
 from tests.unit.test_run_decision import driven
+from tests.unit.test_run_request import RUN_FILE
 from trainer_app.__main__ import main
 from trainer_app.run import cron_dedup, documents, lease
 from trainer_app.storage import Store, open_store
@@ -128,6 +128,6 @@ def test_the_driver_of_the_second_ends_well_and_leaves_nothing(
         monkeypatch.setenv("RAY_CLUSTER_NAME", f"{run}-xxxxx")
         assert main(["tune", str(tmp_path / "run.yaml"), "--log", "-"]) == 0
     assert len(calls) == 1
-    told = "run nightly-bbbbb: KubeRay fired the same time twice, and run nightly-aaaaa has it; nothing was started"
-    assert told in capsys.readouterr().err
+    message = "run nightly-bbbbb: KubeRay triggered the schedule twice, and run nightly-aaaaa was first"
+    assert f"{message}; nothing was started" in capsys.readouterr().err
     assert [name for name in storage.names() if name != cron_dedup.FOLDER] == ["nightly-aaaaa"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.unit import fake_driver
-from tests.unit.test_cli_arguments import RUN_FILE
+from tests.unit.test_run_request import RUN_FILE
 from trainer_app.__main__ import main
 from trainer_app.errors import InputError, StorageError
 from trainer_app.records import RunFolder, RunRecord

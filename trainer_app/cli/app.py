@@ -18,8 +18,8 @@ class Verb(NamedTuple):
 
 
 VERBS: dict[str, Verb] = {
-    "train": Verb("trainer_app.cli.run", "train", "Train the model of a run file."),
-    "tune": Verb("trainer_app.cli.run", "tune", "Search the space of a run file for its best trial."),
+    "train": Verb("trainer_app.cli.train", "train", "Train the model of a run file."),
+    "tune": Verb("trainer_app.cli.tune", "tune", "Search the space of a run file for its best trial."),
     "test": Verb("trainer_app.cli.test", "test", "Score a run's best checkpoint on the test split."),
     "validate": Verb("trainer_app.cli.validate", "validate", "Check a run file; start nothing."),
     "schema": Verb("trainer_app.cli.schema", "schema", "Print the run file's JSON Schema, for editors."),

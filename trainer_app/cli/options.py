@@ -55,3 +55,12 @@ Storage = Annotated[
 ]
 Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="The S3 server's URL as this machine reaches it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
+
+# A driver on this machine or on the Ray cluster that RAY_ADDRESS names.
+Resume = Annotated[
+    str | None, typer.Option(metavar="RUN", help="Resume this run, by its name, path or URI; FILE may be left out.")
+]
+RunStorage = Annotated[str | None, typer.Option(metavar="URI", help="Short for storage.uri=URI.")]
+Events = Annotated[bool, typer.Option("--json", help="Print one JSON object a line on stdout, and nothing else.")]
+Log = Annotated[str | None, typer.Option(metavar="FILE", help="Where Ray's and Lightning's output goes; - for stderr.")]
+Test = Annotated[bool, typer.Option("--test", help="At the end, score the best checkpoint on the test split.")]

@@ -23,7 +23,7 @@ from trainer_app.storage import open_store
 
 
 @dataclass(frozen=True)
-class Real:
+class OriginalStreams:
     """The output and error streams that the command was started with. No child process inherits them."""
 
     out: TextIO
@@ -49,7 +49,7 @@ def default_log(run: str, storage: str) -> Path:
 
 
 @contextmanager
-def to_log(path: Path | None) -> Iterator[Real]:
+def to_log(path: Path | None) -> Iterator[OriginalStreams]:
     """Send everything printed meanwhile to `path` (appended), and hand out the real streams.
 
     Args:
@@ -61,21 +61,21 @@ def to_log(path: Path | None) -> Iterator[Real]:
     log = _open_log(path) if path else os.dup(2)
     _flush()
     saved, streams = (_dup(1), _dup(2)), (sys.stdout, sys.stderr)
-    real = Real(_stream(os.dup(saved[0])), _stream(os.dup(saved[1])))
+    original = OriginalStreams(_stream(os.dup(saved[0])), _stream(os.dup(saved[1])))
     try:
         for fd in (1, 2):
             os.dup2(log, fd)
         sys.stdout, sys.stderr = _stream(1, closefd=False), _stream(2, closefd=False)
         with _logging_to(sys.stderr):
-            yield real
+            yield original
     finally:
         _flush()
         sys.stdout, sys.stderr = streams
-        for fd, original in zip((1, 2), saved, strict=True):
-            os.dup2(original, fd)
-            os.close(original)
+        for fd, copy in zip((1, 2), saved, strict=True):
+            os.dup2(copy, fd)
+            os.close(copy)
         os.close(log)
-        for stream in (real.out, real.err):
+        for stream in (original.out, original.err):
             _close(stream)
 
 
@@ -103,14 +103,14 @@ def _stream(fd: int, *, closefd: bool = True) -> TextIO:
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         if stream is not None and not stream.closed:
-            _answer_closed(stream.flush)
+            _ignore_closed(stream.flush)
 
 
 def _close(stream: TextIO) -> None:
-    _answer_closed(stream.close)
+    _ignore_closed(stream.close)
 
 
-def _answer_closed(write: Callable[[], object]) -> None:
+def _ignore_closed(write: Callable[[], object]) -> None:
     """Reader or terminal gone: nobody is there to be told, and the run's result is in its storage."""
     try:
         write()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainer_app.cli import arguments
 from trainer_app.cli.options import Code, Image, Items, Name, Namespace, Sets, Task, Values
+from trainer_app.run.request import RunRequest, prepare_run, split_items
 
 if TYPE_CHECKING:
     from trainer_app.launch.helm import Release
@@ -57,8 +57,8 @@ def build_release(
     from trainer_app.launch.submit import make_submission
 
     # env={}: this machine's own storage and run are not the cluster's
-    prepared = arguments.prepare(arguments.Asked(task, items or (), name), env={})
-    text = run_file_text(prepared.config, *arguments.split(items or []))
+    prepared = prepare_run(RunRequest(task, items or (), name), env={})
+    text = run_file_text(prepared.config, *split_items(items or []))
     submission, image = make_submission(prepared.name), image or ""
     return Release(
         prepared.name, namespace, task, text, submission, tuple(values or ()), tuple(sets or ()), image, code, user

@@ -19,17 +19,18 @@ def test(
 ) -> int:
     """Score a run's best checkpoint on the test split, loading it afresh from storage."""
     from trainer_app import results
-    from trainer_app.cli import redirect, require
+    from trainer_app.cli import redirect
     from trainer_app.cli.screen import write_now
     from trainer_app.records import RunFolder, to_json
     from trainer_app.run.cluster import prepare_environment
+    from trainer_app.run.require import require
     from trainer_app.storage import open_store
 
     uri, name = results.resolve_run(run, storage)
     name = name or results.newest_run(uri)
     folders = RunFolder.open(open_store(uri), name).record.folders
-    require.need("torch", "lightning", "ray", what="trainer test")
-    with redirect.to_log(redirect.log_path(log, name, uri)) as real:
+    require("torch", "lightning", "ray", what="trainer test")
+    with redirect.to_log(redirect.log_path(log, name, uri)) as original:
         prepare_environment(folders)  # Ray reads it when it is imported
         from trainer_app.train import evaluate
 
@@ -39,5 +40,5 @@ def test(
         else:
             scores = "  ".join(f"{k} {v:.4f}" for k, v in sorted(event["metrics"].items()))
             text = f"{name}: {scores or 'no metric is logged in test_step'}\ncheckpoint {event['checkpoint']}"
-        write_now(real.out, text + "\n")
+        write_now(original.out, text + "\n")
     return 0

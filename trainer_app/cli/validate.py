@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer_app.cli.arguments import split
 from trainer_app.formatting import one_line
+from trainer_app.run.request import parent_folders, split_items
 
 if TYPE_CHECKING:
     from trainer_app.config import RunConfig
@@ -22,7 +22,7 @@ Deep = Annotated[bool, typer.Option("--deep", help="Import the code and check in
 
 def validate(items: Items, deep: Deep = False) -> int:
     """Check a run file; start nothing. Exit code 2 with a line for each problem."""
-    files, overrides = split(items)
+    files, overrides = split_items(items)
     for line in report(files, overrides, deep=deep):
         print(line)
     return 0
@@ -44,13 +44,12 @@ def report(files: Sequence[str], overrides: Sequence[str] = (), *, deep: bool = 
 
 
 def _check_code(config: RunConfig, files: Sequence[str]) -> None:
-    from trainer_app.cli import require
-    from trainer_app.cli.arguments import parents
+    from trainer_app.run.require import require
 
-    require.need("lightning", what="--deep")
+    require("lightning", what="--deep")
     from trainer_app.lightning_cli import add_import_paths, check, check_space
 
-    add_import_paths(*parents(files))
+    add_import_paths(*parent_folders(files))
     check(config)
     check_space(config)
     if config.tune is not None and config.tune.scheduler.kind == "pbt":

@@ -21,9 +21,10 @@ from typing import Any
 import pytest
 
 from tests.unit import fake_driver
-from tests.unit.test_cli_arguments import RUN_FILE
+from tests.unit.test_run_request import RUN_FILE
 from trainer_app.__main__ import main
-from trainer_app.cli import run
+from trainer_app.cli.train import train
+from trainer_app.cli.tune import tune
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[2]
@@ -133,7 +134,7 @@ def test_an_unexpected_error_is_one_line_and_its_traceback_is_in_the_log(folder:
     assert done.returncode == 1
     first, second = done.stderr.splitlines()
     assert first == f"internal error: RuntimeError: boom in two lines; see {folder / 'x.log'}"
-    assert second == f"go on with: trainer tune --resume mnist-1 --storage {folder}/from-file"
+    assert second == f"resume with: trainer tune --resume mnist-1 --storage {folder}/from-file"
     assert "Traceback" in (folder / "x.log").read_text()
     last = json.loads(done.stdout.splitlines()[-1])
     assert (last["event"], last["state"]) == ("end", "failed")
@@ -169,7 +170,7 @@ def test_the_driver_is_called_as_agreed(folder: Path, monkeypatch: pytest.Monkey
 
 
 def test_train_and_tune_are_asked_in_the_same_words() -> None:
-    assert inspect.signature(run.train) == inspect.signature(run.tune)
+    assert inspect.signature(train) == inspect.signature(tune)
 
 
 def test_an_error_that_is_known_keeps_its_exit_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +237,7 @@ def test_ctrl_c_once_ends_and_says_how_to_go_on(folder: Path) -> None:
     assert terminal.wait() == 130
     assert time.monotonic() - started < 10
     squeezed = re.sub(r"\s+", "", terminal.text)  # the terminal wraps it
-    assert f"interrupted;goonwith:trainertune--resumemnist-1--storage{folder}/from-file" in squeezed
+    assert f"interrupted;resumewith:trainertune--resumemnist-1--storage{folder}/from-file" in squeezed
     assert "mnist-1 interrupted in" in terminal.text
     assert "Traceback" not in terminal.text
     assert terminal.output.rindex("\x1b[?25h") > terminal.output.rindex("\x1b[?25l")
@@ -276,7 +277,7 @@ def test_a_signal_ends_a_piped_run_with_130_and_a_last_event(folder: Path, signu
     assert child.returncode == 130
     last = json.loads(out.splitlines()[-1])
     assert (last["event"], last["state"]) == ("end", "interrupted")
-    assert err.splitlines()[-1].startswith("interrupted; go on with: trainer tune --resume mnist-1")
+    assert err.splitlines()[-1].startswith("interrupted; resume with: trainer tune --resume mnist-1")
 
 
 def test_a_terminal_that_goes_away_is_an_interruption(folder: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from trainer_app.cli.interrupt import Interrupts, installed
+from trainer_app.run.interrupt import Interrupts, installed
 
 pytestmark = pytest.mark.unit
 

@@ -7,22 +7,21 @@ from importlib.util import find_spec
 from trainer_app.errors import TrainerError
 
 
-def need(*modules: str, what: str) -> None:
-    """Refuse in one line what needs torch and the like.
+def require(*modules: str, what: str) -> None:
+    """Raise TrainerError, with what to install, if a module of the extra [train] is missing.
+
+    Only our own wheel is named: a package of its name in a registry is somebody else's.
 
     Args:
-        what: who needs them: `training`.
-
-    Raises:
-        TrainerError: with what to install. Only our own wheel is named: a registry's package of its name is another's.
+        what: the verb or option that needs the modules.
     """
-    missing = [name for name in modules if not _there(name)]
+    missing = [name for name in modules if not _is_installed(name)]
     if missing:
         how = "install trainer's wheel, or its checkout, with the extra [train] (README: Install)"
         raise TrainerError(f"{what} needs {', '.join(missing)}, not installed here: {how}")
 
 
-def _there(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
     except ImportError:  # one that is blocked

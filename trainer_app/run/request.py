@@ -1,0 +1,174 @@
+"""A run as it is asked for, with run files, overrides and the environment, made into one that can start."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from trainer_app.errors import ConfigError, InputError, Problem
+from trainer_app.run.identity import current_submission, run_from_cluster
+
+if TYPE_CHECKING:
+    from trainer_app.config import RunConfig
+    from trainer_app.storage import Store
+
+_OVERRIDE: Final = re.compile(r"[^/\\=]+=")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a user or a launcher asks for, unchecked.
+
+    Args:
+        task: train or tune.
+        items: run files, and overrides KEY=VALUE.
+        resume: a run's name, path or URI.
+        storage: in place of `storage.uri`.
+    """
+
+    task: str
+    items: Sequence[str] = ()
+    name: str | None = None
+    resume: str | None = None
+    storage: str | None = None
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run that can start.
+
+    Args:
+        resume: whether it is the next attempt of a run that exists.
+        folders: those of the run files; modules beside them can be imported.
+        submission: the id of the submission that this process belongs to; None for a run that a user starts here.
+    """
+
+    task: str
+    config: RunConfig
+    name: str
+    resume: bool
+    folders: tuple[str, ...] = ()
+    submission: str | None = None
+
+    @property
+    def storage(self) -> Store:
+        """The storage that holds the run."""
+        from trainer_app.storage import open_store
+
+        return open_store(self.config.storage.uri)
+
+    @property
+    def run_store(self) -> Store:
+        """The run's own folder in its storage."""
+        return self.storage.child(self.name)
+
+
+def split_items(items: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return (files, overrides).
+
+    An override has a `=` before any `/`, so a file named a=b.yaml is given as ./a=b.yaml.
+    """
+    overrides = [item for item in items if _OVERRIDE.match(item)]
+    return [item for item in items if not _OVERRIDE.match(item)], overrides
+
+
+def prepare_run(request: RunRequest, env: Mapping[str, str] | None = None) -> PreparedRun:
+    """Check everything that can be checked without starting anything.
+
+    Options take precedence over the environment, and the environment over the run file. A storage is read only to
+    resume without files.
+
+    Raises:
+        ConfigError: the run file's problems, all of them.
+        InputError: names, missing files. NotFoundError: there is no such run to resume.
+    """
+    env = os.environ if env is None else env
+    from trainer_app.records import generate_name
+
+    files, overrides = split_items(request.items)
+    request = _split_location(request, overrides)
+    storage = request.storage or _storage_override(overrides) or env.get("TRAINER_STORAGE_URI")
+    if storage:
+        overrides.append(f"storage.uri={json.dumps(storage)}")
+    name, resume = _resolve_name(request, env)
+    config, folders = _load_config(files, overrides, storage, resume)
+    if request.task == "tune" and config.tune is None:
+        wanted = "write a block with metric, mode and space, or use `trainer train`"
+        raise ConfigError([Problem("tune", "is missing", allowed=wanted)])
+    name = name or generate_name(config.name or request.task)
+    submission = None if request.resume else current_submission(env)
+    return PreparedRun(request.task, config, name, bool(resume), folders, submission)
+
+
+def _split_location(request: RunRequest, overrides: Sequence[str]) -> RunRequest:
+    """Split `--resume PATH` or `--resume URI` into a name and a storage."""
+    if request.resume is None or "/" not in request.resume:
+        return request
+    from trainer_app.results import resolve_run
+
+    uri, name = resolve_run(request.resume)
+    if request.storage or _storage_override(overrides):
+        raise InputError(
+            f"--resume {request.resume} says where the run is: leave out the storage, or give its name only"
+        )
+    return replace(request, resume=name, storage=uri)
+
+
+def _storage_override(overrides: Sequence[str]) -> str | None:
+    values = [item.partition("=")[2] for item in overrides if item.startswith("storage.uri=")]
+    return values[-1].strip("\"'") if values else None
+
+
+def _resolve_name(request: RunRequest, env: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Return (the run's name if it is given, the run to resume)."""
+    if request.resume and request.name and request.resume != request.name:
+        raise InputError(f"--resume {request.resume} and --name {request.name} differ: a resumed run keeps its name")
+    if request.resume:
+        return _check_name(request.resume, "--resume"), request.resume
+    if request.name:
+        return _check_name(request.name, "--name"), None
+    if name := env.get("TRAINER_RUN"):
+        return _check_name(name, "TRAINER_RUN"), None
+    name = run_from_cluster(env)
+    return (_check_name(name, "RAY_CLUSTER_NAME") if name else None), None
+
+
+def _check_name(name: str, source: str) -> str:
+    """Return the name. Raises InputError, naming the source of the name, if it can't be a run's."""
+    from trainer_app.records import check_name
+
+    try:
+        return check_name(name)
+    except InputError as e:
+        raise InputError(f"{source}: {e}") from e
+
+
+def parent_folders(files: Sequence[str]) -> tuple[str, ...]:
+    """Return the folders of the run files, each once: modules beside them can be imported."""
+    return tuple(dict.fromkeys(str(Path(file).absolute().parent) for file in files))
+
+
+def _load_config(
+    files: list[str], overrides: list[str], storage: str | None, resume: str | None
+) -> tuple[RunConfig, tuple[str, ...]]:
+    """Return the configuration, and the folders of the files that it came from, now or when the run was started."""
+    from trainer_app import config
+
+    if files:
+        return config.load(files, overrides), parent_folders(files)
+    if not resume:
+        raise InputError("no run file: name one or more, or --resume RUN")
+    from trainer_app.records import RunFolder
+    from trainer_app.storage import open_store
+
+    uri = storage or "runs"
+    run = RunFolder.open(open_store(uri), resume)
+    # The storage it was found in, not the one it was written to: folders move, and relative paths depend on the
+    # working directory.
+    located = [*overrides, f"storage.uri={json.dumps(uri)}"]
+    return config.loads(run.config_text(), file=f"{resume}/run.yaml", overrides=located), tuple(run.record.folders)
