@@ -12,7 +12,7 @@ import pytest
 from tests.unit.tree import ROOT, files
 
 pytestmark = pytest.mark.unit
-FILE_LINES, FUNCTION_LINES = 300, 40
+FILE_LINES, FUNCTION_LINES = 250, 40
 
 # Joined here, so that this file is not found by its own search.
 HOSTS = re.compile(

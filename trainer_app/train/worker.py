@@ -74,14 +74,7 @@ def fit(
     Returns:
         whether it stopped before its end, at a commit, because `policy.stop` asked for it.
     """
-    before = fit_folder.read_metrics() if ranks.get_rank() == 0 else []
-    reporter = EpochReporter(
-        fit_folder,
-        attempt=next_attempt(fit_folder) if ranks.get_rank() == 0 else 1,
-        policy=policy,
-        report=report,
-        elapsed=before[-1]["elapsed"] if before else 0.0,
-    )
+    reporter = make_reporter(fit_folder, policy, report)
     with tempfile.TemporaryDirectory(prefix="trainer-") as tmp:
         resumed = origin(Path(tmp, "from")) if origin else resume_point(fit_folder, Path(tmp, "from"))
         start = str(resumed[1]) if resumed else starting_point(config, Path(tmp))
@@ -94,6 +87,15 @@ def fit(
         with allow_globals(policy.allow), logs.send_at_end():
             parts.trainer.fit(parts.model, datamodule=parts.datamodule, **source)
     return reporter.stopped
+
+
+def make_reporter(fit_folder: FitFolder, policy: Policy, report: Report) -> EpochReporter:
+    """Return the reporter of a new attempt; only rank 0 reads what earlier ones wrote, since only it writes."""
+    if ranks.get_rank() != 0:
+        return EpochReporter(fit_folder, attempt=1, policy=policy, report=report)
+    lines, attempt = fit_folder.read_metrics(), next_attempt(fit_folder)
+    elapsed = lines[-1]["elapsed"] if lines else 0.0
+    return EpochReporter(fit_folder, attempt=attempt, policy=policy, report=report, elapsed=elapsed)
 
 
 def fit_with_ray(config: RunConfig, spec: RunSpec, *, trial: str | None, report: Report) -> bool:

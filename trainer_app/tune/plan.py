@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainer_app.config import RunConfig, require_tune
-from trainer_app.records import RunFolder, TrialRecord, trial_name
+from trainer_app.records import FitFolder, RunFolder, TrialRecord, trial_name
 from trainer_app.tune import schedulers, space
 from trainer_app.tune.search import ResumableSearch
 
@@ -40,12 +40,7 @@ def plan_search(
     if searcher is None:  # drawn, but killed before they had a record
         left += [(i, params) for i, params in enumerate(skipped) if trial_name(i) not in records]
     for record in records.values():
-        lines = folder.fit_folder(record.trial).read_metrics()
-        results = [
-            {"epochs": line["epoch"] + 1, "objective": line["metrics"][tuning.metric]}
-            for line in lines
-            if tuning.metric in line["metrics"]
-        ]
+        results = read_objectives(folder.fit_folder(record.trial), tuning.metric)
         schedulers.replay(scheduler, record.trial, results, ended=record.is_over)
         if searcher is not None and record.is_over and results and math.isfinite(results[-1]["objective"]):
             searcher.add_evaluated_point(record.params, results[-1]["objective"])
@@ -58,6 +53,12 @@ def plan_search(
         searcher=searcher,
         stopping=stopping,
     )
+
+
+def read_objectives(fit_folder: FitFolder, metric: str) -> list[dict[str, Any]]:
+    """Return {"epochs", "objective"} of each epoch that has the metric."""
+    lines = [line for line in fit_folder.read_metrics() if metric in line["metrics"]]
+    return [{"epochs": line["epoch"] + 1, "objective": line["metrics"][metric]} for line in lines]
 
 
 def optuna_searcher(config: RunConfig, seed: Any, start: int) -> Any:
