@@ -67,12 +67,9 @@ def load(source: str, *, dataset: str, checksum: str | None = None) -> Arrays:
 def fetch_source(source: Source, *, seconds: float | None = None) -> str:
     """Put the source into this node's cache, once for all processes, and return its checksum.
 
-    Args:
-        seconds: the longest wait for another process that fetches it.
-
     Raises:
         DataError: the source or the cache fails; a DownloadError if a download does.
-        TimeoutError: another process took longer than `seconds`.
+        TimeoutError: another process has fetched it for more than `seconds`.
     """
     cache = caches.cache_dir()
     key = hashlib.sha256(source.key.encode()).hexdigest()[:16]

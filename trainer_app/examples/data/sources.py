@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from os.path import isfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from trainer_app.examples.data import digits
 from trainer_app.examples.data.download import download
 from trainer_app.examples.data.idx import NAMES, Arrays, DataError, read_folder
 from trainer_app.redact import redact_text
-from trainer_app.storage import Store, open_store
+from trainer_app.storage import open_store
 from trainer_app.storage_uri import FolderUri, StorageUriError, parse_storage_uri
 
 ALLOWED: Final = "auto, download, digits, a folder with the four IDX files, or s3://bucket/prefix"
@@ -56,13 +57,16 @@ def layouts(dataset: str) -> tuple[str, ...]:
 
 def find_files(folder: Path, under: tuple[str, ...]) -> dict[str, Path] | None:
     """Return the four files, by the keys of idx.NAMES, if they are all in one of these layouts."""
-    for layout in under:
-        found = {
-            key: next(filter(Path.is_file, _candidate_paths(folder / layout, name)), None)
-            for key, name in NAMES.items()
-        }
-        if all(found.values()):
-            return {key: path for key, path in found.items() if path}
+    files = _find_all([f"{folder / layout}/" for layout in under], isfile)
+    return {key: Path(path) for key, path in files.items()} if files else None
+
+
+def _find_all(prefixes: Sequence[str], exists: Callable[[str], bool]) -> dict[str, str] | None:
+    """Return the four names under the first prefix that has them all."""
+    for prefix in prefixes:
+        names = {key: next(filter(exists, _spellings(prefix, name)), "") for key, name in NAMES.items()}
+        if all(names.values()):
+            return names
     return None
 
 
@@ -94,7 +98,10 @@ def download_source(dataset: str, *, seconds: Callable[[], float]) -> Source:
 
 def _s3_source(uri: str, dataset: str) -> Source:
     store = open_store(uri)
-    keys = _find_keys(store, uri, dataset)
+    keys = _find_all(layouts(dataset), store.exists)
+    if keys is None:
+        every = ", ".join(NAMES.values())
+        raise DataError(f"data source {uri!r}: not all of {every} (or .gz) there, nor under {dataset}/")
 
     def fingerprint() -> Any:
         under, _, _ = keys["train_images"].rpartition("/")
@@ -110,18 +117,6 @@ def _s3_source(uri: str, dataset: str) -> Source:
         return read_folder(files)
 
     return Source(uri, f"{dataset} {uri}", read, fingerprint)
-
-
-def _find_keys(store: Store, uri: str, dataset: str) -> dict[str, str]:
-    for layout in layouts(dataset):
-        keys = {key: next(filter(store.exists, _spellings(layout, name)), None) for key, name in NAMES.items()}
-        if all(keys.values()):
-            return {key: name for key, name in keys.items() if name}
-    raise DataError(f"data source {uri!r}: not all of {', '.join(NAMES.values())} (or .gz) there, nor under {dataset}/")
-
-
-def _candidate_paths(folder: Path, name: str) -> Iterator[Path]:
-    return (Path(spelling) for spelling in _spellings(f"{folder}/", name))
 
 
 def _spellings(prefix: str, name: str) -> tuple[str, ...]:
@@ -141,4 +136,4 @@ def _describe_missing(folder: Path, dataset: str) -> str:
 
 def list_files(folder: Path) -> list[str]:
     """Return those of the four files that are directly in the folder."""
-    return [p.name for name in NAMES.values() for p in _candidate_paths(folder, name) if p.is_file()]
+    return [Path(s).name for name in NAMES.values() for s in _spellings(f"{folder}/", name) if Path(s).is_file()]
