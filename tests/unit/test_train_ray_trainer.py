@@ -124,7 +124,7 @@ def test_a_short_timeout_is_not_none_at_all(seconds: float) -> None:
 
 def test_what_is_reserved_does_not_change_the_run_file() -> None:
     config = run_file("scaling: {use_gpu: true, resources_per_worker: {CPU: 2}}")
-    ray_trainer.worker_resources(config)["CPU"] = 99
+    config.scaling.worker_resources["CPU"] = 99
     assert config.scaling.resources_per_worker == {"CPU": 2.0}
 
 
@@ -245,7 +245,7 @@ def test_a_trial_of_one_worker_asks_for_its_kind_of_gpu_as_rays_workers_do() -> 
     space = "tune: {metric: m, mode: max, space: {model.init_args.a: {choice: [1]}}}"
     config = run_file(f"scaling: {{use_gpu: true, accelerator_type: A100}}\n{space}")
     asked = ray_trainer.scaling_config(config)._resources_per_worker_not_none
-    assert {**ray_trainer.worker_resources(config), **ray_trainer.accelerator(config)} == asked
+    assert {**config.scaling.worker_resources, **ray_trainer.accelerator(config)} == asked
     trainable, _ = sweep.make_trainable(config, JOB, None)
     assert trainable._resources.bundles == [{"CPU": 1.0, "GPU": 1.0, "accelerator_type:A100": 0.001}]
     plain, _ = sweep.make_trainable(run_file(f"scaling: {{use_gpu: true}}\n{space}"), JOB, None)
@@ -254,7 +254,7 @@ def test_a_trial_of_one_worker_asks_for_its_kind_of_gpu_as_rays_workers_do() -> 
 
 def test_a_kind_of_gpu_that_this_ray_has_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     config = run_file("scaling: {accelerator_type: A100}")
-    wanted = {**ray_trainer.worker_resources(config), **ray_trainer.accelerator(config)}
+    wanted = {**config.scaling.worker_resources, **ray_trainer.accelerator(config)}
     monkeypatch.setattr(cluster, "resources", lambda: {"CPU": 4.0})
     with pytest.raises(InputError, match="accelerator_type:A100 at once but this Ray has 0"):
         cluster.check_feasible(wanted, 1, "a trial needs")

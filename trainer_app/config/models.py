@@ -42,6 +42,15 @@ class Scaling(Block):
     timeout_s: float | None = Field(None, gt=0, description="Seconds that a collective operation may take.")
     process_group_backend: str | None = Field(None, min_length=1, description="torch.distributed's: nccl, gloo.")
 
+    @property
+    def worker_resources(self) -> dict[str, float]:
+        """Ray resources of one worker."""
+        return self.fill_resources(self.resources_per_worker)
+
+    def fill_resources(self, resources: Mapping[str, float] | None) -> dict[str, float]:
+        """Return resources with a CPU, and a GPU with `use_gpu`, unless they give these amounts themselves."""
+        return {"CPU": 1.0, **({"GPU": 1.0} if self.use_gpu is True else {}), **(resources or {})}
+
 
 class Checkpoint(Block):
     """Which checkpoints are kept. What is needed to resume is kept in any case."""
@@ -142,6 +151,20 @@ class RunConfig(Block):
         if self.tune is not None and (task == "tune" or self.checkpoint.monitor is None):
             return self.tune.metric, self.tune.mode
         return self.checkpoint.monitor, self.checkpoint.mode
+
+    @property
+    def has_nested_trials(self) -> bool:
+        """Whether a trial has workers of its own."""
+        return self.scaling.num_workers > 1
+
+    @property
+    def trial_resources(self) -> dict[str, float]:
+        """Ray resources of one trial: of all its workers, or of the one process it is."""
+        scaling = self.scaling
+        if self.has_nested_trials:
+            return {name: each * scaling.num_workers for name, each in scaling.worker_resources.items()}
+        per_trial = self.tune.resources_per_trial if self.tune else None
+        return scaling.fill_resources(per_trial or scaling.resources_per_worker)
 
     @contextmanager
     def locate_problems(self) -> Iterator[None]:

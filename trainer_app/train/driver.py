@@ -24,7 +24,6 @@ from trainer_app.train.ray_trainer import (
     run_config,
     scaling_config,
     torch_config,
-    worker_resources,
 )
 from trainer_app.train.relay import Mailbox, Relay, relaying_events
 
@@ -55,13 +54,13 @@ def run_workers(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watc
 
 def check_scaling(config: RunConfig) -> None:
     """Raise InputError if the cluster can never hold the run's workers."""
-    wanted = {**worker_resources(config), **accelerator(config)}
+    wanted = {**config.scaling.worker_resources, **accelerator(config)}
     cluster.check_feasible(wanted, config.scaling.num_workers, "the workers need")
 
 
 def missing_resources(config: RunConfig) -> str:
     """Return which resources of the workers this Ray does not have now, in words; "" if none."""
-    return cluster.missing_resources(worker_resources(config), config.scaling.num_workers, "the workers need")
+    return cluster.missing_resources(config.scaling.worker_resources, config.scaling.num_workers, "the workers need")
 
 
 def fit(config: RunConfig, folder: RunFolder, spec: RunSpec, emit: Emit) -> ray.train.Result:

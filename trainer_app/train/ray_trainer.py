@@ -56,19 +56,10 @@ def scaling_config(config: RunConfig) -> ray.train.ScalingConfig:
     return ray.train.ScalingConfig(
         num_workers=s.num_workers,
         use_gpu=s.use_gpu is True,
-        resources_per_worker=worker_resources(config),
+        resources_per_worker=s.worker_resources,
         accelerator_type=s.accelerator_type,
         placement_strategy=s.placement_strategy,
     )
-
-
-def worker_resources(config: RunConfig) -> dict[str, float]:
-    """What one worker reserves: `resources_per_worker`, at least a CPU, and a GPU with `use_gpu`."""
-    wanted = dict(config.scaling.resources_per_worker or {})
-    wanted.setdefault("CPU", 1.0)
-    if config.scaling.use_gpu is True:
-        wanted.setdefault("GPU", 1.0)
-    return wanted
 
 
 def accelerator(config: RunConfig) -> dict[str, float]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from trainer_app import ray_compat
-from trainer_app.config import RunConfig, require_tune
+from trainer_app.config import RunConfig
 
 TRIAL = "trainer_app.tune.trial"  # torch, Lightning and Ray Tune: 4 s of imports
 
@@ -17,14 +17,13 @@ def prewarm_env(config: RunConfig) -> dict[str, str]:
     Ray starts a process for each CPU at once. It sets OMP_NUM_THREADS when it gives a process its work, too late for
     a torch that is imported already: every trial took all cores, and a sweep of 20 s took over 10 minutes.
     """
-    if config.scaling.num_workers > 1:
+    if config.has_nested_trials:
         return {}  # Ray Train starts their processes with an environment of their own
     paths = [block.get("class_path") for block in (config.model, config.data) if isinstance(block, Mapping)]
     modules = [path.rpartition(".")[0] for path in paths if isinstance(path, str) and "." in path]
-    cpus = (require_tune(config).resources_per_trial or config.scaling.resources_per_worker or {}).get("CPU") or 1
     return {
         "RAY_preload_python_modules": ",".join(dict.fromkeys([TRIAL, *modules])),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, int(cpus))),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, int(config.trial_resources["CPU"]))),
     }
 
 

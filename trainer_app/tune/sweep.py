@@ -19,7 +19,7 @@ from trainer_app.run.attempt import START, Emit, Work, commit_position, run_atte
 from trainer_app.run.spec import RunSpec
 from trainer_app.run.watch import Watch
 from trainer_app.train import evaluate
-from trainer_app.train.ray_trainer import accelerator, worker_resources
+from trainer_app.train.ray_trainer import accelerator
 from trainer_app.tune import placement_groups, prewarm, schedulers
 from trainer_app.tune.nested import run_nested
 from trainer_app.tune.pbt_checks import check_mutations
@@ -78,7 +78,7 @@ def record_outcome(folder: RunFolder, records: Mapping[str, TrialRecord], *, sto
 
 def missing_resources(config: RunConfig) -> str:
     """Return which resources of a trial this Ray does not have now, in words; "" if none."""
-    return cluster.missing_resources(demand(config), 1, "a trial needs")
+    return cluster.missing_resources(config.trial_resources, 1, "a trial needs")
 
 
 def sweep(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watch) -> dict[str, TrialRecord]:
@@ -96,7 +96,7 @@ def sweep(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watch) -> 
             watch.emit(trial_event(record, record.best))
     if planned.is_finished():
         return records
-    nested_resources = placement_groups.NestedTrialResources() if is_nested(config) else None
+    nested_resources = placement_groups.NestedTrialResources() if config.has_nested_trials else None
     recorder = SweepRecorder(
         folder,
         watch.emit,
@@ -153,31 +153,14 @@ def make_tuner(
 # --- resources
 
 
-def is_nested(config: RunConfig) -> bool:
-    """Return whether a trial has workers of its own."""
-    return config.scaling.num_workers > 1
-
-
-def demand(config: RunConfig) -> dict[str, float]:
-    """Return the resources of one trial, its workers included."""
-    if is_nested(config):
-        return {k: v * config.scaling.num_workers for k, v in worker_resources(config).items()}
-    tuning = require_tune(config)
-    wanted = dict(tuning.resources_per_trial or config.scaling.resources_per_worker or {})
-    wanted.setdefault("CPU", 1.0)
-    if config.scaling.use_gpu is True:
-        wanted.setdefault("GPU", 1.0)
-    return wanted
-
-
 def concurrency(config: RunConfig) -> int:
     """Return how many trials run at once: `max_concurrent_trials`, at most what the cluster's resources allow.
 
     Raises:
         InputError: not even one trial fits; both numbers are named.
     """
-    wanted, have = demand(config), cluster.resources()
-    what = "one trial's workers need" if is_nested(config) else "a trial needs"
+    wanted, have = config.trial_resources, cluster.resources()
+    what = "one trial's workers need" if config.has_nested_trials else "a trial needs"
     cluster.check_feasible({**wanted, **accelerator(config)}, 1, what)
     fits = min((int(have[name] / each + 1e-9) for name, each in wanted.items() if each > 0), default=1)
     asked = require_tune(config).max_concurrent_trials
@@ -196,8 +179,10 @@ def make_trainable(config: RunConfig, spec: RunSpec, nested_resources: Any) -> t
 
     A nested trial's process waits in its Train run and does not return from it: it ends with the trial.
     """
-    if not is_nested(config):
-        return tune.with_resources(partial(run_trial, spec=spec), {**demand(config), **accelerator(config)}), True
+    if not config.has_nested_trials:
+        return tune.with_resources(
+            partial(run_trial, spec=spec), {**config.trial_resources, **accelerator(config)}
+        ), True
     held = {cluster.TRIAL_DRIVER: 1.0} if cluster.resources().get(cluster.TRIAL_DRIVER) else {"CPU": 0.001}
     driver = tune.PlacementGroupFactory([{"CPU": 0.0, **held}])
     function = partial(run_nested, spec=spec, controllers=nested_resources.controllers, prefix=nested_resources.prefix)

@@ -44,8 +44,8 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* What one worker of a train run, or of a trial, takes; as trainer_app.train.ray_trainer and trainer_app.tune.sweep count
-       it. use_gpu: auto asks for nothing: the driver chooses by what the pools have. */ -}}
+{{- /* What one worker of a train run, or of a trial, takes; as the run file's Scaling.worker_resources and
+       RunConfig.trial_resources count it. use_gpu: auto asks for nothing: the driver chooses by what the pools have. */ -}}
 {{- define "trainer.oneWorker" -}}
 {{- $scaling := .run.scaling | default dict -}}
 {{- $each := $scaling.resources_per_worker | default dict -}}
