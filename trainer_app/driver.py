@@ -13,11 +13,12 @@ from trainer_app.run import cluster
 from trainer_app.tune import prewarm
 
 HEAVY = ("torch", "lightning.pytorch")
+MODULES = {"train": "trainer_app.train.driver", "tune": "trainer_app.tune.sweep"}
 
 
 def run(task: str, config: RunConfig, **more: Any) -> int:
-    """`trainer_app.train.driver.run` or `trainer_app.tune.run`, which say what `more` may hold, on a Ray."""
+    """Call `run` of the task's module, whose arguments `more` are, on a Ray. Return the exit code."""
     local = prewarm.prewarm_env(config) if task == "tune" else {}
     with cluster.connected(local, meanwhile=HEAVY):
-        code: int = import_module(f"trainer_app.{task}").run(config, **more)
+        code: int = import_module(MODULES[task]).run(config, **more)
         return code

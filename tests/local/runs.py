@@ -8,9 +8,10 @@ from typing import Any
 
 import yaml
 
-from trainer_app import results, tune
+from trainer_app import results
 from trainer_app.config import RunConfig, loads, override
 from trainer_app.train import driver
+from trainer_app.tune import sweep
 
 Event = dict[str, Any]
 
@@ -38,7 +39,7 @@ class Ran:
         self.events: list[Event] = []
         self.uri = config.storage.uri
         self.name = name
-        verb = driver.run if task == "train" else tune.run
+        verb = driver.run if task == "train" else sweep.run
         self.code = verb(config, name=name, resume=resume, emit=self.events.append, log=None, test=test)
 
     def of(self, kind: str) -> list[Event]:

@@ -1,0 +1,1 @@
+"""`trainer train`, and the fit of one worker or trial."""
