@@ -23,7 +23,11 @@ Image = Annotated[str | None, typer.Option(metavar="REPOSITORY:TAG", help="The i
 Namespace = Annotated[
     str | None,
     typer.Option(
-        "--namespace", "-n", metavar="NS", envvar="TRAINER_NAMESPACE", help="[default: the kubeconfig context's]."
+        "--namespace",
+        "-n",
+        metavar="NS",
+        envvar="TRAINER_NAMESPACE",
+        help="The namespace [default: the kubeconfig context's].",
     ),
 ]
 Context = Annotated[
