@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from tests.chart.kuberay_rules import RULES, Rule
-from trainer_app.cli.render import build_release, render
+from trainer_app.cli.render import render
 from trainer_app.errors import InputError
+from trainer_app.launch.release import new_release
 from trainer_app.redact import is_secret_name
+from trainer_app.run.request import RunRequest
 from trainer_app.run_names import CRON_NAME_MAX, RUN_NAME_MAX, find_name_problem
 
 pytestmark = pytest.mark.chart
@@ -188,7 +190,7 @@ def test_lightnings_words_count_as_workers(overrides: list[str], tmp_path: Path)
 def test_a_run_file_that_says_what_it_means_crosses_byte_for_byte(more: str, tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(f"# mine\n{LIGHTNING}{more}")
-    release = build_release("train", [str(file)], ["kind"], None, "demo", "team")
+    release = new_release(RunRequest("train", [str(file)], "demo"), ["kind"], [], "team")
     assert release.run_file == file.read_text()
 
 

@@ -15,7 +15,7 @@ from trainer_app.checkpoint import Commit, Manifest, find_surplus
 from trainer_app.metric_order import best_of, is_better, sort_key
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.results import load_run
-from trainer_app.results.view import View
+from trainer_app.results.view import RunView
 from trainer_app.storage import open_store
 from trainer_app.tune.recorder import SweepRecorder
 
@@ -82,7 +82,7 @@ def test_the_record_of_a_trial(case: tuple[list[float], str | None, int | None],
 
 def test_the_screen(case: tuple[list[float], str | None, int | None]) -> None:
     values, mode, best = case
-    view = View(task="tune", run="r", metric="m", mode=mode)
+    view = RunView(task="tune", run="r", metric="m", mode=mode)
     for number, value in enumerate(values):
         view.apply({"event": "epoch", "trial": "all", "epoch": number, "metrics": {"m": value}})
         view.apply({"event": "trial", "trial": f"t{number}", "state": "finished", "metric": value})

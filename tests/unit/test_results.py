@@ -26,7 +26,7 @@ from trainer_app.cli.live import closing_tables
 from trainer_app.errors import NotFoundError, StorageError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord
 from trainer_app.results import list_runs, load_run, newest_run, resolve_run
-from trainer_app.results.view import View, trial_rows
+from trainer_app.results.view import RunView, trial_rows
 from trainer_app.storage import Store, open_store
 
 pytestmark = pytest.mark.unit
@@ -450,7 +450,7 @@ def test_on_a_terminal(storage: Store, tmp_path: Path) -> None:
 def test_a_sweep_leaves_the_table_that_results_shows(storage: Store, tmp_path: Path, columns: int) -> None:
     folder = tune_run(storage)
     folder.write_trial(TrialRecord(trial="t00004", index=4, state="failed", error="boom", started=10.0, ended=75.0))
-    view = View(task="tune", run="mnist-1", mode="max")
+    view = RunView(task="tune", run="mnist-1", mode="max")
     view.apply({"event": "run", "run": "mnist-1", "metric": "val/acc", "epochs": 3})
     for row in trial_rows(load_run(storage.uri, "mnist-1")):
         view.apply({"event": "trial", "metric": row.value, **vars(row)})

@@ -14,14 +14,14 @@ from trainer_app import formatting
 from trainer_app.cli import live
 from trainer_app.cli.screen import JsonScreen, PlainScreen, open_screen
 from trainer_app.results.tables import closing_facts
-from trainer_app.results.view import View
+from trainer_app.results.view import RunView
 
 pytestmark = pytest.mark.unit
 Events = Iterable[dict[str, Any]]
 
 
-def view_of(events: Events, task: str = "tune") -> View:
-    view = View(task=task, run="mnist-1", mode="max")
+def view_of(events: Events, task: str = "tune") -> RunView:
+    view = RunView(task=task, run="mnist-1", mode="max")
     for event in events:
         view.apply(event)
     return view
@@ -29,7 +29,7 @@ def view_of(events: Events, task: str = "tune") -> View:
 
 def plain_lines(events: Events) -> list[str]:
     out = io.StringIO()
-    screen = PlainScreen(View(task="tune", run="mnist-1", mode="max"), out, io.StringIO())
+    screen = PlainScreen(RunView(task="tune", run="mnist-1", mode="max"), out, io.StringIO())
     for event in events:
         screen.emit(event)
     screen.close()
@@ -78,7 +78,7 @@ def test_an_error_in_several_lines_with_control_characters_is_one_plain_line() -
 
 def test_json_is_one_object_a_line_and_writes_non_finite_numbers_as_records_do() -> None:
     out, err = io.StringIO(), io.StringIO()
-    screen = JsonScreen(View(task="tune", run="r"), out, err)
+    screen = JsonScreen(RunView(task="tune", run="r"), out, err)
     events = fake_driver.sweep()
     for event in events:
         screen.emit(event)
@@ -99,7 +99,7 @@ class Gone(io.StringIO):
 
 
 def test_a_reader_that_goes_away_ends_the_screen_but_not_the_run() -> None:
-    screen = PlainScreen(View(task="tune", run="r"), Gone(), io.StringIO())
+    screen = PlainScreen(RunView(task="tune", run="r"), Gone(), io.StringIO())
     for event in fake_driver.sweep():
         screen.emit(event)
     screen.close()
@@ -111,7 +111,7 @@ def test_pipes_get_lines_and_dumb_terminals_too(monkeypatch: pytest.MonkeyPatch)
         def isatty(self) -> bool:
             return True
 
-    view = View(task="tune", run="r")
+    view = RunView(task="tune", run="r")
     assert type(open_screen(view, io.StringIO(), io.StringIO(), as_json=False)) is PlainScreen
     monkeypatch.setenv("TERM", "dumb")
     assert type(open_screen(view, Terminal(), io.StringIO(), as_json=False)) is PlainScreen
@@ -170,7 +170,7 @@ def test_many_running_trials_leave_room_for_the_best() -> None:
 
 
 def test_best_follows_the_mode_and_puts_nan_last() -> None:
-    view = View(task="tune", run="r", metric="loss", mode="min")
+    view = RunView(task="tune", run="r", metric="loss", mode="min")
     for i, value in enumerate([0.5, float("nan"), 0.1, None]):
         view.apply({"event": "trial", "trial": f"t{i}", "state": "finished", "metric": value})
     assert [row.trial for row in view.best(4, ended=True)] == ["t2", "t0", "t1", "t3"]
@@ -259,7 +259,7 @@ def test_an_epoch_of_a_trial_is_one_line_and_so_is_a_change_of_its_state() -> No
 
 @pytest.mark.parametrize("mode, best", [("max", "0.8"), ("min", "0.2")])
 def test_the_live_table_has_the_best_and_the_latest_value(mode: str, best: str) -> None:
-    view = View(task="tune", run="r", metric="acc", mode=mode)
+    view = RunView(task="tune", run="r", metric="acc", mode=mode)
     view.apply({"event": "trial", "trial": "t0", "state": "running", "params": {"lr": 0.1}})
     for epoch, value in enumerate([0.5, 0.8, 0.2, 0.5]):
         view.apply({"event": "epoch", "trial": "t0", "epoch": epoch, "metrics": {"acc": value}})

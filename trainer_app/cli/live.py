@@ -18,7 +18,7 @@ from trainer_app.cli.tables import STYLES, rich_table
 from trainer_app.formatting import format_duration, format_number, format_pairs, one_line, progress, shorten_keys
 from trainer_app.results.tables import NARROW as TRIALS_NARROW
 from trainer_app.results.tables import closing_facts, epochs_table, trials_table
-from trainer_app.results.view import Event, Row, View
+from trainer_app.results.view import Event, RunView, TrialRow
 
 _log = logging.getLogger(__name__)
 REFRESHES_PER_S: Final = 4
@@ -31,7 +31,7 @@ NARROW: Final = 60  # characters; below it there is no room for parameters besid
 class LiveScreen:
     """A screen that redraws what fits the terminal 4 times a second, for any number of trials, and leaves a table."""
 
-    def __init__(self, view: View, out: TextIO) -> None:
+    def __init__(self, view: RunView, out: TextIO) -> None:
         self.view, self._out = view, out
         self._message = ""
         self._lock = threading.RLock()
@@ -100,12 +100,12 @@ class LiveScreen:
             return Group(_head(self.view), body, _foot(self.view), *message)
 
 
-def _head(view: View) -> Text:
+def _head(view: RunView) -> Text:
     attempt = f" attempt {view.attempt}" if view.attempt > 1 else ""
     return Text(f"{view.task} {view.run}{attempt}  {view.uri}", style="bold", no_wrap=True, overflow="ellipsis")
 
 
-def _foot(view: View) -> Text:
+def _foot(view: RunView) -> Text:
     parts = [format_duration(view.clock() - view.started)]
     if view.task == "tune" and view.rows:
         parts.append(view.counts_text())
@@ -117,7 +117,7 @@ def _foot(view: View) -> Text:
     return Text("  ".join(parts) + log, style="dim", overflow="fold")
 
 
-def live_trials(view: View, width: int, height: int) -> Group:
+def live_trials(view: RunView, width: int, height: int) -> Group:
     """Return the running trials and the best of the others, as many as the terminal holds, and how many more there are.
 
     Args:
@@ -150,7 +150,7 @@ def _more(hidden: int) -> list[Text]:
     return [Text(f"… {hidden} more", style="dim")] if hidden > 0 else []
 
 
-def _live_cells(view: View, row: Row, columns: dict[str, str] | None, *, wide: bool) -> list[Text]:
+def _live_cells(view: RunView, row: TrialRow, columns: dict[str, str] | None, *, wide: bool) -> list[Text]:
     cells = [Text(row.trial), Text(row.state, style=STYLES.get(row.state, ""))]
     if columns is not None:
         cells += [Text(format_number(row.params.get(key), 3)) for key in columns]
@@ -161,7 +161,7 @@ def _live_cells(view: View, row: Row, columns: dict[str, str] | None, *, wide: b
     return [*cells, Text(format_number(row.value)), *latest, Text(progress(row.epochs, view.target)), Text(elapsed)]
 
 
-def _param_columns(view: View, rows: Sequence[Row], width: int, *, fixed: int) -> dict[str, str] | None:
+def _param_columns(view: RunView, rows: Sequence[TrialRow], width: int, *, fixed: int) -> dict[str, str] | None:
     """Return dotted key -> heading if a column for each parameter fits beside `fixed` characters, else None."""
     keys = list(dict.fromkeys(key for row in (*rows, *view.best(10, ended=True)) for key in row.params))
     names = shorten_keys(keys)
@@ -169,18 +169,18 @@ def _param_columns(view: View, rows: Sequence[Row], width: int, *, fixed: int) -
     return names if keys and fixed + need <= width else None
 
 
-def live_epochs(view: View, width: int, height: int) -> Group:
+def live_epochs(view: RunView, width: int, height: int) -> Group:
     """Return the last epochs of a train run with as many metrics as fit, the run's own first."""
     shown = sorted(view.epochs)[-max(3, height - 8) :]
     return Group(_epochs(view, shown, width), *_more(len(view.epochs) - len(shown)))
 
 
-def _epochs(view: View, epochs: Sequence[int], width: int) -> RenderableType:
+def _epochs(view: RunView, epochs: Sequence[int], width: int) -> RenderableType:
     (headers, rows), _ = epochs_table([view.epochs[epoch] for epoch in epochs], view.metric, view.target, width)
     return rich_table(headers, rows, right=headers)
 
 
-def closing_tables(view: View, width: int) -> list[RenderableType]:
+def closing_tables(view: RunView, width: int) -> list[RenderableType]:
     """Return what stays on the terminal: every trial with why it ended, or the epochs."""
     parts: list[RenderableType] = []
     if view.rows:
@@ -193,7 +193,7 @@ def closing_tables(view: View, width: int) -> list[RenderableType]:
     return [*parts, Text("")] if parts else []
 
 
-def _closing_trials(view: View, width: int) -> list[RenderableType]:
+def _closing_trials(view: RunView, width: int) -> list[RenderableType]:
     rows = list(view.rows.values())
     more: list[RenderableType] = []
     if len(rows) > ALL_TRIALS:
@@ -207,7 +207,7 @@ def _closing_trials(view: View, width: int) -> list[RenderableType]:
     return [rich_table(headers, cells, right, bold=best_trial, stacked=width < TRIALS_NARROW), *more]
 
 
-def closing_lines(view: View) -> list[Text]:
+def closing_lines(view: RunView) -> list[Text]:
     """Return how the run ended, a line a fact; not wrapped, so that a path or a command can be copied."""
     styles = {"error": "red", "end": "bold"}
     facts = closing_facts(view)

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TextIO
 from trainer_app.formatting import format_duration, format_number, format_pairs, one_line, sort_metrics
 from trainer_app.records import to_json
 from trainer_app.results.tables import closing_facts
-from trainer_app.results.view import Event, View
+from trainer_app.results.view import Event, RunView
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 class Screen(Protocol):
     """What shows a run's events. `emit` may be called from any thread, `say` from a signal handler."""
 
-    view: View
+    view: RunView
 
     def emit(self, event: Event) -> None:
         """Show one event."""
@@ -34,7 +34,7 @@ class Screen(Protocol):
         """Show how the run ended; nothing is shown after it."""
 
 
-def open_screen(view: View, out: TextIO, err: TextIO, *, as_json: bool) -> Screen:
+def open_screen(view: RunView, out: TextIO, err: TextIO, *, as_json: bool) -> Screen:
     """Return a JSON screen, or a live one on a terminal that can move its cursor, or one of plain lines."""
     if as_json:
         return JsonScreen(view, out, err)
@@ -56,7 +56,7 @@ def write_now(stream: TextIO, text: str) -> None:
 class _Lines:
     """A screen that writes lines to a stream, which may lose its reader."""
 
-    def __init__(self, view: View, out: TextIO, err: TextIO) -> None:
+    def __init__(self, view: RunView, out: TextIO, err: TextIO) -> None:
         self.view, self._out, self._err = view, out, err
         self._lock = threading.RLock()
         self._reader_gone = False
@@ -90,7 +90,7 @@ class JsonScreen(_Lines):
 class PlainScreen(_Lines):
     """A screen of one line per change, without colours or cursor movements, and how the run ended."""
 
-    def __init__(self, view: View, out: TextIO, err: TextIO) -> None:
+    def __init__(self, view: RunView, out: TextIO, err: TextIO) -> None:
         super().__init__(view, out, err)
         self._shown: dict[Any, Any] = {}
 
@@ -118,7 +118,7 @@ class PlainScreen(_Lines):
                 self._write(*(f"{label:<10} {one_line(text)}" for label, text in closing_facts(self.view)))
 
 
-def event_lines(event: Event, view: View) -> list[str]:
+def event_lines(event: Event, view: RunView) -> list[str]:
     """Return an event as lines: notes of a run have their own; the event `end` has none, `close` shows it."""
     who = f"{event['trial']} " if event.get("trial") else ""
     match event.get("event"):
@@ -144,7 +144,7 @@ def event_lines(event: Event, view: View) -> list[str]:
             return [f"{other} {format_pairs({k: v for k, v in event.items() if k != 'event'})}"]
 
 
-def epoch_text(event: Event, view: View) -> str:
+def epoch_text(event: Event, view: RunView) -> str:
     """Return `epoch 3/5 step 135`: events count epochs from 0, users from 1."""
     if event.get("epoch") is None:
         return "epoch -"
@@ -153,7 +153,7 @@ def epoch_text(event: Event, view: View) -> str:
     return f"epoch {event['epoch'] + 1}{target}{step}"
 
 
-def _run_lines(event: Event, view: View) -> list[str]:
+def _run_lines(event: Event, view: RunView) -> list[str]:
     attempt = f", attempt {view.attempt}" if view.attempt > 1 or event.get("resumed") else ""
     samples = f", {view.num_samples} trials" if view.num_samples else ""
     metric = f", {view.mode or 'best'} {view.metric}" if view.metric else ""
@@ -161,7 +161,7 @@ def _run_lines(event: Event, view: View) -> list[str]:
     return lines + ([f"log {view.log}"] if view.log else []) + [f"note: {note}" for note in view.notes]
 
 
-def _trial_line(event: Event, view: View) -> str:
+def _trial_line(event: Event, view: RunView) -> str:
     row = view.row(event["trial"])
     at = f" at epoch {row.epochs}" if row.epochs else ""
     value = f" best {view.metric or 'metric'}={format_number(row.value)}" if row.value is not None else ""

@@ -15,7 +15,7 @@ from trainer_app.cli import redirect
 from trainer_app.cli.screen import Screen, open_screen, write_now
 from trainer_app.errors import TrainerError
 from trainer_app.formatting import command, error_text, one_line
-from trainer_app.results.view import View
+from trainer_app.results.view import RunView
 from trainer_app.run.attempt import Emit, Event
 from trainer_app.run.drive import Driver, Outcome
 from trainer_app.run.interrupt import INTERRUPTED, Interrupts, installed
@@ -89,11 +89,11 @@ class Session:
                 write_now(original.err, "\n".join(lines) + "\n")
         return outcome
 
-    def _view(self, log: Path | None) -> View:
+    def _view(self, log: Path | None) -> RunView:
         config, task = self.prepared.config, self.prepared.task
         metric, mode = config.selection_metric(task)
         name, path = self.prepared.name, str(log) if log else None
-        return View(task=task, run=name, uri=config.storage.uri, log=path, metric=metric, mode=mode)
+        return RunView(task=task, run=name, uri=config.storage.uri, log=path, metric=metric, mode=mode)
 
     def _write_error(self, text: str) -> None:
         sys.stderr.write(f"{text}\n")

@@ -9,9 +9,9 @@ import typer
 
 from trainer_app.cli.connect import notify, print_line
 from trainer_app.cli.options import Code, Context, Endpoint, Follow, Image, Items, Name, Namespace, Sets, Task, Values
-from trainer_app.cli.render import build_release
 from trainer_app.errors import TrainerError
 from trainer_app.formatting import command
+from trainer_app.run.request import RunRequest
 
 if TYPE_CHECKING:
     from trainer_app.launch.kube import Kube
@@ -38,10 +38,11 @@ def submit(
     from trainer_app.launch import submit as launch
     from trainer_app.launch.kube import connect
     from trainer_app.launch.pack import pack
-    from trainer_app.launch.release import namespace_and_user
+    from trainer_app.launch.release import namespace_and_user, new_release
 
     packed = pack(code) if code else None
-    build = partial(build_release, task, items, values, sets, name, image=image, code=packed.digest if packed else "")
+    request, digest = RunRequest(task, items or (), name), packed.digest if packed else ""
+    build = partial(new_release, request, values or (), sets or (), image=image, code=digest)
     if dry_run:
         namespace, user = namespace_and_user(namespace, context, say=notify)
         print(helm.template(build(namespace, user=user)), end="")

@@ -1,4 +1,4 @@
-"""What the Helm release of a new run is made of: its run file, its namespace and its user."""
+"""The Helm release of a new run: its run file, its namespace and its user."""
 
 from __future__ import annotations
 
@@ -7,7 +7,36 @@ from pathlib import Path
 
 from trainer_app.config import RunConfig, dump, scaling_differs
 from trainer_app.errors import InputError, TrainerError
+from trainer_app.launch.helm import Release
 from trainer_app.launch.kube import connect
+from trainer_app.launch.submit import make_submission
+from trainer_app.run.request import RunRequest, prepare_run, split_items
+
+
+def new_release(
+    request: RunRequest,
+    values: Sequence[str],
+    sets: Sequence[str],
+    namespace: str,
+    *,
+    image: str | None = None,
+    code: str = "",
+    user: str = "",
+) -> Release:
+    """Return the Helm release of a new run, which is checked first and gets a submission id.
+
+    Args:
+        values, sets, image: as the options of `trainer submit`.
+        namespace, user: where the run is submitted, and by whom.
+        code: the digest of the user's packed modules, if there are any.
+
+    Raises:
+        ConfigError, InputError: the run file or the name is wrong.
+    """
+    prepared = prepare_run(request, env={})  # this machine's own storage and run are not the cluster's
+    name, text = prepared.name, run_file_text(prepared.config, *split_items(request.items))
+    submission = make_submission(name)
+    return Release(name, namespace, request.task, text, submission, tuple(values), tuple(sets), image or "", code, user)
 
 
 def run_file_text(config: RunConfig, files: Sequence[str], overrides: Sequence[str]) -> str:

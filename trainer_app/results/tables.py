@@ -16,14 +16,14 @@ from trainer_app.formatting import (
     shorten_keys,
     sort_metrics,
 )
-from trainer_app.results.view import Row, View
+from trainer_app.results.view import RunView, TrialRow
 
 NARROW: Final = 80  # characters; below it a trial is running text
 ROOM_FOR_ELAPSED: Final = 100
 Columns = tuple[list[str], list[list[str]]]
 
 
-def trials_table(rows: Sequence[Row], metric: str | None, target: int | None, width: int | None) -> Columns:
+def trials_table(rows: Sequence[TrialRow], metric: str | None, target: int | None, width: int | None) -> Columns:
     """Return headers and a row per trial: its state, its best value, its parameters, and why it ended.
 
     Args:
@@ -80,7 +80,7 @@ def epochs_table(
     return (["epoch", "step", *names[:fitting], "elapsed"], cells), names[fitting:]
 
 
-def closing_facts(view: View) -> list[tuple[str, str]]:
+def closing_facts(view: RunView) -> list[tuple[str, str]]:
     """Return (label, text) of a run that ended: how, its best, its test score, where things are, what to do next."""
     end, test = view.end or {}, view.test or {}
     counts = f": {view.counts_text()}" if view.rows else ""

@@ -17,7 +17,7 @@ ENDED = ("finished", "stopped", "failed", "interrupted")
 
 
 @dataclass
-class Row:
+class TrialRow:
     """One trial. `value` is the metric's best value so far, `latest` that of the last epoch, None without a value.
 
     `epochs` counts finished epochs; `seen` is when `elapsed` was true, on the view's clock.
@@ -34,11 +34,11 @@ class Row:
     reason: str = ""
 
 
-def trial_rows(run: RunResults) -> list[Row]:
+def trial_rows(run: RunResults) -> list[TrialRow]:
     """Return the trials of a run in storage, with the state that each was in when the run ended."""
     rows = []
     for fit in run.trials:
-        row = Row(fit.trial or "", run.state_of(fit), fit.params, epochs=fit.epochs)
+        row = TrialRow(fit.trial or "", run.state_of(fit), fit.params, epochs=fit.epochs)
         row.value = fit.best.value if fit.best else None
         if record := fit.record:
             row.elapsed = record.ended - record.started if record.started and record.ended else None
@@ -48,7 +48,7 @@ def trial_rows(run: RunResults) -> list[Row]:
     return rows
 
 
-class View:
+class RunView:
     """The state of a run after the events so far; every field of an event may be missing.
 
     Args:
@@ -79,7 +79,7 @@ class View:
         self.target: int | None = None
         self.num_samples: int | None = None
         self.notes: list[str] = []
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[str, TrialRow] = {}
         self.epochs: dict[int, dict[str, Any]] = {}
         self.retries = 0
         self.checkpoint: str | None = None
@@ -101,9 +101,9 @@ class View:
         self.attempt, self.notes = event.get("attempt", 1), list(event.get("notes") or ())
         self.target, self.num_samples = event.get("epochs"), event.get("num_samples")
 
-    def row(self, trial: str) -> Row:
+    def row(self, trial: str) -> TrialRow:
         """Return the trial's row, a new one for a new trial."""
-        return self.rows.setdefault(trial, Row(trial))
+        return self.rows.setdefault(trial, TrialRow(trial))
 
     def _on_epoch(self, event: Event) -> None:
         metrics = event.get("metrics") or {}
@@ -155,16 +155,16 @@ class View:
             counts["to come"] = self.num_samples - len(self.rows)
         return counts
 
-    def running(self) -> list[Row]:
+    def running(self) -> list[TrialRow]:
         """Return the running trials in the order they were started."""
         return [row for row in self.rows.values() if row.state == "running"]
 
-    def best(self, n: int, *, ended: bool) -> list[Row]:
+    def best(self, n: int, *, ended: bool) -> list[TrialRow]:
         """Return the n best trials, best first; those without a value come last, in the order they were started."""
         rows = (row for row in self.rows.values() if not ended or row.state in ENDED)
         return heapq.nsmallest(n, rows, key=lambda row: sort_key(row.value, self.mode))
 
-    def elapsed_now(self, row: Row) -> float | None:
+    def elapsed_now(self, row: TrialRow) -> float | None:
         """Return the seconds that the trial has taken, up to now if it is running."""
         if row.elapsed is None or row.state != "running":
             return row.elapsed
