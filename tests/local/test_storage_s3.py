@@ -353,7 +353,7 @@ def test_a_server_that_ignores_if_none_match_overwrites_nothing(s3: S3, monkeypa
     try:
         store = open_store(s3.uri)
         store.put("k", b"first", create=True)
-        with pytest.raises(StorageError, match="there already"):
+        with pytest.raises(StorageError, match="exists already"):
             store.put("k", b"second", create=True)
         assert store.get("k") == b"first"
     finally:

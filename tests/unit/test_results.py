@@ -81,7 +81,7 @@ def test_a_sweep(storage: Store) -> None:
     assert run.checkpoint and (run.checkpoint.trial, run.checkpoint.epochs) == ("t00001", 3)
     assert "/mnist-1/trials/t00001/checkpoints/a0001-e000003-" in run.checkpoint.uri
     failed = run.trials[2]
-    assert failed.best is None and math.isnan(failed.last_metrics["val/acc"])
+    assert failed.best is None and math.isnan(failed.history[-1]["metrics"]["val/acc"])
 
 
 @pytest.mark.parametrize(("mode", "epoch_", "value"), [("max", 3, 0.9), ("min", 1, 0.2)])

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from trainer_app.errors import NotFoundError, StorageError
 from trainer_app.records import RunRecord
-from trainer_app.results.load import PARALLEL, read_run
-from trainer_app.results.model import SILENT_S
+from trainer_app.records.folder import PARALLEL
+from trainer_app.results.load import read_run
+from trainer_app.results.model import silence
 from trainer_app.storage import Store, open_store
 
 
@@ -27,9 +28,7 @@ class RunSummary:
 
     def silent_for(self, now: float) -> float | None:
         """Return what `RunResults.silent_for` does."""
-        running = self.record is not None and self.record.state == "running"
-        age = now - self.last_sign
-        return age if running and age > SILENT_S else None
+        return silence(self.record, self.last_sign, now)
 
 
 def list_runs(storage_uri: str) -> list[RunSummary]:
@@ -37,13 +36,13 @@ def list_runs(storage_uri: str) -> list[RunSummary]:
 
     A run that is running, or whose record lacks `done`, is read in full.
     """
-    return _read_all(open_store(storage_uri), _summary)
+    return _read_all(open_store(storage_uri), _summarize)
 
 
 def newest_run(storage_uri: str) -> str:
     """Return the name of the run created last. Raises NotFoundError if there is none."""
     storage = open_store(storage_uri)
-    runs = [run for run in _read_all(storage, _recorded) if run.record]
+    runs = [run for run in _read_all(storage, _read_record) if run.record]
     if not runs:
         raise NotFoundError(f"there are no runs in {storage.uri}; start one with trainer train or trainer tune")
     return runs[0].name
@@ -56,7 +55,7 @@ def _read_all(storage: Store, read: Callable[[Store, str], RunSummary | None]) -
     return sorted(runs, key=lambda run: (-(run.record.created if run.record else 0.0), run.name))
 
 
-def _recorded(storage: Store, name: str) -> RunSummary | None:
+def _read_record(storage: Store, name: str) -> RunSummary | None:
     store = storage.child(name)
     try:
         record = RunRecord.from_json(store.get("run.json"), f"{name}/run.json")
@@ -67,8 +66,8 @@ def _recorded(storage: Store, name: str) -> RunSummary | None:
     return RunSummary(name, store.uri, record, record.done, record.best, record.updated)
 
 
-def _summary(storage: Store, name: str) -> RunSummary | None:
-    recorded = _recorded(storage, name)
+def _summarize(storage: Store, name: str) -> RunSummary | None:
+    recorded = _read_record(storage, name)
     record = recorded.record if recorded else None
     if recorded is None or record is None or (record.done is not None and record.state != "running"):
         return recorded

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from trainer_app.errors import CheckpointRejectedError, NotFoundError, StorageError
 from trainer_app.metric_order import best_of
 from trainer_app.records import RunFolder, TrialRecord, merge_metrics, parse_part_key
+from trainer_app.records.folder import PARALLEL
 from trainer_app.records.manifest import MANIFEST, parse_manifest
 from trainer_app.results.model import Best, Checkpoint, FitResults, RunResults
 from trainer_app.storage import Store, open_store, split_uri
 
-PARALLEL = 16
 DEFAULT_STORAGE = "runs"
 
 

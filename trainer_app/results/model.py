@@ -56,12 +56,6 @@ class FitResults:
         return self.record.params if self.record else {}
 
     @property
-    def last_metrics(self) -> dict[str, float]:
-        if self.history:
-            return dict(self.history[-1]["metrics"])
-        return self.record.metrics if self.record else {}
-
-    @property
     def ended(self) -> bool:
         return self.record is not None and self.record.state in ("finished", "stopped", "failed")
 
@@ -123,5 +117,10 @@ class RunResults:
 
     def silent_for(self, now: float) -> float | None:
         """Return for how many seconds a running run has written nothing, if longer than SILENT_S."""
-        age = now - self.last_sign()
-        return age if self.record.state == "running" and age > SILENT_S else None
+        return silence(self.record, self.last_sign(), now)
+
+
+def silence(record: RunRecord | None, last_sign: float, now: float) -> float | None:
+    """Return the seconds since `last_sign` of a running run, if more than SILENT_S."""
+    age = now - last_sign
+    return age if record is not None and record.state == "running" and age > SILENT_S else None
