@@ -41,6 +41,7 @@ class RunTrainer(TorchTrainer):
         self.controller = controller
 
     def fit(self) -> ray.train.Result:
+        """Run the workers; on Ctrl-C abort them, then raise."""
         try:
             return super().fit()
         except KeyboardInterrupt:

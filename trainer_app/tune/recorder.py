@@ -148,6 +148,7 @@ class SweepRecorder(Callback):
         return self.records[name]
 
     def _close(self, record: TrialRecord) -> None:
+        """Write the record of a trial that is over, and release what it reserved."""
         lines = self.folder.fit_folder(record.trial).read_metrics()
         if lines:  # also lines that an attempt wrote without a report to this driver
             record.epochs, record.metrics = lines[-1]["epoch"] + 1, lines[-1]["metrics"]

@@ -197,7 +197,7 @@ def build(config: RunConfig, *, epochs: int | None) -> Any:
 
 
 @dataclass(frozen=True)
-class Stub:
+class PastTrial:
     """A trial of an earlier attempt, as a scheduler sees it."""
 
     trial_id: str
@@ -216,14 +216,14 @@ def replay(scheduler: Any, trial: str, results: Sequence[dict[str, Any]], *, end
     """
     if not results:
         return
-    stub = Stub(trial)
+    past_trial = PastTrial(trial)
     if isinstance(scheduler, Asha):
-        scheduler.on_trial_add(None, stub)
+        scheduler.on_trial_add(None, past_trial)
         for result in results:
-            scheduler.on_trial_result(None, stub, result)
+            scheduler.on_trial_result(None, past_trial, result)
         if ended:
-            scheduler.on_trial_complete(None, stub, results[-1])
+            scheduler.on_trial_complete(None, past_trial, results[-1])
     elif isinstance(scheduler, Median) and ended:
         for result in results:
-            scheduler.on_trial_complete(None, stub, result)
+            scheduler.on_trial_complete(None, past_trial, result)
     scheduler.reasons.pop(trial, None)

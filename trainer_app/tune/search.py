@@ -89,9 +89,10 @@ class ResumableSearch(SearchAlgorithm):
         name = trial_name(index)
         self._live.add(name)
         self._params[name] = params
-        return self._trial(name, params)
+        return self._make_trial(name, params)
 
     def _draw(self) -> Planned | None:
+        """Return a new trial from the searcher or the draws; None if there is none, or none yet."""
         index = self._next
         if self._searcher is not None:
             suggested = self._searcher.suggest(trial_name(index))
@@ -111,7 +112,7 @@ class ResumableSearch(SearchAlgorithm):
         self._next += 1
         return index, params
 
-    def _trial(self, name: str, params: Mapping[str, Any]) -> Trial:
+    def _make_trial(self, name: str, params: Mapping[str, Any]) -> Trial:
         assert self._experiment is not None
         spec = copy.deepcopy(self._experiment.spec)
         spec["config"] = dict(params)
