@@ -5,12 +5,13 @@ That the operator does its part is shown end to end (tests/e2e/test_stop.py).
 
 import json
 import threading
+import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from tests.s3 import S3
 from trainer_app.errors import InputError, NotFoundError, TrainerError
 from trainer_app.launch import control, rayjobs, status
 from trainer_app.launch.kube import Kube
@@ -60,13 +61,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> RemoteRun:
-    return RemoteRun.open(f"file://{tmp_path}", "demo")
+def stored(s3: S3) -> RemoteRun:
+    return RemoteRun.open(s3.uri, "demo")
 
 
 def job(stored: RemoteRun, status: str, **spec: Any) -> Any:
-    folder = stored.run_store.uri.removeprefix("file://").rpartition("/")[0]
-    notes = {"trainer/storage-uri": f"file://{folder}"}
+    notes = {"trainer/storage-uri": stored.run_store.uri.removesuffix("/demo")}
     meta = {"name": "demo", "labels": {"trainer/run": "demo"}, "annotations": notes}
     return {"metadata": meta, "spec": {"shutdownAfterJobFinishes": True, **spec}, "status": status_of(status)}
 
@@ -96,7 +96,7 @@ def answer(stored: RemoteRun) -> threading.Thread:
 
     def drive() -> None:
         while not stored.run_store.exists("control/stop.json"):
-            pass
+            time.sleep(0.02)
         request = json.loads(stored.run_store.get("control/stop.json"))["id"]
         told = {"id": request, "epochs": 3, "step": 120, "commit": "c3"}
         stored.run_store.put("control/stopped.json", json.dumps(told).encode())

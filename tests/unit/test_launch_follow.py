@@ -64,7 +64,7 @@ def test_a_log_that_breaks_off_does_not_end_the_following(error: TrainerError, m
         raise error
 
     monkeypatch.setattr("trainer_app.launch.stored_logs.read_logs", away)
-    one = job("file:///nowhere", submissionMode="HTTPMode")
+    one = job(AWAY, submissionMode="HTTPMode")
     del one["metadata"]["annotations"]["trainer/storage-endpoint"]
     code, said = until_end(one)
     assert code == 0 and str(error) in said

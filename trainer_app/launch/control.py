@@ -93,14 +93,12 @@ def request_commit(
     request = secrets.token_hex(8)
     remote_run.request_stop(request, kube.user())
     say(f"asked run {run} to commit; waiting up to {grace:.0f} s")
-    deadline = time.monotonic() + grace
-    while time.monotonic() < deadline:
+    for _ in _poll(grace):
         if stopped := remote_run.read_stop(request):
             return rayjob, stopped
         rayjob = kube.get("RayJob", run)
         if rayjobs.has_ended(rayjob):
             return rayjob, None
-        time.sleep(POLL_S)
     say(f"no commit within {grace:.0f} s: run {run} will repeat what it did after its newest commit")
     return rayjob, None
 
@@ -187,14 +185,12 @@ def delete_rayjob(kube: Kube, run: str, *, say: Say) -> None:
     """
     with suppress(NotFoundError):
         kube.delete("RayJob", run)
-    deadline = time.monotonic() + OPERATOR_TIMEOUT_S
-    while time.monotonic() < deadline:
+    for _ in _poll(OPERATOR_TIMEOUT_S):
         try:
             kube.get("RayJob", run)
         except NotFoundError:
             wait_until_no_pods(kube, run, say=say)
             return
-        time.sleep(POLL_S)
     raise TrainerError(
         f"run {run} still exists {OPERATOR_TIMEOUT_S:.0f} s after it was deleted: the KubeRay operator, which removes "
         "its finalizer, does not respond; check it with: trainer doctor"
@@ -207,31 +203,34 @@ def wait_until_no_pods(kube: Kube, run: str, *, say: Say) -> None:
     Raises:
         TrainerError: pods still exist after PODS_TIMEOUT_S.
     """
-    is_reported = False
-    deadline = time.monotonic() + PODS_TIMEOUT_S
-    while left := [pod for pod in pods.list_run_pods(kube, run) if pods.phase(pod) not in ("succeeded", "failed")]:
+    names = ""
+    for _ in _poll(PODS_TIMEOUT_S):
+        left = [pod for pod in pods.list_run_pods(kube, run) if pods.phase(pod) not in ("succeeded", "failed")]
+        if not left:
+            return
+        if not names:
+            say(f"waiting for pods to end: {', '.join(pod['metadata']['name'] for pod in left)}")
         names = ", ".join(pod["metadata"]["name"] for pod in left)
-        if time.monotonic() > deadline:
-            raise TrainerError(
-                f"pods of run {run} still exist after {PODS_TIMEOUT_S:.0f} s: {names}; see why, then repeat"
-            )
-        if not is_reported:
-            say(f"waiting for pods to end: {names}")
-        is_reported = True
-        time.sleep(POLL_S)
+    raise TrainerError(f"pods of run {run} still exist after {PODS_TIMEOUT_S:.0f} s: {names}; see why, then repeat")
 
 
 def _wait_until_suspended(kube: Kube, run: str) -> None:
-    deadline = time.monotonic() + OPERATOR_TIMEOUT_S
-    while True:
+    for _ in _poll(OPERATOR_TIMEOUT_S):
         rayjob = kube.get("RayJob", run)
         if rayjobs.status(rayjob) == "Suspended":
             return
         if rayjobs.has_ended(rayjob):
             raise TrainerError(f"{rayjobs.format_state(rayjob)}: it could not be suspended")
-        if time.monotonic() > deadline:
-            raise TrainerError(
-                f"run {run} is not suspended after {OPERATOR_TIMEOUT_S:.0f} s (status: {rayjobs.status(rayjob)}); "
-                "check that the KubeRay operator is running: trainer doctor"
-            )
+    raise TrainerError(
+        f"run {run} is not suspended after {OPERATOR_TIMEOUT_S:.0f} s (status: {rayjobs.status(rayjob)}); "
+        "check that the KubeRay operator is running: trainer doctor"
+    )
+
+
+def _poll(seconds: float) -> Iterator[None]:
+    """Yield at once, and then every POLL_S until the seconds have passed."""
+    end = time.monotonic() + seconds
+    yield
+    while time.monotonic() < end:
         time.sleep(POLL_S)
+        yield

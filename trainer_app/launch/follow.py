@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from trainer_app.errors import StorageError, TrainerError
@@ -36,8 +36,12 @@ def follow_run(kube: Kube, run: str, *, say: Say, show: Say | None, endpoint: st
         say_new = _say_once(say)
         while True:
             rayjob = _retry_api(lambda: kube.get("RayJob", run), say)
-            say_new([rayjobs.format_state(rayjob), *_find_blockers_or_error(kube, rayjob)])
-            say_new(_show_new_lines(log))  # takes as long as the submitter's pod lives
+            say_new([rayjobs.format_state(rayjob)])
+            with _report_errors(say_new):
+                say_new(find_blockers(kube, rayjob, lambda: pods.list_run_pods(kube, run)))
+            with _report_errors(say_new):
+                if log:
+                    log.read()  # takes as long as the submitter's pod lives
             if rayjobs.has_ended(rayjob) and not rayjobs.is_queued(rayjob):
                 return rayjobs.exit_code(rayjob)
             time.sleep(POLL_S)
@@ -71,14 +75,13 @@ def _open_stored_log(
         return None
 
 
-def _show_new_lines(log: DriverLog | LogTail | None) -> list[str]:
-    """Show what is new. Return why that failed: it is tried again, and changes no exit code."""
+@contextmanager
+def _report_errors(say_new: Callable[[list[str]], None]) -> Iterator[None]:
+    """Say what can't be read now: it is read again at the next turn, and changes no exit code."""
     try:
-        if log:
-            log.read()
+        yield
     except TrainerError as error:
-        return [str(error)]
-    return []
+        say_new([str(error)])
 
 
 def _retry_api(ask: Callable[[], Object], say: Say) -> Object:
@@ -115,14 +118,6 @@ def find_blockers(kube: Kube, rayjob: Object, list_pods: Callable[[], list[Objec
         return pods.startup_failure(kube, rayjob)
     run_pods = list_pods()
     return [*pods.blocked_pods(run_pods), *pods.warning_events(kube, rayjob, run_pods)]
-
-
-def _find_blockers_or_error(kube: Kube, rayjob: Object) -> list[str]:
-    """As `find_blockers`, for a loop: what can't be read now is read at the next turn."""
-    try:
-        return find_blockers(kube, rayjob, lambda: pods.list_run_pods(kube, rayjob["metadata"]["name"]))
-    except TrainerError as error:
-        return [str(error)]
 
 
 class DriverLog:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from trainer_app.errors import NotFoundError, TrainerError
 from trainer_app.launch import control, helm, location, submit
@@ -46,12 +46,7 @@ def resubmit(
         if record and record.state == "succeeded":
             say(f"run {run} has finished: nothing to resume")
             return
-        with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
-            file = Path(folder, "values.yaml")
-            file.write_text(json.dumps(stored_values))
-            release = _make_release(kube, launch, run_file, (str(file), *values), sets)
-            objects = location.load_objects(helm.template(release))
-            merged_values = helm.merged_values(release.values, release.sets)
+        release, objects, merged_values = _render(kube, launch, run_file, stored_values, values, sets)
         submit.check_secret(kube, objects)
         control.delete_rayjob(kube, run, say=say)
         _wait_until_removed(kube, objects)
@@ -64,13 +59,19 @@ def resubmit(
     say(f"resumed run {run} from its newest commit: created again from {run_location.uri}")
 
 
-def _make_release(
-    kube: Kube, launch: Launch, run_file: str, values: Sequence[str], sets: Sequence[str]
-) -> helm.Release:
-    """Return what was submitted, as this user's and with a new submission."""
+def _render(
+    kube: Kube, launch: Launch, run_file: str, stored: dict[str, Any], values: Sequence[str], sets: Sequence[str]
+) -> tuple[helm.Release, list[Object], dict[str, Any]]:
+    """Return (release, objects, merged values) of what was submitted, as this user's and with a new submission."""
     submission = submit.make_submission(launch.run)
-    release = helm.Release(launch.run, kube.namespace, launch.task, run_file, submission, values, tuple(sets))
-    return replace(release, image=launch.image, code=launch.code, user=kube.user())
+    with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
+        file = Path(folder, "values.yaml")
+        file.write_text(json.dumps(stored))
+        files = (str(file), *values)
+        release = helm.Release(launch.run, kube.namespace, launch.task, run_file, submission, files, tuple(sets))
+        release = replace(release, image=launch.image, code=launch.code, user=kube.user())
+        objects = location.load_objects(helm.template(release))
+        return release, objects, helm.merged_values(release.values, release.sets)
 
 
 def _wait_until_removed(kube: Kube, objects: Sequence[Object]) -> None:
