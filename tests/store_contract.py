@@ -142,7 +142,7 @@ class StoreContract:
                 call(key)
 
     def test_bad_prefixes(self, store: Store) -> None:
-        for call in (store.child, store.list, store.names, store.delete_prefix):
+        for call in (store.child, store.list, store.list_folders, store.delete_prefix):
             for prefix in ("../other", "/root", "a//b", ".."):
                 with pytest.raises(InputError, match="storage prefix"):
                     call(prefix)
@@ -172,9 +172,9 @@ class StoreContract:
     def test_names(self, store: Store) -> None:
         for key in ("run-2/run.json", "run-1/trials/t1/trial.json", "run-1/trials/t0/trial.json", "file"):
             store.put(key, b"")
-        assert store.names() == ["run-1", "run-2"]
-        assert store.names("run-1/trials") == ["t0", "t1"]
-        assert store.names("run-2") == store.names("nothing") == []
+        assert store.list_folders() == ["run-1", "run-2"]
+        assert store.list_folders("run-1/trials") == ["t0", "t1"]
+        assert store.list_folders("run-2") == store.list_folders("nothing") == []
 
     def test_child(self, store: Store) -> None:
         child = store.child("a b/ü").child("c%20")
@@ -256,4 +256,4 @@ class StoreContract:
                 store.delete(f"x/{key}")
         assert found, "no writer ever finished an object: the test shows nothing"
         assert all(".tmp-" not in key for key in found)
-        assert store.names() == ["x"]
+        assert store.list_folders() == ["x"]

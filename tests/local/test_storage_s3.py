@@ -45,7 +45,7 @@ def calls(store: Store, folder: Path) -> list[Callable[[], object]]:
         lambda: store.get_file("k", folder / "target"),
         lambda: store.exists("k"),
         lambda: list(store.list()),
-        store.names,
+        store.list_folders,
         lambda: store.delete("k"),
         lambda: store.delete_prefix("x"),
     ]
@@ -391,7 +391,7 @@ def test_many_objects_are_paged(s3: S3) -> None:
     store = open_store(s3.uri)
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda n: store.put(f"run-{n:04d}/run.json", b"{}"), range(1100)))
-    assert store.names() == [f"run-{n:04d}" for n in range(1100)]
+    assert store.list_folders() == [f"run-{n:04d}" for n in range(1100)]
     assert len(keys(store)) == 1100
     store.delete_prefix("")
     assert keys(store) == []

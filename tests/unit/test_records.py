@@ -159,7 +159,7 @@ def test_create_open_update(storage: Store) -> None:
     folder = RunFolder.create(storage, run(versions={"torch": "2"}), "name: ü\n")
     assert (folder.name, folder.uri) == ("mnist-1", f"{storage.uri}/mnist-1")
     again = RunFolder.open(storage, "mnist-1")
-    assert again.record == run(versions={"torch": "2"}) and again.config_text() == "name: ü\n"
+    assert again.record == run(versions={"torch": "2"}) and again.read_config() == "name: ü\n"
     again.update(state="failed", error="boom", best=math.nan, attempt=2)
     read = RunFolder.open(storage, "mnist-1").record
     assert (read.state, read.error, read.attempt, read.created) == ("failed", "boom", 2, 10.5)
@@ -177,7 +177,7 @@ def test_an_existing_run_is_refused(storage: Store) -> None:
         RunFolder.create(storage, run(seed=2), "second")
     assert caught.value.exit_code == 2
     assert RunFolder.open(storage, "mnist-1").record.seed == 1
-    assert RunFolder.open(storage, "mnist-1").config_text() == "first"
+    assert RunFolder.open(storage, "mnist-1").read_config() == "first"
 
 
 def test_one_of_eight_creators_wins(storage: Store) -> None:
@@ -198,7 +198,7 @@ def test_one_of_eight_creators_wins(storage: Store) -> None:
             assert won.count(True) == 1
             folder = RunFolder.open(storage, name)
             assert folder.record.seed == won.index(True)
-            assert folder.config_text() == f"seed: {won.index(True)}"
+            assert folder.read_config() == f"seed: {won.index(True)}"
 
 
 def test_no_such_run(storage: Store) -> None:
@@ -220,24 +220,24 @@ def test_a_start_that_was_cut_short(storage: Store) -> None:
     with pytest.raises(
         NotFoundError, match=r"no run\.yaml: its start was interrupted; start it again under another --name"
     ):
-        RunFolder.open(storage, "mnist-1").config_text()
+        RunFolder.open(storage, "mnist-1").read_config()
 
 
 def test_trials(storage: Store) -> None:
     folder = RunFolder.create(storage, run(), "")
-    assert folder.trials() == []
+    assert folder.read_trials() == []
     for index in (10, 2, 1):
         folder.write_trial(TrialRecord(trial=trial_name(index), index=index, params={"lr": 0.1 * index}))
     folder.write_trial(TrialRecord(trial=trial_name(2), index=2, state="stopped", reason="ASHA"))
     folder.fit_folder("t00099").append_epoch(1, {"epoch": 0, "metrics": {}})  # has no record yet
-    assert [(t.index, t.state, t.reason) for t in folder.trials()] == [
+    assert [(t.index, t.state, t.reason) for t in folder.read_trials()] == [
         (1, "pending", ""),
         (2, "stopped", "ASHA"),
         (10, "pending", ""),
     ]
     storage.put(f"mnist-1/trials/{trial_name(1)}/trial.json", b"{")
     with pytest.raises(StorageError, match=r"trials/t00001/trial\.json is damaged"):
-        folder.trials()
+        folder.read_trials()
 
 
 @dataclass

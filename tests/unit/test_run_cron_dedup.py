@@ -130,4 +130,4 @@ def test_the_driver_of_the_second_ends_well_and_leaves_nothing(
     assert len(calls) == 1
     message = "run nightly-bbbbb: KubeRay triggered the schedule twice, and run nightly-aaaaa was first"
     assert f"{message}; nothing was started" in capsys.readouterr().err
-    assert [name for name in storage.names() if name != cron_dedup.FOLDER] == ["nightly-aaaaa"]
+    assert [name for name in storage.list_folders() if name != cron_dedup.FOLDER] == ["nightly-aaaaa"]

@@ -94,7 +94,7 @@ def test_a_seed_is_drawn_and_recorded(store: Store, given: Any) -> None:
         seeds.add(seed)
     assert len(seeds) == 5
     record = created(store, run_file({"seed_everything": given}))
-    stored = loads(RunFolder.open(store, "toy-1").config_text())
+    stored = loads(RunFolder.open(store, "toy-1").read_config())
     assert record.seed == record.resolved["seed_everything"] == stored.seed_everything not in seeds
 
 
@@ -239,7 +239,7 @@ def test_the_same_file_goes_on_with_what_was_settled(store: Store, gpus: Any) ->
     record = created(store, run_file())
     gpus(4)
     config = reopened(store, run_file())
-    assert config == loads(RunFolder.open(store, "toy-1").config_text())
+    assert config == loads(RunFolder.open(store, "toy-1").read_config())
     assert config.seed_everything == record.seed and config.scaling.use_gpu is False
     assert config.data is not None and config.data["init_args"]["source"] == "digits"
 
@@ -254,7 +254,7 @@ def test_a_file_that_leaves_the_choice_goes_on_with_what_was_chosen(store: Store
 
 def test_without_a_file_the_stored_one_is_taken(store: Store) -> None:
     created(store, run_file())
-    stored = loads(RunFolder.open(store, "toy-1").config_text())
+    stored = loads(RunFolder.open(store, "toy-1").read_config())
     assert reopened(store, stored) == stored
 
 
@@ -343,7 +343,7 @@ def test_what_was_changed_on_resume_stays_changed(store: Store) -> None:
     """The next resume may come without a file: it goes on towards the same end, and `test` loads what is allowed."""
     created(store, run_file())
     reopened(store, run_file({"trainer.max_epochs": 7, "checkpoint.allow": [f"{HERE}.Other"]}))
-    stored = loads(RunFolder.open(store, "toy-1").config_text())
+    stored = loads(RunFolder.open(store, "toy-1").read_config())
     assert (stored.max_epochs, stored.checkpoint.allow) == (7, [f"{HERE}.Other"])
 
 

@@ -97,7 +97,7 @@ def answers_of_trial(spec: RunSpec, steps: list[Any], monkeypatch: pytest.Monkey
 
 def make_commit(spec: RunSpec, trial: str | None) -> None:
     checkpoints = spec.fit_folder(trial).checkpoints
-    epoch = len(checkpoints.names()) + 1
+    epoch = len(checkpoints.list_folders()) + 1
     checkpoints.put(f"a0001-e{epoch:06d}-s{epoch:09d}/manifest.json", b"{}")
 
 

@@ -38,7 +38,7 @@ def test_a_killed_writer_leaves_temp_files_that_nobody_sees(tmp_path: Path) -> N
             break
     assert any((tmp_path / "x").glob(".tmp-*")), "no writer was killed while it wrote"
     store.delete("x/big")
-    assert keys(store) == [] and store.names() == []
+    assert keys(store) == [] and store.list_folders() == []
     store.delete_prefix("x")
     assert not (tmp_path / "x").exists()
 
@@ -48,7 +48,7 @@ def test_an_emptied_folder_is_no_name(tmp_path: Path) -> None:
     store.put("run-1/trials/t1/trial.json", b"")
     store.delete("run-1/trials/t1/trial.json")
     assert (tmp_path / "run-1" / "trials" / "t1").is_dir()
-    assert store.names() == store.names("run-1/trials") == []
+    assert store.list_folders() == store.list_folders("run-1/trials") == []
 
 
 def test_writes_are_synced_before_they_are_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +123,7 @@ def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
         lambda: store.put("a", b""),
         lambda: below.put("a/b", b""),
         lambda: store.put("a", b"", create=True),
-        store.names,
+        store.list_folders,
         store.list,
     ]
     for call in calls:
@@ -175,7 +175,7 @@ def test_no_permission(open_folder: Path) -> None:
     assert "no permission; give this user access to the folder or choose another storage.uri" in said
     assert in_process(lambda: store.get("secret"), user=65534).startswith("AccessDeniedError: can't read")
     (open_folder / "runs").chmod(0)
-    for call in (store.names, lambda: store.exists("a"), lambda: store.get("a")):
+    for call in (store.list_folders, lambda: store.exists("a"), lambda: store.get("a")):
         assert in_process(call, user=65534).startswith("AccessDeniedError: can't")
     (open_folder / "runs").chmod(0o755)
 

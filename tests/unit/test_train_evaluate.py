@@ -170,7 +170,7 @@ def test_an_allowed_class_is_loaded(store: Store) -> None:
 
 def test_a_class_that_is_not_allowed_is_refused_by_name(store: Store) -> None:
     folder = trained(store, run_file(odd=True))
-    text = folder.config_text().replace(f"{HERE}.Thing", f"{HERE}.Scored")
+    text = folder.read_config().replace(f"{HERE}.Thing", f"{HERE}.Scored")
     folder.run_store.put("run.yaml", text.encode())
     with pytest.raises(TrainerError, match="Thing"):
         evaluate.test(store, "r")

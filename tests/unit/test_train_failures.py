@@ -86,7 +86,7 @@ def policy(folder: Path, *, max_failures: int = 5, trial: str | None = None) -> 
 
 def progress(spec: RunSpec, trial: str | None = None) -> None:
     fit_folder = spec.fit_folder(trial)
-    epoch = len(fit_folder.checkpoints.names()) + 1
+    epoch = len(fit_folder.checkpoints.list_folders()) + 1
     fit_folder.checkpoints.put(f"a0001-e{epoch:06d}-s{epoch:09d}/manifest.json", b"{}")
 
 

@@ -39,7 +39,7 @@ def test_the_traceback_of_a_failed_trial_is_kept_up_to_a_bound(folder: RunFolder
     kept.on_trial_start(0, [], trial())
     kept.on_trial_result(0, [], trial(), {"error": "ValueError: boom", "traceback": text, "epochs": 0})
     kept.on_trial_complete(0, [], trial())
-    (record,) = folder.trials()
+    (record,) = folder.read_trials()
     assert (record.state, record.error) == ("failed", "ValueError: boom")
     assert record.traceback == text[-TRACEBACK:] and record.traceback.endswith("ValueError: boom")
 
@@ -48,7 +48,7 @@ def test_so_is_that_of_a_process_that_ended(folder: RunFolder) -> None:
     kept = recorder(folder)
     kept.on_trial_start(0, [], trial())
     kept.on_trial_error(0, [], trial(LONG))
-    (record,) = folder.trials()
+    (record,) = folder.read_trials()
     assert record.error == "ValueError: boom" and record.traceback == LONG[-TRACEBACK:]
 
 

@@ -76,7 +76,7 @@ def describe_file(path: Path) -> PayloadObject:
 def list_commits(store: Store, *, reject: Callable[[str, str], None] | None = None) -> list[Commit]:
     """Return all commits of a fit, oldest first. `reject(name, reason)` is called for each manifest that is damaged."""
     commits = []
-    for name in sorted(store.names()):
+    for name in sorted(store.list_folders()):
         try:
             commits.append(read_commit(store, name))
         except NotFoundError:
@@ -134,7 +134,7 @@ def download_newest(
 
     `reject(name, reason)` is called for each commit that does not, and the next older one is tried.
     """
-    for name in sorted(store.names(), reverse=True):
+    for name in sorted(store.list_folders(), reverse=True):
         try:
             commit = read_commit(store, name)
             return commit, download_commit(commit, folder)

@@ -85,7 +85,7 @@ class RunFolder:
         try:
             data = run_store.get("run.json")
         except NotFoundError as error:
-            near = suggest_name(run, storage.names(), what="runs")
+            near = suggest_name(run, storage.list_folders(), what="runs")
             raise NotFoundError(f"there is no run {run!r} in {storage.uri}; {near}") from error
         return cls(run_store, RunRecord.from_json(data, f"{run_store.uri}: run.json"))
 
@@ -97,7 +97,7 @@ class RunFolder:
     def uri(self) -> str:
         return self.run_store.uri
 
-    def config_text(self) -> str:
+    def read_config(self) -> str:
         """Return the text of run.yaml."""
         try:
             return self.run_store.get("run.yaml").decode()
@@ -106,7 +106,7 @@ class RunFolder:
                 f"run {self.name!r} has no run.yaml: its start was interrupted; start it again under another --name"
             ) from error
 
-    def rewrite_config(self, config_text: str) -> None:
+    def write_config(self, config_text: str) -> None:
         """Write the run file of the next attempt."""
         self.run_store.put("run.yaml", config_text.encode())
 
@@ -124,10 +124,10 @@ class RunFolder:
         """Return the folder of a trial's fit, or of the train run's own."""
         return FitFolder(self.run_store.child(f"trials/{trial}") if trial else self.run_store)
 
-    def trials(self) -> list[TrialRecord]:
+    def read_trials(self) -> list[TrialRecord]:
         """Read the records of all trials, in parallel; return them by index."""
         with ThreadPoolExecutor(PARALLEL) as pool:
-            records = list(pool.map(self._trial, self.run_store.names("trials")))
+            records = list(pool.map(self._trial, self.run_store.list_folders("trials")))
         return sorted((record for record in records if record), key=lambda record: record.index)
 
     def write_trial(self, record: TrialRecord) -> None:

@@ -50,7 +50,7 @@ def newest_run(storage_uri: str) -> str:
 
 def _read_all(storage: Store, read: Callable[[Store, str], RunSummary | None]) -> list[RunSummary]:
     with ThreadPoolExecutor(PARALLEL) as pool:
-        summaries = list(pool.map(lambda name: read(storage, name), storage.names()))
+        summaries = list(pool.map(lambda name: read(storage, name), storage.list_folders()))
     runs = [summary for summary in summaries if summary is not None]
     return sorted(runs, key=lambda run: (-(run.record.created if run.record else 0.0), run.name))
 

@@ -111,7 +111,7 @@ def open_run(
         epochs=prepare.target_epochs(config),
         num_samples=config.tune.num_trials if config.tune and task == "tune" else None,
     )
-    folder.rewrite_config(dump(config))  # the next attempt starts from what this one changed
+    folder.write_config(dump(config))  # the next attempt starts from what this one changed
     return folder, config
 
 

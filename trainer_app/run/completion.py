@@ -39,7 +39,7 @@ def reached_epochs(folder: RunFolder, config: RunConfig) -> str | None:
         return None
     if target is None or done < target:
         ends = ("max_epochs", "max_steps", "max_time")
-        stored = loads(folder.config_text(), file=f"{folder.name}/run.yaml")
+        stored = loads(folder.read_config(), file=f"{folder.name}/run.yaml")
         if any(stored.trainer.get(end) != config.trainer.get(end) for end in ends):
             return None  # otherwise a callback, steps or time ended it, and would end it again
     limits = [f"trainer.{name}=M" for name in ("max_steps", "max_time") if config.trainer.get(name) not in (None, -1)]
@@ -50,7 +50,7 @@ def reached_epochs(folder: RunFolder, config: RunConfig) -> str | None:
 def reached_trials(folder: RunFolder, config: RunConfig) -> str | None:
     """Return `10 of 10 trials; to go further: ...`; None if trials are left, as always if only time ends the sweep."""
     total = require_tune(config).num_trials
-    over = sum(record.is_over for record in folder.trials())
+    over = sum(record.is_over for record in folder.read_trials())
     if total is None or over < total:
         return None
     return f"{over} of {total} trials; to go further: tune.num_samples=M"

@@ -40,7 +40,7 @@ def decide(storage: Store, name: str, submission: str) -> Decision:
         StorageError: the storage did not answer, or the run's record is damaged.
     """
     store = storage.child(name)
-    storage.names(name)  # a missing bucket answers a listing; to a question for one object it says no more than "no"
+    storage.list_folders(name)  # fails if the bucket is missing, which a look for one object does not say
     given = documents.read(store, KEY)
     record = _record(storage, name)
     owner = given.get("submission") if given else record.submission if record else submission

@@ -87,7 +87,7 @@ def check_name_free(store: Store, name: str, *, task: str) -> None:
     Raises:
         AlreadyExistsError: with the command that goes on with the run.
     """
-    store.names(name)  # a missing bucket answers a listing; to a question for one object it says no more than "no"
+    store.list_folders(name)  # fails if the bucket is missing, which a look for one object does not say
     if store.exists(f"{name}/run.json"):
         raise AlreadyExistsError(
             f"run {name} exists in {store.uri}: give another --name, or go on with it: trainer {task} --resume {name}"
@@ -134,7 +134,7 @@ def reopen_run(store: Store, config: RunConfig, *, name: str, task: str) -> tupl
     record = folder.record
     if record.task != task:
         raise InputError(f"run {name} is a {record.task} run: trainer {record.task} --resume {name}")
-    stored = loads(folder.config_text(), file=f"{name}/run.yaml")
+    stored = loads(folder.read_config(), file=f"{name}/run.yaml")
     # what the run settled stays settled, unless the given file says it differently
     said = flatten(config)
     open_ = {k: v for k, v in record.resolved.items() if _left_open(said.get(k)) and k != "scaling.use_gpu"}

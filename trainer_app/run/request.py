@@ -171,4 +171,4 @@ def _load_config(
     # The storage it was found in, not the one it was written to: folders move, and relative paths depend on the
     # working directory.
     located = [*overrides, f"storage.uri={json.dumps(uri)}"]
-    return config.loads(run.config_text(), file=f"{resume}/run.yaml", overrides=located), tuple(run.record.folders)
+    return config.loads(run.read_config(), file=f"{resume}/run.yaml", overrides=located), tuple(run.record.folders)

@@ -77,7 +77,7 @@ def ends_run(error: BaseException) -> bool:
 def last_commit(fit_folder: FitFolder) -> str | None:
     """Return the name of the newest commit, `START` if there is none, None if the storage does not answer."""
     try:
-        return max(fit_folder.checkpoints.names(), default=START)
+        return max(fit_folder.checkpoints.list_folders(), default=START)
     except StorageError:
         return None
 

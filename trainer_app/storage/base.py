@@ -58,7 +58,7 @@ class Store(Protocol):
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Return all objects under a folder, at any depth, sorted by key; none if there is no such folder."""
 
-    def names(self, prefix: str = "") -> Names:
+    def list_folders(self, prefix: str = "") -> Names:
         """Return the folders directly in a folder that hold at least one object, sorted.
 
         Some S3 servers (SeaweedFS) show one for a while after its last object is gone.

@@ -85,7 +85,7 @@ class FolderStore:
         with _translate_errors(folder, "list"):
             return iter(sorted(_walk(folder, ""), key=lambda entry: entry.key))
 
-    def names(self, prefix: str = "") -> Names:
+    def list_folders(self, prefix: str = "") -> Names:
         folder = self._path(prefix, folder=True)
         with _translate_errors(folder, "list"):
             return sorted(item.name for item in _scan(folder) if item.is_dir() and any(_walk(Path(item.path), "")))

@@ -71,15 +71,15 @@ class S3Store(S3Uri):
         full = self._full(check_prefix(prefix))
         cut = len(full) + 1 if full else 0
         with self._s3("list", prefix) as s3:
-            found = [
+            entries = [
                 Entry(item["Key"][cut:], item["Size"], item["LastModified"].timestamp())
                 for page in self._pages(s3, full)
                 for item in page.get("Contents", ())
                 if not item["Key"].endswith("/")  # a "folder" that a console made
             ]
-        return iter(sorted(found, key=lambda entry: entry.key))  # not every server sorts by bytes
+        return iter(sorted(entries, key=lambda entry: entry.key))  # not every server sorts by bytes
 
-    def names(self, prefix: str = "") -> Names:
+    def list_folders(self, prefix: str = "") -> Names:
         full = self._full(check_prefix(prefix))
         with self._s3("list", prefix) as s3:
             pages = list(self._pages(s3, full, Delimiter="/"))

@@ -29,8 +29,8 @@ class ObjectLocation:
 
     @property
     def server(self) -> str:
-        given = self.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        return clean_message(given) if given else "AWS S3 (no AWS_ENDPOINT_URL is set)"
+        endpoint = self.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        return clean_message(endpoint) if endpoint else "AWS S3 (no AWS_ENDPOINT_URL is set)"
 
     def format_key(self, key: str) -> str:
         path = "/".join(part for part in (self.bucket, self.prefix, key) if part)

@@ -40,7 +40,7 @@ def test(store: Store, run: str) -> dict[str, Any]:
     with cluster.connected():
         if not cluster.has_gpus(1):  # a run of a cluster, tested on a laptop
             return test_here(store, run, accelerator="cpu")
-        kind = loads(folder.config_text(), file=f"{run}/run.yaml").scaling.accelerator_type
+        kind = loads(folder.read_config(), file=f"{run}/run.yaml").scaling.accelerator_type
         more = {"accelerator_type": kind} if kind else {}
         return test_in_task(store, run, accelerator="gpu", num_cpus=1, num_gpus=1, **more)
 
@@ -81,7 +81,7 @@ def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
 def config_of_checkpoint(folder: RunFolder, run_results: RunResults, chosen: Checkpoint) -> RunConfig:
     """Return the run file that a checkpoint was trained with: the run's, with its trial's parameters."""
     fit_folder = next(u for u in run_results.fits if u.trial == chosen.trial)
-    return override(loads(folder.config_text(), file=f"{folder.name}/run.yaml"), fit_folder.params)
+    return override(loads(folder.read_config(), file=f"{folder.name}/run.yaml"), fit_folder.params)
 
 
 def score(config: RunConfig, path: Path, folder: str, *, accelerator: str) -> dict[str, float]:

@@ -169,7 +169,7 @@ def resume_point(fit_folder: FitFolder, folder: Path) -> tuple[ckpt.Commit, Path
 def next_attempt(fit_folder: FitFolder) -> int:
     """Return one more than the newest attempt that wrote metrics or a commit."""
     wrote = [order[0] for e in fit_folder.store.list("metrics") if (order := parse_part_key(e.key))]
-    committed = [ckpt.attempt_of_commit(name) for name in fit_folder.checkpoints.names()]
+    committed = [ckpt.attempt_of_commit(name) for name in fit_folder.checkpoints.list_folders()]
     return max([0, *wrote, *committed]) + 1
 
 

@@ -88,7 +88,7 @@ def sweep(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watch) -> 
         the records of all trials, of earlier attempts too, by trial.
     """
     tuning = require_tune(config)
-    records = {r.trial: r for r in folder.trials()}
+    records = {r.trial: r for r in folder.read_trials()}
     scheduler = schedulers.build(config, epochs=prepare.target_epochs(config))
     planned = plan_search(config, folder, records, scheduler, concurrency=concurrency(config), stopping=watch.stopping)
     for record in records.values():
