@@ -57,7 +57,7 @@ def reads_cluster(
 
 
 def notify(line: str) -> None:
-    """Print a line for the user on stderr; stdout is for what was asked for."""
+    """Print a line for the user on stderr; stdout has only the verb's result."""
     print(one_line(line), file=sys.stderr, flush=True)
 
 

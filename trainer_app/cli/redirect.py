@@ -30,30 +30,30 @@ class OriginalStreams:
     err: TextIO
 
 
-def log_path(given: str | None, run: str, storage: str) -> Path | None:
-    """What `--log` names; None, for stderr, where it is `-`."""
-    return None if given == "-" else Path(given).absolute() if given else default_log(run, storage)
+def log_path(option: str | None, run: str, storage: str) -> Path | None:
+    """Return the file that `--log` names; None, for stderr, if it is `-`."""
+    return None if option == "-" else Path(option).absolute() if option else default_log(run, storage)
 
 
 def default_log(run: str, storage: str) -> Path:
-    """`<tmp>/trainer-<uid>/<run>-<hash of the storage>.log`: runs of one name in two storages have two logs.
+    """Return `<tmp>/trainer-<uid>/<run>-<hash of the storage>.log`: runs of one name in two storages have two logs.
 
-    Not in the run's folder: that must not exist before the run is created there, and a storage may be S3.
-    The folder is the user's own with mode 0700, for logs may show what a program prints of its data.
+    It is not in the run's folder, which must not exist before the run is created, and may be on S3.
+    The folder is the user's own with mode 0700, since logs may show what a program prints of its data.
     """
     folder = Path(tempfile.gettempdir()) / f"trainer-{os.getuid()}"
     if not make_private_folder(folder):
         folder = Path(tempfile.mkdtemp(prefix=f"trainer-{os.getuid()}-"))
-    place = hashlib.sha256(open_store(storage).uri.encode()).hexdigest()[:8]
-    return folder / f"{run}-{place}.log"
+    digest = hashlib.sha256(open_store(storage).uri.encode()).hexdigest()[:8]
+    return folder / f"{run}-{digest}.log"
 
 
 @contextmanager
 def to_log(path: Path | None) -> Iterator[OriginalStreams]:
-    """Send everything printed meanwhile to `path` (appended), and hand out the real streams.
+    """Append everything that is printed to `path`, and yield the original streams.
 
     Args:
-        path: the log; None keeps stderr where it is and sends stdout's noise there too.
+        path: the log; None leaves stderr as it is and sends other output on stdout there too.
 
     Raises:
         InputError: the log can't be written.
@@ -111,7 +111,7 @@ def _close(stream: TextIO) -> None:
 
 
 def _ignore_closed(write: Callable[[], object]) -> None:
-    """Reader or terminal gone: nobody is there to be told, and the run's result is in its storage."""
+    """Ignore that the reader or the terminal is gone: the run's result is in its storage."""
     try:
         write()
     except OSError as e:

@@ -1,4 +1,4 @@
-"""`trainer results`: a run's trials, metrics and best checkpoint, from storage alone."""
+"""`trainer results`: a run's trials, metrics and best checkpoint, read from storage."""
 
 from __future__ import annotations
 

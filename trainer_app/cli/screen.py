@@ -1,4 +1,4 @@
-"""What a run shows: a live table on a terminal, plain lines in a pipe, JSON lines for machines.
+"""The screens of a run: a live table on a terminal, plain lines in a pipe, JSON lines for machines.
 
 A reader that goes away (`trainer train ... | head`) ends the screen, never the run: hours of training are worth more
 than their output.
@@ -76,7 +76,7 @@ class _Lines:
 
 
 class JsonScreen(_Lines):
-    """One event, one line, one JSON object. NaN and infinities are the strings nan, inf and -inf, as in records."""
+    """A screen of one JSON object a line for each event. Non-finite numbers are the strings nan, inf and -inf."""
 
     def emit(self, event: Event) -> None:
         with self._lock:
@@ -84,7 +84,7 @@ class JsonScreen(_Lines):
             self._write(to_json(event, default=str).decode())
 
     def close(self) -> None:
-        """Machines get the events alone."""
+        """Show nothing more: the events are the whole output."""
 
 
 class PlainScreen(_Lines):

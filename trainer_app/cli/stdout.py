@@ -1,4 +1,4 @@
-"""Standard output whose reader went away."""
+"""Standard output whose reader is gone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Final
 
-# 128 + SIGPIPE, what a shell reports for any command whose reader went away.
+# 128 + SIGPIPE, what a shell reports for any command whose reader is gone.
 READER_GONE: Final = 141
 
 

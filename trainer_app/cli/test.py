@@ -6,18 +6,13 @@ from typing import Annotated
 
 import typer
 
+from trainer_app.cli.options import Json, Log, Storage
 
-def test(
-    run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run's name or URI [default: the newest].")
-    ] = None,
-    storage: Annotated[str | None, typer.Option(metavar="URI", help="Where the run lies.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-    log: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Where Lightning's output goes; - for stderr.")
-    ] = None,
-) -> int:
-    """Score a run's best checkpoint on the test split, loading it afresh from storage."""
+Run = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's name, path or URI [default: the newest].")]
+
+
+def test(run: Run = None, storage: Storage = None, json: Json = False, log: Log = None) -> int:
+    """Score a run's best checkpoint on the test split, loaded from its storage."""
     from trainer_app import results
     from trainer_app.cli import redirect
     from trainer_app.cli.screen import write_now

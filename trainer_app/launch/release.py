@@ -42,9 +42,8 @@ def new_release(
 def run_file_text(config: RunConfig, files: Sequence[str], overrides: Sequence[str]) -> str:
     """Return the run file that a run is submitted with.
 
-    One file without overrides is passed on byte for byte; otherwise what files and overrides make together. So is a
-    file whose workers follow from Lightning's own keys: the chart compares them with the pools, and reads `scaling`
-    alone.
+    One file without overrides is passed on byte for byte. Several files, overrides, and a file whose workers follow
+    from Lightning's own keys are written as one: the chart reads only `scaling` when it compares workers with pools.
 
     Args:
         config: what the files and overrides say.
@@ -62,7 +61,7 @@ def namespace_and_user(namespace: str | None, context: str | None, *, say: Calla
 
     Args:
         namespace, context: as the options of `trainer submit`.
-        say: takes a note about what could not be found out.
+        say: called with a note about what is not known.
 
     Raises:
         InputError: the context that was named does not exist.

@@ -142,7 +142,7 @@ class RunView:
         self.end = dict(event)
         for row in self.rows.values():
             if row.state == "running":
-                row.state = "interrupted"  # its record says otherwise: nobody was left to write it
+                row.state = "interrupted"  # its record says running: the process that would have updated it is gone
 
     def better(self, old: Any, new: Any) -> Any:
         """Return the better of two values of the metric; the other one if one is missing or NaN."""
