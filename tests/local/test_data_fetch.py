@@ -19,7 +19,7 @@ import pytest
 from tests.s3 import S3
 from tests.unit.idx_files import TRAIN, images, write_set
 from trainer_app.errors import AccessDeniedError
-from trainer_app.examples.data import Arrays, DataError, download, load, resolve_source, sources
+from trainer_app.examples.data import Arrays, DataError, download, load_arrays, resolve_source, sources
 from trainer_app.examples.data.digits import CHECKSUM
 from trainer_app.examples.data.idx import read_folder
 from trainer_app.storage import open_store
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.local
 # A process that wants the data of argv[1]; each read of the source adds a letter to argv[2].
 READER = """
 import sys, time
-from trainer_app.examples.data import choose, sources, resolve_source, load
+from trainer_app.examples.data import choose, sources, resolve_source, load_arrays
 source, counter, seconds = sys.argv[1:]
 def counted(files, read=sources.read_folder):
     with open(counter, "a") as f:
@@ -38,7 +38,7 @@ def counted(files, read=sources.read_folder):
     return read(files)
 sources.read_folder = counted
 args = resolve_source({"source": source}, dataset="MNIST")
-print(args["checksum"], load(args["source"], dataset="MNIST", checksum=args["checksum"]).train_images.sum())
+print(args["checksum"], load_arrays(args["source"], dataset="MNIST", checksum=args["checksum"]).train_images.sum())
 """
 
 
@@ -121,7 +121,7 @@ def test_another_node_refuses_other_data(s3_source: str, tmp_path: Path, monkeyp
         open_store(s3_source).put_file(f"MNIST/raw/{path.name}", path)
     monkeypatch.setenv("TRAINER_CACHE", str(tmp_path / "another"))
     with pytest.raises(DataError, match="the run started with"):
-        load(s3_source, dataset="MNIST", checksum=args["checksum"])
+        load_arrays(s3_source, dataset="MNIST", checksum=args["checksum"])
 
 
 def test_an_s3_prefix_without_the_files_is_named(s3: S3) -> None:

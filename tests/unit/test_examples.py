@@ -53,7 +53,7 @@ def test_every_shipped_run_file_can_be_run(path: Path) -> None:
     config = load([path])
     assert config.notes == () and (config.tune is not None) == (path.name == "tune.yaml")
     assert loads(dump(config)) == config
-    lightning_cli.check(config)
+    lightning_cli.check_code(config)
 
 
 def test_the_mnist_sweep_is_the_documents() -> None:
@@ -72,13 +72,13 @@ def test_the_mnist_sweep_is_the_documents() -> None:
 
 def test_a_wrong_argument_of_an_example_is_named() -> None:
     with pytest.raises(ConfigError, match=r"layer_3"):
-        lightning_cli.check(load([FOLDER / "mnist/train.yaml"], ["model.init_args.layer_3=5"]))
+        lightning_cli.check_code(load([FOLDER / "mnist/train.yaml"], ["model.init_args.layer_3=5"]))
 
 
 def test_an_optimizer_block_replaces_adam() -> None:
     block = "optimizer={class_path: torch.optim.SGD, init_args: {lr: 0.5}}"
     config = load([FOLDER / "mnist/train.yaml"], [block, "data.init_args.source=digits"])
-    parts = lightning_cli.build(config, trainer_kwargs={"accelerator": "cpu", "logger": False})
+    parts = lightning_cli.build_parts(config, trainer_kwargs={"accelerator": "cpu", "logger": False})
     made: Any = parts.model.configure_optimizers()
     optimizer = made["optimizer"] if isinstance(made, dict) else made
     optimizer = optimizer[0][0] if isinstance(optimizer, tuple) else optimizer

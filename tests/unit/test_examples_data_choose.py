@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.unit.idx_files import FASHION, NO_FASHION, TRAIN, images, packed, write_set
-from trainer_app.examples.data import DataError, cache, choose, digits, download, load, resolve_source
+from trainer_app.examples.data import DataError, cache, choose, digits, download, load_arrays, resolve_source
 from trainer_app.examples.data.digits import CHECKSUM
 from trainer_app.examples.data.sources import download_source
 
@@ -43,7 +43,7 @@ def test_a_folder_is_found_in_each_layout(tmp_path: Path, layout: str, gz: bool)
     write_set(tmp_path / "d" / layout, gz=gz)
     args = settled(str(tmp_path / "d"), batch_size=8)
     assert args == {"source": str(tmp_path / "d"), "batch_size": 8, "checksum": args["checksum"]}
-    data = load(args["source"], dataset="MNIST", checksum=args["checksum"])
+    data = load_arrays(args["source"], dataset="MNIST", checksum=args["checksum"])
     assert (data.train_images == images(TRAIN, 0)).all()
 
 
@@ -85,13 +85,13 @@ def test_other_data_than_the_run_began_with_is_refused(tmp_path: Path, monkeypat
     args = settled(str(tmp_path / "d"))
     write_set(tmp_path / "d", seed=1)
     # On this node the data that the run started with is still in the cache: it resumes with that.
-    assert (load(**as_load(args)).train_images == images(TRAIN, 0)).all()
+    assert (load_arrays(**as_load(args)).train_images == images(TRAIN, 0)).all()
     # The driver of a retry, and a worker on another node, see the other data.
     with pytest.raises(DataError, match=r"holds sha256:\w+\.\.\., the run started with sha256:\w+\.\.\.; restore"):
         resolve_source(args, dataset="MNIST")
     monkeypatch.setenv("TRAINER_CACHE", str(tmp_path / "elsewhere"))
     with pytest.raises(DataError, match="the run started with"):
-        load(**as_load(args))
+        load_arrays(**as_load(args))
 
 
 def test_a_changed_folder_is_read_again(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_damaged_copy_in_the_cache_is_fetched_again(tmp_path: Path, damage: st
     path.write_bytes({"flip": data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], "cut": data[:-9], "remove": b""}[damage])
     if damage == "remove":
         path.unlink()
-    assert (load(**as_load(args)).train_images == images(TRAIN, 0)).all()
+    assert (load_arrays(**as_load(args)).train_images == images(TRAIN, 0)).all()
     assert path.read_bytes() == data
     settled("digits")
     assert not list((tmp_path / "cache").glob("partial-*"))
@@ -120,9 +120,9 @@ def test_a_damaged_copy_in_the_cache_is_fetched_again(tmp_path: Path, damage: st
 def test_the_arrays_are_one_file_for_all_and_safe_to_write(tmp_path: Path) -> None:
     write_set(tmp_path / "d")
     args = settled(str(tmp_path / "d"))
-    mine = load(**as_load(args))
+    mine = load_arrays(**as_load(args))
     mine.train_images[:] = 0
-    assert (load(**as_load(args)).train_images == images(TRAIN, 0)).all()
+    assert (load_arrays(**as_load(args)).train_images == images(TRAIN, 0)).all()
     if sys.platform == "linux":
         assert str(tmp_path / "cache/sets") in Path(f"/proc/{os.getpid()}/maps").read_text()
 
@@ -130,7 +130,7 @@ def test_the_arrays_are_one_file_for_all_and_safe_to_write(tmp_path: Path) -> No
 def test_digits_are_read_once_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settled("digits") == {"source": "digits", "checksum": CHECKSUM}
     monkeypatch.setattr(digits, "read_digits", lambda: pytest.fail("read again"))
-    assert len(load("digits", dataset="MNIST", checksum=CHECKSUM).test_labels) == 180
+    assert len(load_arrays("digits", dataset="MNIST", checksum=CHECKSUM).test_labels) == 180
     assert settled("digits", dataset="FashionMNIST")["checksum"] == CHECKSUM
 
 
@@ -145,7 +145,7 @@ def test_auto_takes_the_folder_data(tmp_path: Path) -> None:
     write_set(Path("data/FashionMNIST/raw"), seed=2)
     args = resolve_source({}, dataset="MNIST")
     assert args["source"] == str(tmp_path / "work/data")
-    assert (load(**as_load(args)).train_images == images(TRAIN, 1)).all()
+    assert (load_arrays(**as_load(args)).train_images == images(TRAIN, 1)).all()
     fashion = resolve_source({}, dataset="FashionMNIST")
     assert fashion["checksum"] != args["checksum"]
 
@@ -196,7 +196,7 @@ def test_a_download_is_made_once_and_then_found_by_auto(tmp_path: Path, monkeypa
     assert args["source"] == "download"
     shutil.rmtree(origin)
     assert settled("auto") == settled("download") == args
-    assert (load(**as_load(args)).train_images == images(TRAIN, 0)).all()
+    assert (load_arrays(**as_load(args)).train_images == images(TRAIN, 0)).all()
     assert counter.read_text() == "x"
 
 
@@ -230,7 +230,7 @@ def test_a_download_that_another_process_is_at_is_not_waited_for(
 
 def test_a_pinned_checksum_is_not_for_auto(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="name the source"):
-        load("auto", dataset="MNIST", checksum="sha256:00")
+        load_arrays("auto", dataset="MNIST", checksum="sha256:00")
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from tests.unit.cli_projects.pieces import Choosy, Data, Net, Probe
 from tests.unit.lightning_cli_config import PROJECTS, QUIET, form1, run_config
 from trainer_app.errors import ConfigError
-from trainer_app.lightning_cli import Parts, build, check, resolve
+from trainer_app.lightning_cli import Parts, build_parts, check_code, resolve_init_args
 
 pytestmark = pytest.mark.unit
 CALLBACKS = "lightning.pytorch.callbacks"
@@ -31,7 +31,7 @@ def fitted(parts: Parts) -> Parts:
 
 
 def test_builds_model_data_and_trainer() -> None:
-    parts = fitted(build(run_config(form1())))
+    parts = fitted(build_parts(run_config(form1())))
     assert type(parts.model) is Net
     assert (parts.model.hparams["width"], parts.model.hparams["lr"]) == (8, 0.01)
     assert isinstance(parts.datamodule, Data)
@@ -41,7 +41,7 @@ def test_builds_model_data_and_trainer() -> None:
 
 def test_a_model_may_bring_its_own_data() -> None:
     model = {"class_path": f"{PROJECTS}.pieces.SelfFed", "init_args": {"batch_size": 2}}
-    parts = fitted(build(run_config(form1(model=model, data=None))))
+    parts = fitted(build_parts(run_config(form1(model=model, data=None))))
     assert parts.datamodule is None
     assert parts.trainer.global_step == 8
 
@@ -51,7 +51,7 @@ def test_optimizer_and_lr_scheduler_blocks_replace_the_models_own() -> None:
         optimizer={"class_path": "torch.optim.Adam", "init_args": {"lr": 0.5}},
         lr_scheduler={"class_path": "torch.optim.lr_scheduler.StepLR", "init_args": {"step_size": 1, "gamma": 0.1}},
     )
-    parts = fitted(build(run_config(blocks)))
+    parts = fitted(build_parts(run_config(blocks)))
     (optimizer,) = parts.trainer.optimizers
     assert isinstance(optimizer, torch.optim.Adam)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
@@ -64,7 +64,7 @@ def test_callbacks_and_loggers_by_class_path(tmp_path: Path) -> None:
         "callbacks": [{"class_path": f"{CALLBACKS}.EarlyStopping", "init_args": {"monitor": "loss", "patience": 4}}],
     }
     extra = Probe()
-    parts = build(run_config(form1(trainer=trainer)), callbacks=[extra])
+    parts = build_parts(run_config(form1(trainer=trainer)), callbacks=[extra])
     assert isinstance(parts.trainer.logger, CSVLogger)
     (early,) = [c for c in parts.trainer.callbacks if isinstance(c, EarlyStopping)]
     assert early.patience == 4
@@ -87,7 +87,7 @@ def test_trainer_kwargs_override_the_trainer_block(tmp_path: Path) -> None:
     }  # fmt: skip
     config = run_config(form1(trainer=trainer))
     before = config.lightning
-    parts = build(config, trainer_kwargs=kwargs)
+    parts = build_parts(config, trainer_kwargs=kwargs)
     assert parts.trainer.max_epochs == 2
     assert parts.trainer.logger is logger
     assert parts.trainer.strategy is strategy
@@ -109,11 +109,11 @@ class Loud(CSVLogger):
 
 def test_the_seed_is_lightnings_with_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PL_SEED_WORKERS", raising=False)
-    first = build(run_config(form1(seed_everything=11))).model.body[0].weight
+    first = build_parts(run_config(form1(seed_everything=11))).model.body[0].weight
     assert os.environ["PL_GLOBAL_SEED"] == "11"
     assert os.environ["PL_SEED_WORKERS"] == "1"
-    again = build(run_config(form1(seed_everything=11))).model.body[0].weight
-    other = build(run_config(form1(seed_everything=12))).model.body[0].weight
+    again = build_parts(run_config(form1(seed_everything=11))).model.body[0].weight
+    other = build_parts(run_config(form1(seed_everything=12))).model.body[0].weight
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -121,8 +121,8 @@ def test_the_seed_is_lightnings_with_workers(monkeypatch: pytest.MonkeyPatch) ->
 def test_repeated_builds_share_nothing() -> None:
     trainer = {"max_epochs": 1, **QUIET, "callbacks": [{"class_path": f"{PROJECTS}.pieces.Probe"}]}
     config = run_config(form1(trainer=trainer))
-    one = fitted(build(config))
-    two = build(config)
+    one = fitted(build_parts(config))
+    two = build_parts(config)
     assert [type(c) for c in one.trainer.callbacks] == [type(c) for c in two.trainer.callbacks]
     assert not {id(c) for c in one.trainer.callbacks} & {id(c) for c in two.trainer.callbacks}
     (probe,) = [c for c in two.trainer.callbacks if isinstance(c, Probe)]
@@ -130,13 +130,13 @@ def test_repeated_builds_share_nothing() -> None:
     assert one.model is not two.model
     assert one.datamodule is not two.datamodule
     model = {"class_path": f"{PROJECTS}.pieces.Net", "init_args": {"batch_size": 4, "width": 2}}
-    assert build(run_config(form1(model=model))).model.hparams["width"] == 2
+    assert build_parts(run_config(form1(model=model))).model.hparams["width"] == 2
     assert one.model.hparams["width"] == 8
 
 
 def test_plain_lightning_loads_the_checkpoint_in_another_process(tmp_path: Path) -> None:
     path = tmp_path / "c.ckpt"
-    fitted(build(run_config(form1()))).trainer.save_checkpoint(path)
+    fitted(build_parts(run_config(form1()))).trainer.save_checkpoint(path)
     stored = torch.load(path, weights_only=True)
     assert stored["hyper_parameters"]["width"] == 8
     code = (
@@ -156,7 +156,7 @@ def test_check_instantiates_nothing_and_leaves_stdout_and_the_seed_alone(
     written = tmp_path / "instantiated"
     trainer = {**QUIET, "logger": {"class_path": f"{__name__}.Loud", "init_args": {"touch": str(written)}}}
     state = torch.random.get_rng_state()
-    check(run_config(form1(model={"class_path": f"{__name__}.Broken"}, trainer=trainer)))
+    check_code(run_config(form1(model={"class_path": f"{__name__}.Broken"}, trainer=trainer)))
     assert not written.exists()
     assert torch.equal(torch.random.get_rng_state(), state)
     assert capsys.readouterr() == ("", "")
@@ -164,9 +164,9 @@ def test_check_instantiates_nothing_and_leaves_stdout_and_the_seed_alone(
 
 def test_lightning_cli_is_as_it_was_after_a_build_and_after_a_failure() -> None:
     before = dict(vars(LightningCLI))
-    parts = build(run_config(form1()))
+    parts = build_parts(run_config(form1()))
     with pytest.raises(ConfigError):
-        build(run_config(form1(model=None)))
+        build_parts(run_config(form1(model=None)))
     assert dict(vars(LightningCLI)) == before
     assert not {"parse_arguments", "_instantiate_trainer"} & set(vars(parts.cli))
     assert "fit" not in vars(parts.trainer)
@@ -175,10 +175,10 @@ def test_lightning_cli_is_as_it_was_after_a_build_and_after_a_failure() -> None:
 def test_user_errors_of_a_constructor_come_through() -> None:
     model = {"class_path": f"{__name__}.Broken"}
     with pytest.raises(ZeroDivisionError, match="division by zero"):
-        build(run_config(form1(model=model, data=None)))
+        build_parts(run_config(form1(model=model, data=None)))
     strategy = {"class_path": f"{__name__}.BrokenStrategy"}
     with pytest.raises(ValueError, match="no such device"):
-        build(run_config(form1(trainer={**QUIET, "strategy": strategy})))
+        build_parts(run_config(form1(trainer={**QUIET, "strategy": strategy})))
 
 
 class Broken(pl.LightningModule):
@@ -194,19 +194,19 @@ class BrokenStrategy(DDPStrategy):
 
 def test_resolve_asks_the_class_once_and_changes_nothing_else() -> None:
     plain = run_config(form1())
-    assert resolve(plain) == plain
+    assert resolve_init_args(plain) == plain
     model = {"class_path": f"{PROJECTS}.pieces.Choosy", "init_args": {"batch_size": 4, "width": 0}}
     config = run_config(form1(model=model))
-    settled = resolve(config)
+    settled = resolve_init_args(config)
     assert settled.model == {"class_path": model["class_path"], "init_args": {"batch_size": 4, "width": 3}}
     assert config.model == model
     assert settled.data == config.data
-    assert isinstance(build(settled).model, Choosy)
+    assert isinstance(build_parts(settled).model, Choosy)
 
 
 def test_resolve_names_the_key_when_the_class_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Choosy, "resolve_init_args", classmethod(lambda cls, init_args: {}[init_args["width"]]))
     model = {"class_path": f"{PROJECTS}.pieces.Choosy", "init_args": {"batch_size": 4, "width": 0}}
     with pytest.raises(ConfigError, match="model: resolve_init_args raised KeyError") as raised:
-        resolve(run_config(form1(model=model)))
+        resolve_init_args(run_config(form1(model=model)))
     assert [p.key for p in raised.value.problems] == ["model"]

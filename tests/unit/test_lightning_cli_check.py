@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.lightning_cli_config import PROJECTS, form1, run_config
 from trainer_app.errors import ConfigError
-from trainer_app.lightning_cli import build, check
+from trainer_app.lightning_cli import build_parts, check_code
 
 pytestmark = pytest.mark.unit
 
@@ -92,7 +92,7 @@ def changed(*changes: tuple[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(("key", "value", "named", "says"), TABLE, ids=[f"{t[0]}-{i}" for i, t in enumerate(TABLE)])
 def test_a_wrong_key_is_named(key: str, value: Any, named: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError) as raised:
-        check(run_config(changed((key, value))))
+        check_code(run_config(changed((key, value))))
     (problem,) = raised.value.problems
     assert problem.key == named
     assert says in str(problem)
@@ -102,7 +102,7 @@ def test_a_wrong_key_is_named(key: str, value: Any, named: str, says: str, capsy
 
 def test_build_refuses_what_check_refuses() -> None:
     with pytest.raises(ConfigError, match=r"model\.init_args\.widht"):
-        build(run_config(changed(("model.init_args.widht", 3))))
+        build_parts(run_config(changed(("model.init_args.widht", 3))))
 
 
 def test_all_problems_at_once() -> None:
@@ -113,7 +113,7 @@ def test_all_problems_at_once() -> None:
         ("optimizer", {"class_path": SGD, "init_args": {"lrr": 1}}),
     )  # fmt: skip
     with pytest.raises(ConfigError) as raised:
-        check(run_config(wrong))
+        check_code(run_config(wrong))
     assert sorted(p.key for p in raised.value.problems) == [
         "data.class_path",
         "model.init_args.batch_size",
@@ -137,7 +137,7 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def refusal(class_path: str) -> str:
     with pytest.raises(ConfigError) as raised:
-        check(run_config(form1(model={"class_path": class_path}, data=None)))
+        check_code(run_config(form1(model={"class_path": class_path}, data=None)))
     (problem,) = raised.value.problems
     assert problem.key == "model.class_path"
     return str(problem)
@@ -145,7 +145,7 @@ def refusal(class_path: str) -> str:
 
 def test_what_user_code_prints_goes_to_stderr(beside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (beside / "t_prints.py").write_text(f"from {PIECES} import SelfFed\nprint('hello')\n")
-    check(run_config(form1(model={"class_path": "t_prints.SelfFed"}, data=None)))
+    check_code(run_config(form1(model={"class_path": "t_prints.SelfFed"}, data=None)))
     assert capsys.readouterr() == ("", "hello\n")
 
 
@@ -158,7 +158,7 @@ def test_a_class_within_a_class_of_a_module_not_yet_imported(beside: Path) -> No
 
 def test_modules_in_the_working_directory_are_found(beside: Path) -> None:
     (beside / "t_found.py").write_text(f"from {PIECES} import SelfFed\nclass Mine(SelfFed): pass\n")
-    parts = build(run_config(form1(model={"class_path": "t_found.Mine"}, data=None)))
+    parts = build_parts(run_config(form1(model={"class_path": "t_found.Mine"}, data=None)))
     assert type(parts.model).__name__ == "Mine"
 
 
@@ -189,5 +189,5 @@ def test_a_module_built_on_pytorch_lightning_says_what_to_change(beside: Path) -
     assert "`import lightning.pytorch as pl` instead of `import pytorch_lightning as pl`" in refusal("t_old.Old")
     for target in ("t_old:OldCLI", "t_old:make"):
         with pytest.raises(ConfigError, match="pytorch_lightning") as raised:
-            check(run_config({}, cli=target))
+            check_code(run_config({}, cli=target))
         assert [p.key for p in raised.value.problems] == ["cli"]

@@ -12,7 +12,7 @@ from tests.unit.cli_projects.pieces import Net
 from tests.unit.lightning_cli_config import PROJECTS
 from trainer_app.config import Primitive, RunConfig, load
 from trainer_app.errors import ConfigError
-from trainer_app.lightning_cli import check, check_space
+from trainer_app.lightning_cli import check_code, check_space
 from trainer_app.lightning_cli.space_check import possible_values
 
 pytestmark = pytest.mark.unit
@@ -56,7 +56,7 @@ def config(tmp_path: Path, *space: str, scheduler: str = "asha", cli: str = "") 
 
 
 def refused(given: RunConfig) -> list[str]:
-    check(given)  # without the space all is well
+    check_code(given)  # without the space all is well
     with pytest.raises(ConfigError) as raised:
         check_space(given)
     return [str(p).replace(str(p.file), Path(p.file).name) for p in raised.value.problems]
@@ -190,11 +190,11 @@ def test_what_the_code_refuses_has_file_and_line(tmp_path: Path) -> None:
         RUN_FILE.replace("width: 8", "widht: 8").replace("max_epochs: 1", "precision: 7")
     )
     with pytest.raises(ConfigError) as raised:
-        check(load([tmp_path / "run.yaml"], ["data.class_path=nowhere.Data"]))
+        check_code(load([tmp_path / "run.yaml"], ["data.class_path=nowhere.Data"]))
     found = {p.key: (Path(p.file).name, p.line) for p in raised.value.problems}
     assert found == {
         "model.init_args.widht": ("run.yaml", 3),
         "trainer.precision": ("run.yaml", 5),
         "data.class_path": ("command line", None),
     }
-    check(given)
+    check_code(given)

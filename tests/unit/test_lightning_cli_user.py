@@ -16,7 +16,7 @@ from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 from tests.unit.cli_projects import linked, pieces
 from tests.unit.lightning_cli_config import FOLDER, PROJECTS, QUIET, read, run_config
 from trainer_app.errors import ConfigError
-from trainer_app.lightning_cli import build, check, default_seed, resolve
+from trainer_app.lightning_cli import build_parts, check_code, default_seed, resolve_init_args
 from trainer_app.run import prepare
 
 pytestmark = pytest.mark.unit
@@ -51,8 +51,8 @@ def test_a_project_is_built_as_by_its_own_command_line(
     argv = ["trainer", "train", "x.yaml"]
     monkeypatch.setattr(sys, "argv", argv)
     config = run_config(read(f"{name}.yaml"), cli=f"{PROJECTS}.{name}:{target}")
-    check(config)
-    parts = build(config, trainer_kwargs={"accelerator": "cpu", "logger": False})
+    check_code(config)
+    parts = build_parts(config, trainer_kwargs={"accelerator": "cpu", "logger": False})
     assert dict(parts.model.hparams) == dict(own.hparams)
     assert type(parts.model) is type(own)
     assert type(parts.trainer) is type(own.trainer)
@@ -72,7 +72,7 @@ def linked_config(**changes: Any) -> Any:
 
 
 def test_links_defaults_hooks_and_added_arguments() -> None:
-    parts = build(linked_config())
+    parts = build_parts(linked_config())
     hparams = dict(parts.model.hparams)
     assert (hparams["batch_size"], hparams["width"], hparams["num_classes"], hparams["lr"]) == (8, 24, 2, 0.5)
     assert parts.cli.task_name == "digits"
@@ -85,9 +85,9 @@ def test_links_defaults_hooks_and_added_arguments() -> None:
 
 def test_callbacks_of_the_clis_defaults_carry_no_state_to_the_next_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(linked.DEFAULTS, "callbacks", [pieces.Probe()])
-    first = build(linked_config())
+    first = build_parts(linked_config())
     first.trainer.fit(first.model, datamodule=first.datamodule)
-    second = build(linked_config())
+    second = build_parts(linked_config())
     (used,) = [c for c in first.trainer.callbacks if isinstance(c, pieces.Probe)]
     (fresh,) = [c for c in second.trainer.callbacks if isinstance(c, pieces.Probe)]
     assert (used.epochs, fresh.epochs) == (2, 0)
@@ -95,14 +95,14 @@ def test_callbacks_of_the_clis_defaults_carry_no_state_to_the_next_build(monkeyp
 
 
 def test_a_link_sees_what_overrides_the_trainer_block() -> None:
-    seen = build(linked_config(trainer={**QUIET, "max_epochs": 5}), trainer_kwargs={"max_epochs": 3})
+    seen = build_parts(linked_config(trainer={**QUIET, "max_epochs": 5}), trainer_kwargs={"max_epochs": 3})
     assert seen.cli.config.fit.trainer.max_epochs == 3
 
 
 def test_a_script_that_fits_by_itself_is_stopped_at_fit() -> None:
     config = run_config(read("main_run.yaml"), cli=f"{PROJECTS}.main_run:fits_itself")
     pieces.FITTED.clear()
-    parts = build(config)
+    parts = build_parts(config)
     assert pieces.FITTED == []
     assert parts.trainer.global_step == 0
     assert parts.cli.config.optimizer.lr == 0.25
@@ -111,12 +111,14 @@ def test_a_script_that_fits_by_itself_is_stopped_at_fit() -> None:
 
 
 def test_a_factory_that_needs_args_gets_them_and_may_change_what_it_returns() -> None:
-    parts = build(run_config(read("factory.yaml"), cli=f"{PROJECTS}.factory:needs_args"))
+    parts = build_parts(run_config(read("factory.yaml"), cli=f"{PROJECTS}.factory:needs_args"))
     assert parts.model.extra == 1
 
 
 def test_lightning_cli_itself_is_a_target() -> None:
-    parts = build(run_config(read("subclasses.yaml") | {"model": MODEL}, cli="lightning.pytorch.cli:LightningCLI"))
+    parts = build_parts(
+        run_config(read("subclasses.yaml") | {"model": MODEL}, cli="lightning.pytorch.cli:LightningCLI")
+    )
     assert parts.model.hparams["width"] == 7
 
 
@@ -134,7 +136,7 @@ MODEL = {"class_path": f"{PROJECTS}.pieces.Net", "init_args": {"width": 7, "batc
         ("nowhere:cli", f"no module named '{PROJECTS}.nowhere'"),
     ],
 )
-@pytest.mark.parametrize("verb", [check, build])
+@pytest.mark.parametrize("verb", [check_code, build_parts])
 def test_targets_that_are_none(target: str, says: str, verb: Any) -> None:
     with pytest.raises(ConfigError) as raised:
         verb(run_config(read("factory.yaml"), cli=f"{PROJECTS}.{target}"))
@@ -145,7 +147,7 @@ def test_targets_that_are_none(target: str, says: str, verb: Any) -> None:
 
 def test_a_target_that_makes_two() -> None:
     with pytest.raises(ConfigError, match="more than one LightningCLI"):
-        build(run_config(read("factory.yaml"), cli=f"{PROJECTS}.factory:two"))
+        build_parts(run_config(read("factory.yaml"), cli=f"{PROJECTS}.factory:two"))
 
 
 BROKEN: list[tuple[str, dict[str, Any], set[str]]] = [
@@ -163,7 +165,7 @@ BROKEN: list[tuple[str, dict[str, Any], set[str]]] = [
 @pytest.mark.parametrize(("name", "changes", "keys"), BROKEN, ids=[b[0] for b in BROKEN])
 def test_broken_blocks_of_a_project_name_their_keys(name: str, changes: dict[str, Any], keys: set[str]) -> None:
     with pytest.raises(ConfigError) as raised:
-        check(linked_config(**changes))
+        check_code(linked_config(**changes))
     assert {p.key for p in raised.value.problems} == keys
 
 
@@ -185,7 +187,7 @@ def test_another_thread_is_not_steered() -> None:
     thread.start()
     linked.DEFAULTS["callbacks"].append(_Waits(inside, go_on))
     try:
-        build(linked_config())
+        build_parts(linked_config())
     finally:
         linked.DEFAULTS["callbacks"].pop()
         inside.set()
@@ -209,8 +211,8 @@ class _Waits(pieces.Probe):
 
 def test_resolve_uses_the_clis_classes() -> None:
     config = run_config({**read("partly.yaml"), "model": {"batch_size": 2}}, cli=f"{PROJECTS}.partly:cli")
-    assert resolve(config) == config
-    settled = resolve(run_config({"model": {"batch_size": 2, "width": 0}}, cli=f"{__name__}:choosy"))
+    assert resolve_init_args(config) == config
+    settled = resolve_init_args(run_config({"model": {"batch_size": 2, "width": 0}}, cli=f"{__name__}:choosy"))
     assert settled.model == {"batch_size": 2, "width": 3}
 
 

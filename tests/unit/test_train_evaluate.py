@@ -194,13 +194,13 @@ def test_what_trained_on_gpus_is_scored_on_one(
 def test_the_device_is_used_to_lightning(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     trained(store, run_file())
     used = []
-    build = lightning_cli.build
+    build = lightning_cli.build_parts
 
     def noted(config: RunConfig, *, trainer_kwargs: dict[str, Any]) -> Any:
         used.append(trainer_kwargs["accelerator"])
         return build(config, trainer_kwargs={**trainer_kwargs, "accelerator": "cpu"})
 
-    monkeypatch.setattr(lightning_cli, "build", noted)
+    monkeypatch.setattr(lightning_cli, "build_parts", noted)
     for accelerator in ("cpu", "gpu"):
         evaluate.test_here(store, "r", accelerator=accelerator)
     assert used == ["cpu", "gpu"]

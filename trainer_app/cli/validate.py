@@ -47,10 +47,10 @@ def _check_code(config: RunConfig, files: Sequence[str]) -> None:
     from trainer_app.run.require import require
 
     require("lightning", what="--deep")
-    from trainer_app.lightning_cli import add_import_paths, check, check_space
+    from trainer_app.lightning_cli import add_import_paths, check_code, check_space
 
     add_import_paths(*parent_folders(files))
-    check(config)
+    check_code(config)
     check_space(config)
     if config.tune is not None and config.tune.scheduler.kind == "pbt":
         from trainer_app.tune.pbt_checks import check_mutations

@@ -35,7 +35,7 @@ class Parts:
     cli: LightningCLI
 
 
-def check(config: RunConfig) -> None:
+def check_code(config: RunConfig) -> None:
     """Import the user's code and parse every block against its signatures. Nothing is instantiated or seeded.
 
     What user code prints goes to stderr: stdout carries the command's own output only.
@@ -47,7 +47,7 @@ def check(config: RunConfig) -> None:
         _parse_config(config)
 
 
-def build(
+def build_parts(
     config: RunConfig, *, trainer_kwargs: Mapping[str, Any] | None = None, callbacks: Sequence[Any] = ()
 ) -> Parts:
     """Seed (`seed_everything(workers=True)`) and instantiate. Every call makes fresh objects.
@@ -61,7 +61,7 @@ def build(
         callbacks: added to those of the run file.
 
     Raises:
-        ConfigError: as `check`.
+        ConfigError: as `check_code`.
         Exception: what the user's own constructors raise.
     """
     construction = Construction(_copy_blocks(config), dict(trainer_kwargs or {}), tuple(callbacks))
@@ -69,7 +69,7 @@ def build(
     return Parts(cli.model, cli.datamodule, cli.trainer, cli)
 
 
-def resolve(config: RunConfig) -> RunConfig:
+def resolve_init_args(config: RunConfig) -> RunConfig:
     """Let the classes of model and data resolve their choices once, before a run starts.
 
     If a class has a classmethod `resolve_init_args(init_args: dict) -> dict`, what it returns replaces the init_args.
@@ -92,7 +92,7 @@ def default_seed(config: RunConfig) -> int | bool:
     """Return `seed_everything` for a run file without one: the default of its `cli`, else True (any seed).
 
     Raises:
-        ConfigError: as `check`.
+        ConfigError: as `check_code`.
     """
     if config.cli is None:
         return True

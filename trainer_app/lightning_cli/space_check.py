@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer_app.config import Primitive, RunConfig, override
 from trainer_app.errors import MISSING, ConfigError, Problem
-from trainer_app.lightning_cli.build import check
+from trainer_app.lightning_cli.build import check_code
 from trainer_app.lightning_cli.importing import add_import_paths, load_object
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _MAX_CONTEXTS = 64  # combinations of drawn classes, beyond which nothing is che
 
 
 def check_space(config: RunConfig) -> None:
-    """Parse the run file with the values of trials, as `lightning_cli.check` does. Nothing is instantiated.
+    """Parse the run file with the values of trials, as `lightning_cli.check_code` does. Nothing is instantiated.
 
     All keys change at once, so that a space that fits takes as many parses (45 ms each) as its longest list has values;
     each value of each key is tried alone only if one of them is refused.
@@ -99,7 +99,7 @@ def _fit_together(config: RunConfig, values: Mapping[str, list[Any]]) -> bool:
 def _problems_with(config: RunConfig, values: Mapping[str, Any]) -> list[Problem]:
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            check(override(config, values))
+            check_code(override(config, values))
     except ConfigError as error:
         return error.problems
     return []

@@ -56,7 +56,7 @@ def resolve_choices(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
             config.scaling.num_workers * ((config.scaling.resources_per_worker or {}).get("GPU") or 1)
         )
     with collect_warnings("trainer_app.examples") as said:
-        resolved = lightning_cli.resolve(override(config, chosen))
+        resolved = lightning_cli.resolve_init_args(override(config, chosen))
     resolved = resolved.with_notes([*config.notes, *said])
     for key, value in flatten(resolved).items():
         if flatten(config).get(key) != value:

@@ -42,7 +42,7 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
         DeadlineError, LeaseLostError: see `run.watch.Watch`.
         KeyboardInterrupt: after the run was recorded as interrupted.
     """
-    lightning_cli.check(config)
+    lightning_cli.check_code(config)
     work = Work("train", check_scaling, missing_resources, run_workers, evaluate.test)
     return run_attempt(config, work, name=name, resume=resume, emit=emit, log=log, test=test)
 

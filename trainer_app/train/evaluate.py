@@ -103,7 +103,7 @@ def score(config: RunConfig, path: Path, folder: str, *, accelerator: str) -> di
         "accelerator": accelerator,
         "callbacks": [],
     }
-    parts = lightning_cli.build(config, trainer_kwargs=kwargs)
+    parts = lightning_cli.build_parts(config, trainer_kwargs=kwargs)
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     try:

@@ -79,7 +79,7 @@ def fit(
         resumed = origin(Path(tmp, "from")) if origin else resume_point(fit_folder, Path(tmp, "from"))
         start = str(resumed[1]) if resumed else starting_point(config, Path(tmp))
         kwargs = {**trainer_defaults(config, tmp), **trainer_kwargs}
-        parts = lightning_cli.build(config, trainer_kwargs=kwargs, callbacks=callbacks)
+        parts = lightning_cli.build_parts(config, trainer_kwargs=kwargs, callbacks=callbacks)
         parts.trainer.callbacks.insert(0, reporter)  # first: commits what other callbacks counted once
         if prepare:
             prepare(parts.trainer)

@@ -58,5 +58,7 @@ def probe_values(key: str, values: Primitive | list[Any]) -> list[Any]:
 
 def shapes(config: RunConfig, key: str, value: Any) -> dict[str, tuple[int, ...]]:
     """Return {name: shape} of the model's state with one key changed."""
-    parts = lightning_cli.build(override(config, {key: value}), trainer_kwargs={"logger": False, "accelerator": "cpu"})
+    parts = lightning_cli.build_parts(
+        override(config, {key: value}), trainer_kwargs={"logger": False, "accelerator": "cpu"}
+    )
     return {name: tuple(t.shape) for name, t in parts.model.state_dict().items()}

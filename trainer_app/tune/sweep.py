@@ -39,7 +39,7 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
         KeyboardInterrupt: after the run was recorded as interrupted.
     """
     require_tune(config)
-    lightning_cli.check(config)
+    lightning_cli.check_code(config)
     lightning_cli.check_space(config)
     with config.locate_problems():
         check_mutations(config)

@@ -40,7 +40,7 @@ def resolve_source(init_args: Mapping[str, Any], *, dataset: str) -> dict[str, A
     return {**init_args, "source": name, "checksum": digest}
 
 
-def load(source: str, *, dataset: str, checksum: str | None = None) -> Arrays:
+def load_arrays(source: str, *, dataset: str, checksum: str | None = None) -> Arrays:
     """Return the images, memory-mapped from this node's cache, and fetch them first if they are not there.
 
     Args:

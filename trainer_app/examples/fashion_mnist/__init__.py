@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchvision.models import resnet18
 
 from trainer_app.data import BatchedDataset, Normalise, loader, split_indices
-from trainer_app.examples.data import load, resolve_source
+from trainer_app.examples.data import load_arrays, resolve_source
 
 
 class ImageClassifier(pl.LightningModule):
@@ -93,7 +93,7 @@ class FashionMNISTDataModule(pl.LightningDataModule):
         return resolve_source(init_args, dataset="FashionMNIST")
 
     def setup(self, stage: str | None = None) -> None:
-        data = load(self.source, dataset="FashionMNIST", checksum=self.checksum)
+        data = load_arrays(self.source, dataset="FashionMNIST", checksum=self.checksum)
         train, val = split_indices(len(data.train_labels), seed=self.split_seed)
         scale = Normalise(mean=0.28604, std=0.32025)  # the guide's
         x, y = torch.from_numpy(data.train_images), torch.from_numpy(data.train_labels).long()

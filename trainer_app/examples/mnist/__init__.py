@@ -16,7 +16,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from trainer_app.data import BatchedDataset, Normalise, add_shifted_copies, loader, split_indices
-from trainer_app.examples.data import load, resolve_source
+from trainer_app.examples.data import load_arrays, resolve_source
 
 # (mean, standard deviation) of the pixels in 0..1, over the training images
 MNIST = (0.1307, 0.3081)
@@ -137,7 +137,7 @@ class MNISTDataModule(pl.LightningDataModule):
         return resolve_source(init_args, dataset="MNIST")
 
     def setup(self, stage: str | None = None) -> None:
-        data = load(self.source, dataset="MNIST", checksum=self.checksum)
+        data = load_arrays(self.source, dataset="MNIST", checksum=self.checksum)
         train, val = split_indices(len(data.train_labels), seed=self.split_seed)
         scale = Normalise(*(DIGITS if self.source == "digits" else MNIST))
         x, y = torch.from_numpy(data.train_images), torch.from_numpy(data.train_labels).long()
