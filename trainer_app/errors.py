@@ -1,4 +1,4 @@
-"""Errors that a person reads: one line, what and where, what is allowed, what to do next."""
+"""Errors that a user reads: one line, what and where, what is allowed, what to do next."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 
 
 class _Missing:
-    """No value. One object in every process that it is pickled to."""
+    """The type of MISSING, which stands for no value and stays one object through pickle."""
 
     def __reduce__(self) -> str:
         return "MISSING"
@@ -18,19 +18,19 @@ MISSING: Final = _Missing()
 
 
 class TrainerError(Exception):
-    """A failure with a cause that we know. `exit_code` is what the command ends with."""
+    """A failure whose cause is known. `exit_code` is the command's."""
 
     exit_code = 1
 
 
 class InputError(TrainerError):
-    """The person's mistake: nothing was started."""
+    """A mistake in what the user gave: nothing was started."""
 
     exit_code = 2
 
 
 class RunInterruptedError(TrainerError):
-    """Ctrl-C or a stop that was asked for."""
+    """Ctrl-C, or a stop that the user requested."""
 
     exit_code = 130
 
@@ -42,9 +42,9 @@ class Problem:
     Args:
         key: dotted key, as it is written on the command line.
         message: what is wrong.
-        value: the value found, if any.
+        value: the value in the run file, if any.
         allowed: what would be accepted, or what to do.
-        file, line: where it stands, 1-based; `file` is "command line" for an override.
+        file, line: the key's place, 1-based; `file` is "command line" for an override.
     """
 
     key: str
@@ -62,62 +62,62 @@ class Problem:
 
 
 class ConfigError(InputError):
-    """A run file that can't be used. All of its problems at once."""
+    """A run file that can't be used, with all of its problems."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(str(p) for p in self.problems))
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[list[Problem]]]:
-        """A worker's error reaches the driver through pickle."""
+        """Return how to pickle it: a worker's error reaches the driver that way."""
         return type(self), (self.problems,)
 
 
 class StorageError(TrainerError):
-    """The storage did not do what was asked."""
+    """A request that the storage did not fulfil."""
 
 
 class NotFoundError(StorageError):
-    """No such object, bucket or folder."""
+    """An object, bucket or folder that does not exist."""
 
     exit_code = 2
 
 
 class AlreadyExistsError(StorageError):
-    """Something is there that would be overwritten."""
+    """An object or run that exists and would be overwritten."""
 
     exit_code = 2
 
 
 class AccessDeniedError(StorageError):
-    """The storage refused the credentials, or their rights."""
+    """Credentials that the storage refused, or that lack a permission."""
 
 
 class LeaseHeldError(TrainerError):
-    """Another driver is at work on the run."""
+    """A run whose lease another driver holds."""
 
     exit_code = 2
 
 
 class LeaseLostError(TrainerError):
-    """Another driver has the run's lease: nothing may be written any more by this one, or for it."""
+    """A lease that another driver has taken: this one, and its workers, may write nothing any more."""
 
 
 class RunEndedError(KeyboardInterrupt):
-    """The driver's work has to end; `Watch.error` has the reason. Cleaned up after as Ctrl-C is."""
+    """A request to end the driver's work, handled as Ctrl-C is; `Watch.error` has the reason."""
 
 
 class DeadlineError(TrainerError):
-    """A deadline over all attempts has passed: the run has failed for good."""
+    """A deadline over all attempts that has passed: the run is not retried."""
 
 
 class CheckpointRejectedError(TrainerError):
-    """A commit that does not verify; the message names the object and the reason."""
+    """A commit that does not verify; the message has the object and the reason."""
 
 
 class UserCodeError(TrainerError):
-    """The archive is not the one that was submitted."""
+    """An archive of the user's code that is not the one submitted."""
 
 
 class SubmissionRefusedError(TrainerError):
-    """Ray will never take this job."""
+    """A job that Ray will never accept."""

@@ -52,22 +52,22 @@ YAML = {
     "empty": Broken("", "FILE", "is empty"),
     "only comments": Broken("# nothing\n", "FILE", "is empty"),
     "a list": Broken("- model\n", "FILE", "not a mapping"),
-    "a text": Broken("model\n", "FILE", "not a mapping"),
+    "a string": Broken("model\n", "FILE", "not a mapping"),
     "open bracket": Broken("model: [1, 2\n", "YAML", "syntax error"),
     "bad indent": Broken("model:\n    a: 1\n  b: 2\n", "YAML", "run.yaml:3"),
     "tab": Broken("trainer:\n\tmax_epochs: 1\n", "YAML", "spaces"),
     "control character": Broken("model: a\x00b\n", "FILE", "not YAML"),
     "two documents": Broken(f"{MODEL}---\n{MODEL}", "YAML", "several documents"),
     "duplicate key": Broken("+trainer:\n  max_epochs: 1\n  max_epochs: 2\n", "trainer.max_epochs", "first in line 3"),
-    "duplicate block": Broken(MODEL + DATA + DATA, "data", "stands twice"),
+    "duplicate block": Broken(MODEL + DATA + DATA, "data", "duplicate key"),
     "undefined alias": Broken("+trainer: *nowhere\n", "YAML", "undefined alias"),
     "alias in itself": Broken("+trainer: &t {logger: *t}\n", "trainer.logger", "alias inside"),
     "python tag": Broken("+trainer: {logger: !!python/object:os.system x}\n", "trainer.logger", "tag"),
     "own tag": Broken("+trainer: !mine {max_epochs: 1}\n", "trainer", "tag !mine"),
     "merge of a number": Broken("+trainer: {<<: 3}\n", "trainer.<<", "merge key"),
-    "number as key": Broken("+3: x\n", "3", "must be a text"),
-    "list as key": Broken("+? [a]\n: 1\n", "a list or mapping", "must be a text"),
-    "int tag": Broken("+scaling: {num_workers: !!int many}\n", "scaling.num_workers", "is no int"),
+    "number as key": Broken("+3: x\n", "3", "must be a string"),
+    "list as key": Broken("+? [a]\n: 1\n", "a list or mapping", "must be a string"),
+    "int tag": Broken("+scaling: {num_workers: !!int many}\n", "scaling.num_workers", "is not an integer"),
 }
 BLOCKS = {
     "no model": Broken("trainer: {max_epochs: 1}\n", "model", "is missing"),
@@ -89,10 +89,10 @@ BLOCKS = {
     "data without class_path": Broken("+data: {batch_size: 3}\n", "data.class_path", "is missing"),
     "optimizer without class": Broken("+optimizer: {lr: 0.1}\n", "optimizer.class_path", "is missing"),
     "lr_scheduler a number": Broken("+lr_scheduler: 3\n", "lr_scheduler", "mapping"),
-    "seed a text": Broken("+seed_everything: one\n", "seed_everything", "whole number"),
+    "seed a string": Broken("+seed_everything: one\n", "seed_everything", "must be an integer"),
     "seed negative": Broken("+seed_everything: -1\n", "seed_everything", "4294967295"),
-    "seed a float": Broken("+seed_everything: 1.5\n", "seed_everything", "whole number"),
-    "ckpt_path a number": Broken("+ckpt_path: 3\n", "ckpt_path", "must be a text"),
+    "seed a float": Broken("+seed_everything: 1.5\n", "seed_everything", "must be an integer"),
+    "ckpt_path a number": Broken("+ckpt_path: 3\n", "ckpt_path", "must be a string"),
     "cli a path": Broken("cli: my/cli.py\n", "cli", "package.module:"),
     "cli without colon": Broken("cli: my.cli.CLI\n", "cli", "package.module:"),
     "name upper case": Broken("+name: MNIST\n", "name", "mnist"),
@@ -100,21 +100,21 @@ BLOCKS = {
     "name ends with dash": Broken("+name: my-run-\n", "name", "dash"),
     "name a digit first": Broken("+name: 3d\n", "name", "begin with a letter"),
     "name too long": Broken(f"+name: {'a' * 32}\n", "name", "at most 31"),
-    "name a number": Broken("+name: 3\n", "name", "must be a text"),
+    "name a number": Broken("+name: 3\n", "name", "must be a string"),
     "fit twice": Broken("+fit: {model: {class_path: a.B}}\n", "fit.model", "top level too"),
-    "fit a text": Broken("+fit: yes\n", "fit", "unknown key"),
+    "fit a string": Broken("+fit: yes\n", "fit", "unknown key"),
     "another subcommand": Broken("+subcommand: predict\n", "subcommand", "unknown key"),
 }
 TRAINER = {
     "unknown key": Broken("+trainer: {max_epoch: 5}\n", "trainer.max_epoch", "did you mean max_epochs"),
     "Lightning 1 key": Broken("+trainer: {gpus: 2}\n", "trainer.gpus", "unknown key"),
     "trainer a list": Broken("+trainer: [1]\n", "trainer", "mapping"),
-    "epochs a text": Broken("+trainer: {max_epochs: five}\n", "trainer.max_epochs", "whole number"),
+    "epochs a string": Broken("+trainer: {max_epochs: five}\n", "trainer.max_epochs", "must be an integer"),
     "epochs a float": Broken("+trainer: {max_epochs: 5.0}\n", "trainer.max_epochs", "found 5.0"),
     "epochs zero": Broken("+trainer: {max_epochs: 0}\n", "trainer.max_epochs", "at least 1"),
     "steps -2": Broken("+trainer: {max_steps: -2}\n", "trainer.max_steps", "-1"),
-    "yes is a text": Broken("+trainer: {detect_anomaly: yes}\n", "trainer.detect_anomaly", "true or false"),
-    "clip a text": Broken("+trainer: {gradient_clip_val: big}\n", "trainer.gradient_clip_val", "a number"),
+    "yes is a string": Broken("+trainer: {detect_anomaly: yes}\n", "trainer.detect_anomaly", "true or false"),
+    "clip a string": Broken("+trainer: {gradient_clip_val: big}\n", "trainer.gradient_clip_val", "a number"),
     "callbacks a number": Broken("+trainer: {callbacks: 3}\n", "trainer.callbacks", "must be a list"),
     "callback without class": Broken("+trainer: {callbacks: [{patience: 3}]}\n", "trainer.callbacks.0", "class_path"),
     "callback's argument": Broken(
@@ -126,8 +126,8 @@ TRAINER = {
 }
 OURS = {
     "no workers": Broken("+scaling: {num_workers: 0}\n", "scaling.num_workers", "at least 1"),
-    "workers a text": Broken("+scaling: {num_workers: '2'}\n", "scaling.num_workers", "whole number"),
-    "workers true": Broken("+scaling: {num_workers: true}\n", "scaling.num_workers", "whole number"),
+    "workers a string": Broken("+scaling: {num_workers: '2'}\n", "scaling.num_workers", "must be an integer"),
+    "workers true": Broken("+scaling: {num_workers: true}\n", "scaling.num_workers", "must be an integer"),
     "scaling typo": Broken("+scaling: {num_worker: 2}\n", "scaling.num_worker", "did you mean num_workers"),
     "scaling a number": Broken("+scaling: 4\n", "scaling", "mapping"),
     "use_gpu a number": Broken("+scaling: {use_gpu: 1}\n", "scaling.use_gpu", "true, false or auto"),
@@ -136,7 +136,7 @@ OURS = {
     "resources negative": Broken(
         "+scaling: {resources_per_worker: {CPU: -1}}\n", "scaling.resources_per_worker.CPU", "at least 0"
     ),
-    "resources a text": Broken(
+    "resources a string": Broken(
         "+scaling: {resources_per_worker: {memory: 4Gi}}\n", "scaling.resources_per_worker.memory", "a number"
     ),
     "GPU without use_gpu": Broken(
@@ -158,7 +158,7 @@ OURS = {
     "checkpoint typo": Broken("+checkpoint: {every_epochs: 2}\n", "checkpoint.every_epochs", "every_n_epochs"),
     "failures -2": Broken("+failure: {max_failures: -2}\n", "failure.max_failures", "at least -1"),
     "failure typo": Broken("+failure: {retries: 2}\n", "failure.retries", "max_failures"),
-    "storage a text": Broken("+storage: s3://bucket\n", "storage", "mapping"),
+    "storage a string": Broken("+storage: s3://bucket\n", "storage", "mapping"),
     "storage empty": Broken("+storage: {uri: ''}\n", "storage.uri", "is empty"),
     "storage gs": Broken("+storage: {uri: gs://bucket/x}\n", "storage.uri", "unknown kind"),
     "storage without bucket": Broken("+storage: {uri: s3:///x}\n", "storage.uri", "no bucket"),
@@ -197,10 +197,10 @@ SWEEP = {
     "log of negative": Broken(space("{lograndint: [-4, 4]}"), f"{_LR}.lograndint", "greater than 0"),
     "q zero": Broken(space("{quniform: [0, 1, 0]}"), f"{_LR}.quniform", "q (0.0) must be"),
     "q does not divide": Broken(space("{quniform: [0, 1, 0.3]}"), f"{_LR}.quniform", "multiple of q"),
-    "q of whole numbers": Broken(space("{qrandint: [5, 20, 10]}"), f"{_LR}.qrandint", "lower (5) must be a multiple"),
+    "q of integers": Broken(space("{qrandint: [5, 20, 10]}"), f"{_LR}.qrandint", "lower (5) must be a multiple"),
     "q of logarithms": Broken(space("{qloguniform: [0, 1, 0.1]}"), f"{_LR}.qloguniform", "greater than 0"),
     "q of whole logarithms": Broken(space("{qlograndint: [4, 2, 2]}"), f"{_LR}.qlograndint", "less than"),
-    "randint of floats": Broken(space("{randint: [0, 1.5]}"), f"{_LR}.randint.upper", "whole number"),
+    "randint of floats": Broken(space("{randint: [0, 1.5]}"), f"{_LR}.randint.upper", "must be an integer"),
     "no upper": Broken(space("{uniform: [0]}"), f"{_LR}.uniform.upper", "is missing"),
     "too many bounds": Broken(space("{uniform: [0, 1, 2]}"), f"{_LR}.uniform", "at most 2"),
     "bound typo": Broken(
@@ -232,7 +232,7 @@ KEYS = {
 KEYS["prefix"] = Broken(
     tune("space: {model.init_args.opt: {choice: [1]}, model.init_args.opt.lr: {choice: [1]}}"),
     "tune.space.model.init_args.opt.lr",
-    "lies inside model.init_args.opt",
+    "is inside model.init_args.opt",
 )
 KEYS["no such callback"] = Broken(
     tune(
@@ -240,7 +240,7 @@ KEYS["no such callback"] = Broken(
         more="trainer: {callbacks: [{class_path: a.B}]}\n",
     ),
     "tune.space.trainer.callbacks.1.init_args.p",
-    "no index",
+    "not an index",
 )
 _WORKERS = "scaling: {num_workers: 2}\n"
 _PBT_OK = "scheduler: {pbt: {mutations: {model.init_args.lr: [0.1, 0.2]}}}"
@@ -280,7 +280,9 @@ RULES = {
     ),
     "pbt without mutations": Broken(tune("scheduler: pbt"), _MUTATIONS, "is missing"),
     "pbt mutates from nothing": Broken(
-        tune("scheduler: {pbt: {mutations: {model.init_args.wd: [1]}}}"), f"{_MUTATIONS}.model.init_args.wd", "begin"
+        tune("scheduler: {pbt: {mutations: {model.init_args.wd: [1]}}}"),
+        f"{_MUTATIONS}.model.init_args.wd",
+        "no initial value",
     ),
     "pbt mutates by function": Broken(
         tune("scheduler: {pbt: {mutations: {model.init_args.lr: {sample_from: 'a:b'}}}}"),

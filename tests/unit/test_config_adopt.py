@@ -76,7 +76,7 @@ def test_scaling_says_otherwise() -> None:
         ("devices: true", "trainer.devices", "at least 1"),
         ("devices: {a: 1}", "trainer.devices", "can't be read"),
         ("num_nodes: 0", "trainer.num_nodes", "at least 1"),
-        ("num_nodes: two", "trainer.num_nodes", "whole number"),
+        ("num_nodes: two", "trainer.num_nodes", "must be an integer"),
         ("num_nodes: 2", "trainer.num_nodes", "set scaling.num_workers"),
         ("devices: auto, num_nodes: 2", "trainer.num_nodes", "set scaling.num_workers"),
         *[(f"accelerator: {a}", "trainer.accelerator", "CPUs or NVIDIA GPUs") for a in ("tpu", "mps", "hpu", "xla")],

@@ -143,7 +143,7 @@ def test_override_returns_another_config() -> None:
     assert override(config, {}) == config
     with pytest.raises(ConfigError, match=r"^scaling\.num_workers: must be at least 1 \(found 0\)$"):
         override(config, {"scaling.num_workers": 0})
-    with pytest.raises(ConfigError, match="no index"):
+    with pytest.raises(ConfigError, match="is not an index"):
         override(config, {"trainer.callbacks.1.init_args.patience": 9})
 
 

@@ -22,7 +22,7 @@ SPACE = "space: {model.init_args.lr: {choice: [1]}}"
 RIGHT = {
     "full": FULL,
     "least": MODEL,
-    "class as a text": "model: a.Net\n",
+    "class as a string": "model: a.Net\n",
     "empty blocks": MODEL + "scaling:\ntrainer:\n",
     "cli": "cli: a.b:CLI\nmodel: {width: 3}\nextra: {x: 1}\n",
     "saved": MODEL

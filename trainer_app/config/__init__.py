@@ -1,4 +1,4 @@
-"""The run file: types, loading, dotted overrides. Imports pydantic and ruamel.yaml only."""
+"""The run file: types, loading, dotted overrides. Imports only pydantic and ruamel.yaml."""
 
 from trainer_app.config.loader import dump, load, loads, override, require_tune, scaling_differs
 from trainer_app.config.models import Checkpoint, Failure, RunConfig, Scaling, Storage

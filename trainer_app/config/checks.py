@@ -1,4 +1,4 @@
-"""What types can't say: LightningCLI's raw blocks, and rules across blocks."""
+"""Checks beyond types: LightningCLI's raw blocks, and rules across blocks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from trainer_app.config.models import RunConfig
 _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _CLI = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _TYPES: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str}
-_TYPE_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+_TYPE_WORDS = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a string"}
 _CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 
 
 def check(draft: Draft, config: RunConfig) -> None:
-    """Everything that needs no code of the user's. Problems and notes go to the draft."""
+    """Report every problem that can be seen without importing the user's code."""
     from trainer_app.config.sweep import check_sweep
 
     if config.cli is not None and not _CLI.fullmatch(config.cli):
@@ -60,11 +60,7 @@ def _components(trainer: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]
 
 
 def _check_class(draft: Draft, at: Path, block: dict[str, Any], *, full: bool) -> None:
-    """A block of class_path and init_args.
-
-    Args:
-        full: the class_path needs its package, for nobody has imported it yet.
-    """
+    """Check a block of class_path and init_args; with `full` the class_path must name its package."""
     path = block.get("class_path")
     if "class_path" not in block:
         where = "init_args" if block else ""
@@ -101,7 +97,7 @@ def _check_trainer(draft: Draft, config: RunConfig) -> None:
         if isinstance(value, int) and (value < -1 or (value == 0 and key == "max_epochs")):
             draft.report(("trainer", key), "must be at least 1, or -1 for no end", value)
     if config.trainer.get("barebones") is True:
-        draft.note(("trainer", "barebones"), "self.log does nothing then: the run has no metrics to show or to tune by")
+        draft.note(("trainer", "barebones"), "self.log does nothing with it: there are no metrics to show or tune by")
 
 
 def _is(value: Any, name: str) -> bool:
@@ -113,24 +109,24 @@ def _check_scaling(draft: Draft, config: RunConfig) -> None:
     resources = scaling.resources_per_worker or {}
     at = ("scaling", "resources_per_worker", "GPU")
     if scaling.use_gpu is False and resources.get("GPU"):
-        draft.report(at, "a GPU is asked for, but scaling.use_gpu is false", resources["GPU"])
+        draft.report(at, "a GPU is requested, but scaling.use_gpu is false", resources["GPU"])
     if scaling.use_gpu is True and resources.get("GPU") == 0:
-        draft.report(at, "no GPU is asked for, but scaling.use_gpu is true", resources["GPU"])
+        draft.report(at, "no GPU is requested, but scaling.use_gpu is true", resources["GPU"])
     if "TPU" in resources:
         allowed = "CPU, GPU and custom resources"
         draft.report((*at[:2], "TPU"), "TPUs are not supported", resources["TPU"], allowed)
     if scaling.use_gpu is False and scaling.accelerator_type is not None:
         key = ("scaling", "accelerator_type")
-        draft.report(key, "a kind of GPU, but scaling.use_gpu is false", scaling.accelerator_type)
+        draft.report(key, "is a kind of GPU, but scaling.use_gpu is false", scaling.accelerator_type)
 
 
 def _check_checkpoint(draft: Draft, config: RunConfig) -> None:
     checkpoint = config.checkpoint
     faults = {problem.key for problem in draft.problems}
     if checkpoint.monitor is not None and checkpoint.mode is None and "checkpoint.mode" not in faults:
-        draft.report(("checkpoint", "mode"), f"is missing beside monitor: {checkpoint.monitor}", allowed="min or max")
+        draft.report(("checkpoint", "mode"), f"is missing with monitor: {checkpoint.monitor}", allowed="min or max")
     if checkpoint.mode is not None and checkpoint.monitor is None and "checkpoint.monitor" not in faults:
-        draft.report(("checkpoint", "monitor"), "is missing beside mode", allowed="the name of a metric")
+        draft.report(("checkpoint", "monitor"), "is missing with mode", allowed="the name of a metric")
 
 
 def _note_arguments(draft: Draft, config: RunConfig) -> None:
@@ -138,4 +134,4 @@ def _note_arguments(draft: Draft, config: RunConfig) -> None:
     for name in config.arguments:
         hint = suggest_spelling(name, ours).partition("did you mean ")[2]
         if hint and (name,) in draft.lines:
-            draft.note((name,), f"taken as an argument of the cli; did you mean {hint}")
+            draft.note((name,), f"is read as an argument of the cli; did you mean {hint}")

@@ -1,4 +1,4 @@
-"""A run file between its text and its types: plain values, where each key stands, what is wrong, what is remarked."""
+"""A run file between its text and its types: plain values, the lines of keys, problems and notes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DOTTED: tuple[Path, ...] = (("tune", "space"), ("tune", "scheduler", "pbt", "mut
 
 @dataclass
 class Draft:
-    """What one loading has gathered so far.
+    """The state of one loading.
 
     Args:
         tree: the merged mapping; `tune.space`'s keys are dotted.
-        lines: file and 1-based line of each key; None for a line where there is none (command line).
+        lines: file and 1-based line of each key; the line is None for the command line.
         problems: everything that is wrong.
-        notes: one-line remarks about what was read as something else.
-        broken: a part could not be read at all, so that what is missing may stand there.
+        notes: one line for each value that was read as something else.
+        broken: a part could not be read, and missing keys may be in it.
     """
 
     tree: dict[str, Any] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Draft:
     broken: bool = False
 
     def locate(self, path: Path) -> tuple[str, int | None]:
-        """File and line of the key, or of the nearest key above it."""
+        """Return file and line of the key, or of the nearest key above it."""
         for size in range(len(path), -1, -1):
             if path[:size] in self.lines:
                 return self.lines[path[:size]]
@@ -52,13 +52,13 @@ class Draft:
         self.notes.append(" ".join(f"{where}{'.'.join(path)}: {text}".split()))
 
     def forget_lines(self, path: Path) -> None:
-        """Drop where this key and those below it stand."""
+        """Drop the lines of this key and of those below it."""
         for known in [p for p in self.lines if p[: len(path)] == path]:
             del self.lines[known]
 
 
 def suggest_spelling(word: str, allowed: Iterator[str] | list[str] | tuple[str, ...], *, most: int = 16) -> str:
-    """`did you mean max_epochs?`, and the whole list where it is short or nothing comes near."""
+    """Return `did you mean max_epochs?`, with the whole list if it is short or nothing is similar."""
     names = list(allowed)
     near = get_close_matches(word.lower(), names, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}?" if near else ""
@@ -67,7 +67,7 @@ def suggest_spelling(word: str, allowed: Iterator[str] | list[str] | tuple[str, 
 
 
 def get_value(tree: Any, path: Path, default: Any = None) -> Any:
-    """The value at a path of keys and list indices, or the default where there is none."""
+    """Return the value at a path of keys and list indices, or the default if there is none."""
     for part in path:
         if isinstance(tree, list) and part.isdecimal() and int(part) < len(tree):
             tree = tree[int(part)]

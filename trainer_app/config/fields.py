@@ -1,4 +1,4 @@
-"""What the models of the run file share."""
+"""Field types and validators that the models of the run file share."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Block(BaseModel):
 
 
 def refusal(message: str, allowed: str = "") -> PydanticCustomError:
-    """An error in people's words, for a validator to raise."""
+    """Return an error in plain words, for a validator to raise."""
     return PydanticCustomError("refused", "{message}", {"message": message, "allowed": allowed})
 
 
 def normalise_choice(value: Any, kinds: list[str], what: str) -> Any:
-    """`asha` or `{asha: {...}}` as a mapping with one key; unknown keys are left to be refused by name."""
+    """Return `asha` or `{asha: {...}}` as a mapping with one key; pydantic refuses unknown keys by name."""
     if isinstance(value, str):
         if value not in kinds:
             raise refusal(f"unknown {what}", f"allowed: {', '.join(kinds)}")
@@ -45,7 +45,7 @@ def _use_gpu(value: Any) -> Any:
 
 def _seed(value: Any) -> Any:
     if value is not None and not isinstance(value, int):
-        raise refusal("must be a whole number, true (draw one) or false (no seed)")
+        raise refusal("must be an integer, true (draw one) or false (no seed)")
     if value is not None and not 0 <= value <= 4294967295:
         raise refusal("must be from 0 to 4294967295")
     return value

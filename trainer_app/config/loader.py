@@ -35,7 +35,7 @@ def load(files: Sequence[str | FilePath], overrides: Sequence[str] = ()) -> RunC
         files = [files]
     draft = Draft(broken=not files)
     if not files:
-        draft.report(("FILE",), "no run file is named", allowed="for example: trainer validate run.yaml")
+        draft.report(("FILE",), "no run file is given", allowed="for example: trainer validate run.yaml")
     for file in files:
         text = _text(draft, str(file))
         merge(draft, _document(text, str(file)) if text is not None else Draft(broken=True))
@@ -43,17 +43,17 @@ def load(files: Sequence[str | FilePath], overrides: Sequence[str] = ()) -> RunC
 
 
 def loads(text: str, *, file: str = "run.yaml", overrides: Sequence[str] = ()) -> RunConfig:
-    """The same from a text; `file` is its name in messages."""
+    """Read a run file's text as `load` does; `file` is its name in messages."""
     draft = Draft()
     merge(draft, _document(text, file))
     return _finish(draft, overrides, files=[file])
 
 
 def override(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
-    """A config with other values, checked again.
+    """Return a config with other values, checked again.
 
     Args:
-        config: stays as it is.
+        config: is not changed.
         values: plain values by dotted key; list items by index: `trainer.callbacks.0.init_args.patience`.
 
     Raises:
@@ -69,20 +69,20 @@ def override(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 
 
 def dump(config: RunConfig) -> str:
-    """YAML 1.2 that `loads` reads back to an equal config."""
+    """Return YAML 1.2 that `loads` reads back to an equal config."""
     return to_yaml(config.tree)
 
 
 def scaling_differs(config: RunConfig, text: str) -> bool:
-    """Whether `scaling` asks for other workers than the text says there: Lightning's words (devices, num_nodes) do."""
-    said = _document(text, "run.yaml").tree.get("scaling") or {}
-    meant, plain = config.scaling.model_dump(), Scaling().model_dump()
+    """Return whether `scaling` has other workers than the text's own block: from Lightning's devices or num_nodes."""
+    written = _document(text, "run.yaml").tree.get("scaling") or {}
+    resolved, default = config.scaling.model_dump(), Scaling().model_dump()
     keys = ("num_workers", "use_gpu", "resources_per_worker")
-    return any((said.get(key, plain[key]) or None) != (meant[key] or None) for key in keys)
+    return any((written.get(key, default[key]) or None) != (resolved[key] or None) for key in keys)
 
 
 def require_tune(config: RunConfig) -> Tune:
-    """The block `tune`.
+    """Return the block `tune`.
 
     Raises:
         ConfigError: the run file has none.
@@ -132,7 +132,7 @@ def _finish(draft: Draft, overrides: Sequence[str], *, files: list[str]) -> RunC
     config = None
     if not draft.broken:
         apply_overrides(draft, overrides)
-        _settle_arguments(draft)
+        _collect_arguments(draft)
         adopt(draft)
         config = validate(draft)
         if config is not None:
@@ -144,15 +144,15 @@ def _finish(draft: Draft, overrides: Sequence[str], *, files: list[str]) -> RunC
     return config.with_notes(draft.notes).with_lines(draft.lines)
 
 
-def _settle_arguments(draft: Draft) -> None:
-    """With `cli`, unknown keys at the top level are that cli's arguments; `arguments` holds those named as ours are."""
+def _collect_arguments(draft: Draft) -> None:
+    """With `cli`, move unknown keys of the top level to `arguments`, which also has those named as ours."""
     tree = draft.tree
     if not isinstance(tree.get("cli"), str):
         if "arguments" in tree:
-            draft.report(("arguments",), "unknown key", allowed="only beside cli: package.module:YourCLI")
+            draft.report(("arguments",), "unknown key", allowed="only with cli: package.module:YourCLI")
             del tree["arguments"]
         return
     names = [name for name in tree if name not in RunConfig.model_fields]
-    given = tree.get("arguments") or {}
-    if names and isinstance(given, dict):
-        tree["arguments"] = {**given, **{name: tree.pop(name) for name in names}}
+    arguments = tree.get("arguments") or {}
+    if names and isinstance(arguments, dict):
+        tree["arguments"] = {**arguments, **{name: tree.pop(name) for name in names}}

@@ -20,7 +20,7 @@ LIGHTNING_MAX_EPOCHS = 1000
 
 
 def count_epochs(trainer: dict[str, Any]) -> int:
-    """Epochs by Lightning's rules: -1 for no end. Values of another type count as not given."""
+    """Return the epochs by Lightning's rules, -1 for no end. Values of another type are ignored."""
     if trainer.get("fast_dev_run"):
         return 1
     epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps")
@@ -30,7 +30,7 @@ def count_epochs(trainer: dict[str, Any]) -> int:
 
 
 class Scaling(Block):
-    """How many workers, and what each gets. Names as in `ray.train.ScalingConfig` and `TorchConfig`."""
+    """How many workers, and the resources of each. Names as in `ray.train.ScalingConfig` and `TorchConfig`."""
 
     num_workers: int = Field(1, ge=1, description="Processes that train together.")
     use_gpu: UseGpu = Field("auto", description="One GPU a worker; auto: if the cluster has one.")
@@ -53,7 +53,7 @@ class Scaling(Block):
 
 
 class Checkpoint(Block):
-    """Which checkpoints are kept. What is needed to resume is kept in any case."""
+    """Which checkpoints are kept. The newest, which a resume needs, is always kept."""
 
     keep: int | None = Field(2, ge=1, description="Checkpoints kept; null for all.")
     monitor: str | None = Field(
@@ -69,10 +69,10 @@ class Checkpoint(Block):
 
 
 class Failure(Block):
-    """How often a run is started again. Names as in `ray.train.FailureConfig`."""
+    """How often a run is retried. Names as in `ray.train.FailureConfig`."""
 
-    max_failures: int = Field(3, ge=-1, description="Failures of workers that are answered; -1 for any number.")
-    controller_failure_limit: int = Field(-1, ge=-1, description="Failures of the controller; -1 for any number.")
+    max_failures: int = Field(3, ge=-1, description="Failures of workers that are retried; -1 for any number.")
+    controller_failure_limit: int = Field(-1, ge=-1, description="The same of the controller; -1 for any number.")
 
 
 class Storage(Block):
@@ -84,9 +84,9 @@ class Storage(Block):
 
 
 class RunConfig(Block):
-    """A run file. LightningCLI's blocks unchanged, ours beside them.
+    """A run file: LightningCLI's blocks unchanged, and ours.
 
-    `notes` are remarks of the loading; they are in neither `dump` nor equality, and nor is where the keys stand.
+    `notes` and the lines of the keys come from loading; they are not in `dump` and do not count for equality.
     """
 
     name: Name | None = Field(None, description="Name of the runs; the time is appended.")
@@ -99,9 +99,9 @@ class RunConfig(Block):
     lr_scheduler: dict[str, Any] | None = Field(None, description="Schedule: class_path and init_args.")
     ckpt_path: str | None = Field(None, description="Checkpoint to start from.")
     arguments: dict[str, Any] = Field(default_factory=dict, description="With cli: arguments that it adds.")
-    scaling: Scaling = Field(default_factory=Scaling, description="Workers and what each gets.")
+    scaling: Scaling = Field(default_factory=Scaling, description="Workers and their resources.")
     checkpoint: Checkpoint = Field(default_factory=Checkpoint, description="Which checkpoints are kept.")
-    failure: Failure = Field(default_factory=Failure, description="How often a run is started again.")
+    failure: Failure = Field(default_factory=Failure, description="How often a run is retried.")
     storage: Storage = Field(default_factory=Storage, description="Where runs are written.")
     tune: Tune | None = Field(None, description="A sweep.")
 
@@ -121,14 +121,14 @@ class RunConfig(Block):
 
     @property
     def lightning(self) -> dict[str, Any]:
-        """What `LightningCLI(args=...)` takes: its own blocks and a `cli`'s added arguments. A copy."""
+        """A copy of what `LightningCLI(args=...)` takes: its own blocks, and the arguments that a `cli` adds."""
         blocks = {name: getattr(self, name) for name in LIGHTNING_BLOCKS}
         given = {name: value for name, value in blocks.items() if value is not None}
         return deepcopy({**given, **self.arguments})
 
     @property
     def tree(self) -> dict[str, Any]:
-        """The run file as plain values, as `dump` writes it. A copy; loading it gives an equal config."""
+        """A copy of the run file as plain values, as `dump` writes it; loading it gives an equal config."""
         values = self.model_dump()
         arguments = values.pop("arguments")
         clashing = {name: value for name, value in arguments.items() if name in type(self).model_fields}
@@ -139,7 +139,7 @@ class RunConfig(Block):
 
     @property
     def max_epochs(self) -> int:
-        """Epochs that a run aims at: -1 for no end, 1 in a fast_dev_run."""
+        """Epochs of a run: -1 for no end, 1 in a fast_dev_run."""
         return count_epochs(self.trainer)
 
     def selection_metric(self, task: str) -> tuple[str | None, Literal["min", "max"] | None]:
@@ -168,7 +168,7 @@ class RunConfig(Block):
 
     @contextmanager
     def locate_problems(self) -> Iterator[None]:
-        """Problems found inside, in the code that the file names, get the file and line of their key."""
+        """Give the problems raised inside the file and line of their key."""
         try:
             yield
         except ConfigError as e:
@@ -183,7 +183,7 @@ class RunConfig(Block):
         return problem
 
     def with_lines(self, lines: Mapping[tuple[str, ...], tuple[str, int | None]]) -> RunConfig:
-        """The same config, knowing the file and 1-based line of each of its keys."""
+        """Return a copy that knows the file and 1-based line of each key."""
         copy = self.model_copy()
         copy._lines = {".".join(path): at for path, at in lines.items()}
         return copy
@@ -194,7 +194,7 @@ class RunConfig(Block):
     __hash__ = None  # type: ignore[assignment]
 
     def with_notes(self, notes: Iterable[str]) -> RunConfig:
-        """The same config with these remarks, each once."""
+        """Return a copy with these notes, each once."""
         copy = self.model_copy()
         copy._notes = tuple(dict.fromkeys(notes))
         return copy

@@ -14,9 +14,9 @@ _KEY = re.compile(r"[^=\s.]+(\.[^=\s.]+)*")
 
 
 def merge(draft: Draft, other: Draft) -> None:
-    """Lay a later file over the draft: mappings merge, anything else is replaced.
+    """Merge a later file into the draft: mappings merge, anything else is replaced.
 
-    Where the later file names another class_path, the earlier class's init_args go: they are another class's.
+    If the later file has another class_path, the init_args of the earlier class are dropped.
     """
     draft.tree = _merge(draft, other, draft.tree, other.tree, ())
     draft.problems += other.problems
@@ -45,7 +45,7 @@ def _merge(draft: Draft, other: Draft, old: dict[Any, Any], new: dict[Any, Any],
 
 
 def apply_overrides(draft: Draft, overrides: Sequence[str]) -> None:
-    """`trainer.max_epochs=1`: the value is YAML 1.2; list items by index."""
+    """Set keys such as `trainer.max_epochs=1`: the value is YAML 1.2; list items by index."""
     for override in overrides:
         key, mark, text = override.partition("=")
         if not mark or not _KEY.fullmatch(key):
@@ -63,13 +63,13 @@ def apply_overrides(draft: Draft, overrides: Sequence[str]) -> None:
 
 
 def set_value(draft: Draft, key: str, value: Any, source: str = "") -> None:
-    """Set one dotted key, in place; what stands in the way is a problem.
+    """Set one dotted key, in place, or report why it can't be set.
 
     Args:
         draft: its tree gets the value, its lines the source.
         key: dotted; list items by index.
         value: plain value, copied.
-        source: what to call the place in messages.
+        source: the file's name in messages.
     """
     at: Path = ()
     holder: Any = draft.tree
@@ -90,7 +90,7 @@ def set_value(draft: Draft, key: str, value: Any, source: str = "") -> None:
 
 
 def _step(holder: Any, at: Path, rest: list[str]) -> tuple[Any, list[str]]:
-    """The next key or index, and what is left; (None, rest) where there is no way."""
+    """Return the next key or index and the rest; (None, rest) if there is none."""
     if isinstance(holder, list):
         if rest[0].isdecimal() and int(rest[0]) < len(holder):
             return int(rest[0]), rest[1:]
@@ -108,7 +108,7 @@ def _step(holder: Any, at: Path, rest: list[str]) -> tuple[Any, list[str]]:
 
 
 def _enter(holder: Any, step: Any, at: Path, following: str) -> Any:
-    """The value to go on in; a missing one, or a scheduler's bare name, becomes a mapping."""
+    """Return the value below; a missing one, or a scheduler's bare name, becomes a mapping."""
     inside = holder[step] if isinstance(holder, list) else holder.get(step)
     bare = at in (("tune", "scheduler"), ("tune", "searcher")) and isinstance(inside, str)
     if inside is None or (bare and inside == following):
@@ -121,5 +121,5 @@ def _explain_no_key(holder: Any, at: Path, rest: list[str]) -> tuple[str, Any, s
     parent = ".".join(at)
     if isinstance(holder, list):
         size = f"0 to {len(holder) - 1}" if holder else "none, the list is empty"
-        return f"{parent} is a list, {rest[0]!r} is no index of it", list(holder), f"allowed: {size}"
+        return f"{parent} is a list, {rest[0]!r} is not an index of it", list(holder), f"allowed: {size}"
     return f"{parent} is a value, it has no keys", holder, "override the key itself"

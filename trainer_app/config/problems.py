@@ -1,4 +1,4 @@
-"""pydantic's errors in people's words, with the keys as they stand in the run file."""
+"""pydantic's errors in plain words, with the keys as in the run file."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from trainer_app.config.draft import Draft, Path, get_value, suggest_spelling
 from trainer_app.config.models import RunConfig
 from trainer_app.errors import MISSING
 
-_WORDS = {
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
+_MESSAGES = {
+    "int_type": "must be an integer",
+    "int_parsing": "must be an integer",
+    "int_from_float": "must be an integer",
     "float_type": "must be a number",
     "float_parsing": "must be a number",
     "finite_number": "must be a finite number",
     "bool_type": "must be true or false",
-    "string_type": "must be a text",
+    "string_type": "must be a string",
     "string_too_short": "is empty",
     "dict_type": "must be a mapping of keys to values",
     "model_type": "must be a mapping of keys to values",
@@ -33,17 +33,17 @@ _WORDS = {
     "too_short": "must have at least {min_length} items",
     "too_long": "must have at most {max_length} items",
 }
-# What a missing key is taken for, to go on and find what else is wrong.
+# What a missing key is replaced by, to find what else is wrong.
 _STAND_IN: dict[Path, Any] = {("tune", "metric"): "metric", ("tune", "mode"): "max"}
 _ROUNDS = 8
 
 
 def validate(draft: Draft) -> RunConfig | None:
-    """The tree's types; problems go to the draft.
+    """Check the types of the draft's tree and report problems to the draft.
 
     Returns:
-        The config; with problems, that of the tree without the keys at fault, so that the rest can be checked too;
-        None where nothing can be made of it.
+        The config; with problems, that of the tree without the wrong keys, so that the rest can be checked too;
+        None if there is none.
     """
     tree: Any = draft.tree
     known = {problem.key for problem in draft.problems}
@@ -60,7 +60,7 @@ def validate(draft: Draft) -> RunConfig | None:
 
 
 def _path(loc: tuple[int | str, ...]) -> Path:
-    """Where it stands in the run file: without the names of a union's members."""
+    """Return the path in the run file: without the names of a union's members."""
     return tuple(str(part) for part in loc if not str(part).startswith("|"))
 
 
@@ -72,21 +72,21 @@ def _add(draft: Draft, error: Any) -> None:
         return
     if path and path[-1] == "[key]":
         path, value = path[:-1], MISSING
-        message = "a key must be a text"
+        message = "a key must be a string"
     elif kind == "extra_forbidden":
         message, allowed = "unknown key", explain_unknown_key(path)
     elif kind == "refused":
         message = str(context["message"])
     else:
-        words = _WORDS.get(kind)
-        message = words.format(**context) if words else str(error["msg"]).lower()
+        text = _MESSAGES.get(kind)
+        message = text.format(**context) if text else str(error["msg"]).lower()
     if isinstance(value, BaseModel) or (kind == "refused" and isinstance(value, dict)):
         value = MISSING
     draft.report(path, message, value, allowed)
 
 
 def explain_unknown_key(path: Path) -> str:
-    """What is allowed instead of the last key of the path."""
+    """Return what is allowed instead of the last key of the path."""
     if path == ("fit",) or path[0] == "fit":
         return "write the key without fit."
     model = _model(path[:-1])
@@ -95,12 +95,12 @@ def explain_unknown_key(path: Path) -> str:
     if len(path) == 1:
         return f"{hint}; a LightningCLI's own arguments need cli: package.module:YourCLI"
     if len(path) == 2 and path[0] in RunConfig.model_fields and path[-1] in RunConfig.model_fields:
-        return f"{hint}; {path[-1]} stands at the top level"
+        return f"{hint}; {path[-1]} belongs at the top level"
     return hint
 
 
 def _model(path: Path) -> type[BaseModel] | None:
-    """The model of a block, by its path in the run file."""
+    """Return the model of a block, by its path in the run file."""
     model: type[BaseModel] = RunConfig
     for part in path:
         field = model.model_fields.get(part)
@@ -127,7 +127,7 @@ def _meaning(path: Path) -> str:
 
 
 def _without(tree: Any, faults: list[tuple[Path, str]]) -> Any:
-    """A copy of the tree without the keys at fault."""
+    """Return a copy of the tree without the wrong keys."""
     for path, kind in sorted(faults, key=lambda fault: -len(fault[0])):
         if kind == "missing" and path in _STAND_IN:
             tree = _replace(tree, path, _STAND_IN[path])

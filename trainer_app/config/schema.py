@@ -1,4 +1,4 @@
-"""The run file's JSON Schema (draft 2020-12), for editors. Rules across keys are left to `load`."""
+"""The run file's JSON Schema (draft 2020-12), for editors. Only `load` checks rules across keys."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CLASSES = ("model", "data", "optimizer", "lr_scheduler")
 _IGNORED = {
     "fit": {
         "type": ["object", "null"],
-        "description": "LightningCLI's block of the subcommand fit: read as top level.",
+        "description": "LightningCLI's block of the subcommand fit: read as the top level.",
     },
     "config": {"description": "LightningCLI's own switch: not used."},
     "print_config": {"description": "LightningCLI's own switch: not used."},
@@ -53,7 +53,7 @@ _TRAINER: dict[str, dict[str, Any]] = {
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema of one whole run file, as plain values."""
+    """Return the schema of a whole run file, as plain values."""
     schema = RunConfig.model_json_schema()
     definitions = schema["$defs"]
     definitions["Component"] = _COMPONENT
@@ -80,7 +80,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _whole(schema: dict[str, Any]) -> dict[str, Any]:
-    """With `cli`, other keys are that cli's arguments and its classes need no class_path."""
+    """Allow other keys with `cli`: its arguments, and classes without class_path."""
     names = [name for name in schema["properties"] if name != "arguments"]
     schema["properties"].update(_IGNORED)
     strict = {
@@ -116,19 +116,19 @@ def _trainer() -> dict[str, Any]:
 
 
 def _one_of(definition: dict[str, Any], *, names: bool) -> dict[str, Any]:
-    """Exactly one key; or that key alone as a text."""
+    """Return the schema of exactly one key, or of its name as a string."""
     definition = {**definition, "minProperties": 1, "maxProperties": 1}
     if not names:
         for key, value in definition["properties"].items():
             if key != "randn":
                 value["anyOf"] = [part for part in value["anyOf"] if part.get("type") != "null"]
         return definition
-    kinds = {"enum": list(definition["properties"]), "description": "The name alone, with its defaults."}
+    kinds = {"enum": list(definition["properties"]), "description": "The name, with its defaults."}
     return {"description": definition.get("description", ""), "anyOf": [kinds, definition]}
 
 
 def _short_form(definition: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Arguments by name, or by position as `{loguniform: [1e-4, 1e-1]}`."""
+    """Return the schema of arguments by name, or by position as `{loguniform: [1e-4, 1e-1]}`."""
     properties = definition["properties"]
     short: dict[str, Any]
     if kind in ("choice", "grid_search"):

@@ -30,7 +30,7 @@ class _Args(Block):
 
 
 class _Values(Block):
-    """One list, given as it is or by the parameter's name."""
+    """One list, as it is or under the parameter's name."""
 
     @model_validator(mode="before")
     @classmethod
@@ -172,7 +172,7 @@ class SampleFrom(Block):
 
 
 class Primitive(Block):
-    """How one parameter is drawn: exactly one of the names below, with its arguments.
+    """A distribution of one parameter: exactly one of the names below, with its arguments.
 
     `kind` is the name of the function in `ray.tune`, `args` its arguments by parameter name.
     """
@@ -182,9 +182,9 @@ class Primitive(Block):
     quniform: Quniform | None = Field(None, description="A float between two bounds, rounded to multiples of q.")
     loguniform: Loguniform | None = Field(None, description="A float, uniform on a logarithmic scale.")
     qloguniform: Qloguniform | None = Field(None, description="The same, rounded to multiples of q.")
-    randint: Randint | None = Field(None, description="A whole number; the upper bound is exclusive.")
-    qrandint: Qrandint | None = Field(None, description="A whole number, rounded to multiples of q.")
-    lograndint: Lograndint | None = Field(None, description="A whole number, uniform on a logarithmic scale.")
+    randint: Randint | None = Field(None, description="An integer; the upper bound is exclusive.")
+    qrandint: Qrandint | None = Field(None, description="An integer, rounded to multiples of q.")
+    lograndint: Lograndint | None = Field(None, description="An integer, uniform on a logarithmic scale.")
     qlograndint: Qlograndint | None = Field(None, description="The same, rounded to multiples of q.")
     randn: Randn | None = Field(None, description="Normally distributed.")
     qrandn: Qrandn | None = Field(None, description="Normally distributed, rounded to multiples of q.")

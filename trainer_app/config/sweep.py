@@ -1,4 +1,4 @@
-"""Rules across the block `tune` and the rest: what Ray would refuse late, drop in silence or never end."""
+"""Rules across the block `tune` and the rest: what Ray would refuse late, ignore silently or never end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FIXED = {
     "checkpoint": "it is the same for all trials",
     "failure": "it is the same for all trials",
     "cli": "all trials run the same code",
-    "ckpt_path": "all trials start alike",
+    "ckpt_path": "all trials start from the same checkpoint",
     "seed_everything": "all trials have the run's seed",
 }
 _TRAINER_FIXED = ("accelerator", "strategy", "devices", "num_nodes")
@@ -29,15 +29,15 @@ _NOT_OPTUNA = {
     "randn": "Optuna has no normal distribution",
     "qrandn": "Optuna has no normal distribution",
     "sample_from": "Optuna can't call functions",
-    "qloguniform": "Optuna does not round on a logarithmic scale: Ray drops q without a word",
-    "qlograndint": "Optuna does not round on a logarithmic scale: Ray drops q without a word",
+    "qloguniform": "Optuna does not round on a logarithmic scale: Ray ignores q silently",
+    "qlograndint": "Optuna does not round on a logarithmic scale: Ray ignores q silently",
 }
 _SPACE: Path = ("tune", "space")
 _MUTATIONS: Path = ("tune", "scheduler", "pbt", "mutations")
 
 
 def check_sweep(draft: Draft, config: RunConfig, tune: Tune) -> None:
-    """Problems and notes go to the draft."""
+    """Report problems and notes of the block `tune` to the draft."""
     mutations = tune.scheduler.args.mutations if tune.scheduler.kind == "pbt" else {}
     if not tune.space and not mutations and not any(p.key.startswith("tune.space") for p in draft.problems):
         draft.report(_SPACE, "has no keys", allowed="for example {model.init_args.lr: {loguniform: [1.0e-4, 0.1]}}")
@@ -58,7 +58,7 @@ def check_sweep(draft: Draft, config: RunConfig, tune: Tune) -> None:
 
 
 def _check_key(draft: Draft, config: RunConfig, at: Path, key: str) -> None:
-    """The key is one that a trial may change, and the run file has a place for it."""
+    """Check that a trial may change this key, and that the run file can hold it."""
     here, parts = (*at, key), key.split(".")
     root, rest = parts[0], parts[1:]
     if root in _FIXED:
@@ -82,7 +82,7 @@ def _check_key(draft: Draft, config: RunConfig, at: Path, key: str) -> None:
 def _check_place(draft: Draft, config: RunConfig, here: Path, key: str) -> None:
     root = key.split(".")[0]
     if root in ROOTS[:2] and getattr(config, root) is None and config.cli is None:
-        draft.report(here, f"there is no block {root}", allowed="the space changes what the run file has")
+        draft.report(here, f"the run file has no block {root}", allowed="a trial only changes what the run file has")
         return
     scratch = Draft(tree=config.tree)
     set_value(scratch, key, None)
@@ -94,7 +94,7 @@ def _check_prefixes(draft: Draft, at: Path, keys: list[str]) -> None:
     for key in keys:
         for other in keys:
             if other.startswith(f"{key}."):
-                draft.report((*at, other), f"lies inside {key}, which is drawn too", allowed="draw one of them")
+                draft.report((*at, other), f"is inside {key}, which is drawn too", allowed="draw one of them")
 
 
 def _check_searcher(draft: Draft, tune: Tune) -> None:
@@ -105,7 +105,7 @@ def _check_searcher(draft: Draft, tune: Tune) -> None:
             reason = f"not with searcher optuna: {_NOT_OPTUNA[primitive.kind]}"
             draft.report((*_SPACE, key, primitive.kind), reason, allowed="searcher: random, or another primitive")
     if tune.scheduler.kind == "pbt":
-        reason = "pbt proposes parameters itself: Ray refuses a searcher beside it"
+        reason = "pbt proposes parameters itself: Ray allows no searcher with it"
         draft.report(("tune", "searcher"), reason, "optuna", "searcher: random, or another scheduler")
 
 
@@ -113,7 +113,7 @@ def _check_workers(draft: Draft, config: RunConfig, tune: Tune) -> None:
     workers = config.scaling.num_workers
     if tune.resources_per_trial and config.scaling.use_gpu is False and tune.resources_per_trial.get("GPU"):
         at = ("tune", "resources_per_trial", "GPU")
-        draft.note(at, "a GPU is kept for each trial, which trains on the CPU: scaling.use_gpu is false")
+        draft.note(at, "a GPU is reserved for each trial, which trains on the CPU: scaling.use_gpu is false")
     if workers == 1:
         return
     scheduler = tune.scheduler
@@ -135,10 +135,10 @@ def _check_pbt(draft: Draft, config: RunConfig, tune: Tune, pbt: Pbt) -> None:
         if kind in ("sample_from", "grid_search"):
             draft.report((*here, kind), "pbt can't draw from it anew", allowed="a list, or another primitive")
         if key.rpartition(".")[2] == "class_path":
-            draft.report(here, "a trial goes on from another's weights, which another class doesn't have")
+            draft.report(here, "a trial resumes from the weights of another, which another class doesn't have")
         if key not in tune.space and get_value(config.tree, tuple(key.split("."))) is None:
             allowed = f"put {key} in tune.space, or a value in its block"
-            draft.report(here, "has no value to begin with", allowed=allowed)
+            draft.report(here, "has no initial value", allowed=allowed)
     if config.max_epochs != -1 and pbt.perturbation_interval >= config.max_epochs:
         at = ("tune", "scheduler", "pbt", "perturbation_interval")
         draft.note(at, f"{pbt.perturbation_interval} of {config.max_epochs} epochs: no trial is ever changed")
@@ -152,7 +152,7 @@ def _note_metric(draft: Draft, config: RunConfig, tune: Tune) -> None:
 
 
 def _note_epochs(draft: Draft, config: RunConfig, tune: Tune) -> None:
-    """max_t above trainer.max_epochs harms nothing: a trial ends with its last epoch. It is remarked, not refused."""
+    """Note a max_t other than trainer.max_epochs: a larger one is harmless, as a trial ends with its last epoch."""
     max_t: Any = getattr(tune.scheduler.args, "max_t", None)
     if max_t is None:
         _check_no_max_t(draft, config, tune)
@@ -167,7 +167,7 @@ def _note_epochs(draft: Draft, config: RunConfig, tune: Tune) -> None:
 
 
 def _check_no_max_t(draft: Draft, config: RunConfig, tune: Tune) -> None:
-    """Without max_t it is trainer.max_epochs."""
+    """Check the bounds of a scheduler whose max_t is trainer.max_epochs."""
     kind, grace = tune.scheduler.kind, getattr(tune.scheduler.args, "grace_period", 1)
     if kind == "hyperband" and config.max_epochs == -1:
         allowed = "a number of epochs here or there"
@@ -182,7 +182,7 @@ def _check_no_max_t(draft: Draft, config: RunConfig, tune: Tune) -> None:
 def _note_concurrency(draft: Draft, tune: Tune) -> None:
     if tune.max_concurrent_trials is not None and tune.scheduler.pauses:
         text = f"{tune.scheduler.kind} pauses trials in favour of others: as many run at once as the resources allow"
-        draft.note(("tune", "max_concurrent_trials"), f"not kept, {text}; a larger tune.resources_per_trial lowers it")
+        draft.note(("tune", "max_concurrent_trials"), f"not used: {text}; a larger tune.resources_per_trial lowers it")
 
 
 def _note_samples(draft: Draft, tune: Tune) -> None:

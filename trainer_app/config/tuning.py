@@ -1,4 +1,4 @@
-"""The block `tune`: what is searched, by whom, and who stops trials. Times are epochs everywhere."""
+"""The block `tune`: search space, searcher and scheduler. Times are epochs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Fifo(Block):
 
 
 class Asha(Block):
-    """`ray.tune.schedulers.ASHAScheduler`: at each rung only the best 1/reduction_factor go on."""
+    """`ray.tune.schedulers.ASHAScheduler`: at each rung only the best 1/reduction_factor continue."""
 
     max_t: int | None = Field(None, ge=1, description=_MAX_T)
     grace_period: int = Field(1, ge=1, description="Epochs that every trial gets.")
-    reduction_factor: float = Field(4.0, gt=1, description="Of this many trials one goes on at each rung.")
+    reduction_factor: float = Field(4.0, gt=1, description="One of this many trials continues at each rung.")
     brackets: int = Field(1, ge=1, description="Number of brackets; each has another first rung.")
     stop_last_trials: bool = Field(True, description="Stop trials at max_t.")
 
@@ -37,7 +37,7 @@ class Hyperband(Block):
     """`ray.tune.schedulers.HyperBandScheduler`: synchronous brackets; trials pause at rungs."""
 
     max_t: int | None = Field(None, ge=1, description=_MAX_T)
-    reduction_factor: float = Field(3.0, gt=1, description="Of this many trials one goes on at each rung.")
+    reduction_factor: float = Field(3.0, gt=1, description="One of this many trials continues at each rung.")
     stop_last_trials: bool = Field(True, description="Stop trials at max_t.")
 
 
@@ -46,7 +46,7 @@ class Median(Block):
 
     grace_period: int = Field(1, ge=1, description="Epochs that every trial gets; means count from here on.")
     min_samples_required: int = Field(3, ge=1, description="Trials that a median needs.")
-    min_time_slice: int = Field(0, ge=0, description="Epochs that a trial runs at least before it may be paused.")
+    min_time_slice: int = Field(0, ge=0, description="Fewest epochs of a trial before it may be paused.")
     hard_stop: bool = Field(True, description="Stop trials; false pauses them until the others are done.")
 
 
@@ -61,7 +61,7 @@ Mutation = Annotated[
 
 
 class Pbt(Block):
-    """`ray.tune.schedulers.PopulationBasedTraining`: bad trials go on from good ones, with changed parameters."""
+    """`ray.tune.schedulers.PopulationBasedTraining`: bad trials copy good ones, with changed parameters."""
 
     perturbation_interval: int = Field(1, ge=1, description="Epochs between two exploits of a trial.")
     burn_in_period: int = Field(0, ge=0, description="Epochs before the first.")
@@ -78,7 +78,7 @@ class Pbt(Block):
 
 
 class Scheduler(Block):
-    """Who stops trials: a name, or a name with its parameters. Parameters are named as in Ray Tune's classes."""
+    """The scheduler, which stops trials: a name, or a name with the parameters of Ray Tune's class."""
 
     fifo: Fifo | None = Field(None, description="No early stopping.")
     asha: Asha | None = Field(None, description="Asynchronous successive halving.")
@@ -103,7 +103,7 @@ class Scheduler(Block):
 
     @property
     def pauses(self) -> bool:
-        """Whether it pauses trials in favour of others: it then has to see all of them at once."""
+        """Whether it pauses trials in favour of others, and so has to see all of them at once."""
         median = self.median is not None and bool(not self.median.hard_stop or self.median.min_time_slice)
         return median or self.kind in ("pbt", "hyperband")
 
@@ -127,7 +127,7 @@ class Optuna(Block):
 
 
 class Searcher(Block):
-    """Who proposes parameters: a name, or a name with its parameters."""
+    """The searcher, which proposes parameters: a name, or a name with its parameters."""
 
     random: RandomSearch | None = Field(None, description="Independent draws and grids.")
     optuna: Optuna | None = Field(None, description="Bayesian search.")
@@ -174,7 +174,7 @@ class Tune(Block):
 
     @property
     def num_trials(self) -> int | None:
-        """Each sample is tried with every combination of the grids; None if only time ends the sweep."""
+        """Number of trials: each sample with every combination of the grids; None if only time ends the sweep."""
         grids = (len(p.args["values"]) for p in self.space.values() if p.kind == "grid_search")
         return None if self.num_samples < 0 else self.num_samples * math.prod(grids)
 

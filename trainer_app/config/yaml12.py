@@ -1,4 +1,4 @@
-"""YAML 1.2 in and out: `1e-3` is a number, `yes` a text, each key has a line, and no tag makes an object."""
+"""Reading and writing YAML 1.2: `1e-3` is a number, `yes` a string, each key has a line, no tag makes an object."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from trainer_app.config.draft import Draft, Path
 _TAG = "tag:yaml.org,2002:"
 # Aliases can name each other: 10 lines then stand for a billion values.
 MAX_VALUES = 100_000
+_KINDS = {"int": "an integer", "float": "a number", "bool": "true or false"}
 _CONTAINERS = (_TAG + "map", _TAG + "seq", _TAG + "omap")
 
 
 class _UnreadableError(Exception):
-    """A problem was recorded; the text has no tree."""
+    """The text has no tree; a problem was reported."""
 
 
 def parse(text: str, draft: Draft, file: str) -> Any:
-    """Values of one YAML document, with `draft.lines` filled.
+    """Return the values of one YAML document, and fill `draft.lines`.
 
     Args:
         text: the document.
-        draft: takes lines and problems: syntax, keys given twice, tags, aliases in a circle.
+        draft: gets lines and problems: syntax, duplicate keys, tags, circular aliases.
         file: its name in messages.
 
     Returns:
-        Plain dict, list, str, int, float, bool and None; None where the text has no document or can't be read.
+        Plain dict, list, str, int, float, bool and None; None if the text has no document or can't be read.
     """
     yaml = YAML(typ="safe", pure=True)
     try:
@@ -42,7 +43,7 @@ def parse(text: str, draft: Draft, file: str) -> Any:
     except MarkedYAMLError as e:
         _syntax(e, draft, file)
     except (YAMLError, RecursionError, ValueError) as e:
-        reason = "nested too deep" if isinstance(e, RecursionError) else str(e).splitlines()[0]
+        reason = "nested too deeply" if isinstance(e, RecursionError) else str(e).splitlines()[0]
         draft.lines[(file,)] = ("", None)
         draft.report((file,), f"not YAML: {reason}")
     draft.broken = True
@@ -64,7 +65,7 @@ def _syntax(e: MarkedYAMLError, draft: Draft, file: str) -> None:
 
 
 class _Reader:
-    """Nodes to values. One object a document."""
+    """Reader of the nodes of one document."""
 
     def __init__(self, yaml: YAML, draft: Draft, file: str) -> None:
         self.scalars, self.draft, self.file = yaml.constructor, draft, file
@@ -103,7 +104,7 @@ class _Reader:
             below = (*path, str(key))
             if key in result:
                 first = self.draft.lines.get(below, ("", None))[1]
-                self.report(key_node, below, f"this key stands twice, first in line {first}", allowed="keep one")
+                self.report(key_node, below, f"duplicate key, first in line {first}", allowed="keep one")
                 continue
             self.draft.forget_lines(below)
             self.draft.lines[below] = (self.file, key_node.start_mark.line + 1)
@@ -111,7 +112,7 @@ class _Reader:
         return {**{k: v for k, v in merged.items() if k not in result}, **result}
 
     def merge(self, node: Node, path: Path) -> dict[Any, Any]:
-        """`<<: *other` and `<<: [*one, *two]`, YAML 1.1's merge key, which many a LightningCLI file has."""
+        """`<<: *other` and `<<: [*one, *two]`, YAML 1.1's merge key, which LightningCLI's files often have."""
         parts = node.value if isinstance(node, SequenceNode) else [node]
         result: dict[Any, Any] = {}
         for part in parts:
@@ -129,7 +130,7 @@ class _Reader:
                 return value
         else:
             value = node.value and "a list or mapping"
-        self.report(node, (*path, str(value)), "a key must be a text", allowed="quote it")
+        self.report(node, (*path, str(value)), "a key must be a string", allowed="quote it")
         return None
 
     def scalar(self, node: ScalarNode, path: Path) -> Any:
@@ -147,7 +148,7 @@ class _Reader:
                 case "float":
                     return float(self.scalars.construct_yaml_float(node))
         except (ValueError, KeyError, IndexError):
-            self.report(node, path, f"{node.value!r} is no {kind}")
+            self.report(node, path, f"{node.value!r} is not {_KINDS[kind]}")
             return None
         self.report(node, path, f"tag {_short_tag(node)} is not allowed", allowed="plain values")
         return None
@@ -165,7 +166,7 @@ def _short_tag(node: Node) -> str:
 
 
 class _Representer(SafeRepresenter):
-    """Writes 1.0e-05 for 1e-05, which readers of YAML 1.1 would take for a text."""
+    """Writer of 1.0e-05 for 1e-05, which readers of YAML 1.1 would take for a string."""
 
 
 def _float(representer: SafeRepresenter, value: float) -> ScalarNode:
@@ -179,7 +180,7 @@ _Representer.add_representer(float, _float)
 
 
 def to_yaml(tree: Any) -> str:
-    """The text that `parse` reads back to the same values."""
+    """Return YAML that `parse` reads back to the same values."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Representer = _Representer
     yaml.default_flow_style = None  # lists and mappings of plain values on one line

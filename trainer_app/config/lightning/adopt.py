@@ -1,4 +1,4 @@
-"""A YAML from elsewhere: what Lightning's launcher decided there, Ray decides here. Each mapping leaves one note."""
+"""Lightning's YAML as a run file: what Lightning's launcher would decide, Ray decides. Each change leaves a note."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ACCELERATORS: dict[str, bool | None] = {"auto": None, "cpu": False, "gpu": True
 
 
 def adopt(draft: Draft) -> None:
-    """Turn what a Trainer on its own would decide into `scaling`, in place. Doing it twice changes nothing."""
+    """Turn what a Trainer alone would decide into `scaling`, in place. It can be repeated."""
     _expand_names(draft)
     _rename_packages(draft)
     trainer = draft.tree.get("trainer")
@@ -30,7 +30,7 @@ def adopt(draft: Draft) -> None:
 
 
 def _expand_names(draft: Draft) -> None:
-    """`model: package.module.Class`, LightningCLI's short form of class_path."""
+    """Expand `model: package.module.Class`, LightningCLI's short form of class_path."""
     for block in ("model", "data", "optimizer", "lr_scheduler"):
         value = draft.tree.get(block)
         if isinstance(value, str) and not value.endswith((".yaml", ".yml", ".json")):
@@ -38,11 +38,10 @@ def _expand_names(draft: Draft) -> None:
 
 
 def _adopt_devices(draft: Draft, trainer: dict[str, Any]) -> None:
-    given = "devices" in trainer
     devices, nodes = trainer.pop("devices", None), trainer.pop("num_nodes", None)
     at, at_nodes = ("trainer", "devices"), ("trainer", "num_nodes")
     if nodes is not None and (not isinstance(nodes, int) or isinstance(nodes, bool) or nodes < 1):
-        draft.report(at_nodes, "must be a whole number of at least 1", nodes)
+        draft.report(at_nodes, "must be an integer of at least 1", nodes)
         return
     try:
         count = _count(devices)
@@ -51,18 +50,18 @@ def _adopt_devices(draft: Draft, trainer: dict[str, Any]) -> None:
         return
     explicit = get_value(draft.tree, ("scaling", "num_workers")) is not None
     if count is not None:
-        found = f"{devices!r}" if nodes in (None, 1) else f"{devices!r} x num_nodes {nodes}"
-        set_scaling(draft, "num_workers", count * (nodes or 1), at, found)
+        written = f"{devices!r}" if nodes in (None, 1) else f"{devices!r} x num_nodes {nodes}"
+        set_scaling(draft, "num_workers", count * (nodes or 1), at, written)
     elif explicit:
         return
     elif nodes and nodes > 1:
-        draft.report(at_nodes, "how many workers a node has is not known", nodes, "set scaling.num_workers")
-    elif given and devices is not None:
+        draft.report(at_nodes, "the number of workers on a node is not known", nodes, "set scaling.num_workers")
+    elif devices is not None:
         draft.note(at, f"{devices!r} is not used: scaling.num_workers says how many, by default 1")
 
 
 def _count(devices: Any) -> int | None:
-    """Devices a node, by Lightning's rules; None for auto."""
+    """Return the devices of a node by Lightning's rules; None for auto."""
     if devices is None or devices in ("auto", "-1") or (devices == -1 and not isinstance(devices, bool)):
         return None
     if isinstance(devices, str):
@@ -151,7 +150,7 @@ def _class_path(item: Any) -> str | None:
 
 
 def _rename_packages(draft: Draft) -> None:
-    """Lightning's own classes under the package name of Lightning 1 are the same classes in another package."""
+    """Rename Lightning's classes from the package names of Lightning 1."""
     for block in ("model", "data", "trainer", "optimizer", "lr_scheduler"):
         if block in draft.tree:
             _rename(draft, draft.tree, block, (block,))
@@ -169,4 +168,4 @@ def _rename(draft: Draft, holder: Any, key: Any, path: Path) -> None:
         for old, new in _RENAMED.items():
             if value.startswith(old):
                 holder[key] = new + value.removeprefix(old)
-                draft.note(path, f"{value} is read as {holder[key]}; write that, for the two packages don't mix")
+                draft.note(path, f"{value} is read as {holder[key]}; write that: the two packages can't be mixed")

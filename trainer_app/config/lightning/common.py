@@ -1,4 +1,4 @@
-"""What two mappings of `adopt` share."""
+"""Steps that `adopt` and `strategies` share."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from trainer_app.config.draft import Draft, Path
 from trainer_app.config.lightning.keys import OTHER_ENVIRONMENTS, OUR_ENVIRONMENTS
 
 
-def set_scaling(draft: Draft, key: str, value: Any, source: Path, found: str) -> None:
-    """`scaling.<key>` from elsewhere, unless the run file's own scaling says otherwise."""
+def set_scaling(draft: Draft, key: str, value: Any, source: Path, written: str) -> None:
+    """Set `scaling.<key>` from a Lightning key, unless the run file's own scaling has it; `written` is that value."""
     scaling = draft.tree["scaling"]
-    given = scaling.get(key)
-    if key in scaling and given is not None:
-        if given != value:
-            draft.note(source, f"{found} is not used: scaling.{key} is {given}")
+    own = scaling.get(key)
+    if own is not None:
+        if own != value:
+            draft.note(source, f"{written} is not used: scaling.{key} is {own}")
         return
     scaling[key] = value
     draft.lines[("scaling", key)] = draft.locate(source)
-    draft.note(source, f"{found} becomes scaling.{key}: {str(value).lower() if isinstance(value, bool) else value}")
+    draft.note(source, f"{written} becomes scaling.{key}: {str(value).lower() if isinstance(value, bool) else value}")
 
 
 def keep_environment(draft: Draft, at: Path, path: str | None) -> bool:
-    """False where the class is a cluster environment, dropped with a note or refused."""
+    """Return False if the class is a cluster environment, which is dropped with a note or refused."""
     name = (path or "").rpartition(".")[2]
     if name in OUR_ENVIRONMENTS:
         draft.note(at, f"{path} is replaced by Ray's environment")

@@ -9,7 +9,7 @@ from trainer_app.config.draft import Draft
 _SUBCOMMANDS = ("validate", "test", "predict")
 # LightningCLI's own switches, which say nothing about the science.
 _SWITCHES = ("config", "print_config")
-# Arguments of Trainer.fit, validate and predict that a saved config has beside ckpt_path.
+# Arguments of Trainer.fit, validate and predict that a saved config has besides ckpt_path.
 _METHOD_ARGUMENTS = ("weights_only", "verbose", "return_predictions")
 # A block whose keys are all commented out is null in YAML.
 _EMPTY = ("trainer", "scaling", "checkpoint", "failure", "storage", "tune", "arguments")
@@ -17,7 +17,7 @@ _BLOCKS = ("model", "data", "trainer", "optimizer", "lr_scheduler", "seed_everyt
 
 
 def unwrap_fit(draft: Draft) -> None:
-    """Bring the block `fit` to the top level and drop what is no run file's matter, in place."""
+    """Move the block `fit` to the top level and drop what a run file has no use for, in place."""
     tree = draft.tree
     if isinstance(tree.get("fit"), dict):
         _unwrap_keys(draft, tree.pop("fit"))
@@ -37,14 +37,14 @@ def unwrap_fit(draft: Draft) -> None:
     tune = tree.get("tune")
     if isinstance(tune, dict) and "metric" not in tune and any(key in tune for key in ("trainer", "model")):
         del tree["tune"]
-        draft.note(("tune",), "is LightningCLI's subcommand of old, not used; a sweep is tune: {metric, mode, space}")
+        draft.note(("tune",), "is an old subcommand of LightningCLI, not used; a sweep is tune: {metric, mode, space}")
 
 
 def _unwrap_keys(draft: Draft, fit: dict[str, Any]) -> None:
     moved = {("fit", *path[1:]): at for path, at in draft.lines.items() if path[:1] == ("fit",)}
     for key, value in fit.items():
         if key in draft.tree and draft.tree[key] is not None:
-            draft.report(("fit", str(key)), f"{key} stands at the top level too", allowed="keep one")
+            draft.report(("fit", str(key)), f"{key} is at the top level too", allowed="keep one")
             continue
         draft.tree[key] = value
         for path, at in moved.items():

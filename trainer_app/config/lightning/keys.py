@@ -1,4 +1,4 @@
-"""What Lightning 2.6.6 calls things, as text: importing it takes seconds. A unit test compares with the real one."""
+"""Lightning 2.6.6's names as text, since importing it takes seconds. A unit test compares them with Lightning."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ REFUSED_STRATEGIES = {
     "XLAStrategy": _NO_TPU,
 }
 
-# Under these the strategy's argument is the run's matter. Null and Lightning's default are dropped, others refused.
+# Arguments of a strategy that the run decides. Null and Lightning's default are dropped, others refused.
 REFUSED_STRATEGY_ARGS: dict[str, tuple[tuple[Any, ...], str]] = {
     "start_method": (("popen",), "Ray starts the worker processes"),
     "accelerator": ((), "scaling.use_gpu decides"),

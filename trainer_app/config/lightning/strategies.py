@@ -21,10 +21,10 @@ def adopt_strategy(draft: Draft, trainer: dict[str, Any]) -> None:
     given = trainer.pop("strategy", None)
     if given is None:
         return
-    found = _read(draft, given)
-    if found is None:
+    strategy = _read(draft, given)
+    if strategy is None:
         return
-    path, args = found
+    path, args = strategy
     name = path.rpartition(".")[2]
     own = "." in path and not path.startswith((*_LIGHTNING, "ray."))
     if name in REFUSED_STRATEGIES and not own:
@@ -45,7 +45,7 @@ def adopt_strategy(draft: Draft, trainer: dict[str, Any]) -> None:
 
 
 def _read(draft: Draft, given: Any) -> tuple[str, dict[str, Any]] | None:
-    """Class and arguments; None where there is nothing to do."""
+    """Return class and arguments; None if there is nothing to do."""
     if isinstance(given, str) and "." not in given and not given.endswith("Strategy"):
         if given not in STRATEGIES:
             draft.report(_AT, "unknown strategy", given, suggest_spelling(given, list(STRATEGIES)))
@@ -78,7 +78,7 @@ def _single_device(draft: Draft, given: Any) -> None:
 
 
 def _arguments(draft: Draft, args: dict[str, Any]) -> dict[str, Any]:
-    """The init_args that Ray's class takes; what the process group gets moves to `scaling`."""
+    """Return the init_args of Ray's class; those of the process group move to `scaling`."""
     kept = {}
     for key, value in args.items():
         at = (*_AT, "init_args", str(key))
@@ -95,7 +95,7 @@ def _arguments(draft: Draft, args: dict[str, Any]) -> dict[str, Any]:
             if seconds is not None:
                 set_scaling(draft, "timeout_s", seconds, at, str(value))
             elif value is not None:
-                draft.report(at, "is no time", value, "seconds, or hours:minutes:seconds as 0:30:00")
+                draft.report(at, "is not a duration", value, "seconds, or hours:minutes:seconds as 0:30:00")
         elif key == "process_group_backend":
             if value is not None:
                 set_scaling(draft, "process_group_backend", value, at, str(value))
@@ -105,7 +105,7 @@ def _arguments(draft: Draft, args: dict[str, Any]) -> dict[str, Any]:
 
 
 def _seconds(value: Any) -> float | None:
-    """Seconds of a number, of jsonargparse's text for a timedelta, or of datetime.timedelta's init_args."""
+    """Return the seconds of a number, of jsonargparse's string of a timedelta, or of datetime.timedelta's init_args."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value) if value > 0 else None
     if isinstance(value, str) and (match := _TIMEDELTA.fullmatch(value.strip())):
