@@ -52,6 +52,16 @@ def gone(text: str) -> set[str]:
     return tree | quoted
 
 
+def missing_names(text: str) -> list[str]:
+    """Names in parentheses behind a path of "To add ..." that the file does not have."""
+    missing = []
+    for path, names in re.findall(r"`([\w./-]+\.\w+)`\s\(([^)]*`[^)]*)\)", section(text, "To add ...")):
+        file = next(ROOT / top / path for top in ("", "trainer_app") if (ROOT / top / path).exists())
+        code = file.read_text()
+        missing += [f"{path}: {name}" for name in re.findall(r"`([\w -]+)`", names) if name.strip() not in code]
+    return missing
+
+
 def test_every_module_is_on_the_map() -> None:
     assert "trainer_app/cli/app.py" in modules()
     assert modules() - mapped(page()) == set()
@@ -65,6 +75,11 @@ def test_a_module_that_is_gone_is_seen() -> None:
     text = page().replace("app.py the verbs", "gone.py the verbs").replace("`config/sweep.py`", "`config/lost.py`")
     assert gone(text) == {"trainer_app/cli/gone.py", "config/lost.py"}
     assert "trainer_app/cli/app.py" in modules() - mapped(text)
+
+
+def test_names_that_a_change_touches_are_there() -> None:
+    assert missing_names(page()) == []
+    assert missing_names(page().replace("`replay`", "`play_again`")) == ["tune/schedulers.py: play_again"]
 
 
 def test_the_page_is_short() -> None:
