@@ -1,4 +1,4 @@
-"""A run that a RayCronJob fired, as the launcher finds it: KubeRay gives it a name, one label and one annotation."""
+"""A run that a RayCronJob created, as the launcher finds it: KubeRay gives it a name, one label and one annotation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,14 +36,14 @@ class Table:
 @pytest.fixture
 def child(text: Callable[..., str]) -> Any:
     """As KubeRay makes it of the RayCronJob `nightly`."""
-    timetable = location.load_objects(text(*CRON, name="nightly", task="tune"))[-1]
+    cron_job = location.load_objects(text(*CRON, name="nightly", task="tune"))[-1]
     notes = {"ray.io/cronjob-scheduled-timestamp": AT}
     labels = {"ray.io/cronjob-name": "nightly"}
     meta = {"name": "nightly-x7k2p", "labels": labels, "annotations": notes, "creationTimestamp": AT}
-    return {"metadata": meta, "spec": timetable["spec"]["jobTemplate"], "status": {}}
+    return {"metadata": meta, "spec": cron_job["spec"]["jobTemplate"], "status": {}}
 
 
-def test_a_firing_is_a_run_with_its_storage(child: Any) -> None:
+def test_a_scheduled_run_has_a_storage(child: Any) -> None:
     assert location.location_of(child) == RunLocation(
         "nightly-x7k2p", "s3://trainer/runs", MINIO, "us-east-1", "trainer-s3"
     )
@@ -52,10 +52,10 @@ def test_a_firing_is_a_run_with_its_storage(child: Any) -> None:
         location.find_rayjob(cast(Kube, Table([child], [])), None)
 
 
-def test_a_firing_that_was_left_to_another_says_so(child: Any) -> None:
+def test_a_duplicate_of_a_scheduled_run_says_so(child: Any) -> None:
     """Its driver has ended well, and there is nothing in the storage."""
-    told = dict(RunStatus(child, "succeeded").lines())["progress"]
-    assert told == "skipped: KubeRay triggered the schedule twice, and another run was first"
+    progress = dict(RunStatus(child, "succeeded").lines())["progress"]
+    assert progress == "skipped: KubeRay triggered the schedule twice, and another run was first"
     for other in (
         RunStatus(child, "running"),
         RunStatus(child, "succeeded", storage_error="can't be read from here"),
@@ -64,7 +64,7 @@ def test_a_firing_that_was_left_to_another_says_so(child: Any) -> None:
         assert "progress" not in dict(other.lines())
 
 
-def test_a_timetable_of_something_else_fires_no_runs(child: Any) -> None:
+def test_a_schedule_of_something_else_makes_no_runs(child: Any) -> None:
     child["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["env"] = []
     assert location.list_rayjobs(cast(Kube, Table([child], []))) == []
 
@@ -75,7 +75,7 @@ def test_its_pods_are_found(child: Any) -> None:
     found = [
         pod("head", {**cluster, "ray.io/cluster": "nightly-x7k2p-abcde"}),
         pod("submitter", {**submitter, "job-name": "nightly-x7k2p"}),
-        pod("of another firing", {**cluster, "ray.io/cluster": "nightly-bbbbb-abcde"}),
+        pod("of another RayJob", {**cluster, "ray.io/cluster": "nightly-bbbbb-abcde"}),
     ]
     ours = pods.list_run_pods(cast(Kube, Table([], found)), "nightly-x7k2p")
     assert [one["metadata"]["name"] for one in ours] == ["head", "submitter"]

@@ -25,6 +25,6 @@ PEER = "networkPolicy.storage.to[0].ipBlock.cidr=52.216.0.0/15"
         ((*BUCKET, "networkPolicy.enabled=false"), (), "ok", "no NetworkPolicy"),
     ],
 )
-def test_a_way_to_any_address_is_told(sets: Any, values: Any, level: str, words: str, text: Callable[..., str]) -> None:
+def test_a_way_to_any_address_warns(sets: Any, values: Any, level: str, words: str, text: Callable[..., str]) -> None:
     (found,) = doctor.check_network(load_objects(text(*sets, values=values)))
     assert found.level == level and words in found.message

@@ -37,9 +37,9 @@ def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def shown(capsys: pytest.CaptureFixture[str], run_file: str, **options: Any) -> tuple[Any, str]:
     """(the RayJob's metadata, stderr)."""
     assert submit.submit("train", [run_file], ["kind"], name="demo", dry_run=True, **options) == 0
-    told = capsys.readouterr()
-    jobs = [one for one in yaml.safe_load_all(told.out) if one and one["kind"] == "RayJob"]
-    return jobs[0]["metadata"], told.err
+    captured = capsys.readouterr()
+    jobs = [one for one in yaml.safe_load_all(captured.out) if one and one["kind"] == "RayJob"]
+    return jobs[0]["metadata"], captured.err
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_that_cluster_lets_the_run_in_and_the_run_goes_there_only(render: Render
     assert not [rule for rule in render()["NetworkPolicy/demo"]["spec"]["ingress"] if selector in rule["from"]]
 
 
-def test_a_run_at_each_firing(render: Render) -> None:
+def test_each_trigger_makes_a_run(render: Render) -> None:
     made = render(*CRON)
     assert "Service/demo-head" not in made, "KubeRay names the runs: one Service for all of them would mix them"
     cron = made["RayCronJob/demo"]["spec"]
@@ -106,6 +106,6 @@ def test_a_run_at_each_firing(render: Render) -> None:
     env = job["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["env"]
     (cluster_ca,) = [one["valueFrom"] for one in env if one["name"] == "TRAINER_CLUSTER_CA"]
     assert cluster_ca == {"configMapKeyRef": {"name": "kube-root-ca.crt", "key": "ca.crt", "optional": True}}
-    assert "TRAINER_CRON_SCHEDULE" not in str(render()), "who submits a run fires it once"
+    assert "TRAINER_CRON_SCHEDULE" not in str(render()), "a submitted run is not scheduled"
     one = dict(render()["RayJob/demo"]["spec"])
     assert set(one) - set(job) == {"jobId"} and set(job) <= set(one)

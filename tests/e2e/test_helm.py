@@ -1,4 +1,4 @@
-"""The chart by plain helm: a long-lived cluster, a run on it, a run by itself, a timetable."""
+"""The chart by plain helm: a long-lived cluster, a run on it, a run by itself, a schedule."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_release_uninstalled_while_it_runs(
     until_epochs(cluster, run, 1)
     refused = helm(cluster, "upgrade", run, "helm/trainer", "-f", "helm/values/kind.yaml", "--set-file",
                    "run.file=trainer_app/examples/mnist/tune.yaml", check=False)  # fmt: skip
-    assert "a run does not change: submit a new one" in refused
+    assert "can't be changed: submit a new run" in refused
     assert cluster.get("rayjob", run)["status"]["jobStatus"] == "RUNNING"
     began = time.monotonic()
     helm(cluster, "uninstall", run)
@@ -92,26 +92,26 @@ def test_a_release_uninstalled_while_it_runs(
     assert time.monotonic() - began <= 60
 
 
-def test_a_timetable_fires_once(cluster: Cluster, releases: list[str], tmp_path: Path) -> None:
+def test_a_schedule_triggers_one_run(cluster: Cluster, releases: list[str], tmp_path: Path) -> None:
     """KubeRay may create two RayJobs for that; here there are two in any case, and one run of them."""
-    cron, children = fired(cluster, releases, run_file(tmp_path, workers=1, epochs=2))
+    cron, children = run_cron(cluster, releases, run_file(tmp_path, workers=1, epochs=2))
     ended = {child: cluster.trainer("wait", child, "-n", NAMESPACE, timeout=480) for child in children}
     assert {done.code for done in ended.values()} == {0}, ended
-    assert set(firings(cluster, cron)) == set(children), "it fired after it was suspended"
+    assert set(scheduled_times(cluster, cron)) == set(children), "it was triggered after it was suspended"
     (run,) = cluster.runs(cron)
     assert run in children and cluster.results(run)["state"] == "succeeded"
     listed = cluster.trainer("list", "-n", NAMESPACE).ok().out.splitlines()
     assert sum("triggered the schedule twice" in line for line in listed if cron in line) == len(children) - 1
 
 
-def fired(cluster: Cluster, releases: list[str], file: str) -> tuple[str, list[str]]:
-    """(RayCronJob, its RayJobs): suspended after it had fired, once an hour, in the minute to come."""
+def run_cron(cluster: Cluster, releases: list[str], file: str) -> tuple[str, list[str]]:
+    """(RayCronJob, its RayJobs): suspended after it was triggered, which it is once an hour, in the next minute."""
     cron = f"cron-{int(time.time()) % 10000}"
     releases.append(cron)
     minute = time.gmtime(time.time() + 75).tm_min  # its beginning is 15 s from here at least
     schedule = ("--set", "kind=RayCronJob", "--set-string", f"cron.schedule={minute} * * * *")
     install(cluster, cron, *schedule, *ONE_POD, "--set-file", file)
-    # Suspended before the operator has noted the firing, its note would be refused, and it would fire again.
+    # Suspended before the operator has recorded this, its update would be refused, and it would be triggered again.
     cluster.kubectl("wait", f"raycronjob/{cron}", "--for=jsonpath={.status.lastScheduleTime}", "--timeout=120s")
     cluster.kubectl("patch", "raycronjob", cron, "--type=merge", "-p", json.dumps({"spec": {"suspend": True}}))
     first, *_ = cluster.get("rayjobs", "-l", f"ray.io/cronjob-name={cron}")
@@ -119,13 +119,13 @@ def fired(cluster: Cluster, releases: list[str], file: str) -> tuple[str, list[s
     about = {key: first[key] for key in ("apiVersion", "kind", "spec")}
     twice = {**about, "metadata": {**copied, "name": f"{cron}-twice"}}
     cluster.kubectl("create", "-f", "-", given=json.dumps(twice))
-    found = firings(cluster, cron)
+    found = scheduled_times(cluster, cron)
     assert len(found) >= 2 and len(set(found.values())) == 1, found
     return cron, list(found)
 
 
-def firings(cluster: Cluster, cron: str) -> dict[str, str]:
-    """The time that each of a timetable's RayJobs was fired for, by name."""
+def scheduled_times(cluster: Cluster, cron: str) -> dict[str, str]:
+    """The time for which each RayJob of a RayCronJob was created, by name."""
     return {
         job["metadata"]["name"]: job["metadata"]["annotations"]["ray.io/cronjob-scheduled-timestamp"]
         for job in cluster.get("rayjobs", "-l", f"ray.io/cronjob-name={cron}")

@@ -27,7 +27,7 @@ class Table:
     job: Any
     pods: list[Any] = field(default_factory=list)
     operator: bool = True
-    slow: bool = False  # the operator has not seen yet that it may go on
+    slow: bool = False  # the operator has not seen yet that it may resume
     namespace: str = "team"
     changes: list[Any] = field(default_factory=list)
 
@@ -98,8 +98,8 @@ def answer(stored: RemoteRun) -> threading.Thread:
         while not stored.run_store.exists("control/stop.json"):
             time.sleep(0.02)
         request = json.loads(stored.run_store.get("control/stop.json"))["id"]
-        told = {"id": request, "epochs": 3, "step": 120, "commit": "c3"}
-        stored.run_store.put("control/stopped.json", json.dumps(told).encode())
+        stopped = {"id": request, "epochs": 3, "step": 120, "commit": "c3"}
+        stored.run_store.put("control/stopped.json", json.dumps(stopped).encode())
 
     thread = threading.Thread(target=drive, daemon=True)
     thread.start()
@@ -212,7 +212,7 @@ def test_delete_asks_for_a_commit_first(stored: RemoteRun) -> None:
     assert table.changes == ["delete"] and said[-1].startswith("deleted run demo")
 
 
-def test_a_storage_that_is_away_keeps_nobody_from_deleting(stored: RemoteRun) -> None:
+def test_delete_works_while_the_storage_is_away(stored: RemoteRun) -> None:
     table = Table(job(stored, "Running"))
     table.job["metadata"]["annotations"] |= {
         "trainer/storage-uri": "s3://b/p",
@@ -223,7 +223,7 @@ def test_a_storage_that_is_away_keeps_nobody_from_deleting(stored: RemoteRun) ->
     assert table.changes == ["delete"] and "does not answer from here" in said[0]
 
 
-def test_a_deletion_that_nobody_carries_out_is_told(stored: RemoteRun) -> None:
+def test_a_deletion_that_nobody_carries_out_is_an_error(stored: RemoteRun) -> None:
     table = Table(job(stored, "Failed FAILED"), operator=False)
     with pytest.raises(TrainerError, match="the KubeRay operator, which removes its finalizer"):
         control.delete(cast(Kube, table), table.job, grace=0.0, say=lambda _: None)

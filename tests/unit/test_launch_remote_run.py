@@ -66,7 +66,7 @@ def test_only_the_answer_to_this_request_counts(stored: RemoteRun, count: str) -
     assert stored.read_stop() is None and not stored.run_store.exists("control/stop.json")
 
 
-def test_a_damaged_answer_is_told(stored: RemoteRun) -> None:
+def test_a_damaged_answer_is_an_error(stored: RemoteRun) -> None:
     stored.run_store.put("control/stopped.json", b"[")
     with pytest.raises(StorageError, match=r"control/stopped\.json is damaged"):
         stored.read_stop("one")
@@ -105,6 +105,6 @@ def test_a_tail_shows_each_line_once(stored: RemoteRun, tmp_path: Path, monkeypa
     assert lines == ["one", "two"]
 
 
-def test_no_log_is_told(tmp_path: Path) -> None:
+def test_no_log_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="run demo has no driver log"):
         stored_logs.show_logs(RunLocation("demo", str(tmp_path), "", "", ""), workers=False, out=print)

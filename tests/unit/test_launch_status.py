@@ -68,7 +68,7 @@ def test_phase_of_a_run(status: Any, found: list[Any], words: str) -> None:
     assert run_phase(status, found) == words
 
 
-def test_a_hopeless_run_shows_the_error_not_the_retry() -> None:
+def test_a_permanent_error_is_shown_and_not_the_retry() -> None:
     record = RunRecord(name="demo", task="tune", state="failed", error="no class nowhere.Found")
     retried = job("Running", failed=1, reason="AppFailed", message="exit code 1")
     seen = RunStatus(retried, run_phase(retried, [], record), record=record)
@@ -82,7 +82,7 @@ def test_a_hopeless_run_shows_the_error_not_the_retry() -> None:
     [("demo-1", True, "failed"), ("demo-1", False, "running"), ("demo-0", True, "running")],
     ids=["for good", "may pass", "of a submission before"],
 )
-def test_a_failure_is_told_before_the_operator_sees_it(submission: str, final: bool, words: str) -> None:
+def test_a_failure_is_shown_before_the_operator_sees_it(submission: str, final: bool, words: str) -> None:
     record = RunRecord(name="demo", task="tune", state="failed", error="no", submission=submission, final=final)
     one = job("Running")
     one["spec"]["jobId"] = "demo-1"
@@ -102,7 +102,7 @@ def test_a_run_that_never_began_shows_the_operators_words() -> None:
         ("2026-01-01T00:05:00Z", 2, "on a new cluster, attempt 2"),
     ],
 )
-def test_where_it_went_on(start: str, attempt: int, words: str) -> None:
+def test_where_it_resumed(start: str, attempt: int, words: str) -> None:
     created = datetime(2026, 1, 1, 0, 1, tzinfo=UTC).timestamp()
     record = RunRecord(name="demo", task="train", attempt=attempt, created=created)
     assert RunStatus(job("Running", startTime=start), "running", record=record).recovered == words
@@ -153,7 +153,7 @@ def event(kind: str, name: str, reason: str, message: str = "", type_: str = "Wa
     return {"involvedObject": about, "reason": reason, "message": message, "type": type_, "lastTimestamp": NOW}
 
 
-def test_events_count_while_they_hold_the_run_up() -> None:
+def test_events_count_while_the_run_waits_for_them() -> None:
     quota = event("RayCluster", "demo-abcde", "FailedToCreateWorkerPod", "exceeded quota: team")
     pull = event("Pod", "b", "Failed", "Failed to pull image: not found")
     others = [

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.unit
 
 @dataclass
 class Head:
-    """`states` are the job's, one a question, from its submission on; the log is told in pieces, one a connection."""
+    """`states` are the job's, one a question, from its submission on; the log is sent in pieces, one a connection."""
 
     states: list[str]
     log: list[str]
@@ -136,26 +136,26 @@ def test_a_connection_that_is_cut_off_without_a_word_is_given_up(serve: Any, mon
 def test_a_submission_whose_answer_is_lost_is_not_repeated(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """And nothing of the new head's log is taken for what the old one has shown."""
     head = Head(["RUNNING", "RUNNING", "FAILED"], ["before\n"], forgets_after=1)
-    job = serve(head)
-    submit = job.submit
+    ray_job = serve(head)
+    submit = ray_job.submit
 
     def submitted(entrypoint: str) -> None:
         head.loses = len(head.jobs)  # the second one's
         submit(entrypoint)
 
-    job.submit = submitted
-    assert submitter.run_to_end(job, "x") == "FAILED"
+    ray_job.submit = submitted
+    assert submitter.run_to_end(ray_job, "x") == "FAILED"
     assert len(head.jobs) == 2
     assert capsys.readouterr().out == "before\nafter\n"
 
 
 def test_the_end_is_the_end_though_its_last_words_are_lost(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = serve(Head(["SUCCEEDED"], [], known=True))
-    monkeypatch.setattr(job, "follow", lambda: (_ for _ in ()).throw(ConnectionResetError("the head is gone")))
-    assert submitter.run_to_end(job, "x") == "SUCCEEDED"
+    ray_job = serve(Head(["SUCCEEDED"], [], known=True))
+    monkeypatch.setattr(ray_job, "follow", lambda: (_ for _ in ()).throw(ConnectionResetError("the head is gone")))
+    assert submitter.run_to_end(ray_job, "x") == "SUCCEEDED"
 
 
-def test_it_ends_when_it_is_told_to() -> None:
+def test_it_ends_on_sigterm() -> None:
     """Process 1 of a container, which it is, gets no signal that it does not handle."""
     env = {**os.environ, "RAY_DASHBOARD_ADDRESS": "127.0.0.1:1", "RAY_JOB_SUBMISSION_ID": "demo-1"}
     command = [sys.executable, "-m", "trainer_app.pod.submitter", "--", "x"]
