@@ -62,7 +62,7 @@ def test_a_relative_folder_is_made_absolute(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "source, said",
+    "source, message",
     [
         ("digit", "no folder .*/digit on this machine; allowed: auto, download, digits, a folder"),
         ("gs://bucket/x", "unknown kind 'gs'; allowed: auto"),
@@ -71,11 +71,11 @@ def test_a_relative_folder_is_made_absolute(tmp_path: Path) -> None:
         ("fashion", "holds no MNIST; if FashionMNIST is what you mean, write source: .*/fashion/FashionMNIST/raw"),
     ],
 )
-def test_what_is_no_source_is_refused_in_a_line(source: str, said: str) -> None:
+def test_what_is_no_source_is_refused_in_a_line(source: str, message: str) -> None:
     Path("half").mkdir()
     Path("half/train-images-idx3-ubyte").write_bytes(packed(images(TRAIN, 0)))
     write_set(Path("fashion/FashionMNIST/raw"))
-    with pytest.raises(DataError, match=said) as e:
+    with pytest.raises(DataError, match=message) as e:
         settled(source)
     assert "\n" not in str(e.value)
 

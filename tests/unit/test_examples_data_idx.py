@@ -55,11 +55,11 @@ BROKEN: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("gz", [False, True])
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_damaged_file_is_one_line_that_names_it(tmp_path: Path, kind: str, gz: bool) -> None:
-    data, said = BROKEN[kind]
+    data, reason = BROKEN[kind]
     path = write_set(tmp_path, gz=gz) / (f"{IMAGES}.gz" if gz else IMAGES)
     path.write_bytes(gzip.compress(data) if gz else data)
     message = refused(tmp_path)
-    assert said in message
+    assert reason in message
     assert str(tmp_path) in message and "\n" not in message
 
 

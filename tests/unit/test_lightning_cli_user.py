@@ -169,7 +169,7 @@ def test_broken_blocks_of_a_project_name_their_keys(name: str, changes: dict[str
     assert {p.key for p in raised.value.problems} == keys
 
 
-def test_another_thread_is_not_steered() -> None:
+def test_another_thread_constructs_its_own() -> None:
     """While one thread builds, another's LightningCLI is its own."""
     errors: list[BaseException] = []
     inside, go_on = threading.Event(), threading.Event()
@@ -197,7 +197,7 @@ def test_another_thread_is_not_steered() -> None:
 
 
 class _Waits(pieces.Probe):
-    """Holds a build at the moment its callbacks are copied, inside the steered constructor."""
+    """Holds a build at the moment its callbacks are copied, inside the patched constructor."""
 
     def __init__(self, inside: threading.Event, go_on: threading.Event) -> None:
         super().__init__()

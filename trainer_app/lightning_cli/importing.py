@@ -87,7 +87,7 @@ def _get_attribute(key: str, path: str, value: Any, names: list[str]) -> Any:
 
 
 def is_defined_in(value: type, module: str) -> bool:
-    """Whether the module or package defines this class, rather than importing it from elsewhere."""
+    """Return whether the module or package defines this class, rather than importing it from elsewhere."""
     return value.__module__ == module or value.__module__.startswith(module + ".")
 
 

@@ -88,7 +88,7 @@ def _problems_of_functions(tune: Tune) -> list[Problem]:
 
 
 def _fit_together(config: RunConfig, values: Mapping[str, list[Any]]) -> bool:
-    """Whether every value is part of a trial that parses."""
+    """Return whether every value is part of a trial that parses."""
     listed = {key: options for key, options in values.items() if options}
     if len(listed) < len(values):
         return False  # a function's key is checked alone
@@ -132,7 +132,7 @@ def _problems_of_key(config: RunConfig, at: str, key: str, values: Mapping[str, 
 
 
 def _selects_class_of(other: str, key: str) -> bool:
-    """Whether `other` draws the class that `key` is an argument of."""
+    """Return whether `other` draws the class that `key` is an argument of."""
     head, _, leaf = other.rpartition(".")
     return leaf == "class_path" and key.startswith(f"{head}.")
 

@@ -31,7 +31,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class DataError(InputError):
-    """The data is missing, damaged, or not the data that the run started with."""
+    """Data that is missing, damaged, or not the data that the run started with."""
 
 
 @dataclass(frozen=True)
