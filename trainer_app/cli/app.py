@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
-
-class Verb(NamedTuple):
-    """Where a verb's function is, and its line in `trainer --help`."""
-
-    module: str
-    function: str
-    help: str
-
-
-VERBS: dict[str, Verb] = {
-    "train": Verb("trainer_app.cli.train", "train", "Train the model of a run file."),
-    "tune": Verb("trainer_app.cli.tune", "tune", "Search the space of a run file for its best trial."),
-    "test": Verb("trainer_app.cli.test", "test", "Score a run's best checkpoint on the test split."),
-    "validate": Verb("trainer_app.cli.validate", "validate", "Check a run file; start nothing."),
-    "schema": Verb("trainer_app.cli.schema", "schema", "Print the run file's JSON Schema, for editors."),
-    "results": Verb("trainer_app.cli.results", "results", "Show a run: trials, metrics, the best checkpoint."),
-    "list": Verb("trainer_app.cli.list", "list_runs", "List the runs in a storage, or of a namespace."),
-    "render": Verb("trainer_app.cli.render", "render", "Print the Kubernetes objects of a run."),
-    "submit": Verb("trainer_app.cli.submit", "submit", "Start a run on a Kubernetes cluster."),
-    "status": Verb("trainer_app.cli.status", "status", "Show how far a run on Kubernetes is."),
-    "logs": Verb("trainer_app.cli.logs", "logs", "Print the log of a run on Kubernetes."),
-    "wait": Verb("trainer_app.cli.wait", "wait", "Wait until a run on Kubernetes ends."),
-    "stop": Verb("trainer_app.cli.stop", "stop", "Let a run commit a checkpoint and give its nodes back."),
-    "resume": Verb("trainer_app.cli.resume", "resume", "Resume a run that was stopped, failed or is gone."),
-    "delete": Verb("trainer_app.cli.delete", "delete", "Delete a run's objects; its storage stays."),
-    "doctor": Verb("trainer_app.cli.doctor", "doctor", "Check what a run on Kubernetes needs."),
+# A verb's name, and its line in `trainer --help`. Its function is in the module of its name.
+VERBS: Final = {
+    "train": "Train the model of a run file.",
+    "tune": "Search the space of a run file for its best trial.",
+    "test": "Score a run's best checkpoint on the test split.",
+    "validate": "Check a run file; start nothing.",
+    "schema": "Print the run file's JSON Schema, for editors.",
+    "results": "Show a run: trials, metrics, the best checkpoint.",
+    "list": "List the runs in a storage, or of a namespace.",
+    "render": "Print the Kubernetes objects of a run.",
+    "submit": "Start a run on a Kubernetes cluster.",
+    "status": "Show how far a run on Kubernetes is.",
+    "logs": "Print the log of a run on Kubernetes.",
+    "wait": "Wait until a run on Kubernetes ends.",
+    "stop": "Let a run commit a checkpoint and give its nodes back.",
+    "resume": "Resume a run that was stopped, failed or is gone.",
+    "delete": "Delete a run's objects; its storage stays.",
+    "doctor": "Check what a run on Kubernetes needs.",
 }
 
 EPILOG = (
@@ -50,14 +42,11 @@ class VerbGroup(TyperGroup):
         return list(VERBS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        verb = VERBS.get(cmd_name)
-        if verb is None:
-            return None
-        return _command(cmd_name, verb)
+        return _load_command(cmd_name) if cmd_name in VERBS else None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Verbs"):
-            formatter.write_dl([(name, verb.help) for name, verb in VERBS.items()])
+            formatter.write_dl(list(VERBS.items()))
 
     def invoke(self, ctx: Any) -> Any:
         """Run a verb, which returns its exit code, or None for 0."""
@@ -75,10 +64,11 @@ class VerbGroup(TyperGroup):
         return None
 
 
-def _command(name: str, verb: Verb) -> Any:
-    function = getattr(import_module(verb.module), verb.function)
+def _load_command(name: str) -> Any:
+    module = import_module(f"trainer_app.cli.{name}")
+    function = getattr(module, "list_runs" if name == "list" else name)  # `list` is Python's own
     verb_app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    verb_app.command(name, help=function.__doc__ or verb.help, epilog=EPILOG)(function)
+    verb_app.command(name, epilog=EPILOG)(function)
     return typer.main.get_command(verb_app)
 
 
