@@ -11,7 +11,6 @@ import pytest
 
 from trainer_app.errors import TrainerError
 from trainer_app.pod import chart_check, run_file
-from trainer_app.storage.round_trip import check_round_trip
 
 pytestmark = pytest.mark.unit
 
@@ -37,17 +36,6 @@ def dashboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"127.0.0.1:{server.server_address[1]}"
         server.shutdown()
-
-
-def test_an_object_goes_and_comes_and_leaves_nothing(tmp_path: Path) -> None:
-    assert "wrote, read and deleted" in check_round_trip(str(tmp_path))
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-def test_a_storage_that_can_not_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(TrainerError, match="file"):
-        check_round_trip(str(tmp_path / "file"))
 
 
 @pytest.mark.parametrize("token, said", [("right", "HTTP 200 with the token"), ("", "requires the token")])

@@ -16,7 +16,7 @@ def check_round_trip(uri: str) -> str:
     Raises:
         StorageError: the storage refuses it, or does not answer. TrainerError: it returns other bytes.
     """
-    store, key, data = open_store(uri), f".check-{uuid.uuid4().hex[:12]}/object", os.urandom(1024)
+    store, key, data = open_store(uri), f".check/{uuid.uuid4().hex[:12]}", os.urandom(1024)
     started = time.monotonic()
     store.put(key, data)
     try:
