@@ -247,7 +247,7 @@ def gpus(asked: dict[str, int], nodes: dict[str, int], shared: bool) -> list[Fin
         {"metadata": {"name": n, "labels": {"pool": n}}, "spec": {}, "status": {"allocatable": {"nvidia.com/gpu": g}}}
         for n, g in nodes.items()
     ]
-    kube = SimpleNamespace(raw=lambda *_, **__: {"items": found})
+    kube = SimpleNamespace(request=lambda *_, **__: {"items": found})
     return doctor_gpus.check_gpus(cast(Kube, kube), [{"spec": {"rayClusterSpec": cluster}}])
 
 

@@ -58,14 +58,14 @@ def probe_name() -> str:
 
 def check_cluster(kube: Kube) -> Finding:
     """Name the cluster's version, the namespace and the user. Raises TrainerError if no cluster answers."""
-    version = kube.raw("GET", "/version", what="reach the cluster")["gitVersion"]
+    version = kube.request("GET", "/version", what="reach the cluster")["gitVersion"]
     return Finding("cluster", "ok", f"Kubernetes {version}, namespace {kube.namespace}, user {kube.user()}")
 
 
 def check_crds(kube: Kube) -> list[Finding]:
     """Check that the cluster has KubeRay's kinds."""
     try:
-        resources = kube.raw("GET", "/apis/ray.io/v1", what="list KubeRay's kinds")["resources"]
+        resources = kube.request("GET", "/apis/ray.io/v1", what="list KubeRay's kinds")["resources"]
     except NotFoundError:
         return [Finding("crds", "fail", "the cluster has no kind RayJob; install KubeRay: make operator")]
     except TrainerError as error:

@@ -18,7 +18,7 @@ def check_gpus(kube: Kube, objects: Sequence[Object]) -> list[Finding]:
     if not requested:
         return [Finding("gpus", "ok", "none requested by these values")]
     try:
-        nodes = kube.raw("GET", "/api/v1/nodes", what="list the nodes")["items"]
+        nodes = kube.request("GET", "/api/v1/nodes", what="list the nodes")["items"]
     except TrainerError:
         return [Finding("gpus", "warn", "unknown: this user may not list nodes")]
     specs = {group["groupName"]: group["template"]["spec"] for group in _worker_groups(objects[-1])}

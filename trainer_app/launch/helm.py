@@ -46,7 +46,7 @@ class Release:
     code: str = ""
     user: str = ""
 
-    def own_values(self) -> dict[str, dict[str, str]]:
+    def launcher_values(self) -> dict[str, dict[str, str]]:
         """Return the chart's values that the launcher sets."""
         run = {"task": self.task, "submission": self.submission, "code": self.code, "user": self.user}
         values = {"run": {key: value for key, value in run.items() if value}}
@@ -66,7 +66,7 @@ def template(release: Release) -> str:
     with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
         file, own = Path(folder, "run.yaml"), Path(folder, "own.json")
         file.write_bytes(release.run_file.encode())
-        own.write_text(json.dumps(release.own_values()))
+        own.write_text(json.dumps(release.launcher_values()))
         files = [*_value_options(release.values, ()), "--values", str(own), "--set-file", f"run.file={file}"]
         options = ["--namespace", release.namespace, "--skip-tests", *files, *_value_options((), release.sets)]
         return _run_helm("template", release.name, str(chart_folder("trainer")), *options)

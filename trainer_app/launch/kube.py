@@ -83,9 +83,9 @@ class Kube:
         """Return this user's name in the cluster."""
         path, group = "/apis/authentication.k8s.io/v1/selfsubjectreviews", "authentication.k8s.io/v1"
         body = {"apiVersion": group, "kind": "SelfSubjectReview", "metadata": {}}
-        return self.raw("POST", path, body, what="read this user's name")["status"]["userInfo"]["username"]
+        return self.request("POST", path, body, what="read this user's name")["status"]["userInfo"]["username"]
 
-    def raw(self, verb: str, path: str, body: Any = None, *, what: str = "") -> Object:
+    def request(self, verb: str, path: str, body: Any = None, *, what: str = "") -> Object:
         """Send a request to any path of the API; return its answer. `what` it does is for the error's text."""
         with explain_errors(what or f"{verb.lower()} {path}", namespace=self.namespace):
             return self._send(verb, path, body=body)

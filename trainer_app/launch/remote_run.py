@@ -33,9 +33,6 @@ class Launch:
     created: float = field(default_factory=time.time)
     former: tuple[str, ...] = ()  # submissions before this one: each was ended by a user's resume
 
-    def to_json(self) -> bytes:
-        return json.dumps(asdict(self), indent=1).encode()
-
 
 class RemoteRun:
     """A run's folder in storage (`run_store`). Every method raises StorageError or one of its subclasses."""
@@ -67,7 +64,7 @@ class RemoteRun:
         if self.run_store.exists("run.json"):
             raise taken
         try:
-            self.run_store.put(LAUNCH, launch.to_json(), create=True)
+            documents.write(self.run_store, LAUNCH, asdict(launch), create=True)
         except AlreadyExistsError as error:
             raise taken from error
         self.run_store.put(RUN_FILE, run_file.encode())
@@ -75,7 +72,7 @@ class RemoteRun:
 
     def write_values(self, values: dict[str, Any]) -> None:
         """Write the values that `resume` renders the chart with."""
-        self.run_store.put(VALUES, json.dumps(values, indent=1).encode())  # JSON is YAML
+        documents.write(self.run_store, VALUES, values)  # JSON is YAML
 
     def undo_claim(self) -> None:
         """Undo `claim` for a run that could not be created. Its code stays: the next try has the same."""
@@ -90,20 +87,20 @@ class RemoteRun:
             NotFoundError: no run of this name was submitted to this storage.
         """
         try:
-            about = self._json(LAUNCH)
+            launch = self._read_json(LAUNCH)
             text = self.run_store.get(RUN_FILE).decode()
-            values = self._json(VALUES)
+            values = self._read_json(VALUES)
         except NotFoundError as error:
             raise NotFoundError(
                 f"run {self.run!r} can't be created again: {self.run_store.uri} has no launch.json; check the storage "
                 "(--values FILE), and that the run was submitted with trainer submit"
             ) from error
-        known = {name: about[name] for name in Launch.__dataclass_fields__ if name in about}
-        return Launch(**{**known, "former": tuple(about.get("former", ()))}), text, values
+        known = {name: launch[name] for name in Launch.__dataclass_fields__ if name in launch}
+        return Launch(**{**known, "former": tuple(launch.get("former", ()))}), text, values
 
     def record_resubmission(self, launch: Launch) -> None:
         """Record a user's resume: drivers of any other submission will refuse to start."""
-        self.run_store.put(LAUNCH, launch.to_json())
+        documents.write(self.run_store, LAUNCH, asdict(launch))
         decision.write_owner(self.run_store, launch.submission, task=launch.task)
 
     def request_stop(self, request: str, by: str) -> None:
@@ -113,7 +110,7 @@ class RemoteRun:
     def read_stop(self, request: str | None = None) -> dict[str, Any] | None:
         """Return where the run stopped ({epochs, step, commit, at}) for this request, or for any if None."""
         try:
-            answer = rename_epoch(self._json(stop.ANSWER))
+            answer = rename_epoch(self._read_json(stop.ANSWER))
         except NotFoundError:
             return None
         return answer if request in (None, answer.get("id")) else None
@@ -146,7 +143,7 @@ class RemoteRun:
         if not self.run_store.exists(f"code/{digest}.zip"):
             self.run_store.put(f"code/{digest}.zip", data)
 
-    def _json(self, key: str) -> dict[str, Any]:
+    def _read_json(self, key: str) -> dict[str, Any]:
         data = self.run_store.get(key)
         try:
             document = json.loads(data)

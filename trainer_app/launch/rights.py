@@ -107,4 +107,4 @@ def is_allowed(kube: Kube, right: Right, namespace: str, name: str = "") -> bool
     attributes["resource"], _, attributes["subresource"] = right.resource.partition("/")
     path, group = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "authorization.k8s.io/v1"
     body = {"apiVersion": group, "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}}
-    return bool(kube.raw("POST", path, body, what="check this user's permissions")["status"].get("allowed"))
+    return bool(kube.request("POST", path, body, what="check this user's permissions")["status"].get("allowed"))
