@@ -1,4 +1,4 @@
-"""The driver of a run, started: Ray and the imports of torch and Lightning beside each other.
+"""The driver of a run: Ray is started while torch and Lightning are imported.
 
 On 2 cores ray.init takes 4 s, in which it waits for processes of its own, and the imports take 3.5 s.
 """

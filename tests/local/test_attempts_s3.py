@@ -28,7 +28,7 @@ def test_an_attempt_on_s3(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     store = storage.child("toy-1")
 
     def begin(mine: str = "s-1") -> str:
-        return decision.begin(storage, "toy-1", mine, task="train", say=lambda text: None).what
+        return decision.decide_under_lease(storage, "toy-1", mine, task="train", say=lambda text: None).what
 
     assert begin() == "create"
     RunFolder.create(storage, RunRecord(name="toy-1", task="train", submission="s-1"), "name: toy\n")

@@ -81,7 +81,7 @@ def test_a_worker_of_a_former_driver_keeps_nothing(tmp_path: Path, when: int, mo
             lease.acquire(store, "s")
         return look()
 
-    with pytest.raises(LeaseLostError, match="this worker is a former one's"):
+    with pytest.raises(LeaseLostError, match="this worker belongs to a former driver"):
         stopped_fit(Case(), tmp_path / "unit", asked)
     assert len(FitFolder(open_store(str(tmp_path / "unit"))).read_metrics()) == when - 2
     lease.release(store)

@@ -30,7 +30,7 @@ def has(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Sets what the cluster has."""
 
     def give(**resources: float) -> None:
-        monkeypatch.setattr(cluster, "resources", lambda: resources)
+        monkeypatch.setattr(cluster, "max_resources", lambda: resources)
 
     return give
 
@@ -147,19 +147,19 @@ def test_stated_resources_come_before_rays(environment: dict[str, str], monkeypa
     """With autoscaling Ray shows the minimum only: the chart states the pools' maxima."""
     ray = types.SimpleNamespace(cluster_resources=lambda: {"CPU": 2.0, "memory": 5e9})
     monkeypatch.setitem(sys.modules, "ray", ray)
-    assert cluster.resources() == {"CPU": 2.0, "memory": 5e9}
+    assert cluster.max_resources() == {"CPU": 2.0, "memory": 5e9}
     environment["TRAINER_CLUSTER_RESOURCES"] = '{"CPU": 64, "GPU": 8}'
-    assert cluster.resources() == {"CPU": 64.0, "GPU": 8.0}
+    assert cluster.max_resources() == {"CPU": 64.0, "GPU": 8.0}
     assert cluster.has_gpus(8) and not cluster.has_gpus(9)
     environment["TRAINER_CLUSTER_RESOURCES"] = ""
-    assert "GPU" not in cluster.resources()
+    assert "GPU" not in cluster.max_resources()
 
 
 @pytest.mark.parametrize("stated", ["64 CPUs", "[1]", '{"CPU": "many"}', '{"CPU": null}'])
 def test_resources_that_can_not_be_read_are_named(environment: dict[str, str], stated: str) -> None:
     environment["TRAINER_CLUSTER_RESOURCES"] = stated
     with pytest.raises(InputError, match="TRAINER_CLUSTER_RESOURCES"):
-        cluster.resources()
+        cluster.max_resources()
 
 
 class FakeRay(types.ModuleType):

@@ -40,7 +40,7 @@ def written(storage: Store, **fields: Any) -> RunFolder:
 
 
 def what(storage: Store, mine: str = "s-1") -> str:
-    decided = decision.begin(storage, "toy-1", mine, task="tune", say=lambda text: None)
+    decided = decision.decide_under_lease(storage, "toy-1", mine, task="tune", say=lambda text: None)
     lease.release(storage.child("toy-1"))
     return decided.what
 
@@ -88,8 +88,8 @@ def test_another_submissions_run_is_refused(storage: Store, owner: str | None, c
 @pytest.mark.parametrize(
     "now, words",
     [
-        ("toy-1-aaaaa", ["run toy-1 goes on, in place, on toy-1-aaaaa"]),
-        ("toy-1-bbbbb", ["run toy-1 goes on, on a new cluster, toy-1-bbbbb (it was on toy-1-aaaaa)"]),
+        ("toy-1-aaaaa", ["run toy-1 resumes in place, on toy-1-aaaaa"]),
+        ("toy-1-bbbbb", ["run toy-1 resumes on a new cluster, toy-1-bbbbb (it was on toy-1-aaaaa)"]),
         ("", []),
     ],
 )
@@ -100,7 +100,7 @@ def test_it_says_whether_the_cluster_is_a_new_one(
     for cluster, expected in (("toy-1-aaaaa", []), (now, words)):
         monkeypatch.setenv("RAY_CLUSTER_NAME", cluster)
         said: list[str] = []
-        decision.begin(storage, "toy-1", "s-1", task="tune", say=said.append)
+        decision.decide_under_lease(storage, "toy-1", "s-1", task="tune", say=said.append)
         lease.release(storage.child("toy-1"))
         assert said == expected
 
@@ -133,7 +133,7 @@ def test_what_a_waited_for_driver_did_counts(storage: Store, monkeypatch: pytest
         folder.update(state="succeeded")
         documents.write(folder.run_store, lease.KEY, {**document, "expires": 0.0})
 
-    assert decision.begin(storage, "toy-1", "s-1", task="tune", say=finish).what == "replay"
+    assert decision.decide_under_lease(storage, "toy-1", "s-1", task="tune", say=finish).what == "replay"
 
 
 NO_TORCH = """

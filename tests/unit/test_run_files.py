@@ -158,7 +158,7 @@ def test_what_is_no_archive_or_no_digest_is_said(store: Store, here: Path) -> No
     with pytest.raises(NotFoundError):
         user_code.install(store, digest)
     store.put(f"code/{digest}.zip", b"x")
-    with pytest.raises(UserCodeError, match="no zip file"):
+    with pytest.raises(UserCodeError, match="not a zip file"):
         user_code.install(store, digest)
     for wrong in ("abc", "../../../etc", "Z" * 64):
         with pytest.raises(InputError, match="TRAINER_CODE must be the SHA-256"):

@@ -87,7 +87,7 @@ def test_a_dead_process_of_this_machine_does_not_hold_it(store: Store) -> None:
         lease.acquire(store, None)
     child.kill()
     deadline = time.monotonic() + 5
-    while not alive.dead() and time.monotonic() < deadline:  # a zombie is dead too: nobody has waited for it yet
+    while not alive.is_dead() and time.monotonic() < deadline:  # a zombie is dead too: nobody has waited for it yet
         time.sleep(0.01)
     lease.acquire(store, None)
     child.communicate()
@@ -99,10 +99,10 @@ def began(pid: int) -> int:
 
 def test_who_is_certainly_dead() -> None:
     me = this_process()
-    assert not me.dead()
-    assert replace(me, began=me.began + 1).dead()  # the number was given to another process since
-    assert not replace(me, pid=2**22 + 1, machine="a container of the same name").dead()
-    assert not Process("another-host", 2**22 + 1).dead()
+    assert not me.is_dead()
+    assert replace(me, began=me.began + 1).is_dead()  # the number was given to another process since
+    assert not replace(me, pid=2**22 + 1, machine="a container of the same name").is_dead()
+    assert not Process("another-host", 2**22 + 1).is_dead()
 
 
 def test_it_is_renewed_and_a_new_holder_is_noticed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,7 @@ def test_auto_gpu_is_settled_by_what_the_cluster_states(
 
 @pytest.mark.parametrize("given", [True, False])
 def test_a_given_gpu_is_not_asked_for(given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "resources", lambda: pytest.fail("nobody asked"))
+    monkeypatch.setattr(cluster, "max_resources", lambda: pytest.fail("nobody asked"))
     settled, chosen = prepare.resolve_choices(run_file({"scaling.use_gpu": given, "seed_everything": 1}))
     assert settled.scaling.use_gpu is given and "scaling.use_gpu" not in chosen
 

@@ -255,7 +255,7 @@ def test_a_trial_of_one_worker_asks_for_its_kind_of_gpu_as_rays_workers_do() -> 
 def test_a_kind_of_gpu_that_this_ray_has_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     config = run_file("scaling: {accelerator_type: A100}")
     wanted = {**config.scaling.worker_resources, **ray_trainer.accelerator(config)}
-    monkeypatch.setattr(cluster, "resources", lambda: {"CPU": 4.0})
+    monkeypatch.setattr(cluster, "max_resources", lambda: {"CPU": 4.0})
     with pytest.raises(InputError, match="accelerator_type:A100 at once but this Ray has 0"):
         cluster.check_feasible(wanted, 1, "a trial needs")
     monkeypatch.setenv("TRAINER_CLUSTER_RESOURCES", '{"CPU": 4}')  # of pools, which are not up yet

@@ -1,5 +1,5 @@
-"""A run's life, train or tune: what is run, who may drive it, what an attempt resumes, and what ends it.
+"""The life of a run, train or tune: what is run, who may drive it, where an attempt resumes, and what ends it.
 
-A run may be driven several times: resubmitted by the operator after its cluster was lost, or resumed by a user. What
-the attempts share is in the run's storage: submission.json, lease.json, control/, logs/ and code/.
+A run may have several attempts: KubeRay's operator starts another one after a cluster was lost, or a user resumes the
+run. What the attempts share is in the run's storage: submission.json, lease.json, control/, logs/ and code/.
 """

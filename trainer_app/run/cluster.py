@@ -1,4 +1,4 @@
-"""The Ray that a run uses: the cluster named by RAY_ADDRESS, or one of this machine's own."""
+"""The Ray cluster that a run uses: the one that RAY_ADDRESS names, or one that is started on this machine."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ ENVIRONMENT = {
 
 @contextmanager
 def connected(local: Mapping[str, str] | None = None, meanwhile: Sequence[str] = ()) -> Iterator[None]:
-    """A Ray to run on. One that was started here is stopped at the end; one that was there is left alone.
+    """Connect to Ray. One that is started here is stopped at the end; one that was there is left running.
 
     Args:
-        local: environment that the processes of a Ray that is started here get besides this process's own.
+        local: environment variables for the processes of a Ray that is started here, besides this process's own.
         meanwhile: modules to import while Ray starts; none of them may import Ray.
     """
     prepare_environment()
@@ -80,30 +80,30 @@ def prepare_environment(folders: Sequence[str] = ()) -> None:
     """Set what Ray's processes inherit; what the user has set stays.
 
     Args:
-        folders: where modules are importable from, besides the working directory: those of the run files.
+        folders: those of the run files, whose modules can be imported beside those of the working directory.
     """
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
-    # Where nothing may write byte code, every Ray process compiles everything again: ray.init 18 s against 7 s.
+    # If nothing may write byte code, every Ray process compiles everything again: ray.init 18 s against 7 s.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if folders:
         os.environ[FOLDERS] = os.pathsep.join(folders)
-    mine = [str(Path.cwd()), *run_folders()]
+    paths = [str(Path.cwd()), *run_folders()]
     given = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*mine, *given]))
-    sys.path[:0] = [p for p in mine if p not in sys.path]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*paths, *given]))
+    sys.path[:0] = [p for p in paths if p not in sys.path]
 
 
 def run_folders() -> list[str]:
-    """Folders of the run files that this process was started with."""
+    """Return the folders of the run files that this process was started with."""
     return [folder for folder in os.environ.get(FOLDERS, "").split(os.pathsep) if folder]
 
 
 def init_arguments(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Arguments for ray.init: RAY_ADDRESS if set, else a local Ray with TRAINER_NUM_CPUS (default: all) CPUs.
+    """Return arguments for ray.init: RAY_ADDRESS if set, else a local Ray with TRAINER_NUM_CPUS (default: all) CPUs.
 
     Raises:
-        InputError: TRAINER_NUM_CPUS is no whole number of CPUs.
+        InputError: TRAINER_NUM_CPUS is not a number of CPUs.
     """
     address = environ.get("RAY_ADDRESS") or "local"
     if address != "local":
@@ -111,7 +111,7 @@ def init_arguments(environ: Mapping[str, str]) -> dict[str, Any]:
         return {"address": address, "runtime_env": {"env_vars": passed}}
     wanted = environ.get("TRAINER_NUM_CPUS")
     if wanted and not (wanted.isdecimal() and int(wanted) > 0):
-        raise InputError(f"TRAINER_NUM_CPUS must be a whole number of CPUs, 1 or more, not {wanted!r}")
+        raise InputError(f"TRAINER_NUM_CPUS must be an integer number of CPUs, 1 or more, not {wanted!r}")
     all_of_them = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     # A trial that starts workers of its own waits for them: it takes this instead of a CPU that they need.
     return {
@@ -122,12 +122,13 @@ def init_arguments(environ: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def resources() -> dict[str, float]:
-    """What the cluster can give at most: TRAINER_CLUSTER_RESOURCES (JSON; a chart knows its pools' maxima), else what
-    Ray has now.
+def max_resources() -> dict[str, float]:
+    """Return what the cluster can have at most.
+
+    TRAINER_CLUSTER_RESOURCES (JSON; the chart knows its pools' maxima), else what Ray has now.
 
     Raises:
-        InputError: the variable holds something else than {name: amount}.
+        InputError: the variable is not {name: amount}.
     """
     stated = os.environ.get("TRAINER_CLUSTER_RESOURCES")
     if stated:
@@ -142,17 +143,17 @@ def resources() -> dict[str, float]:
 
 
 def has_gpus(needed: float) -> bool:
-    """Whether the cluster has that many GPUs. Asked of Ray: the driver's own CUDA says nothing of the workers'."""
-    return resources().get("GPU", 0.0) >= needed > 0
+    """Return whether the cluster has that many GPUs. Ray knows; the driver's own CUDA says nothing of workers."""
+    return max_resources().get("GPU", 0.0) >= needed > 0
 
 
 def check_feasible(wanted: Mapping[str, float], count: int, what: str) -> None:
-    """Refuse what this cluster can never give, with both numbers.
+    """Refuse what this cluster can never have, with both numbers.
 
     Raises:
         InputError: naming the resource.
     """
-    have = resources()
+    have = max_resources()
     stated = bool(os.environ.get("TRAINER_CLUSTER_RESOURCES"))  # amounts of CPU and GPU, not the kinds of the latter
     for name, each in wanted.items():
         if stated and name.startswith(ACCELERATOR):
@@ -165,7 +166,7 @@ def check_feasible(wanted: Mapping[str, float], count: int, what: str) -> None:
 
 
 def missing_resources(wanted: Mapping[str, float], count: int, what: str) -> str:
-    """Which resources this Ray does not have now, in words; "" if it has all of them."""
+    """Return which resources this Ray does not have now, in words; "" if it has all of them."""
     import ray
 
     have = ray.cluster_resources()
@@ -178,14 +179,14 @@ def missing_resources(wanted: Mapping[str, float], count: int, what: str) -> str
 
 
 def scratch_folder(run: str) -> str:
-    """A folder for Ray's own files of one attempt, thrown away with the machine's temporary files."""
+    """Make a folder for Ray's own files of one attempt, among the machine's temporary files."""
     return tempfile.mkdtemp(prefix=f"trainer-{run}-")
 
 
 def same_node_options() -> dict[str, Any]:
-    """Options of an actor that serves this process: it reserves nothing, and lies on this process's node.
+    """Return options of an actor that serves this process: it reserves nothing, and runs on this process's node.
 
-    Ray puts an actor without resources on any node, a worker's pod too: the run would lose it with that pod.
+    Ray puts an actor without resources on any node, even in a worker's pod: the run would lose it with that pod.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

@@ -11,7 +11,7 @@ from trainer_app.errors import InputError
 
 TOTAL: Final = "TRAINER_DEADLINE_S"
 FIRST_STEP: Final = "TRAINER_FIRST_STEP_DEADLINE_S"
-# The chart's values that set them: what a person knows of a run on Kubernetes.
+# The chart's values that set them: what a user knows of a run on Kubernetes.
 VALUES: Final = {TOTAL: "lifetime.totalDeadlineSeconds", FIRST_STEP: "lifetime.firstStepDeadlineSeconds"}
 
 
@@ -24,12 +24,12 @@ class Deadlines:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Deadlines:
-        """Raises InputError for something else than seconds above 0."""
+        """Read the environment. Raises InputError if a variable is not a number of seconds above 0."""
         env = os.environ if env is None else env
         return cls(_seconds(env, TOTAL), _seconds(env, FIRST_STEP))
 
     def passed(self, spent: float, *, begun: bool) -> str:
-        """Which one has passed, in words; "" if none.
+        """Return which deadline has passed, in words; "" if none.
 
         Args:
             spent: seconds of all attempts.

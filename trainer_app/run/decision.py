@@ -1,4 +1,4 @@
-"""What a submission's driver has to do: create the run, go on with it, or say again how it ended."""
+"""What the driver of a submission has to do: create the run, resume it, or report again how it ended."""
 
 from __future__ import annotations
 
@@ -8,12 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from trainer_app.errors import (
-    AlreadyExistsError,
-    InputError,
-    NotFoundError,
-    TrainerError,
-)
+from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, TrainerError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import documents, lease, stop
 from trainer_app.run.identity import ray_cluster_name
@@ -26,14 +21,14 @@ FAILED_START: Final = 0  # the attempt of a run that failed before it was create
 
 @dataclass(frozen=True)
 class Decision:
-    """`record` is the run's, if there is one."""
+    """What there is to do with a run, and the run's record if there is one."""
 
     what: Literal["create", "resume", "replay", "stopped"]
     record: RunRecord | None = None
 
 
 def decide(storage: Store, name: str, submission: str) -> Decision:
-    """What the driver of a submission has to do with run `name`.
+    """Return what the driver of a submission has to do with run `name`.
 
     Raises:
         InputError: the run belongs to another submission.
@@ -41,9 +36,9 @@ def decide(storage: Store, name: str, submission: str) -> Decision:
     """
     store = storage.child(name)
     storage.list_folders(name)  # fails if the bucket is missing, which a look for one object does not say
-    given = documents.read(store, KEY)
+    note = documents.read(store, KEY)
     record = _record(storage, name)
-    owner = given.get("submission") if given else record.submission if record else submission
+    owner = note.get("submission") if note else record.submission if record else submission
     if owner != submission:
         whose = f"submission {owner}" if owner else "no submission (it was started by hand)"
         where = f"run {name} in {storage.uri}"
@@ -57,10 +52,18 @@ def decide(storage: Store, name: str, submission: str) -> Decision:
     return Decision("resume", record)
 
 
-def begin(storage: Store, name: str, submission: str, *, task: str, say: Callable[[str], None]) -> Decision:
-    """Decide, with the run's lease unless it is a replay; what a driver that was waited for has done counts.
+def decide_under_lease(
+    storage: Store, name: str, submission: str, *, task: str, say: Callable[[str], None]
+) -> Decision:
+    """Acquire the run's lease, unless the run has ended, and return what there is to do.
 
-    Raises: as `decide`.
+    The decision is made again after waiting for another driver's lease, since that driver may have ended the run.
+
+    Args:
+        say: called with a line for users: what is waited for, and where the run resumes.
+
+    Raises:
+        InputError, StorageError: as `decide`.
     """
     decision = decide(storage, name, submission)
     if decision.what == "replay":
@@ -82,7 +85,7 @@ def begin(storage: Store, name: str, submission: str, *, task: str, say: Callabl
         was = former.get("cluster")
         now = ray_cluster_name()
         where = f"in place, on {now}" if was == now else f"on a new cluster, {now} (it was on {was or 'none'})"
-        say(f"run {name} goes on, {where}")
+        say(f"run {name} resumes {where}")
     return decision
 
 
@@ -98,7 +101,7 @@ def _ended(record: RunRecord) -> bool:
 
 
 def claim(store: Store, submission: str | None, *, task: str) -> None:
-    """Note whose run it is; the launcher may have done so."""
+    """Note which submission the run belongs to, unless the launcher has done so."""
     if submission is None:
         return
     try:
@@ -108,13 +111,13 @@ def claim(store: Store, submission: str | None, *, task: str) -> None:
 
 
 def write_owner(store: Store, submission: str, *, task: str, create: bool = False) -> None:
-    """Write whose run it is. Raises AlreadyExistsError with `create` if that is said."""
+    """Write which submission the run belongs to. With `create`, raise AlreadyExistsError if one is noted."""
     document = {"submission": submission, "run": store_name(store), "task": task, "created": round(time.time(), 3)}
     documents.write(store, KEY, document, create=create)
 
 
 def record_failed_start(storage: Store, name: str, submission: str, error: TrainerError, **about: Any) -> None:
-    """Record a run that fails before it is created, so that nobody has to find out again.
+    """Record a run that fails before it is created, if another attempt would fail alike.
 
     Args:
         about: fields of the record, `task` among them.

@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 def read(store: Store, key: str) -> dict[str, Any] | None:
-    """The document, or None if there is none. One that is no JSON object counts as none: it is said in the log."""
+    """Return the document; None if there is none, or if it is not a JSON object, which is logged."""
     try:
         found = json.loads(store.get(key))
     except NotFoundError:
@@ -26,5 +26,5 @@ def read(store: Store, key: str) -> dict[str, Any] | None:
 
 
 def write(store: Store, key: str, document: dict[str, Any], *, create: bool = False) -> None:
-    """Raises AlreadyExistsError with `create` if there is one."""
+    """Write the document. With `create`, raise AlreadyExistsError if there is one."""
     store.put(key, to_json(document), create=create)

@@ -1,4 +1,4 @@
-"""Who runs: the submission that this process belongs to, and the process itself."""
+"""The submission that this process belongs to, and the process itself."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ SUFFIX = 6  # what KubeRay adds to a RayJob's name for its cluster: a dash and 5
 
 
 def current_submission(env: Mapping[str, str] | None = None) -> str | None:
-    """The submission's id; None where nobody submitted: a run that was started by hand.
+    """Return the submission's id; None for a run that a user starts on this machine.
 
-    A firing of a RayCronJob has no launcher: its RayJob's name, which no other firing has, is the id.
+    A RayJob that a RayCronJob creates has no launcher: its own name, which no other has, is the id.
     """
     env = os.environ if env is None else env
     return env.get(SUBMISSION) or run_from_cluster(env)
 
 
 def run_from_cluster(env: Mapping[str, str]) -> str | None:
-    """The run's name where it is the RayJob's (TRAINER_RUN_FROM_CLUSTER=1): RAY_CLUSTER_NAME less KubeRay's suffix.
+    """Return RAY_CLUSTER_NAME without KubeRay's suffix if TRAINER_RUN_FROM_CLUSTER=1: the name of RayJob and run.
 
     Raises:
-        InputError: RAY_CLUSTER_NAME, which KubeRay sets in Ray's containers, is missing or no such name.
+        InputError: RAY_CLUSTER_NAME, which KubeRay sets in Ray's containers, is missing or has no suffix.
     """
     if env.get(FROM_CLUSTER) != "1":
         return None
@@ -45,17 +45,17 @@ def run_from_cluster(env: Mapping[str, str]) -> str | None:
 
 
 def ray_cluster_name() -> str:
-    """The RayCluster that this process is in, as KubeRay tells it; "" elsewhere."""
+    """Return the name of the RayCluster that this process is in, as KubeRay sets it; "" elsewhere."""
     return os.environ.get("RAY_CLUSTER_NAME", "")
 
 
 @dataclass(frozen=True)
 class Process:
-    """One process, so that another one can tell whether it still lives.
+    """One process, described so that another one can find out whether it is still alive.
 
     Args:
-        machine: one boot of one machine and one PID namespace in it; "" where the system doesn't say.
-        began: start of the process in ticks since boot; 0 where the system doesn't say.
+        machine: one boot of one machine and one PID namespace in it; "" if the system doesn't say.
+        began: start of the process in ticks since boot; 0 if the system doesn't say.
     """
 
     host: str
@@ -70,11 +70,11 @@ class Process:
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def dead(self) -> bool:
-        """Whether it has certainly ended: it ran on this machine, in this PID namespace, and is gone.
+    def is_dead(self) -> bool:
+        """Return whether it has certainly ended: it ran on this machine, in this PID namespace, and is gone.
 
-        False for a process of elsewhere: nobody here can tell. The same host name is not enough: a head's pod that
-        was deleted by force may still run on a node that is cut off, under the name of the one that replaced it.
+        False for a process of another machine, which can't be observed here. The same host name is not enough: a head
+        pod that was deleted by force may still run on a node that is cut off, under the name of its replacement.
         """
         here = this_process()
         if self.host != here.host or self.machine != here.machine:
@@ -106,7 +106,7 @@ def _machine() -> str:
 
 
 def _state_and_began(pid: int) -> tuple[str, int]:
-    """("alive" | "dead", ticks since boot); a zombie is dead. ("alive", 0) where the system doesn't say."""
+    """Return ("alive" | "dead", ticks since boot); a zombie is dead. ("alive", 0) if the system doesn't say."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except FileNotFoundError:

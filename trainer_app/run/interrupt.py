@@ -27,7 +27,7 @@ INTERRUPTED: Final = 130
 
 
 class Interrupts:
-    """What was asked for so far.
+    """Counts signals, and ends the run or the process as their number asks.
 
     Args:
         say: shows a line; called from a signal handler, so it takes no lock and writes through no buffered stream.
@@ -48,18 +48,18 @@ class Interrupts:
 
     @property
     def requested(self) -> bool:
-        """Whether an end was asked for."""
+        """Whether the user asked for an end."""
         return self._count > 0
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
-        """The signal handler. Raises KeyboardInterrupt in the main thread where an end has to begin."""
+        """The signal handler. Raises KeyboardInterrupt in the main thread if the run has to end."""
         now, before = self._clock(), self._last
         if now - before < SAME_SIGNAL_S:
             return
         self._count, self._last = self._count + 1, now
         name = signal.Signals(signum).name
         if self._count >= 3:
-            self._say(f"{name} for the third time: killed; records may lack the last epoch")
+            self._say(f"{name} for the third time: killed; the last epoch may not be recorded")
             self._kill()
         elif self._count == 2 and now - before < PATIENCE_S:
             self._say(f"ending ... {name} once more kills, and may lose the last epoch")
@@ -70,11 +70,11 @@ class Interrupts:
 
 
 def _signals() -> list[signal.Signals]:
-    """SIGHUP too (the terminal was closed), unless the command was started with nohup."""
-    asked = [signal.SIGINT, signal.SIGTERM]
+    """Return the signals to handle; SIGHUP (the terminal was closed) unless the command was started with nohup."""
+    signals = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        asked.append(signal.SIGHUP)
-    return asked
+        signals.append(signal.SIGHUP)
+    return signals
 
 
 @contextmanager
@@ -90,10 +90,10 @@ def installed(interrupts: Interrupts) -> Iterator[Interrupts]:
     plain_signal = signal.signal
     before = {signum: plain_signal(signum, interrupts.handle) for signum in _signals()}
 
-    def kept(signum: int, handler: Any) -> Any:
+    def keep_ours(signum: int, handler: Any) -> Any:
         return signal.getsignal(signum) if signum in before else plain_signal(signum, handler)
 
-    signal.signal = kept  # type: ignore[assignment]
+    signal.signal = keep_ours  # type: ignore[assignment]
     try:
         yield interrupts
     finally:

@@ -1,4 +1,4 @@
-"""One driver at a time: the lease of a run, `lease.json`, which its holder renews."""
+"""The lease of a run, `lease.json`, which its holder renews: one driver at a time may write to the run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 
 class Lease:
-    """This process's lease of a run. `lost` is set, with the other holder's name, when somebody else took it.
+    """This process's lease of a run. `lost` is the name of the driver that has taken it over; None if none has.
 
     `expires` is the holder's clock: the clocks of a cluster's nodes must not differ by more than about 10 s.
     """
@@ -44,12 +44,12 @@ class Lease:
 
     @property
     def name(self) -> str:
-        """The run's."""
+        """The run's name."""
         return store_name(self.store)
 
     @property
     def token(self) -> str:
-        """What tells this taking of the lease from every other."""
+        """A string that no other acquisition of the lease has."""
         return _token(self._document(0.0))
 
     @property
@@ -57,11 +57,11 @@ class Lease:
         """Seconds that drivers of this run have held its lease, over all attempts."""
         return self._before + time.monotonic() - self._since
 
-    def take(self, *, wait: bool, say: Say) -> None:
-        """Take the lease, which another driver may hold.
+    def acquire(self, *, wait: bool, say: Say) -> None:
+        """Acquire the lease, which another driver may hold.
 
         Args:
-            wait: until it expires or is released; otherwise a lease that is held is refused.
+            wait: whether to wait until a lease that is held expires or is released.
             say: called once with what is waited for.
 
         Raises:
@@ -77,13 +77,13 @@ class Lease:
             if not wait:
                 raise LeaseHeldError(_describe(self.store, document))
             if not announced:
-                say(f"{_describe(self.store, document, what='')}: waiting for it to end or to be released")
+                say(f"{_describe(self.store, document, what='')}: waiting for it to expire or to be released")
                 announced = True
             time.sleep(POLL_S)
         self._thread.start()
 
     def _write_own(self, before: dict[str, Any] | None) -> bool:
-        """Whether the lease is ours now."""
+        """Write this process as the holder; return whether it is."""
         self._before = float((before or {}).get("spent") or 0.0)
         self._attempt = int((before or {}).get("attempt") or 0) + 1
         self._since = time.monotonic()
@@ -116,7 +116,7 @@ class Lease:
                 return
 
     def renew(self) -> None:
-        """Write it with a new end, unless somebody else has it. Raises StorageError."""
+        """Extend the lease, unless another driver has it. Raises StorageError."""
         with self._lock:
             if self._over.is_set():
                 return
@@ -127,7 +127,7 @@ class Lease:
             documents.write(self.store, KEY, self._document(time.time() + LEASE_S))
 
     def release(self) -> None:
-        """Let the next driver begin at once. A storage that doesn't answer costs it the rest of the lease."""
+        """Let the next driver begin at once; if the storage does not answer, it waits until the lease expires."""
         with self._lock:
             self._over.set()
             _held.pop(self.store.uri, None)
@@ -135,29 +135,29 @@ class Lease:
                 if _is_held_by(documents.read(self.store, KEY), self.me):
                     documents.write(self.store, KEY, self._document(0.0))
             except StorageError as error:
-                _log.warning("the run's lease was not released, it ends by itself: %s", error)
+                _log.warning("the run's lease was not released; it expires by itself: %s", error)
 
 
 def acquire(store: Store, submission: str | None, *, wait: bool = False, say: Say = _log.warning) -> Lease:
-    """The lease of the run in `store`; the one that this process holds already, if it does. See `Lease.take`."""
+    """Return this process's lease of the run in `store`, acquired if it holds none. See `Lease.acquire`."""
     lease = _held.get(store.uri)
     if lease is None:
         lease = Lease(store, submission)
-        lease.take(wait=wait, say=say)
+        lease.acquire(wait=wait, say=say)
         _held[store.uri] = lease
     return lease
 
 
 def token(store: Store) -> str:
-    """That of the lease that this process holds on the run in `store`; "" if it holds none."""
+    """Return the token of the lease that this process holds on the run in `store`; "" if it holds none."""
     lease = _held.get(store.uri)
     return lease.token if lease else ""
 
 
 def check_token(store: Store, token: str) -> None:
-    """For workers, which may outlive their driver: what they make once another one has begun must not count.
+    """Refuse what a worker makes after another driver has begun: workers may outlive their driver.
 
-    A lease that has merely ended is no reason: a commit made before the next driver looks is one that it goes on with.
+    A lease that has only expired is no reason: the next driver resumes from a commit that is made before it looks.
 
     Raises:
         LeaseLostError: the lease is another driver's than the one with this token.
@@ -165,25 +165,25 @@ def check_token(store: Store, token: str) -> None:
     document = documents.read(store, KEY)
     if document is not None and token not in ("", _token(document)):
         holder = document.get("holder")
-        raise LeaseLostError(f"the driver {holder} has taken over the run: this worker is a former one's")
+        raise LeaseLostError(f"the driver {holder} has taken over the run: this worker belongs to a former driver")
 
 
 def check_not_held(store: Store) -> None:
-    """Raises LeaseHeldError if another driver is at work on the run in `store`; writes nothing."""
+    """Raise LeaseHeldError if another driver has the lease of the run in `store`; write nothing."""
     document = documents.read(store, KEY)
     if document is not None and not _is_free(document) and not _is_held_by(document, this_process()):
         raise LeaseHeldError(_describe(store, document))
 
 
 def release(store: Store) -> None:
-    """If this process holds the lease of the run in `store`."""
+    """Release the lease of the run in `store`, if this process holds it."""
     lease = _held.get(store.uri)
     if lease is not None:
         lease.release()
 
 
 def _is_free(document: dict[str, Any]) -> bool:
-    return float(document.get("expires") or 0.0) <= time.time() or _process(document).dead()
+    return float(document.get("expires") or 0.0) <= time.time() or _process(document).is_dead()
 
 
 def _is_held_by(document: dict[str, Any] | None, me: Process) -> bool:
@@ -203,7 +203,7 @@ def _token(document: dict[str, Any]) -> str:
     return f"{document.get('holder')} {document.get('began')} {document.get('attempt')}"
 
 
-def _describe(store: Store, document: dict[str, Any], *, what: str = "; wait for it, or end it first") -> str:
+def _describe(store: Store, document: dict[str, Any], *, what: str = "; wait until it ends, or end it first") -> str:
     until = time.strftime("%H:%M:%S UTC", time.gmtime(float(document.get("expires") or 0.0)))
     held = f"run {store_name(store)} is held by the driver {document.get('holder')}"
     return f"{held}, until {until} if it isn't renewed{what}"

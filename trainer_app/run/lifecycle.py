@@ -92,7 +92,9 @@ def _decide(prepared: PreparedRun, display: Display) -> Decision:
         def say(text: str) -> None:
             emit_note(display.emit, text)
 
-        return decision.begin(prepared.storage, prepared.name, prepared.submission, task=prepared.task, say=say)
+        return decision.decide_under_lease(
+            prepared.storage, prepared.name, prepared.submission, task=prepared.task, say=say
+        )
     require_train(prepared)
     if prepared.resume:
         lease.check_not_held(prepared.run_store)

@@ -1,4 +1,4 @@
-"""Logs on their way to storage: every 10 s while they grow, and at the end."""
+"""Logs are sent to storage: every 10 s while they grow, and at the end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class GrowingFile:
     """A file that grows, in parts of at most 8 MiB: `<key>.000.log`, `<key>.001.log`, ... Only changed parts are sent.
 
     Args:
-        since: bytes at its beginning that are not this attempt's.
+        since: bytes at its beginning that an earlier attempt wrote.
     """
 
     def __init__(self, path: Path, key: str, *, since: int = 0) -> None:
@@ -37,7 +37,7 @@ class GrowingFile:
         self.sent = 0
 
     def send(self, store: Store) -> None:
-        """Raises StorageError; what was not sent is sent the next time."""
+        """Send what is new. Raises StorageError; what was not sent is sent the next time."""
         try:
             with self.path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size - self.since
@@ -72,10 +72,12 @@ class Uploader:
         self.close()
 
     def close(self) -> None:
+        """Stop sending, after the last part."""
         self._over.set()
         self.send()
 
     def send(self) -> None:
+        """Send what has grown; a storage that does not answer is logged."""
         with self._lock:
             for file in self.files:
                 try:
@@ -89,10 +91,10 @@ class Uploader:
 
 
 def driver_uploader(store: Store, attempt: int, log: Path | None) -> Uploader:
-    """The command's own output.
+    """Return an uploader of the command's own output.
 
     Args:
-        log: its log file; None: what its stdout and stderr go to, if that is a file, as Ray's job log is.
+        log: its log file; if None, the files that its stdout and stderr go to, as Ray's job log is one.
     """
     paths = output_files() if log is None else [log]
     key = f"logs/driver/a{attempt:04d}"
@@ -106,7 +108,7 @@ def driver_uploader(store: Store, attempt: int, log: Path | None) -> Uploader:
 
 
 def upload_output(store: Store) -> None:
-    """This Ray worker's output, if the run was submitted: it goes to the storage of `store`, the run's, from now on."""
+    """Send this Ray worker's output to the run's storage from now on, if the run was submitted."""
     if current_submission() is None or store.uri in _kept:
         return
     folder = f"logs/worker-{_plain(socket.gethostname())}"
@@ -117,7 +119,7 @@ def upload_output(store: Store) -> None:
 
 @contextmanager
 def send_at_end() -> Iterator[None]:
-    """Sends what this process has printed, if it is kept: Ray may end the process without a word."""
+    """Send what this process has printed, if it is kept: Ray may end the process without notice."""
     try:
         yield
     finally:
@@ -126,14 +128,14 @@ def send_at_end() -> Iterator[None]:
 
 
 def output_files() -> list[Path]:
-    """The files that this process's stdout and stderr go to, each once; pipes and terminals are none."""
+    """Return the files that this process's stdout and stderr go to, each once; pipes and terminals are not files."""
     paths = []
     for descriptor in (1, 2):
         try:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
                 paths.append(Path(f"/proc/self/fd/{descriptor}").readlink())
         except OSError as error:  # closed, or a system without /proc
-            _log.debug("the output of descriptor %d is no file: %s", descriptor, error)
+            _log.debug("the output of descriptor %d is not a file: %s", descriptor, error)
     return list(dict.fromkeys(paths))
 
 

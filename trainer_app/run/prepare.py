@@ -1,4 +1,4 @@
-"""What a run settles once, before it starts: seed, data, devices; and whether a resumed run is still the same run."""
+"""What is chosen once for a run, before it starts: seed, data, devices; and whether a resumed run is the same run."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def resolve_choices(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
         chosen["scaling.use_gpu"] = cluster.has_gpus(
             config.scaling.num_workers * ((config.scaling.resources_per_worker or {}).get("GPU") or 1)
         )
-    with collect_warnings("trainer_app.examples") as said:
+    with collect_warnings("trainer_app.examples") as warnings:
         resolved = lightning_cli.resolve_init_args(override(config, chosen))
-    resolved = resolved.with_notes([*config.notes, *said])
+    resolved = resolved.with_notes([*config.notes, *warnings])
     for key, value in flatten(resolved).items():
         if flatten(config).get(key) != value:
             chosen[key] = value
@@ -66,39 +66,39 @@ def resolve_choices(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
 
 @contextmanager
 def collect_warnings(name: str) -> Iterator[list[str]]:
-    """Collects the warnings of a logger and those below it, which a person should see beside the run's notes."""
-    said: list[str] = []
+    """Collect the warnings of a logger and those below it, to be shown to the user with the run's notes."""
+    messages: list[str] = []
 
     class Collect(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
+            messages.append(record.getMessage())
 
     handler, logger = Collect(logging.WARNING), logging.getLogger(name)
     logger.addHandler(handler)
     try:
-        yield said
+        yield messages
     finally:
         logger.removeHandler(handler)
 
 
 def check_name_free(store: Store, name: str, *, task: str) -> None:
-    """Refuse a name that is taken before anything is resolved for it.
+    """Refuse a name that another run has, before anything is resolved for this one.
 
     Raises:
-        AlreadyExistsError: with the command that goes on with the run.
+        AlreadyExistsError: with the command that resumes the run.
     """
     store.list_folders(name)  # fails if the bucket is missing, which a look for one object does not say
     if store.exists(f"{name}/run.json"):
         raise AlreadyExistsError(
-            f"run {name} exists in {store.uri}: give another --name, or go on with it: trainer {task} --resume {name}"
+            f"run {name} exists in {store.uri}: give another --name, or resume it: trainer {task} --resume {name}"
         )
 
 
 def create_run(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, name: str, task: str) -> RunFolder:
-    """A new run in storage.
+    """Create a run in storage.
 
     Raises:
-        AlreadyExistsError: with the command that goes on with it.
+        AlreadyExistsError: with the command that resumes it.
     """
     tune = config.tune if task == "tune" else None
     metric, mode = config.selection_metric(task)
@@ -125,43 +125,47 @@ def create_run(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, na
 
 
 def reopen_run(store: Store, config: RunConfig, *, name: str, task: str) -> tuple[RunFolder, RunConfig]:
-    """An existing run, and the run file to go on with: what was stored, with what may change taken from `config`.
+    """Return a run's folder and the run file to resume with: the stored one, with what may change from `config`.
 
     Raises:
-        InputError: another task, or a run file that describes another run; each key is named.
+        InputError: the task differs, or the run file describes another run; each key is named.
     """
     folder = RunFolder.open(store, name)
     record = folder.record
     if record.task != task:
         raise InputError(f"run {name} is a {record.task} run: trainer {record.task} --resume {name}")
-    stored = loads(folder.read_config(), file=f"{name}/run.yaml")
-    # what the run settled stays settled, unless the given file says it differently
-    said = flatten(config)
-    open_ = {k: v for k, v in record.resolved.items() if _left_open(said.get(k)) and k != "scaling.use_gpu"}
-    given = override(config, open_)
-    ours, theirs = flatten(stored), flatten(given)
-    changed = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k) and not may_change(k)]
+    # what was chosen for the run stays, unless the run file asks for something else now
+    asked = flatten(config)
+    kept = {k: v for k, v in record.resolved.items() if _leaves_open(asked.get(k)) and k != "scaling.use_gpu"}
+    config = override(config, kept)
+    _check_same_run(folder, config)
+    if config.scaling.use_gpu == "auto":
+        config = override(config, {"scaling.use_gpu": record.use_gpu})
+    return folder, config
+
+
+def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
+    """Raise InputError if `config` differs from the stored run file in more than what may change."""
+    before, now = flatten(loads(folder.read_config(), file=f"{folder.name}/run.yaml")), flatten(config)
+    changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k) and not may_change(k)]
     if changed:
-        shown = "; ".join(f"{k}: {ours.get(k)!r} in the run, {theirs.get(k)!r} now" for k in changed[:5])
-        raise InputError(
-            f"run {name} was started with another run file ({shown}); start a new run, or resume without FILE"
-        )
-    if given.scaling.use_gpu == "auto":
-        given = override(given, {"scaling.use_gpu": record.use_gpu})
-    return folder, given
+        shown = "; ".join(f"{k}: {before.get(k)!r} in the run, {now.get(k)!r} now" for k in changed[:5])
+        advice = "start a new run, or resume without FILE"
+        raise InputError(f"run {folder.name} was started with another run file ({shown}); {advice}")
 
 
-def _left_open(value: Any) -> bool:
-    """Whether a run file leaves this to the run; a seed of 1 is none of these words, though 1 == True."""
+def _leaves_open(value: Any) -> bool:
+    """Return whether a run file leaves this value to the run; a seed of 1 is not True, though 1 == True."""
     return value is None or value is True or value == "auto"
 
 
 def may_change(key: str) -> bool:
+    """Return whether a resumed run may have another value of this dotted key."""
     return any(key == allowed or key.startswith(allowed + ".") for allowed in MAY_CHANGE)
 
 
 def flatten(config: RunConfig) -> dict[str, Any]:
-    """{dotted key: leaf} of the run file; lists are leaves."""
+    """Return {dotted key: leaf} of the run file; lists are leaves."""
     flat: dict[str, Any] = {}
 
     def walk(prefix: str, value: Any) -> None:
@@ -176,11 +180,12 @@ def flatten(config: RunConfig) -> dict[str, Any]:
 
 
 def target_epochs(config: RunConfig) -> int | None:
-    """Epochs that a fit runs; None if it ends by steps or time."""
+    """Return how many epochs a fit runs; None if it ends by steps or time."""
     return config.max_epochs if config.max_epochs >= 0 else None
 
 
 def run_spec(folder: RunFolder, store: Store, config: RunConfig) -> RunSpec:
+    """Return what the worker processes of this attempt get."""
     return RunSpec(
         run=folder.record.name,
         uri=store.uri,

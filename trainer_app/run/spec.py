@@ -1,4 +1,4 @@
-"""What the processes of a run are told."""
+"""What the worker processes of a run get."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from trainer_app.storage import Store, open_store
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Plain data, no secrets: credentials come from each process's own environment.
+    """A run as plain data, without secrets: credentials come from each process's own environment.
 
     Args:
         uri: of the storage, absolute.
         config: the resolved run file, as YAML.
-        code: SHA-256 of the archive of the user's code; "" where it is installed, or on PYTHONPATH.
+        code: SHA-256 of the archive of the user's code; "" if it is installed, or on PYTHONPATH.
         driver: token of the run's lease; "" for no lease.
     """
 
@@ -30,17 +30,20 @@ class RunSpec:
     driver: str = ""
 
     def fit_folder(self, trial: str | None = None) -> FitFolder:
-        """This run's metrics and checkpoints, or those of one of its trials."""
+        """Return the folder of this run's metrics and checkpoints, or of one of its trials."""
         run = self.store()
         return FitFolder(run.child(f"trials/{trial}") if trial else run)
 
     def store(self) -> Store:
-        """The run's."""
+        """Open the run's folder in its storage."""
         return open_store(self.uri).child(self.run)
 
     def load(self) -> RunConfig:
-        """The run file, in a process that is to run it: from here on the user's code can be imported there, and what
-        the process of a submitted run prints is kept in storage."""
+        """Return the run file, in a process that is to run it.
+
+        From here on the user's code can be imported there, and what the process of a submitted run prints is kept in
+        storage.
+        """
         logs.upload_output(self.store())
         user_code.install(self.store(), self.code)
         return loads(self.config)

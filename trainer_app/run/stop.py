@@ -1,4 +1,4 @@
-"""A stop that somebody asked for through the run's storage: `control/stop.json`, answered by `control/stopped.json`."""
+"""A stop that is requested in the run's storage, in `control/stop.json`, and answered in `control/stopped.json`."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ _log = logging.getLogger(__name__)
 
 
 def read_request(store: Store) -> dict[str, Any] | None:
-    """The request {id, asked, by}, if there is one."""
+    """Return the request {id, asked, by}, if there is one."""
     return documents.read(store, REQUEST)
 
 
 def is_answered(store: Store) -> bool:
-    """Whether the request, if there is one, was answered."""
+    """Return whether there is a request and it was answered."""
     request, answer = read_request(store), documents.read(store, ANSWER)
     return request is not None and answer is not None and answer.get("id") == request.get("id")
 
 
-def write_answer(store: Store, place: dict[str, Any]) -> None:
-    """Say where the run stopped: `place` has epochs (how many are done), step, and commit (its name or None)."""
+def write_answer(store: Store, position: dict[str, Any]) -> None:
+    """Write where the run stopped: `position` has epochs (how many are done), step, and commit (its name or None)."""
     request = read_request(store) or {}
-    documents.write(store, ANSWER, {"id": request.get("id"), **place, "at": round(time.time(), 3)})
+    documents.write(store, ANSWER, {"id": request.get("id"), **position, "at": round(time.time(), 3)})
 
 
 def withdraw_request(store: Store) -> None:
-    """Somebody goes on with the run: what was asked of an earlier attempt is over."""
+    """Delete the request: the run is resumed, and the request was to an earlier attempt."""
     store.delete(REQUEST)
 
 
 @dataclass
 class StopPoll:
-    """Asks storage whether the run is to stop, at most once a second: epochs may be shorter.
+    """Asks the storage whether the run is to stop, at most once a second: epochs may be shorter.
 
-    Called where a fit could stop. A storage that does not answer has not asked for anything.
+    Called whenever a fit could stop. If the storage does not answer, the fit continues.
 
     Args:
         driver: token of the lease under which the fit was started; "" for none.
@@ -53,16 +53,16 @@ class StopPoll:
     store: Store
     driver: str = ""
     _next: float = field(default=0.0, init=False)
-    _found: bool = field(default=False, init=False)
+    _requested: bool = field(default=False, init=False)
 
     def __call__(self) -> bool:
-        """Raises LeaseLostError if another driver has taken over the run."""
+        """Return whether to stop. Raises LeaseLostError if another driver has taken over the run."""
         now = time.monotonic()
-        if not self._found and now >= self._next:
+        if not self._requested and now >= self._next:
             self._next = now + EVERY_S
             try:
                 lease.check_token(self.store, self.driver)
-                self._found = self.store.exists(REQUEST)
+                self._requested = self.store.exists(REQUEST)
             except StorageError as error:
-                _log.warning("can't see whether a stop was asked for: %s", error)
-        return self._found
+                _log.warning("can't read whether a stop was requested: %s", error)
+        return self._requested

@@ -1,4 +1,4 @@
-"""The user's code: an archive in the run's storage, unpacked once a node and importable in every process of the run."""
+"""The user's code: an archive in the run's storage, unpacked once on each node, importable in each process."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def install(store: Store, digest: str) -> Path | None:
     """Make the code importable here and in this process's children, before everything else.
 
     Args:
-        store: the run's.
-        digest: of the archive `code/<digest>.zip`; "" is none.
+        store: the run's folder in its storage.
+        digest: SHA-256 of the archive `code/<digest>.zip`; "" if there is none.
 
     Returns:
         the folder.
 
     Raises:
-        UserCodeError: the archive's digest is another, or it would write outside its folder.
-        StorageError: there is none, or no answer.
+        UserCodeError: the archive has another digest, or would write outside its folder.
+        StorageError: there is no archive, or the storage did not answer.
     """
     if not digest:
         return None
@@ -48,7 +48,7 @@ def install(store: Store, digest: str) -> Path | None:
 
 
 def fetch(store: Store, digest: str) -> Path:
-    """The folder of the unpacked archive; it is there whole or not at all."""
+    """Return the folder of the unpacked archive, which is complete whenever it exists."""
     if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
         raise InputError(f"{CODE} must be the SHA-256 of the code's archive, in hex, not {digest!r}")
     root = _root()
@@ -66,7 +66,7 @@ def fetch(store: Store, digest: str) -> Path:
 
 
 def _root() -> Path:
-    """Only this user writes there: what is in it gets imported."""
+    """Return a folder that only this user can write, since what is in it gets imported."""
     root = Path(tempfile.gettempdir(), FOLDER)
     if not make_private_folder(root):
         raise InputError(f"{root} is not a folder that only this user can write: remove it, or set TMPDIR")
@@ -82,9 +82,11 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _check(archive: Path, digest: str, where: str) -> None:
     with archive.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != digest:
-        raise UserCodeError(f"{where} is not the code that was submitted: its SHA-256 is {found}; submit the run again")
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != digest:
+        raise UserCodeError(
+            f"{where} is not the code that was submitted: its SHA-256 is {actual}; submit the run again"
+        )
 
 
 def _unpack(archive: Path, folder: Path) -> None:
@@ -98,4 +100,4 @@ def _unpack(archive: Path, folder: Path) -> None:
             packed.extractall(folder)
     except zipfile.BadZipFile as error:
         shutil.rmtree(folder)
-        raise UserCodeError(f"the code's archive is no zip file: {error}") from error
+        raise UserCodeError(f"the code's archive is not a zip file: {error}") from error

@@ -1,4 +1,4 @@
-"""While a driver works: its lease, a stop that somebody asks for, and the deadlines."""
+"""What is watched while a driver works: its lease, requests to stop, and the deadlines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainer_app.storage import Store
 
 POLL_S: Final = 2.0
 AGAIN_S: Final = 20.0  # an end may be swallowed (__del__, a C++ callback); a clean one takes up to 10 s
-SIGNAL: Final = signal.SIGUSR2  # Tune takes SIGUSR1, and `cli.interrupt` the ones that people send
+SIGNAL: Final = signal.SIGUSR2  # Tune takes SIGUSR1, and `run.interrupt` the ones that users send
 
 _log = logging.getLogger(__name__)
 Event = dict[str, Any]
@@ -28,9 +28,9 @@ class Watch:
     """Ends the driver's main thread with `RunEndedError`; a stop only sets `stopping`.
 
     Args:
-        emit: takes events; those that come through `emit` of the watch tell it that the first epoch has ended.
+        emit: takes events; the watch learns from those that go through its own `emit` that an epoch has ended.
         begun: whether an earlier attempt has reported an epoch.
-        missing: what the run waits for, for the words of the first-step deadline; "" if nothing.
+        missing: which resources the run waits for, for the first-step deadline's message; "" if none.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Watch:
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
 
     def emit(self, event: Event) -> None:
+        """Pass an event on, and note whether an epoch has ended."""
         self._begun = self._begun or event.get("event") == "epoch"
         self._emit(event)
 
@@ -90,16 +91,16 @@ class Watch:
 
     def _check(self) -> None:
         if self._lease.lost:
-            words = f"the driver {self._lease.lost} has taken over run {self._lease.name}: this one ends"
-            self.error = LeaseLostError(words)
+            message = f"the driver {self._lease.lost} has taken over run {self._lease.name}: this one ends"
+            self.error = LeaseLostError(message)
             return
-        words = self._deadlines.passed(self._lease.spent, begun=self._begun)
-        if words:
-            self.error = DeadlineError(" ".join(f"{words}{self._why()}".split()))
+        message = self._deadlines.passed(self._lease.spent, begun=self._begun)
+        if message:
+            self.error = DeadlineError(" ".join(f"{message}{self._waits_for()}".split()))
         elif not self.stopping.is_set():
             self._check_for_stop()
 
-    def _why(self) -> str:
+    def _waits_for(self) -> str:
         missing = "" if self._begun else self._missing()
         return f"; {missing}" if missing else ""
 
@@ -107,7 +108,7 @@ class Watch:
         try:
             request = stop.read_request(self._store)
         except StorageError as error:
-            _log.warning("can't see whether a stop was asked for: %s", error)
+            _log.warning("can't read whether a stop was requested: %s", error)
             return
         if request is not None:
             self.stopping.set()

@@ -159,7 +159,7 @@ def concurrency(config: RunConfig) -> int:
     Raises:
         InputError: not even one trial fits; both numbers are named.
     """
-    wanted, have = config.trial_resources, cluster.resources()
+    wanted, have = config.trial_resources, cluster.max_resources()
     what = "one trial's workers need" if config.has_nested_trials else "a trial needs"
     cluster.check_feasible({**wanted, **accelerator(config)}, 1, what)
     fits = min((int(have[name] / each + 1e-9) for name, each in wanted.items() if each > 0), default=1)
@@ -183,7 +183,7 @@ def make_trainable(config: RunConfig, spec: RunSpec, nested_resources: Any) -> t
         return tune.with_resources(
             partial(run_trial, spec=spec), {**config.trial_resources, **accelerator(config)}
         ), True
-    held = {cluster.TRIAL_DRIVER: 1.0} if cluster.resources().get(cluster.TRIAL_DRIVER) else {"CPU": 0.001}
+    held = {cluster.TRIAL_DRIVER: 1.0} if cluster.max_resources().get(cluster.TRIAL_DRIVER) else {"CPU": 0.001}
     driver = tune.PlacementGroupFactory([{"CPU": 0.0, **held}])
     function = partial(run_nested, spec=spec, controllers=nested_resources.controllers, prefix=nested_resources.prefix)
     return tune.with_resources(function, driver), False
