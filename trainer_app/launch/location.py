@@ -76,7 +76,7 @@ def find_rayjob(kube: Kube, run: str | None) -> Object:
         return submitted[0]
     if rayjobs:
         raise NotFoundError(
-            f"user {user} submitted none of the {len(rayjobs)} runs in namespace {kube.namespace}; name one of: "
+            f"user {user} submitted none of the {len(rayjobs)} runs in namespace {kube.namespace}; give a run's name: "
             f"trainer list -n {kube.namespace}"
         )
     raise NotFoundError(f"there are no runs in namespace {kube.namespace}; start one with trainer submit")
