@@ -95,7 +95,7 @@ def _decide(prepared: PreparedRun, display: Display) -> Decision:
         return decision.decide_under_lease(
             prepared.storage, prepared.name, prepared.submission, task=prepared.task, say=say
         )
-    require_train(prepared)
+    _require_train(prepared)
     if prepared.resume:
         lease.check_not_held(prepared.run_store)
         return Decision("resume")
@@ -103,7 +103,7 @@ def _decide(prepared: PreparedRun, display: Display) -> Decision:
     return Decision("create")
 
 
-def require_train(prepared: PreparedRun) -> None:
+def _require_train(prepared: PreparedRun) -> None:
     """Raise TrainerError if the extra [train] is missing."""
     require("torch", "lightning", "ray", what=f"trainer {prepared.task}")
 
@@ -112,7 +112,7 @@ def _drive(
     prepared: PreparedRun, todo: Decision, display: Display, load_driver: LoadDriver, *, log: Path | None, test: bool
 ) -> Outcome:
     """Run the driver; what a submitted one prints is kept in the run's storage."""
-    require_train(prepared)
+    _require_train(prepared)
     uploads: AbstractContextManager[Any] = nullcontext()
     if prepared.submission:
         attempt = todo.record.attempt + 1 if todo.record else 1

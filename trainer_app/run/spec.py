@@ -31,10 +31,10 @@ class RunSpec:
 
     def fit_folder(self, trial: str | None = None) -> FitFolder:
         """Return the folder of this run's metrics and checkpoints, or of one of its trials."""
-        run = self.store()
+        run = self.run_store()
         return FitFolder(run.child(f"trials/{trial}") if trial else run)
 
-    def store(self) -> Store:
+    def run_store(self) -> Store:
         """Open the run's folder in its storage."""
         return open_store(self.uri).child(self.run)
 
@@ -44,6 +44,6 @@ class RunSpec:
         From here on the user's code can be imported there, and what the process of a submitted run prints is kept in
         storage.
         """
-        logs.upload_output(self.store())
-        user_code.install(self.store(), self.code)
+        logs.upload_output(self.run_store())
+        user_code.install(self.run_store(), self.code)
         return loads(self.config)

@@ -47,7 +47,7 @@ def policy(config: RunConfig, spec: RunSpec, *, task: str, every_epoch: bool = F
         mode=mode,
         allow=tuple(c.allow),
         versions=spec.versions,
-        stop=stop.StopPoll(spec.store(), spec.driver),
+        stop=stop.StopPoll(spec.run_store(), spec.driver),
     )
 
 

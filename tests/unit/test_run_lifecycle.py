@@ -1,0 +1,79 @@
+"""The life cycle of a run without a command line: whoever shows it gets all that there is to say as events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.fake_driver import quick, sweep
+from tests.unit.test_run_request import RUN_FILE
+from trainer_app.errors import InputError
+from trainer_app.records import RunFolder, RunRecord
+from trainer_app.run import lease, lifecycle
+from trainer_app.run.drive import Outcome
+from trainer_app.run.interrupt import Interrupts
+from trainer_app.run.request import RunRequest, prepare_run
+
+pytestmark = pytest.mark.unit
+
+
+class Listener:
+    """A display that keeps the events."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def emit(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+
+    def show_driver(self, drive: Callable[..., Outcome]) -> Outcome:
+        return drive(self.emit, Interrupts(lambda text: None, lambda: None))
+
+    @property
+    def kinds(self) -> list[str]:
+        return [event["event"] for event in self.events]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run.yaml").write_text(RUN_FILE)
+    monkeypatch.setattr(lease, "SETTLE_S", 0.01)
+
+
+def lived(driver: Callable[..., int], **env: str) -> tuple[Outcome, Listener]:
+    prepared, listener = prepare_run(RunRequest("tune", ["run.yaml"], name="toy-1"), env=env), Listener()
+    outcome = lifecycle.run_prepared(prepared, listener, load_driver=lambda: driver, log=None, test=False)
+    return outcome, listener
+
+
+def test_a_run_is_driven_and_its_events_are_all_that_is_shown() -> None:
+    outcome, listener = lived(lambda task, config, *, emit, **options: quick(emit))
+    assert (outcome.exit_code, outcome.error, outcome.run) == (0, None, "mnist-1")
+    assert listener.kinds == [event["event"] for event in sweep()]
+
+
+def test_a_driver_that_raises_after_it_began_still_has_a_last_event() -> None:
+    def fail(task: str, config: Any, *, emit: Any, **options: Any) -> int:
+        emit({"event": "run", "run": "toy-1", "uri": "from-file/toy-1"})
+        raise InputError("no such class")
+
+    outcome, listener = lived(fail)
+    assert (outcome.exit_code, str(outcome.error), outcome.run) == (2, "no such class", "toy-1")
+    assert listener.kinds == ["run", "end"] and listener.events[-1]["state"] == "failed"
+
+
+def test_a_submission_that_has_ended_is_reported_and_not_driven() -> None:
+    prepared = prepare_run(RunRequest("tune", ["run.yaml"], name="toy-1"), env={"TRAINER_SUBMISSION": "s-1"})
+    fields = {"submission": "s-1", "state": "failed", "final": True, "exit_code": 1, "error": "ValueError: no"}
+    RunFolder.create(prepared.storage, RunRecord(name="toy-1", task="tune", **fields), RUN_FILE)
+
+    def never(*args: Any, **options: Any) -> int:
+        raise AssertionError("driven")
+
+    outcome, listener = lived(never, TRAINER_SUBMISSION="s-1")
+    assert (outcome.exit_code, listener.kinds) == (1, ["run", "end", "note", "error"])
+    assert listener.events[-1]["error"] == "ValueError: no"
