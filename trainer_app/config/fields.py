@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
 from trainer_app.run_names import BASE_NAME_MAX, find_name_problem, fit_name
@@ -23,18 +23,39 @@ def refusal(message: str, allowed: str = "") -> PydanticCustomError:
     return PydanticCustomError("refused", "{message}", {"message": message, "allowed": allowed})
 
 
-def normalise_choice(value: Any, kinds: list[str], what: str) -> Any:
-    """Return `asha` or `{asha: {...}}` as a mapping with one key; pydantic refuses unknown keys by name."""
-    if isinstance(value, str):
-        if value not in kinds:
-            raise refusal(f"unknown {what}", f"allowed: {', '.join(kinds)}")
-        return {value: {}}
-    if not isinstance(value, Mapping):
-        return value
-    known = [key for key in value if key in kinds]
-    if len(value) != 1 and len(known) != 1:
-        raise refusal(f"takes one {what}", f"allowed: {', '.join(kinds)}")
-    return {key: {} if item is None else item for key, item in value.items()}
+class Choosing(Block):
+    """A block with one of several keys, as `asha` or `{asha: {...}}`: a scheduler, searcher or primitive."""
+
+    what: ClassVar[str] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose(cls, value: Any) -> Any:
+        """Return a mapping with one key; pydantic refuses unknown keys by name."""
+        kinds = list(cls.model_fields)
+        if isinstance(value, str):
+            if value not in kinds:
+                raise refusal(f"unknown {cls.what}", f"allowed: {', '.join(kinds)}")
+            return {value: {}}
+        if not isinstance(value, Mapping):
+            return value
+        if len(value) != 1 and len([key for key in value if key in kinds]) != 1:
+            raise refusal(f"takes one {cls.what}", f"allowed: {', '.join(kinds)}")
+        return {key: {} if item is None else item for key, item in value.items()}
+
+    @property
+    def kind(self) -> str:
+        """The key that is given."""
+        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
+
+    @property
+    def args(self) -> Any:
+        """The model of the parameters below the key."""
+        return getattr(self, self.kind)
+
+    @model_serializer
+    def _dump(self) -> dict[str, Any]:
+        return {self.kind: self.args.model_dump()}
 
 
 def _use_gpu(value: Any) -> Any:

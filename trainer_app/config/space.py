@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_serializer, model_validator
 
-from trainer_app.config.fields import Block, normalise_choice, refusal
+from trainer_app.config.fields import Block, Choosing, refusal
 
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -45,19 +45,26 @@ class _Values(Block):
         return {name: value}
 
 
-def _bounds(args: Any, *, log: bool = False, q: float | None = None) -> None:
-    if not args.lower < args.upper:
-        raise refusal(f"lower ({args.lower}) must be less than upper ({args.upper})")
-    if log and not args.lower > 0:
-        raise refusal(f"lower ({args.lower}) must be greater than 0 on a logarithmic scale")
-    if q is None:
-        return
-    if q <= 0:
-        raise refusal(f"q ({q}) must be greater than 0")
-    for name in ("lower", "upper"):
-        steps = getattr(args, name) / q
-        if not math.isclose(steps, round(steps)):
-            raise refusal(f"{name} ({getattr(args, name)}) must be a multiple of q ({q})")
+class _Range(_Args):
+    """A primitive with bounds, which `_check` compares."""
+
+    log: ClassVar[bool] = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        args, q = self.model_dump(), getattr(self, "q", None)
+        lower, upper = args["lower"], args["upper"]
+        if not lower < upper:
+            raise refusal(f"lower ({lower}) must be less than upper ({upper})")
+        if self.log and not lower > 0:
+            raise refusal(f"lower ({lower}) must be greater than 0 on a logarithmic scale")
+        if q is not None and q <= 0:
+            raise refusal(f"q ({q}) must be greater than 0")
+        for name in ("lower", "upper") if q is not None else ():
+            steps = args[name] / q
+            if not math.isclose(steps, round(steps)):
+                raise refusal(f"{name} ({args[name]}) must be a multiple of q ({q})")
+        return self
 
 
 class Choice(_Values):
@@ -68,81 +75,47 @@ class GridSearch(_Values):
     values: list[Any] = Field(min_length=1, description="The values; each is tried, num_samples times.")
 
 
-class Uniform(_Args):
+class Uniform(_Range):
     lower: float = Field(description="Lower bound.")
     upper: float = Field(description="Upper bound.")
 
-    @model_validator(mode="after")
-    def _check(self) -> Uniform:
-        _bounds(self)
-        return self
 
-
-class Loguniform(_Args):
+class Loguniform(_Range):
+    log = True
     lower: float = Field(description="Lower bound, greater than 0.")
     upper: float = Field(description="Upper bound.")
 
-    @model_validator(mode="after")
-    def _check(self) -> Loguniform:
-        _bounds(self, log=True)
-        return self
 
-
-class Quniform(_Args):
+class Quniform(_Range):
     lower: float = Field(description="Lower bound, a multiple of q.")
     upper: float = Field(description="Upper bound, inclusive, a multiple of q.")
     q: float = Field(description="Values are rounded to multiples of q.")
 
-    @model_validator(mode="after")
-    def _check(self) -> Quniform:
-        _bounds(self, q=self.q)
-        return self
-
 
 class Qloguniform(Quniform):
-    @model_validator(mode="after")
-    def _check(self) -> Qloguniform:
-        _bounds(self, log=True, q=self.q)
-        return self
+    log = True
 
 
-class Randint(_Args):
+class Randint(_Range):
     lower: int = Field(description="Lower bound, inclusive.")
     upper: int = Field(description="Upper bound, exclusive.")
 
-    @model_validator(mode="after")
-    def _check(self) -> Randint:
-        _bounds(self)
-        return self
-
 
 class Lograndint(Randint):
-    @model_validator(mode="after")
-    def _check(self) -> Lograndint:
-        _bounds(self, log=True)
-        return self
+    log = True
 
 
-class Qrandint(_Args):
+class Qrandint(_Range):
     lower: int = Field(description="Lower bound, a multiple of q.")
     upper: int = Field(description="Upper bound, inclusive, a multiple of q.")
     q: int = Field(1, description="Values are rounded to multiples of q.")
 
-    @model_validator(mode="after")
-    def _check(self) -> Qrandint:
-        _bounds(self, q=self.q)
-        return self
 
-
-class Qlograndint(_Args):
+class Qlograndint(_Range):
+    log = True
     lower: int = Field(description="Lower bound, greater than 0, a multiple of q.")
     upper: int = Field(description="Upper bound, inclusive, a multiple of q.")
     q: int = Field(description="Values are rounded to multiples of q.")
-
-    @model_validator(mode="after")
-    def _check(self) -> Qlograndint:
-        _bounds(self, log=True, q=self.q)
-        return self
 
 
 class Randn(_Args):
@@ -171,12 +144,13 @@ class SampleFrom(Block):
         return self
 
 
-class Primitive(Block):
+class Primitive(Choosing):
     """A distribution of one parameter: exactly one of the names below, with its arguments.
 
     `kind` is the name of the function in `ray.tune`, `args` its arguments by parameter name.
     """
 
+    what = "primitive"
     choice: Choice | None = Field(None, description="One of a list of values.")
     uniform: Uniform | None = Field(None, description="A float between two bounds.")
     quniform: Quniform | None = Field(None, description="A float between two bounds, rounded to multiples of q.")
@@ -193,18 +167,11 @@ class Primitive(Block):
 
     @model_validator(mode="before")
     @classmethod
-    def _one(cls, value: Any) -> Any:
-        kinds = list(cls.model_fields)
+    def _check_mapping(cls, value: Any) -> Any:
         if not isinstance(value, dict):
-            raise refusal(
-                "must be one primitive with its arguments", f"for example {{choice: [1, 2]}}; {_kinds(kinds)}"
-            )
-        return normalise_choice(value, kinds, "primitive")
-
-    @property
-    def kind(self) -> str:
-        """Name of the function in `ray.tune`."""
-        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
+            allowed = f"for example {{choice: [1, 2]}}; allowed: {', '.join(cls.model_fields)}"
+            raise refusal("must be one primitive with its arguments", allowed)
+        return value
 
     @property
     def args(self) -> dict[str, Any]:
@@ -216,7 +183,3 @@ class Primitive(Block):
     def _dump(self) -> dict[str, Any]:
         short = self.kind in ("choice", "grid_search", "sample_from")
         return {self.kind: next(iter(self.args.values())) if short else self.args}
-
-
-def _kinds(kinds: list[str]) -> str:
-    return f"allowed: {', '.join(kinds)}"

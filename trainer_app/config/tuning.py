@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_serializer, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from trainer_app.config.fields import Block, Resources, normalise_choice, refusal
+from trainer_app.config.fields import Block, Choosing, Resources, refusal
 from trainer_app.config.space import Primitive
 
 _MAX_T = "Epochs after which a trial is stopped; trainer.max_epochs if not given."
@@ -77,39 +77,21 @@ class Pbt(Block):
     synch: bool = Field(False, description="Wait for all trials before each exploit.")
 
 
-class Scheduler(Block):
+class Scheduler(Choosing):
     """The scheduler, which stops trials: a name, or a name with the parameters of Ray Tune's class."""
 
+    what = "scheduler"
     fifo: Fifo | None = Field(None, description="No early stopping.")
     asha: Asha | None = Field(None, description="Asynchronous successive halving.")
     hyperband: Hyperband | None = Field(None, description="Synchronous HyperBand; one worker a trial.")
     median: Median | None = Field(None, description="Median stopping rule.")
     pbt: Pbt | None = Field(None, description="Population based training; one worker a trial.")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _one(cls, value: Any) -> Any:
-        return normalise_choice(value, list(cls.model_fields), "scheduler")
-
-    @property
-    def kind(self) -> str:
-        """fifo, asha, hyperband, median or pbt."""
-        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
-
-    @property
-    def args(self) -> Any:
-        """The parameters' model: Fifo, Asha, Hyperband, Median or Pbt."""
-        return getattr(self, self.kind)
-
     @property
     def pauses(self) -> bool:
         """Whether it pauses trials in favour of others, and so has to see all of them at once."""
         median = self.median is not None and bool(not self.median.hard_stop or self.median.min_time_slice)
         return median or self.kind in ("pbt", "hyperband")
-
-    @model_serializer
-    def _dump(self) -> dict[str, Any]:
-        return {self.kind: self.args.model_dump()}
 
 
 class RandomSearch(Block):
@@ -126,30 +108,12 @@ class Optuna(Block):
     multivariate: bool = Field(False, description="Model parameters jointly.")
 
 
-class Searcher(Block):
+class Searcher(Choosing):
     """The searcher, which proposes parameters: a name, or a name with its parameters."""
 
+    what = "searcher"
     random: RandomSearch | None = Field(None, description="Independent draws and grids.")
     optuna: Optuna | None = Field(None, description="Bayesian search.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one(cls, value: Any) -> Any:
-        return normalise_choice(value, list(cls.model_fields), "searcher")
-
-    @property
-    def kind(self) -> str:
-        """random or optuna."""
-        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
-
-    @property
-    def args(self) -> Any:
-        """The parameters' model: RandomSearch or Optuna."""
-        return getattr(self, self.kind)
-
-    @model_serializer
-    def _dump(self) -> dict[str, Any]:
-        return {self.kind: self.args.model_dump()}
 
 
 class Tune(Block):
