@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from trainer_app.records import TRACEBACK, RunFolder, RunRecord
+from trainer_app.records import MAX_TRACEBACK, RunFolder, RunRecord
 from trainer_app.storage import open_store
 from trainer_app.tune.recorder import SweepRecorder
 
@@ -41,7 +41,7 @@ def test_the_traceback_of_a_failed_trial_is_kept_up_to_a_bound(folder: RunFolder
     kept.on_trial_complete(0, [], trial())
     (record,) = folder.read_trials()
     assert (record.state, record.error) == ("failed", "ValueError: boom")
-    assert record.traceback == text[-TRACEBACK:] and record.traceback.endswith("ValueError: boom")
+    assert record.traceback == text[-MAX_TRACEBACK:] and record.traceback.endswith("ValueError: boom")
 
 
 def test_so_is_that_of_a_process_that_ended(folder: RunFolder) -> None:
@@ -49,7 +49,7 @@ def test_so_is_that_of_a_process_that_ended(folder: RunFolder) -> None:
     kept.on_trial_start(0, [], trial())
     kept.on_trial_error(0, [], trial(LONG))
     (record,) = folder.read_trials()
-    assert record.error == "ValueError: boom" and record.traceback == LONG[-TRACEBACK:]
+    assert record.error == "ValueError: boom" and record.traceback == LONG[-MAX_TRACEBACK:]
 
 
 def test_the_event_of_a_trial_counts_epochs(folder: RunFolder) -> None:

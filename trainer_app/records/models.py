@@ -11,9 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from trainer_app.errors import StorageError
 from trainer_app.records.plain_json import encode_floats, from_json, to_json, to_plain
 
-TRACEBACK = 20_000
-BUDGET = "time budget"  # the reason of a trial that the time budget ended
-STOP = "stop was asked for"  # the reason of a trial that a stop request ended
+MAX_TRACEBACK = 20_000  # characters
+TIME_BUDGET = "time budget"  # the reason of a trial that the time budget ended
+STOP_REQUESTED = "stop was asked for"  # the reason of a trial that a stop request ended
 
 RunState = Literal["running", "succeeded", "failed", "interrupted"]
 TrialState = Literal["pending", "running", "finished", "stopped", "failed"]
@@ -90,7 +90,7 @@ class RunRecord(_Record):
 class TrialRecord(_Record):
     """`trial.json`: one sample of a sweep. `epochs` is how many are done, `metrics` those of the last one.
 
-    `traceback` of a failed trial: at most the last TRACEBACK characters of it.
+    `traceback` of a failed trial: at most the last MAX_TRACEBACK characters of it.
     """
 
     untyped = frozenset({"params"})
@@ -113,7 +113,7 @@ class TrialRecord(_Record):
     @property
     def is_over(self) -> bool:
         """Whether the next attempt leaves it as it is; a trial that a time budget or a stop ended is resumed."""
-        return self.state in ("finished", "stopped", "failed") and self.reason not in (BUDGET, STOP)
+        return self.state in ("finished", "stopped", "failed") and self.reason not in (TIME_BUDGET, STOP_REQUESTED)
 
 
 class EpochLine(_Record):

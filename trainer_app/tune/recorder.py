@@ -10,7 +10,7 @@ from ray.tune import Callback, Stopper
 
 from trainer_app.errors import StorageError
 from trainer_app.metric_order import is_better
-from trainer_app.records import BUDGET, STOP, TRACEBACK, RunFolder, TrialRecord
+from trainer_app.records import MAX_TRACEBACK, STOP_REQUESTED, TIME_BUDGET, RunFolder, TrialRecord
 from trainer_app.train.relay import Emit, report_events
 
 LOST = "its process ended"
@@ -87,10 +87,10 @@ class SweepRecorder(Callback):
     ) -> None:
         record = self._record(trial)
         if "error" in result:
-            record.error, record.traceback = result["error"], result.get("traceback", "")[-TRACEBACK:]
+            record.error, record.traceback = result["error"], result.get("traceback", "")[-MAX_TRACEBACK:]
             return
         if "stopped" in result:
-            record.reason = STOP
+            record.reason = STOP_REQUESTED
             self.stopping.set()
             return
         record.epochs = result["epochs"]
@@ -111,7 +111,7 @@ class SweepRecorder(Callback):
         record = self._record(trial)
         if record.error:
             record.state, record.reason = "failed", record.error
-        elif record.reason == STOP:
+        elif record.reason == STOP_REQUESTED:
             record.state = "stopped"
         elif trial.trial_id in self.scheduler.reasons:
             reason = self.scheduler.reasons[trial.trial_id]
@@ -124,7 +124,7 @@ class SweepRecorder(Callback):
         record = self._record(trial)
         text = str(trial.get_error() or "")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        record.traceback = text[-TRACEBACK:]
+        record.traceback = text[-MAX_TRACEBACK:]
         record.error = lines[-1] if lines else LOST
         record.state, record.reason = "failed", record.error
         self._close(record)
@@ -136,7 +136,7 @@ class SweepRecorder(Callback):
         """Close the trials that the time budget ended, or a stop while they were paused: Tune calls no callback."""
         for record in self.records.values():
             if record.state in ("running", "pending"):
-                record.state, record.reason = "stopped", STOP if self.stopping.is_set() else BUDGET
+                record.state, record.reason = "stopped", STOP_REQUESTED if self.stopping.is_set() else TIME_BUDGET
                 self._close(record)
 
     # --- what the hooks do
