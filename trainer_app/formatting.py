@@ -94,12 +94,6 @@ def sort_metrics(metrics: Mapping[str, Any], first: str | None = None) -> dict[s
     return {name: metrics[name] for name in sorted(names, key=rank)}
 
 
-def run_uri(storage: str, run: str) -> str:
-    """Return the URI of a run in a storage: `runs` -> `runs/mnist-1`; the query of an S3 URI stays at its end."""
-    base, mark, query = storage.partition("?")
-    return f"{base.rstrip('/')}/{run}{mark}{query}"
-
-
 def command(*words: str) -> str:
     """Return a command to copy into a shell."""
     return " ".join(shlex.quote(word) for word in words)

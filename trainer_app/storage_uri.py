@@ -107,6 +107,12 @@ def is_s3_uri(uri: str) -> bool:
     return parse_scheme(uri) in ("s3", "s3a")
 
 
+def join_uri(uri: str, path: str) -> str:
+    """Return the URI of a folder below this one; an S3 URI's options stay at its end."""
+    base, mark, options = uri.partition("?") if is_s3_uri(uri) else (uri, "", "")
+    return f"{base.rstrip('/')}/{path}{mark}{options}"
+
+
 def _parse_s3(uri: str, endpoint: str | None) -> S3Uri:
     # urlsplit would cut a prefix at "#", which S3 allows in keys
     location, _, query = uri.partition("?")

@@ -229,7 +229,6 @@ def test_durations(value: Any, shown: str) -> None:
 
 
 def test_a_runs_uri_keeps_the_query_of_its_storage() -> None:
-    assert formatting.run_uri("s3://b/p/?region=eu", "mnist-1") == "s3://b/p/mnist-1?region=eu"
     view = view_of([{**fake_driver.sweep()[-1], "uri": "s3://b/p?region=eu"}])
     assert dict(closing_facts(view))["results"] == "trainer results 's3://b/p/mnist-1?region=eu'"
 

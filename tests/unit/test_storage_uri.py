@@ -9,7 +9,7 @@ from trainer_app.config import loads
 from trainer_app.config.schema import json_schema
 from trainer_app.errors import ConfigError, InputError
 from trainer_app.storage import open_store
-from trainer_app.storage_uri import OPTIONS, StorageUriError, is_s3_uri, parse_storage_uri
+from trainer_app.storage_uri import OPTIONS, StorageUriError, is_s3_uri, join_uri, parse_storage_uri
 
 pytestmark = pytest.mark.unit
 
@@ -76,6 +76,11 @@ def test_what_is_refused_is_refused_everywhere(uri: str) -> None:
         assert REFUSED[uri] in str(refused.value), use
         assert "CANARY" not in str(refused.value), use
     assert not uri or uri in NOT_IN_SCHEMA or not re.search(schema_pattern(), uri)
+
+
+def test_a_folder_below() -> None:
+    assert join_uri("s3://bucket/p/?region=eu", "mnist-1") == "s3://bucket/p/mnist-1?region=eu"
+    assert join_uri("/a/b?c", "mnist-1") == "/a/b?c/mnist-1"
 
 
 def test_no_other_module_takes_a_uri_apart() -> None:

@@ -23,7 +23,7 @@ def refusal(message: str, allowed: str = "") -> PydanticCustomError:
     return PydanticCustomError("refused", "{message}", {"message": message, "allowed": allowed})
 
 
-class Choosing(Block):
+class OneOfBlock(Block):
     """A block with one of several keys, as `asha` or `{asha: {...}}`: a scheduler, searcher or primitive."""
 
     what: ClassVar[str] = ""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_serializer, model_validator
 
-from trainer_app.config.fields import Block, Choosing, refusal
+from trainer_app.config.fields import Block, OneOfBlock, refusal
 
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -144,7 +144,7 @@ class SampleFrom(Block):
         return self
 
 
-class Primitive(Choosing):
+class Primitive(OneOfBlock):
     """A distribution of one parameter: exactly one of the names below, with its arguments.
 
     `kind` is the name of the function in `ray.tune`, `args` its arguments by parameter name.

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from trainer_app.config.fields import Block, Choosing, Resources, refusal
+from trainer_app.config.fields import Block, OneOfBlock, Resources, refusal
 from trainer_app.config.space import Primitive
 
 _MAX_T = "Epochs after which a trial is stopped; trainer.max_epochs if not given."
@@ -77,7 +77,7 @@ class Pbt(Block):
     synch: bool = Field(False, description="Wait for all trials before each exploit.")
 
 
-class Scheduler(Choosing):
+class Scheduler(OneOfBlock):
     """The scheduler, which stops trials: a name, or a name with the parameters of Ray Tune's class."""
 
     what = "scheduler"
@@ -108,7 +108,7 @@ class Optuna(Block):
     multivariate: bool = Field(False, description="Model parameters jointly.")
 
 
-class Searcher(Choosing):
+class Searcher(OneOfBlock):
     """The searcher, which proposes parameters: a name, or a name with its parameters."""
 
     what = "searcher"

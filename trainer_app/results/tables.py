@@ -12,11 +12,11 @@ from trainer_app.formatting import (
     format_pairs,
     one_line,
     progress,
-    run_uri,
     shorten_keys,
     sort_metrics,
 )
 from trainer_app.results.view import RunView, TrialRow
+from trainer_app.storage_uri import join_uri
 
 NARROW: Final = 80  # characters; below it a trial is running text
 ROOM_FOR_ELAPSED: Final = 100
@@ -102,7 +102,7 @@ def closing_facts(view: RunView) -> list[tuple[str, str]]:
 def results_command(uri: str, run: str) -> str:
     """Return the command that shows a run again; `uri` is the run's or its storage's."""
     is_run = uri.partition("?")[0].rstrip("/").endswith(f"/{run}")
-    return command("trainer", "results", uri if is_run else run_uri(uri, run))
+    return command("trainer", "results", uri if is_run else join_uri(uri, run))
 
 
 def best_text(best: Mapping[str, Any], metric: str | None) -> str:

@@ -18,6 +18,7 @@ from trainer_app.run import cluster, prepare, stop
 from trainer_app.run.attempt import START, Emit, Work, commit_position, run_attempt
 from trainer_app.run.spec import RunSpec
 from trainer_app.run.watch import Watch
+from trainer_app.storage_uri import join_uri
 from trainer_app.train import evaluate
 from trainer_app.train.ray_trainer import accelerator
 from trainer_app.tune import placement_groups, prewarm, schedulers
@@ -193,5 +194,4 @@ def storage_path(config: RunConfig, spec: RunSpec) -> str:
     """Return where Tune keeps its own files: scratch, but for PBT on several nodes, which clones through them."""
     if require_tune(config).scheduler.kind != "pbt" or len([n for n in ray.nodes() if n["Alive"]]) == 1:
         return cluster.scratch_folder(spec.run)
-    base, _, query = spec.uri.partition("?")
-    return f"{base}/{spec.run}/ray" + (f"?{query}" if query else "")
+    return join_uri(spec.uri, f"{spec.run}/ray")
