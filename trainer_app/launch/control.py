@@ -76,16 +76,13 @@ def open_run(kube: Kube, rayjob: Object, endpoint: str | None, say: Say) -> Iter
 def request_commit(
     kube: Kube, rayjob: Object, remote_run: RemoteRun | None, *, grace: float, say: Say
 ) -> tuple[Object, dict[str, Any] | None]:
-    """Ask the run to commit, and wait until it has, or has ended, or the grace is over.
+    """Ask the run to commit; return (the RayJob, where the run stopped, or None if it did not commit in time).
 
     A run that has not started has nothing to commit; one that KubeRay is about to retry has no driver to ask.
 
     Args:
         remote_run: its folder in storage; None if this machine can't open it, and nothing is asked.
-        grace: seconds to wait.
-
-    Returns:
-        (the RayJob, where the run stopped, or None if it did not commit).
+        grace: seconds to wait until it has committed or ended.
     """
     run = rayjob["metadata"]["name"]
     if remote_run is None or rayjobs.status(rayjob) != "Running" or remote_run.read_record() is None:
@@ -115,25 +112,19 @@ def set_suspended(kube: Kube, rayjob: Object, *, on: bool) -> None:
 
 def _workloads(kube: Kube, rayjob: Object) -> list[Object]:
     """Return Kueue's Workloads of a run that has a queue."""
-    uid = rayjob["metadata"]["uid"]
+    meta = rayjob["metadata"]
     workloads = [
         work
         for work in kube.list("Workload")
-        if any(owner["uid"] == uid for owner in work["metadata"].get("ownerReferences", []))
+        if any(owner["uid"] == meta["uid"] for owner in work["metadata"].get("ownerReferences", []))
     ]
     if not workloads:
-        raise NotFoundError(
-            f"Kueue has no Workload of run {rayjob['metadata']['name']} yet; try again in a few seconds"
-        )
+        raise NotFoundError(f"Kueue has no Workload of run {meta['name']} yet; try again in a few seconds")
     return workloads
 
 
 def resume(kube: Kube, rayjob: Object, *, say: Say, endpoint: str | None = None) -> bool:
-    """Resume a suspended run, once no pod of its former cluster is left.
-
-    Returns:
-        False for a run that has failed or ended by a stop, and must be created again.
-    """
+    """Resume a suspended run once its former pods are gone; False if it failed or was stopped: create it again."""
     run = rayjob["metadata"]["name"]
     status = rayjobs.status(rayjob)
     if status in ("Failed", "ValidationFailed") or (status == "Complete" and rayjobs.exit_code(rayjob) != 0):
@@ -161,10 +152,8 @@ def resume(kube: Kube, rayjob: Object, *, say: Say, endpoint: str | None = None)
 def delete(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str | None = None) -> None:
     """Have the run commit, delete its objects, and wait until its pods are gone; what it stored stays.
 
-    If the storage does not answer, it is deleted all the same: what was trained since the newest commit is lost.
-
-    Args:
-        grace: seconds to wait for the commit; 0: none is asked for.
+    It waits `grace` seconds for the commit; 0 asks for none. If the storage does not answer, the run is deleted all
+    the same: what was trained since the newest commit is lost.
     """
     run = rayjob["metadata"]["name"]
     if grace > 0 and not rayjobs.has_ended(rayjob) and not rayjob["spec"].get("suspend"):
@@ -178,11 +167,7 @@ def delete(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str 
 
 
 def delete_rayjob(kube: Kube, run: str, *, say: Say) -> None:
-    """Delete the RayJob if it exists, and wait until it and its pods are gone.
-
-    Raises:
-        TrainerError: it still exists after OPERATOR_TIMEOUT_S, or its pods after PODS_TIMEOUT_S.
-    """
+    """Delete the RayJob if it exists; wait until it and its pods are gone. Raises TrainerError if they stay."""
     with suppress(NotFoundError):
         kube.delete("RayJob", run)
     for _ in _poll(OPERATOR_TIMEOUT_S):
@@ -198,11 +183,7 @@ def delete_rayjob(kube: Kube, run: str, *, say: Say) -> None:
 
 
 def wait_until_no_pods(kube: Kube, run: str, *, say: Say) -> None:
-    """Wait for the run's pods to end: KubeRay only waits for the RayCluster object, and pods may write in their grace.
-
-    Raises:
-        TrainerError: pods still exist after PODS_TIMEOUT_S.
-    """
+    """Wait for the run's pods, since KubeRay does not and they still write. Raises TrainerError if they stay."""
     names = ""
     for _ in _poll(PODS_TIMEOUT_S):
         left = [pod for pod in pods.list_run_pods(kube, run) if pods.phase(pod) not in ("succeeded", "failed")]

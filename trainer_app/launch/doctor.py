@@ -26,8 +26,6 @@ def run_checks(kube: Kube, values: Sequence[str], sets: Sequence[str], endpoint:
     """Yield all findings, the most basic first. Takes a few seconds, or 15 if nothing answers.
 
     Args:
-        values: values files, later ones over earlier ones.
-        sets: dotted values, over the files.
         endpoint: the storage's address from this machine, if it is not the pods'.
 
     Raises:

@@ -85,11 +85,7 @@ def _report_errors(say_new: Callable[[list[str]], None]) -> Iterator[None]:
 
 
 def _retry_api(ask: Callable[[], Object], say: Say) -> Object:
-    """Call `ask` until the API server answers: the run continues while it does not.
-
-    Raises:
-        TrainerError: at once if the run is gone or may not be read; after API_RETRY_S if there is no answer.
-    """
+    """Call `ask` until the API server answers, for API_RETRY_S. Raises at once if the run is gone or denied."""
     end = time.monotonic() + API_RETRY_S
     is_reported = False
     while True:
@@ -107,11 +103,7 @@ def _retry_api(ask: Callable[[], Object], say: Say) -> Object:
 
 
 def find_blockers(kube: Kube, rayjob: Object, list_pods: Callable[[], list[Object]]) -> list[str]:
-    """Return why a run does not run, or never ran, from its pods and events; nothing for one that runs or has run.
-
-    Args:
-        list_pods: lists the run's pods; called only if they are needed.
-    """
+    """Return why a run does not run, or never ran; `list_pods` is called only for one that is to start or runs."""
     if rayjobs.is_queued(rayjob):
         return [f"run {rayjob['metadata']['name']} waits in queue {rayjob['metadata']['labels'][rayjobs.QUEUE]}"]
     if rayjobs.has_ended(rayjob):

@@ -57,11 +57,7 @@ class Release:
 
 
 def template(release: Release) -> str:
-    """Return the objects as YAML.
-
-    Raises:
-        InputError: the chart refuses these values; the message is the chart's. TrainerError: there is no helm.
-    """
+    """Return the objects as YAML. Raises InputError, with the chart's message, if it refuses these values."""
     check_image(release.image)
     with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
         file, own = Path(folder, "run.yaml"), Path(folder, "own.json")
@@ -93,11 +89,7 @@ def chart_versions() -> tuple[str, str]:
 
 
 def helm_version() -> str:
-    """Return the version of the helm on PATH.
-
-    Raises:
-        TrainerError: there is none, or it is older than the chart needs.
-    """
+    """Return the version of the helm on PATH. Raises TrainerError if there is none, or the chart needs a newer one."""
     version = _run_helm("version", "--template", "{{.Version}}").strip()
     number = re.match(r"v?(\d+)\.(\d+)", version)
     if number and (int(number[1]), int(number[2])) < MIN_VERSION:
@@ -118,11 +110,7 @@ def check_image(image: str) -> None:
 
 
 def find_values_file(name: str) -> Path:
-    """Return a values file by its path, or by the name of one that comes with the chart.
-
-    Raises:
-        InputError: there is no such file; the message lists the names.
-    """
+    """Return a values file by its path, or by the name of one of the chart's. Raises InputError with those names."""
     if Path(name).is_file():
         return Path(name)
     folder = chart_folder("values")

@@ -118,11 +118,7 @@ def _shared_client(configuration: Any) -> Any:
 
 
 def connect(namespace: str | None, context: str | None = None) -> Kube:
-    """Return the cluster of a kubeconfig's context, with the namespace given, else the context's.
-
-    Raises:
-        InputError: there is no kubeconfig or no such context.
-    """
+    """Return the cluster of a kubeconfig's context and a namespace. Raises InputError if there is no such context."""
     configuration = client.Configuration()
     try:
         config.load_kube_config(context=context, client_configuration=configuration)
@@ -145,12 +141,7 @@ def _namespace(context: str | None) -> str:
 
 @contextmanager
 def explain_errors(what: str, *, kind: str = "", name: str = "", namespace: str = "") -> Iterator[None]:
-    """Turn the API's errors into ours: what was tried, the API's message, what to do.
-
-    Args:
-        what: what is tried inside, as in "can't {what}".
-        kind, name, namespace: of the object, where there is one.
-    """
+    """Turn the API's errors into ours: "can't {what}", the API's message, and what to do about this object."""
     try:
         yield
     except ApiException as error:

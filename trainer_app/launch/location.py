@@ -62,11 +62,7 @@ def location_of_objects(objects: Sequence[Object]) -> RunLocation:
 
 
 def find_rayjob(kube: Kube, run: str | None) -> Object:
-    """Return the RayJob of a run, or of this user's newest run in the namespace.
-
-    Raises:
-        NotFoundError: there is none; the message names the runs that exist.
-    """
+    """Return the RayJob of a run, or of this user's newest run. Raises NotFoundError, with the runs that exist."""
     if run:
         return _get_rayjob(kube, run)
     rayjobs = list_rayjobs(kube)
@@ -104,10 +100,6 @@ def _get_rayjob(kube: Kube, run: str) -> Object:
 def locate_run(kube: Kube, run: str, values: Sequence[str], sets: Sequence[str]) -> RunLocation:
     """Return where a run is stored whose RayJob may be gone: by the values given, else as the newest other run.
 
-    Args:
-        values: values files that the run was submitted with.
-        sets: dotted values, over the files.
-
     Raises:
         NotFoundError: there are no values and no other run.
     """
@@ -124,13 +116,7 @@ def locate_run(kube: Kube, run: str, values: Sequence[str], sets: Sequence[str])
 
 
 def render_sample(kube: Kube, values: Sequence[str], sets: Sequence[str], name: str = "sample") -> list[Object]:
-    """Return the objects of a run with an empty run file; last the RayJob, or the kind these values make instead.
-
-    Args:
-        values: values files, later ones over earlier ones.
-        sets: dotted values, over the files.
-        name: the run's name.
-    """
+    """Return the objects of a run with an empty run file; last the RayJob, or the kind these values make instead."""
     is_cluster = helm.merged_values(values, sets).get("kind") == "RayCluster"
     release = helm.Release(name, kube.namespace, "train", "" if is_cluster else "name: sample\n", name, values, sets)
     return load_objects(helm.template(release))
@@ -200,11 +186,7 @@ def _errors_name_values(kube: Kube, location: RunLocation, *, from_secret: bool)
 
 
 def check_endpoint(endpoint: str) -> None:
-    """Connect once, before boto3 tries three times: 3 s instead of 15.
-
-    Raises:
-        StorageError: nothing answers.
-    """
+    """Connect once, before boto3 tries three times: 3 s instead of 15. Raises StorageError if nothing answers."""
     parts = urlsplit(endpoint)
     if not parts.hostname or (getproxies().get(parts.scheme) and not proxy_bypass(parts.hostname)):
         return

@@ -21,23 +21,9 @@ from trainer_app.errors import InputError, TrainerError
 
 LIMIT_MB: Final = 50
 TIMEOUT_S: Final = 30
-ALWAYS_IGNORED: Final = (
-    ".git",
-    "__pycache__",
-    ".venv",
-    ".ipynb_checkpoints",
-    ".mypy_cache",
-    ".pytest_cache",
-    ".ruff_cache",
-)
-_ZIP_EPOCH: Final = (
-    1980,
-    1,
-    1,
-    0,
-    0,
-    0,
-)  # the first time that a zip archive can hold: real ones would change the digest
+IGNORED: Final = {".git", "__pycache__", ".venv", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+_ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can hold: real times would change the digest
+_LIST_COMMAND: Final = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
 
 
 @dataclass(frozen=True)
@@ -59,15 +45,13 @@ def pack(folder: str | Path) -> CodeArchive:
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"--code {folder}: there is no such folder; give the folder of your modules")
-    names = sorted(name for name in _list_files(root) if not set(PurePosixPath(name).parts) & set(ALWAYS_IGNORED))
+    names = sorted(name for name in _list_files(root) if not set(PurePosixPath(name).parts) & IGNORED)
     files = {name: root / name for name in names if (root / name).is_file()}
     if not any(name.endswith(".py") for name in files):
         raise InputError(
             f"--code {folder}: no .py file in it that git would not ignore; give the folder of your modules"
         )
-    _check(root, files)
-    data = _archive(files)
-    size = sum(path.stat().st_size for path in files.values())
+    size, data = _check_size(root, files), _archive(files)
     return CodeArchive(hashlib.sha256(data).hexdigest(), data, tuple(files), size)
 
 
@@ -87,9 +71,6 @@ def _list_files(root: Path) -> Iterable[str]:
         return _file_names(_git(git, ["-C", str(root), *options, *_LIST_COMMAND]))
 
 
-_LIST_COMMAND: Final = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
-
-
 def _git(git: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
     try:
         # safe.directory: the listing runs no hook, and a checkout of another user's (in a container) is code as well
@@ -105,7 +86,8 @@ def _file_names(done: subprocess.CompletedProcess[bytes]) -> list[str]:
     return [name.decode(errors="surrogateescape") for name in done.stdout.split(b"\0") if name]
 
 
-def _check(root: Path, files: dict[str, Path]) -> None:
+def _check_size(root: Path, files: dict[str, Path]) -> int:
+    """Return the bytes of all files. Raises InputError for too many, or a link out of the folder."""
     inside = root.resolve()
     for name, path in files.items():
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
@@ -119,6 +101,7 @@ def _check(root: Path, files: dict[str, Path]) -> None:
             f"--code {root} has {total / 2**20:.1f} MB in {len(files)} files, more than {LIMIT_MB} MB; the largest: "
             f"{shown}; exclude what is not code in .gitignore, or build it into an image (--image)"
         )
+    return total
 
 
 def _archive(files: dict[str, Path]) -> bytes:

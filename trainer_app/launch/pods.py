@@ -96,9 +96,6 @@ def warning_events(kube: Kube, rayjob: Object, run_pods: Iterable[Object]) -> li
     """Return why the run does not run now, from events of its waiting pods, and of what could not be created.
 
     An event outlives its cause: those of pods that run by now, and of a run that has ended, are left out.
-
-    Args:
-        run_pods: the pods of the run.
     """
     waiting = {pod["metadata"]["name"] for pod in run_pods if phase(pod) in ("pending", "pulling")}
     starting = rayjobs.status(rayjob) in ("New", "Initializing", "Waiting", "Retrying")

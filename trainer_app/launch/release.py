@@ -26,8 +26,6 @@ def new_release(
     """Return the Helm release of a new run, which is checked first and gets a submission id.
 
     Args:
-        values, sets, image: as the options of `trainer submit`.
-        namespace, user: where the run is submitted, and by whom.
         code: the digest of the user's packed modules, if there are any.
 
     Raises:
@@ -44,10 +42,6 @@ def run_file_text(config: RunConfig, files: Sequence[str], overrides: Sequence[s
 
     One file without overrides is passed on byte for byte. Several files, overrides, and a file whose workers follow
     from Lightning's own keys are written as one: the chart reads only `scaling` when it compares workers with pools.
-
-    Args:
-        config: what the files and overrides say.
-        files, overrides: as `trainer submit` got them.
     """
     if len(files) == 1 and not overrides:
         text = Path(files[0]).read_text(encoding="utf-8")
@@ -58,10 +52,6 @@ def run_file_text(config: RunConfig, files: Sequence[str], overrides: Sequence[s
 
 def namespace_and_user(namespace: str | None, context: str | None, *, say: Callable[[str], None]) -> tuple[str, str]:
     """Return the namespace and the user of a dry run: those of a real submission, or what is known without a cluster.
-
-    Args:
-        namespace, context: as the options of `trainer submit`.
-        say: called with a note about what is not known.
 
     Raises:
         InputError: the context that was named does not exist.

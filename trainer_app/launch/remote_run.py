@@ -47,12 +47,7 @@ class RemoteRun:
         return cls(open_store(uri).child(run), run)
 
     def claim(self, launch: Launch, run_file: str, values: dict[str, Any]) -> None:
-        """Reserve the run's name in the storage, and write what `resume` needs.
-
-        Args:
-            launch: what is written as launch.json, whose existence reserves the name.
-            run_file: the run file's text.
-            values: the user's merged values, without secrets.
+        """Reserve the run's name by creating launch.json, and write what `resume` needs; `values` are without secrets.
 
         Raises:
             AlreadyExistsError: there is a run of this name, submitted or not.
@@ -81,11 +76,7 @@ class RemoteRun:
                 self.run_store.delete(key)
 
     def read_launch(self) -> tuple[Launch, str, dict[str, Any]]:
-        """Return (what it was submitted with, the run file's text, the values).
-
-        Raises:
-            NotFoundError: no run of this name was submitted to this storage.
-        """
+        """Return (launch.json, the run file's text, the values). Raises NotFoundError if the run was not submitted."""
         try:
             launch = self._read_json(LAUNCH)
             text = self.run_store.get(RUN_FILE).decode()

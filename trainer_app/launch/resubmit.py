@@ -31,7 +31,6 @@ def resubmit(
     """Create a run again from its storage, under the same name and a new submission; it resumes where it was.
 
     Args:
-        say: called with each line for the user.
         values, sets: over the stored values, which have no secrets.
         endpoint: the storage's address from this machine, if it is not the pods'.
 

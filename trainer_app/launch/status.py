@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -17,6 +16,7 @@ from trainer_app.launch.remote_run import RemoteRun
 from trainer_app.records import RunRecord
 
 PARALLEL: Final = 16
+UNREADABLE: Final = "can't be read from here"
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,7 @@ class RunStatus:
 
 
 def get_status(kube: Kube, rayjob: Object, *, endpoint: str | None = None) -> RunStatus:
-    """Return all that is known of a run, in about a second. A storage that can't be read is no failure.
-
-    Args:
-        endpoint: the storage's address from this machine, if it is not the pods'.
-    """
+    """Return all that is known of a run, in about a second. A storage that can't be read is no failure."""
     with ThreadPoolExecutor(3) as pool:
         run_pods = pool.submit(pods.list_run_pods, kube, rayjob["metadata"]["name"])
         blockers = pool.submit(find_blockers, kube, rayjob, run_pods.result)
@@ -174,31 +170,25 @@ def _read_records(
     """Return (record, why it can't be read) by run, of runs in one storage."""
 
     def read(name: str) -> tuple[RunRecord | None, str]:
-        with _catch_errors() as errors:
+        try:
             return RemoteRun.open(run_location.uri, name).read_record(), ""
-        return None, errors[0]
+        except TrainerError as error:
+            return None, f"{UNREADABLE}: {error}"
 
-    access = location.storage_access(kube, run_location, endpoint)
-    with _catch_errors() as errors, access, ThreadPoolExecutor(PARALLEL) as pool:
-        return dict(zip(names, pool.map(read, names), strict=True))
-    return dict.fromkeys(names, (None, errors[0]))
+    try:
+        with location.storage_access(kube, run_location, endpoint), ThreadPoolExecutor(PARALLEL) as pool:
+            return dict(zip(names, pool.map(read, names), strict=True))
+    except TrainerError as error:
+        return dict.fromkeys(names, (None, f"{UNREADABLE}: {error}"))
 
 
 def _read_record(kube: Kube, rayjob: Object, endpoint: str | None) -> tuple[RunRecord | None, str, int]:
     """Return (the run's record, why it can't be read, its attempts)."""
     run_location = location.location_of(rayjob)
-    with _catch_errors() as errors, location.storage_access(kube, run_location, endpoint):
-        remote_run = RemoteRun.open(run_location.uri, rayjob["metadata"]["name"])
-        record = remote_run.read_record()
-        return record, "", remote_run.count_attempts() if record and record.task == "train" else 0
-    return None, errors[0], 0
-
-
-@contextmanager
-def _catch_errors() -> Iterator[list[str]]:
-    """Add an error that is raised inside to the list."""
-    errors: list[str] = []
     try:
-        yield errors
+        with location.storage_access(kube, run_location, endpoint):
+            remote_run = RemoteRun.open(run_location.uri, rayjob["metadata"]["name"])
+            record = remote_run.read_record()
+            return record, "", remote_run.count_attempts() if record and record.task == "train" else 0
     except TrainerError as error:
-        errors.append(f"can't be read from here: {error}")
+        return None, f"{UNREADABLE}: {error}", 0

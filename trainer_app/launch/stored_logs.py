@@ -23,7 +23,6 @@ def show_logs(run_location: RunLocation, *, workers: bool, out: Out) -> None:
 
     Args:
         workers: the logs of workers and trials, and not the driver's.
-        out: called with each line.
 
     Raises:
         NotFoundError: there is no log.

@@ -31,9 +31,7 @@ def submit(
     """Create a new run: its objects on the cluster, and in its storage what `resume` needs and the user's code.
 
     Args:
-        release: what the chart is rendered with.
         packed: the user's code, if it is not in the image.
-        say: called with each line for the user.
         endpoint: the storage's address from this machine.
 
     Raises:
@@ -72,11 +70,7 @@ def make_launch(release: helm.Release) -> Launch:
 
 
 def create_objects(kube: Kube, objects: Sequence[Object]) -> Object:
-    """Create all objects, which the API server accepted in a dry run; return the RayJob.
-
-    Raises:
-        TrainerError: one was refused; those created before it are deleted again.
-    """
+    """Create all objects; return the RayJob. If one is refused, delete those before it and raise TrainerError."""
     created: list[Object] = []
     try:
         for obj in objects:
@@ -104,11 +98,7 @@ def set_owner(kube: Kube, owner: Object, objects: Sequence[Object]) -> None:
 
 
 def check_secret(kube: Kube, objects: Sequence[Object]) -> None:
-    """Check that the storage's Secret exists and has its keys; nothing is checked if this user may not read it.
-
-    Raises:
-        InputError: it does not; the message has the command that creates it.
-    """
+    """Raise InputError, with the command that creates it, if the storage's Secret or one of its keys is missing."""
     name = objects[-1]["metadata"].get("annotations", {}).get("trainer/storage-secret")
     if not name or any(obj["kind"] == "Secret" and obj["metadata"]["name"] == name for obj in objects):
         return
@@ -118,7 +108,7 @@ def check_secret(kube: Kube, objects: Sequence[Object]) -> None:
         data = kube.get("Secret", name).get("data") or {}
     except NotFoundError as error:
         raise InputError(f"there is no Secret {name} in {kube.namespace}; create it: {remedy}") from error
-    except TrainerError:
+    except TrainerError:  # this user may not read it
         return
     missing = [key for key in KEYS if key not in data]
     if missing:
@@ -126,11 +116,7 @@ def check_secret(kube: Kube, objects: Sequence[Object]) -> None:
 
 
 def check_admission(kube: Kube, objects: Sequence[Object], say: Say) -> None:
-    """Create all objects in a dry run, the RayJob first; warn if the cluster drops the labels that policies select by.
-
-    Raises:
-        TrainerError: the API server refuses one.
-    """
+    """Create all objects in a dry run, the RayJob first; warn if the cluster drops labels that policies select by."""
     for obj in reversed(objects):
         try:
             created = kube.create(obj, dry_run=True)
@@ -155,11 +141,7 @@ def drops_labels(owner: Object) -> bool:
 
 
 def _can_open_storage(rayjob: Object, packed: CodeArchive | None, say: Say) -> bool:
-    """Return whether this machine can write to the run's storage, which it can't to a volume.
-
-    Raises:
-        InputError: it can't, and there is code to upload.
-    """
+    """Return whether this machine can write to the run's storage: no volume. Raises InputError if --code needs it."""
     uri = location.location_of(rayjob).uri
     if is_s3_uri(uri):
         return True

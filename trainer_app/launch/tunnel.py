@@ -42,9 +42,6 @@ class Server(ThreadingTCPServer):
 def forward_port(kube: Kube, service: str, namespace: str, port: int) -> Iterator[int]:
     """Yield a port of 127.0.0.1 that leads to a ready pod of the Service.
 
-    Args:
-        service, namespace, port: as `parse_service` returns them.
-
     Raises:
         NotFoundError: no such Service, or no ready pod behind it. InputError: the Service has no such port.
     """

@@ -24,12 +24,7 @@ PAUSE_S: Final = 2.0
 
 
 def check_dashboard(address: str, token: str, *, wait_s: float = DASHBOARD_WAIT_S) -> str:
-    """Ask Ray for its version, and return a line with the answer. Without a token a 401 is the right answer.
-
-    Args:
-        address: host:port.
-        token: Ray's token; "" if this pod has none.
-        wait_s: how many seconds to try.
+    """Ask Ray at `address` (host:port) for its version; return a line with the answer. Without a token 401 is right.
 
     Raises:
         TrainerError: no answer within `wait_s` seconds, or a wrong one.

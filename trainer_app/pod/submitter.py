@@ -53,11 +53,7 @@ class RayJobClient:
             raise
 
     def submit(self, entrypoint: str) -> None:
-        """Submit the job.
-
-        Raises:
-            SubmissionRefusedError: Ray rejects it. OSError: try again; another submitter may have used this id first.
-        """
+        """Submit the job. Raises SubmissionRefusedError if Ray rejects it; OSError if it is to be tried again."""
         self.shown = 0  # a new head has a new log
         try:
             body = {"entrypoint": entrypoint, "submission_id": self.submission}
@@ -87,9 +83,6 @@ class RayJobClient:
     def _next(self, connection: websocket.WebSocket) -> str:
         """Return the next text, or "" at the end. After TIMEOUT_S without any, the job's status decides: a node that
         is cut off closes no connection.
-
-        Raises:
-            OSError, WebSocketException: the connection is broken.
         """
         while True:
             try:
@@ -110,13 +103,9 @@ class RayJobClient:
 
 
 def run_to_end(ray_job: RayJobClient, entrypoint: str) -> str:
-    """Submit the job if needed, and follow it; return its last status. All else is retried: KubeRay has the deadlines.
-
-    Raises:
-        SubmissionRefusedError: Ray rejects the job.
-    """
+    """Submit the job if needed, follow it, and return its last status. Raises SubmissionRefusedError."""
     reported, state = "", None
-    while True:
+    while True:  # all but a refusal is retried: KubeRay has the deadlines
         try:
             state = ray_job.state()
             if state is None:
