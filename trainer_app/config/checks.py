@@ -18,7 +18,7 @@ _TYPE_WORDS = {"int": "an integer", "float": "a number", "bool": "true or false"
 _CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 
 
-def check(draft: Draft, config: RunConfig) -> None:
+def check_run_file(draft: Draft, config: RunConfig) -> None:
     """Report every problem that can be seen without importing the user's code."""
     from trainer_app.config.sweep import check_sweep
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
-from trainer_app.config.checks import check
+from trainer_app.config.checks import check_run_file
 from trainer_app.config.draft import Draft
 from trainer_app.config.lightning.adopt import adopt
 from trainer_app.config.lightning.fit_block import unwrap_fit
 from trainer_app.config.models import RunConfig, Scaling
 from trainer_app.config.overrides import apply_overrides, merge, set_value
-from trainer_app.config.problems import validate
+from trainer_app.config.problems import validate_types
 from trainer_app.config.tuning import Tune
 from trainer_app.config.yaml12 import parse, to_yaml
 from trainer_app.errors import ConfigError, Problem
@@ -134,9 +134,9 @@ def _finish(draft: Draft, overrides: Sequence[str], *, files: list[str]) -> RunC
         apply_overrides(draft, overrides)
         _collect_arguments(draft)
         adopt(draft)
-        config = validate(draft)
+        config = validate_types(draft)
         if config is not None:
-            check(draft, config)
+            check_run_file(draft, config)
     if draft.problems or config is None:
         order = {file: i for i, file in enumerate(files)}
         once = {str(problem): problem for problem in draft.problems}.values()

@@ -38,7 +38,7 @@ _STAND_IN: dict[Path, Any] = {("tune", "metric"): "metric", ("tune", "mode"): "m
 _ROUNDS = 8
 
 
-def validate(draft: Draft) -> RunConfig | None:
+def validate_types(draft: Draft) -> RunConfig | None:
     """Check the types of the draft's tree and report problems to the draft.
 
     Returns:
