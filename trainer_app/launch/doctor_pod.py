@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from trainer_app.errors import TrainerError
+from trainer_app.formatting import one_line
 from trainer_app.launch import pods, rayjobs
 from trainer_app.launch.finding import Finding
 from trainer_app.launch.kube import Kube, Object, explain_errors
@@ -82,7 +83,7 @@ def _wait_for_findings(kube: Kube, name: str, deadline: float) -> Iterator[Findi
             waiting = container["state"].get("waiting") or {}
             if waiting.get("reason") in PERMANENT_WAITS:
                 image = pod["spec"]["containers"][0]["image"]
-                message = " ".join(f"{waiting['reason']}: {waiting.get('message', '')}".split())
+                message = one_line(f"{waiting['reason']}: {waiting.get('message', '')}")
                 remedy = f"(image {image}); correct image.*, or load it: make kind-load"
                 yield Finding("in-cluster", "fail", f"{message} {remedy}")
                 return
@@ -92,7 +93,7 @@ def _wait_for_findings(kube: Kube, name: str, deadline: float) -> Iterator[Findi
 
 
 def _read_findings(kube: Kube, name: str, pod: Object) -> Iterator[Finding]:
-    with explain_errors(f"read the log of {name}", kind="Pod", name=name, namespace=kube.namespace):
+    with explain_errors(f"read the log of {name}", namespace=kube.namespace):
         text = kube.core().read_namespaced_pod_log(name, kube.namespace)
     node = pod["spec"].get("nodeName", "?")
     lines = [line for line in text.splitlines() if line.startswith("{")]

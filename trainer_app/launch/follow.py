@@ -137,8 +137,7 @@ class DriverLog:
         return True
 
     def _stream(self, *, follow: bool) -> None:
-        what = f"read the log of {self.pod}"
-        with explain_errors(what, kind="Pod", name=self.pod, namespace=self.kube.namespace):
+        with explain_errors(f"read the log of {self.pod}", namespace=self.kube.namespace):
             answer: Any = self.kube.core().read_namespaced_pod_log(
                 self.pod, self.kube.namespace, follow=follow, _preload_content=False
             )

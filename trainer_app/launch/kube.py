@@ -16,6 +16,7 @@ from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
 from trainer_app.errors import AccessDeniedError, AlreadyExistsError, InputError, NotFoundError, TrainerError
+from trainer_app.formatting import one_line
 
 CONNECT_S, TIMEOUT_S = 5, 10  # of a call; one that does not connect is tried twice
 VERBS: Final = {"GET": "read", "POST": "create", "PATCH": "change", "DELETE": "delete"}
@@ -49,13 +50,9 @@ class Kube:
     namespace: str
     configuration: Any
 
-    def api_client(self) -> Any:
-        """Return a new client: `kubernetes.stream` replaces a client's methods while it connects."""
-        return client.ApiClient(self.configuration)
-
     def core(self) -> Any:
-        """Return a new client of the core API, for logs and port-forwards."""
-        return client.CoreV1Api(self.api_client())
+        """Return a new client of the core API: `kubernetes.stream` replaces a client's methods while it connects."""
+        return client.CoreV1Api(client.ApiClient(self.configuration))
 
     def create(self, obj: Object, *, dry_run: bool = False) -> Object:
         """Create an object; return it as the API server completed it."""
@@ -124,8 +121,8 @@ def connect(namespace: str | None, context: str | None = None) -> Kube:
         config.load_kube_config(context=context, client_configuration=configuration)
         chosen = namespace or _namespace(context)
     except (ConfigException, OSError) as error:
-        what = " ".join(str(error).split())
-        raise InputError(f"no cluster is configured: {what}; set KUBECONFIG, or give a --context of it") from error
+        why = one_line(error)
+        raise InputError(f"no cluster is configured: {why}; set KUBECONFIG, or give a --context of it") from error
     configuration.retries = 1
     configuration.connection_pool_maxsize = 32  # its default, 5 a CPU, warns on stderr when doctor asks for more
     if not configuration.verify_ssl:  # the kubeconfig turns it off: a warning for each call adds nothing
@@ -147,7 +144,7 @@ def explain_errors(what: str, *, kind: str = "", name: str = "", namespace: str 
     except ApiException as error:
         raise _translate(error, what, kind, name, namespace) from error
     except (HTTPError, OSError) as error:
-        reason = " ".join(str(getattr(error, "reason", None) or error).split())[:300]
+        reason = one_line(getattr(error, "reason", None) or error)[:300]
         raise TrainerError(
             f"can't {what}: the cluster does not answer ({reason}); check that it is running, and --context"
         ) from error
@@ -185,4 +182,4 @@ def _message(error: ApiException) -> str:
     except (ValueError, TypeError, KeyError):
         body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else str(error.body)
         message = f"HTTP {error.status} {error.reason}: {body[:200]}"
-    return " ".join(str(message).split())
+    return one_line(message)

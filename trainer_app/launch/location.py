@@ -98,11 +98,7 @@ def _get_rayjob(kube: Kube, run: str) -> Object:
 
 
 def locate_run(kube: Kube, run: str, values: Sequence[str], sets: Sequence[str]) -> RunLocation:
-    """Return where a run is stored whose RayJob may be gone: by the values given, else as the newest other run.
-
-    Raises:
-        NotFoundError: there are no values and no other run.
-    """
+    """Return where a run is stored, with or without its RayJob: by the values given, else as the newest other run."""
     if values or sets:
         return replace(location_of(render_sample(kube, values, sets)[-1]), run=run)
     rayjobs = list_rayjobs(kube)

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from trainer_app.errors import InputError, TrainerError
+from trainer_app.formatting import one_line
 
 LIMIT_MB: Final = 50
 TIMEOUT_S: Final = 30
@@ -81,7 +82,7 @@ def _git(git: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[byte
 
 def _file_names(done: subprocess.CompletedProcess[bytes]) -> list[str]:
     if done.returncode:
-        message = " ".join(done.stderr.decode(errors="replace").split())[:300]
+        message = one_line(done.stderr.decode(errors="replace"))[:300]
         raise TrainerError(f"git can't list the files of --code: {message}")
     return [name.decode(errors="surrogateescape") for name in done.stdout.split(b"\0") if name]
 

@@ -10,8 +10,7 @@ from typing import Final
 from trainer_app.launch import rayjobs
 from trainer_app.launch.kube import Kube, Object
 
-# Reasons for waiting that pass within seconds
-TRANSIENT: Final = ("ContainerCreating", "PodInitializing")
+TRANSIENT: Final = ("ContainerCreating", "PodInitializing")  # reasons for waiting that pass within seconds
 RUN_LABEL: Final = "trainer/run"
 DEADLINE_EXCEEDED: Final = "PreRunningDeadlineExceeded"  # KubeRay's reason for a cluster that was not ready in time
 
@@ -56,8 +55,12 @@ def phase(pod: Object) -> str:
     states = [one["state"] for one in container_statuses(pod)]
     if not states or any("waiting" in one and one["waiting"].get("reason") != "PodInitializing" for one in states):
         return "pulling"
-    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in seen.get("conditions", []))
-    return "running" if ready else "starting"
+    return "running" if is_ready(pod) else "starting"
+
+
+def is_ready(pod: Object) -> bool:
+    """Return whether all containers of the pod are ready."""
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", []))
 
 
 def container_statuses(pod: Object) -> list[Object]:

@@ -25,9 +25,6 @@ def new_release(
 ) -> Release:
     """Return the Helm release of a new run, which is checked first and gets a submission id.
 
-    Args:
-        code: the digest of the user's packed modules, if there are any.
-
     Raises:
         ConfigError, InputError: the run file or the name is wrong.
     """
@@ -51,11 +48,7 @@ def run_file_text(config: RunConfig, files: Sequence[str], overrides: Sequence[s
 
 
 def namespace_and_user(namespace: str | None, context: str | None, *, say: Callable[[str], None]) -> tuple[str, str]:
-    """Return the namespace and the user of a dry run: those of a real submission, or what is known without a cluster.
-
-    Raises:
-        InputError: the context that was named does not exist.
-    """
+    """Return a dry run's namespace and user, or what is known without a cluster. Raises InputError: no such context."""
     try:
         kube = connect(namespace, context)
     except InputError as error:

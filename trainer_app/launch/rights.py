@@ -63,10 +63,8 @@ VERBS: Final[Mapping[str, list[Right]]] = {
     "delete": [*_READ, *_rayjobs("delete")],
     "doctor --in-cluster": [*_PROBE, *_rights("pods", "create", "get", "delete"), *_rights("pods/log", "get")],
 }
-# Needed by stop and resume for runs that Kueue admits.
-QUEUE_RIGHTS: Final = _rights("workloads", "list", "patch", group="kueue.x-k8s.io")
-# The storage's Secret; without it the keys of the user's environment are used.
-READ_SECRET: Final = Right("get", "secrets")
+QUEUE_RIGHTS: Final = _rights("workloads", "list", "patch", group="kueue.x-k8s.io")  # to stop and resume with Kueue
+READ_SECRET: Final = Right("get", "secrets")  # the storage's; without it the keys of the user's environment are used
 # Needed in the namespace of a storage that is a Service of the cluster.
 REACH_STORAGE: Final = [*_rights("services", "get"), *_rights("pods", "list"), *_rights("pods/portforward", "get")]
 

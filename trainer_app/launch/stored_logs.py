@@ -19,14 +19,7 @@ Out = Callable[[str], None]
 
 
 def show_logs(run_location: RunLocation, *, workers: bool, out: Out) -> None:
-    """Send all stored lines to `out`: the driver's attempts or the workers' files in order, each under its name.
-
-    Args:
-        workers: the logs of workers and trials, and not the driver's.
-
-    Raises:
-        NotFoundError: there is no log.
-    """
+    """Send the stored lines of the driver or of the workers to `out`, by file. Raises NotFoundError."""
     files = read_logs(run_location, workers=workers)
     if not files:
         what = "worker" if workers else "driver"

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from kubernetes import stream
 
 from trainer_app.errors import InputError, NotFoundError
+from trainer_app.launch import pods
 from trainer_app.launch.kube import Kube, Object, explain_errors
 
 _SERVICE: Final = re.compile(r"(?P<name>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)(\.svc(\.[a-z0-9.-]+)?)?")
@@ -40,16 +41,12 @@ class Server(ThreadingTCPServer):
 
 @contextmanager
 def forward_port(kube: Kube, service: str, namespace: str, port: int) -> Iterator[int]:
-    """Yield a port of 127.0.0.1 that leads to a ready pod of the Service.
-
-    Raises:
-        NotFoundError: no such Service, or no ready pod behind it. InputError: the Service has no such port.
-    """
+    """Yield a port of 127.0.0.1 that leads to a ready pod of the Service. Raises NotFoundError if there is none."""
     pod, target = _find_target(kube, service, namespace, port)
 
     class Connection(BaseRequestHandler):
         def handle(self) -> None:
-            with explain_errors(f"port-forward to pod {pod} in {namespace}", kind="Pod", name=pod, namespace=namespace):
+            with explain_errors(f"port-forward to pod {pod} in {namespace}", namespace=namespace):
                 connect = kube.core().connect_get_namespaced_pod_portforward
                 far = stream.portforward(connect, pod, namespace, ports=str(target))
             try:
@@ -71,16 +68,11 @@ def _find_target(kube: Kube, service: str, namespace: str, port: int) -> tuple[s
     ports = {one["port"]: one.get("targetPort", one["port"]) for one in spec["ports"]}
     if port not in ports:
         raise InputError(f"Service {service} in {namespace} has no port {port}; it has {', '.join(map(str, ports))}")
-    pods = kube.list("Pod", labels=spec.get("selector") or {}, namespace=namespace)
-    pod = next((pod for pod in pods if _is_ready(pod)), None)
+    candidates = kube.list("Pod", labels=spec.get("selector") or {}, namespace=namespace)
+    pod = next((pod for pod in candidates if pods.is_ready(pod)), None)
     if pod is None:
         raise NotFoundError(f"Service {service} in {namespace} has no ready pod: kubectl get pods -n {namespace}")
     return pod["metadata"]["name"], _port_number(pod, ports[port])
-
-
-def _is_ready(pod: Object) -> bool:
-    conditions = pod["status"].get("conditions", [])
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def _port_number(pod: Object, target: Any) -> int:
