@@ -115,7 +115,7 @@ def _shared_client(configuration: Any) -> Any:
 
 
 def connect(namespace: str | None, context: str | None = None) -> Kube:
-    """Return the cluster of a kubeconfig's context and a namespace. Raises InputError if there is no such context."""
+    """Return the cluster of a context, in this namespace or the context's own. Raises InputError if there is none."""
     configuration = client.Configuration()
     try:
         config.load_kube_config(context=context, client_configuration=configuration)

@@ -19,7 +19,7 @@ Out = Callable[[str], None]
 
 
 def show_logs(run_location: RunLocation, *, workers: bool, out: Out) -> None:
-    """Send the stored lines of the driver or of the workers to `out`, by file. Raises NotFoundError."""
+    """Send each stored line of the driver's or the workers' files to `out`. Raises NotFoundError if there is none."""
     files = read_logs(run_location, workers=workers)
     if not files:
         what = "worker" if workers else "driver"

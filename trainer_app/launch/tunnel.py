@@ -41,7 +41,7 @@ class Server(ThreadingTCPServer):
 
 @contextmanager
 def forward_port(kube: Kube, service: str, namespace: str, port: int) -> Iterator[int]:
-    """Yield a port of 127.0.0.1 that leads to a ready pod of the Service. Raises NotFoundError if there is none."""
+    """Yield a local port to a ready pod of the Service. Raises NotFoundError (no pod) or InputError (no such port)."""
     pod, target = _find_target(kube, service, namespace, port)
 
     class Connection(BaseRequestHandler):
