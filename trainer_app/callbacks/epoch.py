@@ -46,32 +46,22 @@ class Policy:
     stop: Callable[[], bool] = lambda: False
 
 
+@dataclass(eq=False, repr=False)
 class EpochReporter(Callback):
     """Write every epoch's metrics to storage, commit checkpoints there, then call `report` on every rank.
 
-    Args:
-        fit_folder: where the run's or the trial's metrics and checkpoints go.
-        attempt: the number of this start of the fit, 1-based.
-        policy: when to commit, and what to keep.
-        report: called after the commit with {"epochs", "steps", "elapsed", "metrics", "commit", "uri"}; epochs counts
-            finished epochs, elapsed is in seconds over all attempts, commit and uri are None if no commit was due.
-        elapsed: seconds that earlier attempts have trained.
+    `report` gets {"epochs", "steps", "elapsed", "metrics", "commit", "uri"}: epochs counts finished epochs, elapsed is
+    in seconds over all attempts, commit and uri are None if no commit was due.
     """
 
-    def __init__(
-        self,
-        fit_folder: FitFolder,
-        *,
-        attempt: int,
-        policy: Policy,
-        report: Callable[[dict[str, Any]], None],
-        elapsed: float = 0.0,
-    ) -> None:
-        self.fit_folder = fit_folder
-        self.attempt = attempt
-        self.policy = policy
-        self.report = report
-        self.started = time.monotonic() - elapsed
+    fit_folder: FitFolder
+    attempt: int  # the number of this start of the fit, 1-based
+    policy: Policy
+    report: Callable[[dict[str, Any]], None]
+    elapsed: float = 0.0  # seconds that earlier attempts have trained
+
+    def __post_init__(self) -> None:
+        self.started = time.monotonic() - self.elapsed
         self.stopped = False
         self.known: list[ckpt.Commit] | None = None
         self._epoch_ended = False

@@ -48,43 +48,34 @@ def trial_rows(run: RunResults) -> list[TrialRow]:
     return rows
 
 
+@dataclass(eq=False, kw_only=True)
 class RunView:
     """The state of a run after the events so far; every field of an event may be missing.
 
-    Args:
-        task: train or tune.
-        run: the run's name.
-        uri: the storage, or the run in it.
-        log: the file that Ray's and Lightning's output goes to.
-        metric, mode: what trials and epochs are compared by, with min or max; None for a train run without one.
-        clock: seconds, monotonic.
+    `metric` and `mode` (min or max) are what trials and epochs are compared by; None for a train run without one.
     """
 
-    def __init__(
-        self,
-        *,
-        task: str,
-        run: str,
-        uri: str = "",
-        log: str | None = None,
-        metric: str | None = None,
-        mode: str | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.task, self.run, self.uri, self.log, self.metric, self.mode = task, run, uri, log, metric, mode
-        self.clock = clock
-        self.started = clock()
-        self.begun = False
-        self.attempt = 1
-        self.target: int | None = None
-        self.num_samples: int | None = None
-        self.notes: list[str] = []
-        self.rows: dict[str, TrialRow] = {}
-        self.epochs: dict[int, dict[str, Any]] = {}
-        self.retries = 0
-        self.checkpoint: str | None = None
-        self.test: dict[str, Any] | None = None
-        self.end: dict[str, Any] | None = None
+    task: str  # train or tune
+    run: str
+    uri: str = ""  # the storage, or the run in it
+    log: str | None = None  # the file that Ray's and Lightning's output goes to
+    metric: str | None = None
+    mode: str | None = None
+    clock: Callable[[], float] = time.monotonic
+    begun: bool = False
+    attempt: int = 1
+    target: int | None = None
+    num_samples: int | None = None
+    notes: list[str] = field(default_factory=list)
+    rows: dict[str, TrialRow] = field(default_factory=dict)
+    epochs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    retries: int = 0
+    checkpoint: str | None = None
+    test: dict[str, Any] | None = None
+    end: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
 
     def apply(self, event: Event) -> None:
         """Update the state by one event; kinds unknown to this version change nothing."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
 
 from trainer_app.errors import AccessDeniedError, AlreadyExistsError, NotFoundError, StorageError
 from trainer_app.storage.base import Entry, Names, check_key, check_prefix
@@ -35,25 +37,13 @@ class FolderStore:
         return FolderStore(str(self._path(prefix, folder=True))) if prefix else self
 
     def put(self, key: str, data: bytes, *, create: bool = False) -> None:
-        def fill(temp: Path) -> None:
-            with temp.open("xb") as file:
-                file.write(data)
-                _sync(file.fileno())
-
-        self._write(key, fill, create=create)
+        self._write(key, io.BytesIO(data), create=create)
 
     def put_file(self, key: str, path: str | PathLike[str]) -> None:
         with _translate_errors(Path(path), "read"):
             source = Path(path).open("rb")  # noqa: SIM115 - its errors are not those of the storage
-
-        def fill(temp: Path) -> None:
-            source.seek(0)
-            with temp.open("xb") as file:
-                shutil.copyfileobj(source, file, 1 << 20)
-                _sync(file.fileno())
-
         with source:
-            self._write(key, fill)
+            self._write(key, source)
 
     def get(self, key: str) -> bytes:
         path = self._path(key)
@@ -67,7 +57,7 @@ class FolderStore:
         target = Path(path).absolute()
         with source, _translate_errors(target, "write"):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _temp_beside(target) as temp:
+            with temp_beside(target) as temp:
                 with temp.open("xb") as file:
                     shutil.copyfileobj(source, file, 1 << 20)
                 temp.replace(target)
@@ -109,14 +99,17 @@ class FolderStore:
     def _path(self, key: str, *, folder: bool = False) -> Path:
         return Path(self.root, check_prefix(key) if folder else check_key(key))
 
-    def _write(self, key: str, fill: Callable[[Path], None], *, create: bool = False) -> None:
+    def _write(self, key: str, source: BinaryIO, *, create: bool = False) -> None:
         target = self._path(key)
         with _translate_errors(target, "write"):
             for attempt in range(5):
                 try:
                     _make_folder(target.parent)
-                    with _temp_beside(target) as temp:
-                        fill(temp)
+                    source.seek(0)
+                    with temp_beside(target) as temp:
+                        with temp.open("xb") as file:
+                            shutil.copyfileobj(source, file, 1 << 20)
+                            _sync(file.fileno())
                         _publish(temp, target, create=create)
                     break
                 except FileNotFoundError:  # delete_prefix removed the folder meanwhile
@@ -145,7 +138,7 @@ def _publish(temp: Path, target: Path, *, create: bool) -> None:
 
 
 @contextmanager
-def _temp_beside(target: Path) -> Iterator[Path]:
+def temp_beside(target: Path) -> Iterator[Path]:
     """Yield a path in the target's folder that no listing shows; a file left there at the end is removed."""
     temp = target.parent / f"{TEMP}{uuid.uuid4().hex[:20]}"
     try:
@@ -236,9 +229,7 @@ def _file_above(path: Path) -> Path | None:
 
 
 def _obstacle(path: Path) -> str:
-    above = _file_above(path)
-    if above:
-        return f"{above} is a file where a folder should be; move it away or choose another storage.uri"
-    if path.is_dir():
+    blocker = _file_above(path) or path
+    if blocker.is_dir():
         return f"{path} is a folder where an object should be"
-    return f"{path} is a file where a folder should be; move it away or choose another storage.uri"
+    return f"{blocker} is a file where a folder should be; move it away or choose another storage.uri"

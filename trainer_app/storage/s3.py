@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -15,9 +13,10 @@ from typing import Any, cast
 
 from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
 from trainer_app.storage.base import Entry, Names, check_key, check_prefix
+from trainer_app.storage.folder import temp_beside
 from trainer_app.storage.s3_client import get_client
 from trainer_app.storage.s3_errors import ObjectLocation, error_code, translate_errors
-from trainer_app.storage_uri import TEMP, S3Uri
+from trainer_app.storage_uri import S3Uri
 
 _PARALLEL = 16
 _MB = 1 << 20
@@ -49,19 +48,16 @@ class S3Store(S3Uri):
 
     def get_file(self, key: str, path: str | PathLike[str]) -> None:
         target = Path(path).absolute()
-        temp = target.parent / f"{TEMP}{uuid.uuid4().hex[:20]}"
         with self._s3("read", key) as s3:
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                s3.download_file(self.bucket, self._full(check_key(key)), str(temp), Config=_transfer())
-                temp.replace(target)
+                with temp_beside(target) as temp:
+                    s3.download_file(self.bucket, self._full(check_key(key)), str(temp), Config=_transfer())
+                    temp.replace(target)
             except OSError as error:
                 if error.filename is None and error.errno is None:
                     raise  # not the disk: botocore's time-outs are OSErrors as well
                 raise StorageError(f"can't write {target}: {error.strerror or error}") from error
-            finally:
-                with suppress(OSError):
-                    temp.unlink()
 
     def exists(self, key: str) -> bool:
         with self._s3("read", key) as s3:

@@ -51,7 +51,7 @@ def plan_search(
         total=tuning.num_trials,
         max_concurrent=space.UNBOUNDED if tuning.scheduler.pauses else concurrency,
         searcher=searcher,
-        stopping=stopping,
+        stopping=stopping or threading.Event(),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from ray.tune import Callback, Stopper
@@ -33,39 +34,19 @@ class StopWhenIdle(Stopper):
         return self.recorder.stopping.is_set() and self.recorder.idle
 
 
+@dataclass(eq=False)
 class SweepRecorder(Callback):
-    """Write a trial's record before Tune counts it as finished, and emit its events.
+    """Write a trial's record before Tune counts it as finished, and emit its events."""
 
-    Args:
-        folder: the run's.
-        emit: takes each event.
-        mode: "min" or "max", of the sweep's metric.
-        scheduler: one of `schedulers`, which knows why it stopped a trial.
-        records: of earlier attempts, by trial.
-        stopping: set when the sweep has to stop; set here by the first trial that reports a stop.
-        nested_resources: a `NestedTrialResources` if trials are nested, else None.
-    """
-
-    def __init__(
-        self,
-        folder: RunFolder,
-        emit: Emit,
-        *,
-        mode: str,
-        scheduler: Any,
-        records: dict[str, TrialRecord],
-        stopping: threading.Event,
-        nested_resources: Any = None,
-    ) -> None:
-        self.folder = folder
-        self.emit = emit
-        self.mode = mode
-        self.scheduler = scheduler
-        self.records = records
-        self.nested_resources = nested_resources
-        self.unwritten: set[str] = set()
-        self.stopping = stopping
-        self.idle = False
+    folder: RunFolder
+    emit: Emit
+    mode: str  # "min" or "max", of the sweep's metric
+    scheduler: Any  # one of `schedulers`, which knows why it stopped a trial
+    records: dict[str, TrialRecord]  # of earlier attempts, by trial
+    stopping: threading.Event  # set when the sweep has to stop, also here by the first trial that reports a stop
+    nested_resources: Any = None  # a `NestedTrialResources` if trials are nested
+    unwritten: set[str] = field(default_factory=set)
+    idle: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Tune pickles callbacks into snapshots that are never read."""

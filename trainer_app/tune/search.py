@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ray.tune.experiment import Experiment, Trial
@@ -18,40 +19,24 @@ from trainer_app.tune.space import plain
 Planned = tuple[int, dict[str, Any]]
 
 
+@dataclass(eq=False, kw_only=True)
 class ResumableSearch(SearchAlgorithm):
     """A search algorithm that names trials by their index: t00000, t00001, ...
 
     Ray's own search algorithms name trials at random and forget them with the process; here trial i is the same trial
     in every attempt of the sweep.
-
-    Args:
-        unfinished: (index, parameters) of trials to resume.
-        draws: parameters for indices from `start` on; ignored if there is a `searcher`.
-        start: the first new index.
-        total: how many trials there are in all, None without bound.
-        max_concurrent: how many may be live at once.
-        searcher: suggests parameters and learns from results.
-        stopping: set when no more trials may begin.
     """
 
-    def __init__(
-        self,
-        *,
-        unfinished: Sequence[Planned],
-        draws: Iterator[dict[str, Any]],
-        start: int,
-        total: int | None,
-        max_concurrent: int,
-        searcher: Searcher | None = None,
-        stopping: threading.Event | None = None,
-    ) -> None:
-        self._unfinished = list(unfinished)
-        self._draws = draws
-        self._next = start
-        self._total = total
-        self._max_concurrent = max_concurrent
-        self._searcher = searcher
-        self._stopping = stopping or threading.Event()
+    unfinished: list[Planned]  # (index, parameters) of trials to resume
+    draws: Iterator[dict[str, Any]]  # parameters for indices from `start` on; ignored if there is a `searcher`
+    start: int  # the first new index
+    total: int | None  # how many trials there are in all, None without bound
+    max_concurrent: int  # how many may be live at once
+    searcher: Searcher | None = None  # suggests parameters and learns from results
+    stopping: threading.Event = field(default_factory=threading.Event)  # set when no more trials may begin
+
+    def __post_init__(self) -> None:
+        self._next = self.start
         self._asked: set[str] = set()
         self._params: dict[str, dict[str, Any]] = {}
         self._live: set[str] = set()
@@ -64,7 +49,7 @@ class ResumableSearch(SearchAlgorithm):
 
     @property
     def total_samples(self) -> int:
-        return self._total or 0
+        return self.total or 0
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True
@@ -75,14 +60,14 @@ class ResumableSearch(SearchAlgorithm):
     def is_finished(self) -> bool:
         return (
             self._finished
-            or self._stopping.is_set()
-            or (not self._unfinished and self._total is not None and self._next >= self._total)
+            or self.stopping.is_set()
+            or (not self.unfinished and self.total is not None and self._next >= self.total)
         )
 
     def next_trial(self) -> Trial | None:
-        if self.is_finished() or len(self._live) >= self._max_concurrent:
+        if self.is_finished() or len(self._live) >= self.max_concurrent:
             return None
-        planned = self._unfinished.pop(0) if self._unfinished else self._draw()
+        planned = self.unfinished.pop(0) if self.unfinished else self._draw()
         if planned is None:
             return None
         index, params = planned
@@ -94,8 +79,8 @@ class ResumableSearch(SearchAlgorithm):
     def _draw(self) -> Planned | None:
         """Return a new trial from the searcher or the draws; None if there is none, or none yet."""
         index = self._next
-        if self._searcher is not None:
-            suggested = self._searcher.suggest(trial_name(index))
+        if self.searcher is not None:
+            suggested = self.searcher.suggest(trial_name(index))
             if suggested is None:
                 return None
             if suggested == Searcher.FINISHED:
@@ -104,7 +89,7 @@ class ResumableSearch(SearchAlgorithm):
             self._asked.add(trial_name(index))
             params = {key: plain(value) for key, value in suggested.items()}
         else:
-            drawn = next(self._draws, None)
+            drawn = next(self.draws, None)
             if drawn is None:
                 self._finished = True
                 return None
@@ -124,8 +109,8 @@ class ResumableSearch(SearchAlgorithm):
     # --- what the searcher learns from
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        if trial_id in self._asked and self._searcher is not None and "objective" in result:
-            self._searcher.on_trial_result(trial_id, result)
+        if trial_id in self._asked and self.searcher is not None and "objective" in result:
+            self.searcher.on_trial_result(trial_id, result)
 
     def on_trial_complete(  # Tune's signature
         self,
@@ -134,13 +119,13 @@ class ResumableSearch(SearchAlgorithm):
         error: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
         self._live.discard(trial_id)
-        if self._searcher is None:
+        if self.searcher is None:
             return
         failed = error or not result or "error" in result or "objective" not in result
         if trial_id in self._asked:
-            self._searcher.on_trial_complete(trial_id, None if failed else result, error=failed)
+            self.searcher.on_trial_complete(trial_id, None if failed else result, error=failed)
         elif result and not failed and math.isfinite(result["objective"]):
-            self._searcher.add_evaluated_point(self._params[trial_id], result["objective"])
+            self.searcher.add_evaluated_point(self._params[trial_id], result["objective"])
 
     def save_to_dir(self, dirpath: str, **kwargs: Any) -> None:
         """Save nothing: the sweep's own records decide what is finished."""
