@@ -24,6 +24,12 @@ def temporary_environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def prepend_python_path(*folders: str) -> None:
+    """Put folders first on PYTHONPATH, each once: the processes that this one starts import from them."""
+    present = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*folders, *present]))
+
+
 def make_private_folder(folder: Path) -> bool:
     """Create the folder with mode 0700 if nothing is there, and return whether only this user can write it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def test_what_a_waited_for_driver_did_counts(storage: Store, monkeypatch: pytest
     monkeypatch.setattr(lease, "POLL_S", 0.01)
     folder = written(storage, state="running")
     other = replace(this_process(), host="head-2", machine="elsewhere")
-    document = {"holder": other.name, "expires": time.time() + 30, **other.as_dict()}
+    document = {"holder": other.name, "expires": time.time() + 30, **asdict(other)}
     documents.write(folder.run_store, lease.KEY, document)
 
     def finish(text: str) -> None:
@@ -231,9 +231,9 @@ def test_a_run_by_hand_beside_a_live_driver_is_refused(storage: Store, monkeypat
     monkeypatch.delenv("TRAINER_SUBMISSION")
     folder = written(storage, state="running", submission=None)
     other = replace(this_process(), host="head-2", machine="elsewhere")
-    documents.write(folder.run_store, lease.KEY, {"holder": other.name, "expires": time.time() + 30, **other.as_dict()})
+    documents.write(folder.run_store, lease.KEY, {"holder": other.name, "expires": time.time() + 30, **asdict(other)})
     calls = driven(monkeypatch, fake_driver.quick)
     words = ["tune", "run.yaml", "--resume", "toy-1", "--log", "-"]
     assert main(words) == 2 and calls == []
-    documents.write(folder.run_store, lease.KEY, {"holder": other.name, "expires": 0.0, **other.as_dict()})
+    documents.write(folder.run_store, lease.KEY, {"holder": other.name, "expires": 0.0, **asdict(other)})
     assert main(words) == 0 and len(calls) == 1

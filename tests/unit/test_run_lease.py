@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,7 +35,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 def elsewhere(store: Store, *, expires: float, **more: Any) -> dict[str, Any]:
     """Another machine's driver has the lease."""
     other = replace(this_process(), host="head-2", machine="another boot", pid=7)
-    document = {"holder": other.name, "expires": expires, **other.as_dict(), "spent": 40.0, "attempt": 3, **more}
+    document = {"holder": other.name, "expires": expires, **asdict(other), "spent": 40.0, "attempt": 3, **more}
     documents.write(store, lease.KEY, document)
     return document
 
@@ -82,7 +82,7 @@ def test_a_released_lease_is_free_at_once(store: Store) -> None:
 def test_a_dead_process_of_this_machine_does_not_hold_it(store: Store) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     alive = replace(this_process(), pid=child.pid, began=began(child.pid))
-    documents.write(store, lease.KEY, {"holder": "x", "expires": time.time() + 30, **alive.as_dict()})
+    documents.write(store, lease.KEY, {"holder": "x", "expires": time.time() + 30, **asdict(alive)})
     with pytest.raises(LeaseHeldError):
         lease.acquire(store, None)
     child.kill()
@@ -159,4 +159,4 @@ def test_the_submission_of_a_cron_firing_is_its_rayjobs_name() -> None:
 def test_a_process_is_described_so_that_another_can_look_it_up() -> None:
     me = this_process()
     assert me.pid == os.getpid() and me.name == f"{me.host}:{me.pid}"
-    assert Process(**me.as_dict()) == me
+    assert Process(**asdict(me)) == me

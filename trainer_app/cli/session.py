@@ -16,11 +16,11 @@ from trainer_app.cli.screen import Screen, open_screen, write_now
 from trainer_app.errors import TrainerError
 from trainer_app.formatting import command, error_text, one_line
 from trainer_app.results.view import RunView
-from trainer_app.run.attempt import Emit, Event
 from trainer_app.run.drive import Driver, Outcome
 from trainer_app.run.interrupt import INTERRUPTED, Interrupts, installed
 from trainer_app.run.lifecycle import run_prepared
 from trainer_app.run.request import PreparedRun, RunRequest, prepare_run
+from trainer_app.run.watch import Emit, Event
 
 _SHOW_CURSOR: Final = "\x1b[?25h"
 

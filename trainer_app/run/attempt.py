@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,19 +13,16 @@ from trainer_app import results
 from trainer_app.checkpoint import list_commits
 from trainer_app.config import RunConfig, dump
 from trainer_app.errors import LeaseLostError, TrainerError
-from trainer_app.records import FitFolder, RunFolder
+from trainer_app.records import FitFolder, RunFolder, TrialRecord
 from trainer_app.run import cluster, identity, lease, prepare, stop
 from trainer_app.run.deadlines import Deadlines
 from trainer_app.run.retry import describe_error, ends_run
 from trainer_app.run.spec import RunSpec
-from trainer_app.run.watch import Watch
+from trainer_app.run.watch import Emit, Event, Watch
 from trainer_app.storage import Store, open_store
 
 EXIT_CODES: Final = {"succeeded": 0, "failed": 1, "interrupted": 130}
 START: Final[dict[str, Any]] = {"epochs": 0, "step": 0, "commit": None}
-
-Event = dict[str, Any]
-Emit = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
@@ -50,14 +47,11 @@ class Work:
 def run_attempt(
     config: RunConfig, work: Work, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool
 ) -> int:
-    """Open the run, do the work under its lease, and record how it ended.
+    """Open the run, do the work under its lease, and record how it ended. Return the exit code of the run's state.
 
     Args:
         log: the path of the driver's log, for the first event.
         test: score the best checkpoint of a run that succeeded.
-
-    Returns:
-        the exit code: that of the run's state.
 
     Raises:
         TrainerError: before anything was started; or the run succeeded and its test did not.
@@ -80,10 +74,7 @@ def run_attempt(
 def open_run(
     storage: Store, config: RunConfig, *, name: str, resume: bool, task: str, check: Callable[[RunConfig], Any]
 ) -> tuple[RunFolder, RunConfig]:
-    """Create a run, or open an existing one for its next attempt.
-
-    Args:
-        check: raises if the cluster can't give what the run file asks for; called before anything is written.
+    """Create a run, or open an existing one for its next attempt, after `check`; nothing is written before it.
 
     Returns:
         its folder, and its run file with what was chosen for it.
@@ -122,9 +113,6 @@ def recording(
     """Record how the attempt ended, whatever ends it, and emit the last event.
 
     Meanwhile this driver has the run's lease, and deadlines and requests to stop are watched.
-
-    Args:
-        missing: which resources the run waits for, in words.
     """
     started = time.monotonic()
     watch = start_watch(folder, emit, missing)
@@ -178,7 +166,17 @@ def run_test(work: Work, storage: Store, name: str, emit: Emit) -> TrainerError 
 
 def commit_position(fit_folder: FitFolder) -> dict[str, Any]:
     """Return where a fit resumes: its finished epochs, its steps, and the name of its newest commit."""
-    newest = list_commits(fit_folder.checkpoints)[-1:]
-    if not newest:
+    commits = list_commits(fit_folder.checkpoints)
+    if not commits:
         return START
-    return {"epochs": newest[0].manifest.epochs, "step": newest[0].manifest.step, "commit": newest[0].name}
+    return {"epochs": commits[-1].manifest.epochs, "step": commits[-1].manifest.step, "commit": commits[-1].name}
+
+
+def stop_position(folder: RunFolder, trials: Iterable[TrialRecord] = ()) -> dict[str, Any]:
+    """Return where a run that was stopped resumes; of a sweep, the unfinished trial that is furthest, and `trials`."""
+    if folder.record.task == "train":
+        return commit_position(folder.fit_folder())
+    positions = {
+        record.trial: commit_position(folder.fit_folder(record.trial)) for record in trials if not record.is_over
+    }
+    return {**max(positions.values(), key=lambda position: position["step"], default=START), "trials": positions}

@@ -33,9 +33,6 @@ def owner_of_tick(storage: Store, run: str, env: Mapping[str, str] | None = None
     """Return the other run that has this tick; None if it is this run's, or if no schedule started this run.
 
     If it is this run's, that is noted in `.cron/<id>/<number>.json`. A run that has begun keeps its tick.
-
-    Raises:
-        StorageError: the storage did not answer.
     """
     env = os.environ if env is None else env
     cron = env.get(SCHEDULE)
@@ -65,10 +62,8 @@ def dedup_window_s(schedule: str) -> float:
     """Return the seconds within which two drivers of a schedule belong to the same tick.
 
     Half the shortest time between two ticks, and at most 6 h: drivers begin a while after their tick, one sooner than
-    the other.
-
-    Args:
-        schedule: as robfig/cron reads it: five fields, @daily and the like, or @every 1h30m; with TZ=NAME or not.
+    the other. A schedule is as robfig/cron reads it: five fields, @daily and the like, or @every 1h30m; with TZ=NAME
+    or not.
     """
     first, *more = [word for word in schedule.split() if not word.startswith(("TZ=", "CRON_TZ="))]
     if first == "@every":

@@ -29,12 +29,7 @@ class Deadlines:
         return cls(_seconds(env, TOTAL), _seconds(env, FIRST_STEP))
 
     def passed(self, spent: float, *, begun: bool) -> str:
-        """Return which deadline has passed, in words; "" if none.
-
-        Args:
-            spent: seconds of all attempts.
-            begun: whether any epoch was reported.
-        """
+        """Return which deadline has passed, in words, "" if none; `spent`: seconds of all attempts."""
         if self.total is not None and spent >= self.total:
             return f"all attempts together have taken {spent:.0f} s, {_name(TOTAL)} allows {self.total:g}"
         if self.first_step is not None and not begun and spent >= self.first_step:

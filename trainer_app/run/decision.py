@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, TrainerError
+from trainer_app.formatting import one_line
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import documents, lease, stop
 from trainer_app.run.identity import ray_cluster_name
@@ -28,12 +30,7 @@ class Decision:
 
 
 def decide(storage: Store, name: str, submission: str) -> Decision:
-    """Return what the driver of a submission has to do with run `name`.
-
-    Raises:
-        InputError: the run belongs to another submission.
-        StorageError: the storage did not answer, or the run's record is damaged.
-    """
+    """Return what the driver of a submission has to do with run `name`. Raises InputError if it is another's run."""
     store = storage.child(name)
     storage.list_folders(name)  # fails if the bucket is missing, which a look for one object does not say
     note = documents.read(store, KEY)
@@ -58,12 +55,7 @@ def decide_under_lease(
     """Acquire the run's lease, unless the run has ended, and return what there is to do.
 
     The decision is made again after waiting for another driver's lease, since that driver may have ended the run.
-
-    Args:
-        say: called with a line for users: what is waited for, and where the run resumes.
-
-    Raises:
-        InputError, StorageError: as `decide`.
+    Lines for users, what is waited for and where the run resumes, go to `say`. Raises what `decide` raises.
     """
     decision = decide(storage, name, submission)
     if decision.what == "replay":
@@ -81,9 +73,8 @@ def decide_under_lease(
         raise
     if decision.what == "replay":
         lease.release(store)
-    if decision.what == "resume" and former and ray_cluster_name():
+    if decision.what == "resume" and former and (now := ray_cluster_name()):
         was = former.get("cluster")
-        now = ray_cluster_name()
         where = f"in place, on {now}" if was == now else f"on a new cluster, {now} (it was on {was or 'none'})"
         say(f"run {name} resumes {where}")
     return decision
@@ -102,12 +93,9 @@ def _ended(record: RunRecord) -> bool:
 
 def claim(store: Store, submission: str | None, *, task: str) -> None:
     """Note which submission the run belongs to, unless the launcher has done so."""
-    if submission is None:
-        return
-    try:
-        write_owner(store, submission, task=task, create=True)
-    except AlreadyExistsError:
-        return
+    with suppress(AlreadyExistsError):
+        if submission is not None:
+            write_owner(store, submission, task=task, create=True)
 
 
 def write_owner(store: Store, submission: str, *, task: str, create: bool = False) -> None:
@@ -117,11 +105,7 @@ def write_owner(store: Store, submission: str, *, task: str, create: bool = Fals
 
 
 def record_failed_start(storage: Store, name: str, submission: str, error: TrainerError, **about: Any) -> None:
-    """Record a run that fails before it is created, if another attempt would fail alike.
-
-    Args:
-        about: fields of the record, `task` among them.
-    """
+    """Record a run that fails before it is created, if another attempt would fail alike; `about`: its fields."""
     if storage.exists(f"{name}/run.json") or not is_permanent(error):
         return
     store = storage.child(name)
@@ -132,7 +116,7 @@ def record_failed_start(storage: Store, name: str, submission: str, error: Train
         final=True,
         submission=submission,
         exit_code=error.exit_code,
-        error=" ".join(str(error).split()),
+        error=one_line(error),
         traceback="".join(traceback.format_exception(error)),
         **about,
     )

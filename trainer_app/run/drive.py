@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from trainer_app.errors import RunInterruptedError, TrainerError
 from trainer_app.run import user_code
-from trainer_app.run.attempt import Emit, Event
 from trainer_app.run.cluster import prepare_environment
 from trainer_app.run.interrupt import INTERRUPTED, Interrupts
 from trainer_app.run.request import PreparedRun
+from trainer_app.run.watch import Emit, Event
 
 _log: Final = logging.getLogger(__name__)
 
@@ -25,16 +25,11 @@ LoadDriver = Callable[[], Driver]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended in this process.
-
-    Args:
-        error: what the driver raised; None for an interruption.
-        run: the run's name, if its first event was emitted: it can be resumed.
-    """
+    """How a run ended in this process."""
 
     exit_code: int
-    error: Exception | None = None
-    run: str | None = None
+    error: Exception | None = None  # what the driver raised, but for an interruption
+    run: str | None = None  # the run's name, if its first event was emitted: it can be resumed
 
 
 @dataclass
@@ -53,13 +48,7 @@ class _Progress:
 
 
 def run_driver(
-    prepared: PreparedRun,
-    load_driver: LoadDriver,
-    emit: Emit,
-    interrupts: Interrupts,
-    *,
-    log: Path | None,
-    test: bool,
+    prepared: PreparedRun, load_driver: LoadDriver, emit: Emit, interrupts: Interrupts, *, log: Path | None, test: bool
 ) -> Outcome:
     """Run the driver of a run to its end, and emit the event `end` if the driver did not.
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from trainer_app.errors import InputError
 
@@ -27,11 +26,7 @@ def current_submission(env: Mapping[str, str] | None = None) -> str | None:
 
 
 def run_from_cluster(env: Mapping[str, str]) -> str | None:
-    """Return RAY_CLUSTER_NAME without KubeRay's suffix if TRAINER_RUN_FROM_CLUSTER=1: the name of RayJob and run.
-
-    Raises:
-        InputError: RAY_CLUSTER_NAME, which KubeRay sets in Ray's containers, is missing or has no suffix.
-    """
+    """Return RAY_CLUSTER_NAME, which KubeRay sets, without its suffix if TRAINER_RUN_FROM_CLUSTER=1: RayJob and run."""
     if env.get(FROM_CLUSTER) != "1":
         return None
     cluster = env.get("RAY_CLUSTER_NAME", "")
@@ -51,24 +46,16 @@ def ray_cluster_name() -> str:
 
 @dataclass(frozen=True)
 class Process:
-    """One process, described so that another one can find out whether it is still alive.
-
-    Args:
-        machine: one boot of one machine and one PID namespace in it; "" if the system doesn't say.
-        began: start of the process in ticks since boot; 0 if the system doesn't say.
-    """
+    """One process, described so that another one can find out whether it is still alive."""
 
     host: str
     pid: int
-    machine: str = ""
-    began: int = 0
+    machine: str = ""  # one boot of one machine and one PID namespace in it; "" if the system doesn't say
+    began: int = 0  # start of the process in ticks since boot; 0 if the system doesn't say
 
     @property
     def name(self) -> str:
         return f"{self.host}:{self.pid}"
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     def is_dead(self) -> bool:
         """Return whether it has certainly ended: it ran on this machine, in this PID namespace, and is gone.

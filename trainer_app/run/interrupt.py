@@ -32,15 +32,10 @@ class Interrupts:
     Args:
         say: shows a line; called from a signal handler, so it takes no lock and writes through no buffered stream.
         kill: ends the process at once; returns only in tests.
-        clock: seconds, monotonic.
     """
 
     def __init__(
-        self,
-        say: Callable[[str], None],
-        kill: Callable[[], None],
-        *,
-        clock: Callable[[], float] = time.monotonic,
+        self, say: Callable[[str], None], kill: Callable[[], None], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._say, self._kill, self._clock = say, kill, clock
         self._count = 0

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, Final
 
 from trainer_app.errors import AlreadyExistsError, LeaseHeldError, LeaseLostError, StorageError
@@ -38,8 +39,7 @@ class Lease:
         self._before = 0.0
         self._since = time.monotonic()
         self._attempt = 0
-        self._over = threading.Event()
-        self._lock = threading.Lock()
+        self._over, self._lock = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
     @property
@@ -58,15 +58,7 @@ class Lease:
         return self._before + time.monotonic() - self._since
 
     def acquire(self, *, wait: bool, say: Say) -> None:
-        """Acquire the lease, which another driver may hold.
-
-        Args:
-            wait: whether to wait until a lease that is held expires or is released.
-            say: called once with what is waited for.
-
-        Raises:
-            LeaseHeldError: naming the holder and the end of its lease.
-        """
+        """Acquire the lease; if another driver holds it, `wait` until it is free, or raise LeaseHeldError."""
         announced = False
         while True:
             document = documents.read(self.store, KEY)
@@ -98,13 +90,8 @@ class Lease:
 
     def _document(self, expires: float) -> dict[str, Any]:
         holder = {"submission": self.submission, "holder": self.me.name, "expires": round(expires, 3)}
-        return {
-            **holder,
-            "attempt": self._attempt,
-            **self.me.as_dict(),
-            "spent": round(self.spent, 1),
-            "cluster": ray_cluster_name(),
-        }
+        spent = {"spent": round(self.spent, 1), "cluster": ray_cluster_name()}
+        return {**holder, "attempt": self._attempt, **asdict(self.me), **spent}
 
     def _renew(self) -> None:
         while not self._over.wait(RENEW_S):
@@ -155,12 +142,9 @@ def token(store: Store) -> str:
 
 
 def check_token(store: Store, token: str) -> None:
-    """Refuse what a worker makes after another driver has begun: workers may outlive their driver.
+    """Raise LeaseLostError in a worker whose driver, with this token, has been replaced: workers may outlive it.
 
     A lease that has only expired is no reason: the next driver resumes from a commit that is made before it looks.
-
-    Raises:
-        LeaseLostError: the lease is another driver's than the one with this token.
     """
     document = documents.read(store, KEY)
     if document is not None and token not in ("", _token(document)):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from trainer_app.errors import TrainerError
 from trainer_app.run import cron_dedup, decision, lease, logs
-from trainer_app.run.attempt import Emit, Event
 from trainer_app.run.completion import completion_event
 from trainer_app.run.decision import Decision
 from trainer_app.run.drive import LoadDriver, Outcome, run_driver
@@ -19,6 +19,7 @@ from trainer_app.run.prepare import check_name_free
 from trainer_app.run.replay import answer_stop, emit_note, linger_after_stop, replay_end
 from trainer_app.run.request import PreparedRun
 from trainer_app.run.require import require
+from trainer_app.run.watch import Emit, Event
 
 
 class Display(Protocol):
@@ -46,9 +47,6 @@ def run_prepared(
 
     Returns:
         the exit code, which is the same however often a submission is tried again, and the driver's error.
-
-    Raises:
-        InputError: bad input, nothing was started. TrainerError: the extra [train] is missing.
     """
     if prepared.resume and not prepared.submission and not test and (event := completion_event(prepared)):
         display.emit(event)
@@ -88,10 +86,7 @@ def _decide(prepared: PreparedRun, display: Display) -> Decision:
     refuse it then is refused now.
     """
     if prepared.submission:
-
-        def say(text: str) -> None:
-            emit_note(display.emit, text)
-
+        say = partial(emit_note, display.emit)
         return decision.decide_under_lease(
             prepared.storage, prepared.name, prepared.submission, task=prepared.task, say=say
         )

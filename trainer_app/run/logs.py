@@ -28,8 +28,7 @@ _kept: dict[str, Uploader] = {}
 class GrowingFile:
     """A file that grows, in parts of at most 8 MiB: `<key>.000.log`, `<key>.001.log`, ... Only changed parts are sent.
 
-    Args:
-        since: bytes at its beginning that an earlier attempt wrote.
+    The first `since` bytes are an earlier attempt's.
     """
 
     def __init__(self, path: Path, key: str, *, since: int = 0) -> None:
@@ -58,10 +57,8 @@ class Uploader:
     """Sends files in a thread of its own, and once more at the end."""
 
     def __init__(self, store: Store, files: Iterable[GrowingFile]) -> None:
-        self.store = store
-        self.files = list(files)
-        self._over = threading.Event()
-        self._lock = threading.Lock()
+        self.store, self.files = store, list(files)
+        self._over, self._lock = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
 
     def __enter__(self) -> Self:
@@ -91,20 +88,12 @@ class Uploader:
 
 
 def driver_uploader(store: Store, attempt: int, log: Path | None) -> Uploader:
-    """Return an uploader of the command's own output.
-
-    Args:
-        log: its log file; if None, the files that its stdout and stderr go to, as Ray's job log is one.
-    """
-    paths = output_files() if log is None else [log]
+    """Return an uploader of the command's `log`, or of the files that its output goes to, as Ray's job log is one."""
     key = f"logs/driver/a{attempt:04d}"
-    return Uploader(
-        store,
-        [
-            GrowingFile(path, key if number == 0 else f"{key}-{number}", since=_size(path) if log else 0)
-            for number, path in enumerate(paths)
-        ],
-    )
+    if log is not None:
+        return Uploader(store, [GrowingFile(log, key, since=log.stat().st_size if log.exists() else 0)])
+    paths = enumerate(output_files())
+    return Uploader(store, [GrowingFile(path, f"{key}-{number}" if number else key) for number, path in paths])
 
 
 def upload_output(store: Store) -> None:
@@ -137,10 +126,6 @@ def output_files() -> list[Path]:
         except OSError as error:  # closed, or a system without /proc
             _log.debug("the output of descriptor %d is not a file: %s", descriptor, error)
     return list(dict.fromkeys(paths))
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _plain(name: str) -> str:

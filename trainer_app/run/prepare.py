@@ -38,11 +38,7 @@ VERSIONS = ("trainer-app", "ray", "torch", "lightning", "torchvision", "torchmet
 
 
 def resolve_choices(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
-    """Draw the seed, choose the data and the devices.
-
-    Returns:
-        the resolved run file, and what was resolved as {dotted key: value}.
-    """
+    """Draw the seed, choose the data and the devices. Return the run file, and what was chosen by dotted key."""
     from trainer_app import lightning_cli
 
     chosen: dict[str, Any] = {}
@@ -82,11 +78,7 @@ def collect_warnings(name: str) -> Iterator[list[str]]:
 
 
 def check_name_free(store: Store, name: str, *, task: str) -> None:
-    """Refuse a name that another run has, before anything is resolved for this one.
-
-    Raises:
-        AlreadyExistsError: with the command that resumes the run.
-    """
+    """Raise AlreadyExistsError, with the command that resumes it, if there is a run of that name."""
     store.list_folders(name)  # fails if the bucket is missing, which a look for one object does not say
     if store.exists(f"{name}/run.json"):
         raise AlreadyExistsError(
@@ -95,14 +87,11 @@ def check_name_free(store: Store, name: str, *, task: str) -> None:
 
 
 def create_run(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, name: str, task: str) -> RunFolder:
-    """Create a run in storage.
-
-    Raises:
-        AlreadyExistsError: with the command that resumes it.
-    """
+    """Create a run in storage. Raises AlreadyExistsError."""
     tune = config.tune if task == "tune" else None
     metric, mode = config.selection_metric(task)
     now = time.time()
+    seed = None if isinstance(config.seed_everything, bool) else config.seed_everything
     record = RunRecord(
         name=name,
         task=task,
@@ -110,7 +99,7 @@ def create_run(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, na
         created=now,
         updated=now,
         attempt=1,
-        seed=None if isinstance(config.seed_everything, bool) else config.seed_everything,
+        seed=seed,
         metric=metric,
         mode=mode,
         use_gpu=bool(config.scaling.use_gpu),
@@ -127,8 +116,7 @@ def create_run(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, na
 def reopen_run(store: Store, config: RunConfig, *, name: str, task: str) -> tuple[RunFolder, RunConfig]:
     """Return a run's folder and the run file to resume with: the stored one, with what may change from `config`.
 
-    Raises:
-        InputError: the task differs, or the run file describes another run; each key is named.
+    Raises InputError if the task differs, or the run file describes another run, with the keys.
     """
     folder = RunFolder.open(store, name)
     record = folder.record

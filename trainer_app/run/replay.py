@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Final
+from typing import Final
 
 from trainer_app import results
 from trainer_app.errors import InputError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import stop
-from trainer_app.run.attempt import START, Emit
+from trainer_app.run.attempt import START, stop_position
 from trainer_app.run.interrupt import INTERRUPTED
 from trainer_app.run.request import PreparedRun
+from trainer_app.run.watch import Emit
 from trainer_app.storage import Store
 
 LINGER: Final = "TRAINER_STOP_LINGER_S"
@@ -30,8 +31,7 @@ def emit_note(emit: Emit, text: str) -> None:
 def replay_end(prepared: PreparedRun, record: RunRecord, emit: Emit) -> int:
     """Emit how the run ended: its first and last event, its error, and the traceback unless the input was wrong.
 
-    Returns:
-        the exit code that the run ended with.
+    Return the exit code that the run ended with.
     """
     folder = RunFolder.open(prepared.storage, record.name)
     run = results.read_run(prepared.storage, record.name)
@@ -47,30 +47,15 @@ def replay_end(prepared: PreparedRun, record: RunRecord, emit: Emit) -> int:
 
 
 def answer_stop(prepared: PreparedRun, record: RunRecord | None, emit: Emit) -> int:
-    """Answer a stop that was requested before this attempt began, in the run's storage and to the user.
-
-    Returns:
-        the exit code.
-    """
-    if record is not None and record.state == "running":
-        RunFolder.open(prepared.storage, record.name).update(state="interrupted", error=None)
+    """Answer a stop that was requested before this attempt began, in the run's storage and to the user."""
+    folder = RunFolder.open(prepared.storage, record.name) if record else None
+    if folder and folder.record.state == "running":
+        folder.update(state="interrupted", error=None)
     if not stop.is_answered(prepared.run_store):
-        stop.write_answer(prepared.run_store, _resume_position(prepared.storage, record))
+        position = stop_position(folder, folder.read_trials()) if folder else START
+        stop.write_answer(prepared.run_store, position)
     emit_note(emit, f"run {prepared.name} was asked to stop: nothing was started; resume it with `trainer resume`")
     return INTERRUPTED
-
-
-def _resume_position(storage: Store, record: RunRecord | None) -> dict[str, Any]:
-    """Return where the run resumes: its newest checkpoint, or that of the unfinished trial that is furthest."""
-    if record is None:
-        return START
-    fits = [fit for fit in results.read_run(storage, record.name).fits if fit.checkpoints and not fit.ended]
-    newest = {fit.trial: fit.checkpoints[-1] for fit in fits}
-    positions: dict[str | None, dict[str, Any]] = {
-        trial: {"epochs": c.epochs, "step": c.step, "commit": c.name} for trial, c in newest.items()
-    }
-    furthest = max(positions.values(), key=lambda position: position["step"], default=START)
-    return {**furthest, "trials": positions} if record.task == "tune" else furthest
 
 
 def linger_after_stop(run_store: Store, emit: Emit) -> None:
@@ -78,9 +63,6 @@ def linger_after_stop(run_store: Store, emit: Emit) -> None:
 
     For the operator a driver that ends with 130 has failed, and it starts the next attempt. Only a RayJob whose job
     still runs can be suspended.
-
-    Raises:
-        InputError: the variable is not a number.
     """
     if not stop.is_answered(run_store):
         return

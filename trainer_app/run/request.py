@@ -22,38 +22,25 @@ _OVERRIDE: Final = re.compile(r"[^/\\=]+=")
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a user or a launcher asks for, unchecked.
+    """What a user or a launcher asks for, unchecked."""
 
-    Args:
-        task: train or tune.
-        items: run files, and overrides KEY=VALUE.
-        resume: a run's name, path or URI.
-        storage: in place of `storage.uri`.
-    """
-
-    task: str
-    items: Sequence[str] = ()
+    task: str  # train or tune
+    items: Sequence[str] = ()  # run files, and overrides KEY=VALUE
     name: str | None = None
-    resume: str | None = None
-    storage: str | None = None
+    resume: str | None = None  # a run's name, path or URI
+    storage: str | None = None  # in place of storage.uri
 
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """A run that can start.
-
-    Args:
-        resume: whether it is the next attempt of a run that exists.
-        folders: those of the run files; modules beside them can be imported.
-        submission: the id of the submission that this process belongs to; None for a run that a user starts here.
-    """
+    """A run that can start."""
 
     task: str
     config: RunConfig
     name: str
-    resume: bool
-    folders: tuple[str, ...] = ()
-    submission: str | None = None
+    resume: bool  # whether it is the next attempt of a run that exists
+    folders: tuple[str, ...] = ()  # of the run files: modules beside them can be imported
+    submission: str | None = None  # the id of this process's submission; None for a run that a user starts here
 
     @property
     def storage(self) -> Store:
@@ -69,10 +56,7 @@ class PreparedRun:
 
 
 def split_items(items: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return (files, overrides).
-
-    An override has a `=` before any `/`, so a file named a=b.yaml is given as ./a=b.yaml.
-    """
+    """Return (files, overrides): an override has a `=` before any `/`; a file named a=b.yaml is given as ./a=b.yaml."""
     overrides = [item for item in items if _OVERRIDE.match(item)]
     return [item for item in items if not _OVERRIDE.match(item)], overrides
 
@@ -81,11 +65,8 @@ def prepare_run(request: RunRequest, env: Mapping[str, str] | None = None) -> Pr
     """Check everything that can be checked without starting anything.
 
     Options take precedence over the environment, and the environment over the run file. A storage is read only to
-    resume without files.
-
-    Raises:
-        ConfigError: the run file's problems, all of them.
-        InputError: names, missing files. NotFoundError: there is no such run to resume.
+    resume without files. Raises ConfigError with all problems of the run file, InputError, or NotFoundError if there
+    is no such run to resume.
     """
     env = os.environ if env is None else env
     from trainer_app.records import generate_name

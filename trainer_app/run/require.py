@@ -8,12 +8,9 @@ from trainer_app.errors import TrainerError
 
 
 def require(*modules: str, what: str) -> None:
-    """Raise TrainerError, with what to install, if a module of the extra [train] is missing.
+    """Raise TrainerError, with what to install, if modules of the extra [train] are missing that `what` needs.
 
     Only our own wheel is named: a package of its name in a registry is somebody else's.
-
-    Args:
-        what: the verb or option that needs the modules.
     """
     missing = [name for name in modules if not _is_installed(name)]
     if missing:

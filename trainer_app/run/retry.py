@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainer_app.errors import AccessDeniedError, AlreadyExistsError, NotFoundError, StorageError, TrainerError
+from trainer_app.formatting import one_line
 from trainer_app.records import FitFolder
 
 START = "the start"
@@ -22,13 +23,10 @@ class RetryDecision:
 
 
 class RetryPolicy:
-    """Decide after each error of one fit whether it is worth another try.
+    """Decide after each error of one fit whether it is worth another try; `max_failures` -1 is any number of tries.
 
     A permanent error is not, nor is one that comes a second time at the same commit. A storage that did not answer
     may answer the next time, at whatever commit.
-
-    Args:
-        max_failures: how many errors are answered with another try, -1 for any number.
     """
 
     def __init__(self, max_failures: int) -> None:
@@ -37,11 +35,7 @@ class RetryPolicy:
         self.last: tuple[str, str | None] | None = None
 
     def decide(self, error: BaseException, commit: str | None) -> RetryDecision:
-        """Return whether to try again after `error`.
-
-        Args:
-            commit: the fit's newest commit as `last_commit` names it; None, which equals no other, if it is unknown.
-        """
+        """Return whether to try again after `error`; `commit` is the fit's `last_commit`, which None makes unknown."""
         self.failures += 1
         if is_permanent(error):
             return RetryDecision(retry=False, reason="this error comes again")
@@ -84,5 +78,5 @@ def last_commit(fit_folder: FitFolder) -> str | None:
 
 def describe_error(error: BaseException) -> str:
     """Return `Type: message` on one line; our own errors without their type."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     return text if isinstance(error, TrainerError) else f"{type(error).__name__}: {text}"[:1000]

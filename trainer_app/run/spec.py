@@ -39,11 +39,7 @@ class RunSpec:
         return open_store(self.uri).child(self.run)
 
     def load(self) -> RunConfig:
-        """Return the run file, in a process that is to run it.
-
-        From here on the user's code can be imported there, and what the process of a submitted run prints is kept in
-        storage.
-        """
+        """Return the run file; from now on the user's code can be imported, and a submitted run's output is kept."""
         logs.upload_output(self.run_store())
         user_code.install(self.run_store(), self.code)
         return loads(self.config)

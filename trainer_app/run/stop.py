@@ -45,13 +45,10 @@ class StopPoll:
     """Asks the storage whether the run is to stop, at most once a second: epochs may be shorter.
 
     Called whenever a fit could stop. If the storage does not answer, the fit continues.
-
-    Args:
-        driver: token of the lease under which the fit was started; "" for none.
     """
 
     store: Store
-    driver: str = ""
+    driver: str = ""  # token of the lease under which the fit was started; "" for none
     _next: float = field(default=0.0, init=False)
     _requested: bool = field(default=False, init=False)
 

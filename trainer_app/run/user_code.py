@@ -5,18 +5,15 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib
-import os
 import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from trainer_app.errors import InputError, UserCodeError
-from trainer_app.machine import make_private_folder
+from trainer_app.machine import make_private_folder, prepend_python_path
 from trainer_app.storage import Store
 
 CODE: Final = "TRAINER_CODE"  # SHA-256 of the archive, in hex
@@ -24,25 +21,16 @@ FOLDER: Final = "trainer-code"  # of the machine's temporary files
 
 
 def install(store: Store, digest: str) -> Path | None:
-    """Make the code importable here and in this process's children, before everything else.
+    """Make the run's `code/<digest>.zip` importable, before all else, here and in this process's children.
 
-    Args:
-        store: the run's folder in its storage.
-        digest: SHA-256 of the archive `code/<digest>.zip`; "" if there is none.
-
-    Returns:
-        the folder.
-
-    Raises:
-        UserCodeError: the archive has another digest, or would write outside its folder.
-        StorageError: there is no archive, or the storage did not answer.
+    Return its folder; None if `digest`, the SHA-256 of the archive, is "". Raises UserCodeError if the archive has
+    another digest, or would write outside its folder.
     """
     if not digest:
         return None
     folder = fetch(store, digest)
     sys.path[:] = [str(folder), *(entry for entry in sys.path if entry != str(folder))]
-    given = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(folder), *given]))
+    prepend_python_path(str(folder))
     importlib.invalidate_caches()  # Python may have seen that the folder, now on its path, was not there
     return folder
 
@@ -53,7 +41,8 @@ def fetch(store: Store, digest: str) -> Path:
         raise InputError(f"{CODE} must be the SHA-256 of the code's archive, in hex, not {digest!r}")
     root = _root()
     folder = root / digest
-    with _locked(root / f"{digest}.lock"):
+    with Path(root, f"{digest}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
             with tempfile.TemporaryDirectory(dir=root) as temp:
                 archive = Path(temp, "code.zip")
@@ -71,13 +60,6 @@ def _root() -> Path:
     if not make_private_folder(root):
         raise InputError(f"{root} is not a folder that only this user can write: remove it, or set TMPDIR")
     return root
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _check(archive: Path, digest: str, where: str) -> None:

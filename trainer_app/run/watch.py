@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any, Final, Self
 
 from trainer_app.errors import DeadlineError, LeaseLostError, RunEndedError, StorageError, TrainerError
+from trainer_app.formatting import one_line
 from trainer_app.run import stop
 from trainer_app.run.deadlines import Deadlines
 from trainer_app.run.lease import Lease
@@ -22,6 +23,7 @@ SIGNAL: Final = signal.SIGUSR2  # Tune takes SIGUSR1, and `run.interrupt` the on
 
 _log = logging.getLogger(__name__)
 Event = dict[str, Any]
+Emit = Callable[[Event], None]
 
 
 class Watch:
@@ -34,14 +36,7 @@ class Watch:
     """
 
     def __init__(
-        self,
-        store: Store,
-        lease: Lease,
-        emit: Callable[[Event], None],
-        *,
-        deadlines: Deadlines,
-        begun: bool,
-        missing: Callable[[], str],
+        self, store: Store, lease: Lease, emit: Emit, *, deadlines: Deadlines, begun: bool, missing: Callable[[], str]
     ) -> None:
         self.stopping = threading.Event()
         self.error: TrainerError | None = None
@@ -93,16 +88,11 @@ class Watch:
         if self._lease.lost:
             message = f"the driver {self._lease.lost} has taken over run {self._lease.name}: this one ends"
             self.error = LeaseLostError(message)
-            return
-        message = self._deadlines.passed(self._lease.spent, begun=self._begun)
-        if message:
-            self.error = DeadlineError(" ".join(f"{message}{self._waits_for()}".split()))
+        elif passed := self._deadlines.passed(self._lease.spent, begun=self._begun):
+            missing = "" if self._begun else self._missing()
+            self.error = DeadlineError(one_line(f"{passed}; {missing}" if missing else passed))
         elif not self.stopping.is_set():
             self._check_for_stop()
-
-    def _waits_for(self) -> str:
-        missing = "" if self._begun else self._missing()
-        return f"; {missing}" if missing else ""
 
     def _check_for_stop(self) -> None:
         try:

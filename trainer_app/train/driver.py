@@ -12,10 +12,10 @@ from trainer_app.checkpoint import Commit, list_commits
 from trainer_app.config import RunConfig
 from trainer_app.records import RunFolder
 from trainer_app.run import cluster, stop
-from trainer_app.run.attempt import Emit, Work, commit_position, run_attempt
+from trainer_app.run.attempt import Work, run_attempt, stop_position
 from trainer_app.run.retry import describe_error
 from trainer_app.run.spec import RunSpec
-from trainer_app.run.watch import Watch
+from trainer_app.run.watch import Emit, Watch
 from trainer_app.train import evaluate
 from trainer_app.train.failures import ends_training, root_cause
 from trainer_app.train.ray_trainer import (
@@ -93,7 +93,7 @@ def fit(config: RunConfig, folder: RunFolder, spec: RunSpec, emit: Emit) -> ray.
         final=bool(error and ends_training(error)),
     )
     if stopped:
-        stop.write_answer(folder.run_store, commit_position(folder.fit_folder()))
+        stop.write_answer(folder.run_store, stop_position(folder))
     return to_ray_result(folder, error)
 
 

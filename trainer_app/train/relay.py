@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 import ray.train
 
-POLL_S = 0.1
+from trainer_app.run.watch import Emit
 
-Emit = Callable[[dict[str, Any]], None]
+POLL_S = 0.1
 
 
 class Mailbox:

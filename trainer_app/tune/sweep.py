@@ -15,9 +15,9 @@ from trainer_app import lightning_cli
 from trainer_app.config import RunConfig, require_tune
 from trainer_app.records import RunFolder, TrialRecord
 from trainer_app.run import cluster, prepare, stop
-from trainer_app.run.attempt import START, Emit, Work, commit_position, run_attempt
+from trainer_app.run.attempt import Work, run_attempt, stop_position
 from trainer_app.run.spec import RunSpec
-from trainer_app.run.watch import Watch
+from trainer_app.run.watch import Emit, Watch
 from trainer_app.storage_uri import join_uri
 from trainer_app.train import evaluate
 from trainer_app.train.ray_trainer import accelerator
@@ -64,10 +64,8 @@ def is_unfinished(records: Mapping[str, TrialRecord], total: int | None) -> bool
 def record_outcome(folder: RunFolder, records: Mapping[str, TrialRecord], *, stopped: bool = False) -> None:
     """Record how the sweep ended; `stopped`: by a request, with trials left."""
     if stopped:
-        positions = {r.trial: commit_position(folder.fit_folder(r.trial)) for r in records.values() if not r.is_over}
-        furthest = max(positions.values(), key=lambda position: position["step"], default=START)
         folder.update(state="interrupted", error=None)
-        stop.write_answer(folder.run_store, {**furthest, "trials": positions})
+        stop.write_answer(folder.run_store, stop_position(folder, records.values()))
         return
     failed = [r for r in records.values() if r.state == "failed"]
     bad = bool(failed) and len(failed) == len(records)
