@@ -12,14 +12,10 @@ from trainer_app.cli.stdout import READER_GONE, forget_stdout
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb.
+    """Run one verb with these arguments, without the program's name; the process's own if None.
 
-    Args:
-        argv: arguments without the program's name; the process's own if None.
-
-    Returns:
-        The exit code: 0, 1 a run failed, 2 bad input (nothing was started), 130 interrupted,
-        141 the reader of the output went away (`trainer list ... | head`).
+    Return the exit code: 0, 1 a run failed, 2 bad input (nothing was started), 130 interrupted, 141 the reader of the
+    output went away (`trainer list ... | head`).
     """
     try:
         code = _dispatch(argv)

@@ -37,22 +37,14 @@ class RunInterruptedError(TrainerError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a run file.
+    """One thing wrong with a run file."""
 
-    Args:
-        key: dotted key, as it is written on the command line.
-        message: what is wrong.
-        value: the value in the run file, if any.
-        allowed: what would be accepted, or what to do.
-        file, line: the key's place, 1-based; `file` is "command line" for an override.
-    """
-
-    key: str
+    key: str  # dotted, as on the command line
     message: str
-    value: Any = MISSING
-    allowed: str = ""
-    file: str = ""
-    line: int | None = None
+    value: Any = MISSING  # in the run file
+    allowed: str = ""  # what would be accepted, or what to do
+    file: str = ""  # of the key; "command line" for an override
+    line: int | None = None  # 1-based
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""

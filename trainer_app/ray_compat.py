@@ -26,11 +26,9 @@ NAMES: Final = (
     P(f"{_TRAIN}.exceptions", "WorkerHealthCheckFailedError", "why a worker was lost", "health_check_failure"),
     # Train: the controller
     P(
-        *(
-            "ray.train.torch",
-            "TorchTrainer",
-            "our failure policy, no cleaner of groups; Ctrl-C is left to the driver",
-        ),
+        "ray.train.torch",
+        "TorchTrainer",
+        "our failure policy, no cleaner of groups; Ctrl-C is left to the driver",
         "_initialize_and_run_controller _create_default_callbacks _register_sigint_handler",
     ),
     P(

@@ -128,6 +128,14 @@ def test_what_is_reserved_does_not_change_the_run_file() -> None:
     assert config.scaling.resources_per_worker == {"CPU": 2.0}
 
 
+def test_a_trial_keeps_the_best_by_the_metric_of_the_sweep() -> None:
+    sweep = "tune: {metric: val/acc, mode: max, space: {model.init_args.lr: {uniform: [0, 1]}}}"
+    config = run_file(f"checkpoint: {{monitor: val/loss, mode: min}}\n{sweep}")
+    kept = {task: ray_trainer.checkpoint_config(config, task=task) for task in ("train", "tune")}
+    names = {task: (made.checkpoint_score_attribute, made.checkpoint_score_order) for task, made in kept.items()}
+    assert names == {"train": ("val/loss", "min"), "tune": ("val/acc", "max")}
+
+
 def test_ray_keeps_its_own_files_in_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     config = run_file("checkpoint: {keep: 4}\nfailure: {max_failures: 1}\nstorage: {uri: s3://bucket/prefix}")
@@ -137,7 +145,7 @@ def test_ray_keeps_its_own_files_in_scratch(tmp_path: Path, monkeypatch: pytest.
     assert Path(str(made.storage_path)).parent == tmp_path and Path(str(made.storage_path)).is_dir()
     assert made.checkpoint_config.num_to_keep == 4 and made.failure_config.max_failures == 1
     assert made.callbacks == callbacks
-    other = ray_trainer.run_config(config, JOB, [], name="train-trial_id=t00001")
+    other = ray_trainer.run_config(config, JOB, [], trial="t00001")
     assert other.name == "train-trial_id=t00001" and other.storage_path != made.storage_path
 
 

@@ -43,9 +43,6 @@ def reads_cluster(
 
     Options count before the environment: -n or --context asks for the cluster; --storage, or a path or URI in place
     of a run's name, for the storage. Of the variables, TRAINER_STORAGE_URI counts before TRAINER_NAMESPACE.
-
-    Raises:
-        InputError: the options ask for both.
     """
     from_environment = getattr(command.get_parameter_source("namespace"), "name", "") == "ENVIRONMENT"
     place = storage or (run if run and ("/" in run or run in (".", "..")) else None)

@@ -91,11 +91,7 @@ class LiveScreen:
         with self._lock:
             self._fit()
             width, height = self._console.size
-            body = (
-                live_trials(self.view, width, height)
-                if self.view.task == "tune"
-                else live_epochs(self.view, width, height)
-            )
+            body = (live_trials if self.view.task == "tune" else live_epochs)(self.view, width, height)
             message = [Text(self._message, style="bold yellow")] if self._message else []
             return Group(_head(self.view), body, _foot(self.view), *message)
 
@@ -118,11 +114,7 @@ def _foot(view: RunView) -> Text:
 
 
 def live_trials(view: RunView, width: int, height: int) -> Group:
-    """Return the running trials and the best of the others, as many as the terminal holds, and how many more there are.
-
-    Args:
-        width, height: of the terminal, in characters.
-    """
+    """Return the running trials and the best others, as many as the terminal holds, and how many more there are."""
     running = view.running()
     columns = _param_columns(view, running, width, fixed=6 + 8 + 16 + 9 + 7 + 7 + 12)
     lines_each = 1 if columns is not None or width < NARROW else 2
@@ -130,12 +122,9 @@ def live_trials(view: RunView, width: int, height: int) -> Group:
     shown = running[: max(1, room - 3)] if len(running) >= room else running
     shown = shown + view.best(max(0, room - len(shown)), ended=True)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("trial", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    if columns is not None:
-        for name in columns.values():
-            table.add_column(escape(name), no_wrap=True)
-    elif width >= NARROW:
+    for header in ("trial", "state", *map(escape, (columns or {}).values())):
+        table.add_column(header, no_wrap=True)
+    if columns is None and width >= NARROW:
         table.add_column("parameters", ratio=1)
     best = f"best {escape(view.metric or 'metric')}"
     table.add_column(best, justify="right", overflow="fold", min_width=7, max_width=14)

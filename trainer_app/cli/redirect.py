@@ -50,13 +50,10 @@ def default_log(run: str, storage: str) -> Path:
 
 @contextmanager
 def to_log(path: Path | None) -> Iterator[OriginalStreams]:
-    """Append everything that is printed to `path`, and yield the original streams.
+    """Append everything that is printed to the log at `path`, and yield the original streams.
 
-    Args:
-        path: the log; None leaves stderr as it is and sends other output on stdout there too.
-
-    Raises:
-        InputError: the log can't be written.
+    None leaves stderr as it is and sends other output on stdout there too. Raises InputError if the log can't be
+    written.
     """
     log = _open_log(path) if path else os.dup(2)
     _flush()
@@ -76,7 +73,7 @@ def to_log(path: Path | None) -> Iterator[OriginalStreams]:
             os.close(copy)
         os.close(log)
         for stream in (original.out, original.err):
-            _close(stream)
+            _ignore_closed(stream.close)
 
 
 def _open_log(path: Path) -> int:
@@ -104,10 +101,6 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         if stream is not None and not stream.closed:
             _ignore_closed(stream.flush)
-
-
-def _close(stream: TextIO) -> None:
-    _ignore_closed(stream.close)
 
 
 def _ignore_closed(write: Callable[[], object]) -> None:

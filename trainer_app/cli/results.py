@@ -65,23 +65,17 @@ def show_submitted(
     trial: str | None = None,
     values: list[str] | None = None,
 ) -> None:
-    """Print the results of a run on Kubernetes, read from its storage.
+    """Print the results of a run on Kubernetes, or of this user's newest, with the options of `trainer results`.
 
-    Args:
-        run: its name; None is this user's newest.
-        endpoint, json, trial, values: as the options of `trainer results`.
-
-    Raises:
-        NotFoundError: there is no such run, or it has written nothing yet.
+    Raises NotFoundError if there is no such run, or if it has written nothing yet.
     """
     from trainer_app.launch import location
     from trainer_app.launch.remote_run import RemoteRun
 
-    where = (
-        location.locate_run(kube, run, values, ())
-        if run and values
-        else location.location_of(location.find_rayjob(kube, run))
-    )
+    if run and values:
+        where = location.locate_run(kube, run, values, ())
+    else:
+        where = location.location_of(location.find_rayjob(kube, run))
     with location.storage_access(kube, where, endpoint):
         if RemoteRun.open(where.uri, where.run).read_record() is None:
             raise NotFoundError(f"run {where.run} has written nothing yet; see: trainer status {where.run}")
@@ -122,10 +116,8 @@ def _select_fit(run: RunResults, trial: str | None) -> FitResults | None:
 
     fit = next((fit for fit in run.fits if fit.trial == trial), None)
     if trial is not None and fit is None:
-        names = [fit.trial for fit in run.trials if fit.trial]
-        raise NotFoundError(
-            f"run {run.record.name!r} has no trial {trial!r}; {suggest_name(trial, names, what='trials')}"
-        )
+        hint = suggest_name(trial, [fit.trial for fit in run.trials if fit.trial], what="trials")
+        raise NotFoundError(f"run {run.record.name!r} has no trial {trial!r}; {hint}")
     return fit
 
 

@@ -26,13 +26,9 @@ _SHOW_CURSOR: Final = "\x1b[?25h"
 
 
 def start(request: RunRequest, *, as_json: bool, log: str | None, test: bool) -> int:
-    """Check what is asked for, then run it.
+    """Check what is asked for, then run it. Return the exit code.
 
-    Returns:
-        the exit code.
-
-    Raises:
-        InputError: bad input, nothing was started. TrainerError: the extra [train] is missing.
+    Raises InputError if nothing was started because of bad input, TrainerError if the extra [train] is missing.
     """
     prepared = prepare_run(request)
     path = redirect.log_path(log, prepared.name, prepared.config.storage.uri)
@@ -42,8 +38,7 @@ def start(request: RunRequest, *, as_json: bool, log: str | None, test: bool) ->
 
 def load_driver() -> Driver:
     """Import the driver with torch, Lightning and Ray: 5 to 10 s when the disk is cold."""
-    driver: Driver = import_module("trainer_app.driver").run
-    return driver
+    return import_module("trainer_app.driver").run
 
 
 @dataclass
@@ -59,17 +54,16 @@ class Session:
         """Show an event that comes before or after the driver."""
         match event.get("event"):
             case "note":
-                self._write_error(event["text"])
+                print(event["text"], file=sys.stderr, flush=True)
             case "error":
-                self._write_error(error_text(TrainerError(event["error"])))
+                print(error_text(TrainerError(event["error"])), file=sys.stderr, flush=True)
             case "complete" if not self.as_json:
                 print(event["text"])
             case "complete":
                 open_screen(self._view(None), sys.stdout, sys.stderr, as_json=True).emit(event["end"])
             case kind:
-                self._screen = self._screen or open_screen(
-                    self._view(None), sys.stdout, sys.stderr, as_json=self.as_json
-                )
+                if self._screen is None:
+                    self._screen = open_screen(self._view(None), sys.stdout, sys.stderr, as_json=self.as_json)
                 self._screen.emit(event)
                 if kind == "end":
                     self._screen.close()
@@ -94,10 +88,6 @@ class Session:
         metric, mode = config.selection_metric(task)
         name, path = self.prepared.name, str(log) if log else None
         return RunView(task=task, run=name, uri=config.storage.uri, log=path, metric=metric, mode=mode)
-
-    def _write_error(self, text: str) -> None:
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
 
     def _error_lines(self, outcome: Outcome) -> list[str]:
         """The error, with its traceback if TRAINER_DEBUG=1; none of an interruption, which the log has."""

@@ -37,9 +37,8 @@ def show_table(
 ) -> None:
     """Print a table on a terminal; in a pipe aligned columns, two spaces apart, with nothing cut.
 
-    Args:
-        right: the headers of columns that are aligned at the right (numbers).
-        narrow: on a terminal of fewer characters each row is running text.
+    The columns of the headers `right` are aligned at the right. On a terminal of fewer characters than `narrow` each
+    row is running text.
     """
     if (width := terminal_width()) is not None:
         from rich.console import Console
@@ -77,12 +76,9 @@ def rich_table(
     bold: str | None = None,
     stacked: bool = False,
 ) -> RenderableType:
-    """Return a table for a terminal. Texts that do not fit are folded, never cut.
+    """Return a table for a terminal, or each row as running text if `stacked`. Texts are folded, never cut.
 
-    Args:
-        right: as for `show_table`.
-        bold: the first cell of the row that stands out.
-        stacked: each row as running text, for a terminal that is too narrow for columns.
+    `bold` is the first cell of the row that stands out; `right` is as for `show_table`.
     """
     from rich.console import Group
     from rich.table import Table

@@ -39,12 +39,8 @@ def _check_classes(draft: Draft, config: RunConfig) -> None:
         draft.report(("model",), "is missing", allowed="class_path and init_args of a LightningModule, or cli: ...")
     for name in ("model", "data", "optimizer", "lr_scheduler"):
         block = getattr(config, name)
-        if block is None:
-            continue
-        if config.cli is None:
-            _check_class(draft, (name,), block, full=name in ("model", "data"))
-        elif "class_path" in block:
-            _check_class(draft, (name,), block, full=False)
+        if block is not None and (config.cli is None or "class_path" in block):
+            _check_class(draft, (name,), block, full=config.cli is None and name in ("model", "data"))
     for at, item in _components(config.trainer):
         _check_class(draft, at, item, full=False)
 
@@ -63,8 +59,7 @@ def _check_class(draft: Draft, at: Path, block: dict[str, Any], *, full: bool) -
     """Check a block of class_path and init_args; with `full` the class_path must name its package."""
     path = block.get("class_path")
     if "class_path" not in block:
-        where = "init_args" if block else ""
-        allowed = "class_path: package.module.Class" + (f", the others below {where}" if where else "")
+        allowed = "class_path: package.module.Class" + (", the others below init_args" if block else "")
         cli = "; or cli: package.module:YourCLI where a LightningCLI knows the class" if at[0] != "trainer" else ""
         draft.report((*at, "class_path"), "is missing", allowed=allowed + cli)
         return
@@ -113,8 +108,7 @@ def _check_scaling(draft: Draft, config: RunConfig) -> None:
     if scaling.use_gpu is True and resources.get("GPU") == 0:
         draft.report(at, "no GPU is requested, but scaling.use_gpu is true", resources["GPU"])
     if "TPU" in resources:
-        allowed = "CPU, GPU and custom resources"
-        draft.report((*at[:2], "TPU"), "TPUs are not supported", resources["TPU"], allowed)
+        draft.report((*at[:2], "TPU"), "TPUs are not supported", resources["TPU"], "CPU, GPU and custom resources")
     if scaling.use_gpu is False and scaling.accelerator_type is not None:
         key = ("scaling", "accelerator_type")
         draft.report(key, "is a kind of GPU, but scaling.use_gpu is false", scaling.accelerator_type)

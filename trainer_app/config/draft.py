@@ -23,7 +23,6 @@ class Draft:
     Args:
         tree: the merged mapping; `tune.space`'s keys are dotted.
         lines: file and 1-based line of each key; the line is None for the command line.
-        problems: everything that is wrong.
         notes: one line for each value that was read as something else.
         broken: a part could not be read, and missing keys may be in it.
     """
@@ -48,8 +47,7 @@ class Draft:
 
     def note(self, path: Path, text: str) -> None:
         file, line = self.locate(path)
-        where = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
-        self.notes.append(" ".join(f"{where}{'.'.join(path)}: {text}".split()))
+        self.notes.append(str(Problem(".".join(path), text, file=file, line=line)))
 
     def forget_lines(self, path: Path) -> None:
         """Drop the lines of this key and of those below it."""

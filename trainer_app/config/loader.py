@@ -50,14 +50,9 @@ def loads(text: str, *, file: str = "run.yaml", overrides: Sequence[str] = ()) -
 
 
 def override(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
-    """Return a config with other values, checked again.
+    """Return a copy with other plain values, checked again, by dotted key: `trainer.callbacks.0.init_args.patience`.
 
-    Args:
-        config: is not changed.
-        values: plain values by dotted key; list items by index: `trainer.callbacks.0.init_args.patience`.
-
-    Raises:
-        ConfigError: a key that does not exist, or a value that is not allowed.
+    Raises ConfigError for a key that does not exist, or a value that is not allowed.
     """
     draft = Draft(tree=config.tree)
     for key, value in values.items():
@@ -82,11 +77,7 @@ def scaling_differs(config: RunConfig, text: str) -> bool:
 
 
 def require_tune(config: RunConfig) -> Tune:
-    """Return the block `tune`.
-
-    Raises:
-        ConfigError: the run file has none.
-    """
+    """Return the block `tune`. Raises ConfigError if the run file has none."""
     if config.tune is None:
         raise ConfigError([Problem("tune", "is missing", allowed="trainer tune needs tune: {metric, mode, space}")])
     return config.tune

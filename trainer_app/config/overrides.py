@@ -50,8 +50,7 @@ def apply_overrides(draft: Draft, overrides: Sequence[str]) -> None:
         key, mark, text = override.partition("=")
         if not mark or not _KEY.fullmatch(key):
             draft.lines[(override,)] = (COMMAND_LINE, None)
-            allowed = "for example trainer.max_epochs=1"
-            draft.report((override,), "must be a dotted key, = and a value", allowed=allowed)
+            draft.report((override,), "must be a dotted key, = and a value", allowed="for example trainer.max_epochs=1")
             continue
         scratch = Draft()
         value = parse(text, scratch, key)
@@ -65,11 +64,7 @@ def apply_overrides(draft: Draft, overrides: Sequence[str]) -> None:
 def set_value(draft: Draft, key: str, value: Any, source: str = "") -> None:
     """Set one dotted key, in place, or report why it can't be set.
 
-    Args:
-        draft: its tree gets the value, its lines the source.
-        key: dotted; list items by index.
-        value: plain value, copied.
-        source: the file's name in messages.
+    The draft's tree gets a copy of the plain value, its lines the source: the file's name in messages.
     """
     at: Path = ()
     holder: Any = draft.tree
@@ -110,10 +105,8 @@ def _step(holder: Any, at: Path, rest: list[str]) -> tuple[Any, list[str]]:
 def _enter(holder: Any, step: Any, at: Path, following: str) -> Any:
     """Return the value below; a missing one, or a scheduler's bare name, becomes a mapping."""
     inside = holder[step] if isinstance(holder, list) else holder.get(step)
-    bare = at in (("tune", "scheduler"), ("tune", "searcher")) and isinstance(inside, str)
-    if inside is None or (bare and inside == following):
-        inside = {}
-        holder[step] = inside
+    if inside is None or (at in (("tune", "scheduler"), ("tune", "searcher")) and inside == following):
+        inside = holder[step] = {}
     return inside
 
 

@@ -39,11 +39,9 @@ _ROUNDS = 8
 
 
 def validate_types(draft: Draft) -> RunConfig | None:
-    """Check the types of the draft's tree and report problems to the draft.
+    """Check the types of the draft's tree, report problems to the draft, and return the config.
 
-    Returns:
-        The config; with problems, that of the tree without the wrong keys, so that the rest can be checked too;
-        None if there is none.
+    With problems it is that of the tree without the wrong keys, so that the rest can be checked too, or None.
     """
     tree: Any = draft.tree
     known = {problem.key for problem in draft.problems}
@@ -87,7 +85,7 @@ def _add(draft: Draft, error: Any) -> None:
 
 def explain_unknown_key(path: Path) -> str:
     """Return what is allowed instead of the last key of the path."""
-    if path == ("fit",) or path[0] == "fit":
+    if path[0] == "fit":
         return "write the key without fit."
     model = _model(path[:-1])
     names = [name for name in model.model_fields if name != "arguments"] if model else []
@@ -104,12 +102,12 @@ def _model(path: Path) -> type[BaseModel] | None:
     model: type[BaseModel] = RunConfig
     for part in path:
         field = model.model_fields.get(part)
-        inside = list(_models(field.annotation)) if field else []
-        if not inside and field is None:
+        if field is None:
             continue  # a key of a mapping: its values' model is already there
-        if not inside:
+        inside = next(_models(field.annotation), None)
+        if inside is None:
             return None
-        model = inside[0]
+        model = inside
     return model
 
 
@@ -137,19 +135,13 @@ def _without(tree: Any, faults: list[tuple[Path, str]]) -> Any:
 
 
 def _remove(tree: Any, path: Path) -> Any:
-    while path and (
-        get_value(tree, path[:-1], MISSING) is MISSING or path[-1] not in _keys(get_value(tree, path[:-1]))
-    ):
+    while path and not (isinstance(holder := get_value(tree, path[:-1]), dict) and path[-1] in holder):
         path = path[:-1]  # inside a list, or written in its short form: the key above goes
     if not path:
         return {}
     if len(path) == 1:
         return {key: value for key, value in tree.items() if key != path[0]}
     return {**tree, path[0]: _remove(tree[path[0]], path[1:])}
-
-
-def _keys(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, dict) else []
 
 
 def _replace(tree: Any, path: Path, value: Any) -> Any:

@@ -27,11 +27,9 @@ _COMPONENT: dict[str, Any] = {
     "additionalProperties": False,
 }
 _CLASSES = ("model", "data", "optimizer", "lr_scheduler")
+_FIT = "LightningCLI's block of the subcommand fit: read as the top level."
 _IGNORED = {
-    "fit": {
-        "type": ["object", "null"],
-        "description": "LightningCLI's block of the subcommand fit: read as the top level.",
-    },
+    "fit": {"type": ["object", "null"], "description": _FIT},
     "config": {"description": "LightningCLI's own switch: not used."},
     "print_config": {"description": "LightningCLI's own switch: not used."},
     "weights_only": {"description": "LightningCLI's argument of fit: not used."},
@@ -107,12 +105,8 @@ def _trainer() -> dict[str, Any]:
     for key, types in TRAINER_KEYS.items():
         plain = {"type": [*[_JSON_TYPES[name] for name in types.split()], "null"]} if types else {}
         properties[key] = _TRAINER.get(key, plain)
-    return {
-        "type": "object",
-        "description": "Arguments of lightning.Trainer.",
-        "properties": properties,
-        "additionalProperties": False,
-    }
+    about = {"type": "object", "description": "Arguments of lightning.Trainer."}
+    return {**about, "properties": properties, "additionalProperties": False}
 
 
 def _one_of(definition: dict[str, Any], *, names: bool) -> dict[str, Any]:

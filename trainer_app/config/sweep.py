@@ -137,8 +137,7 @@ def _check_pbt(draft: Draft, config: RunConfig, tune: Tune, pbt: Pbt) -> None:
         if key.rpartition(".")[2] == "class_path":
             draft.report(here, "a trial resumes from the weights of another, which another class doesn't have")
         if key not in tune.space and get_value(config.tree, tuple(key.split("."))) is None:
-            allowed = f"put {key} in tune.space, or a value in its block"
-            draft.report(here, "has no initial value", allowed=allowed)
+            draft.report(here, "has no initial value", allowed=f"put {key} in tune.space, or a value in its block")
     if config.max_epochs != -1 and pbt.perturbation_interval >= config.max_epochs:
         at = ("tune", "scheduler", "pbt", "perturbation_interval")
         draft.note(at, f"{pbt.perturbation_interval} of {config.max_epochs} epochs: no trial is ever changed")
@@ -170,10 +169,8 @@ def _check_no_max_t(draft: Draft, config: RunConfig, tune: Tune) -> None:
     """Check the bounds of a scheduler whose max_t is trainer.max_epochs."""
     kind, grace = tune.scheduler.kind, getattr(tune.scheduler.args, "grace_period", 1)
     if kind == "hyperband" and config.max_epochs == -1:
-        allowed = "a number of epochs here or there"
-        draft.report(
-            ("tune", "scheduler", kind, "max_t"), "is missing, and trainer.max_epochs has no end", allowed=allowed
-        )
+        fault = "is missing, and trainer.max_epochs has no end"
+        draft.report(("tune", "scheduler", kind, "max_t"), fault, allowed="a number of epochs here or there")
     if kind == "asha" and grace > config.max_epochs > 0:
         at = ("tune", "scheduler", kind, "grace_period")
         draft.report(at, f"is more than trainer.max_epochs ({config.max_epochs})", grace)

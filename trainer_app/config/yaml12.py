@@ -24,15 +24,9 @@ class _UnreadableError(Exception):
 
 
 def parse(text: str, draft: Draft, file: str) -> Any:
-    """Return the values of one YAML document, and fill `draft.lines`.
+    """Return one YAML document as plain dict, list, str, int, float, bool and None; None if it is empty or unreadable.
 
-    Args:
-        text: the document.
-        draft: gets lines and problems: syntax, duplicate keys, tags, circular aliases.
-        file: its name in messages.
-
-    Returns:
-        Plain dict, list, str, int, float, bool and None; None if the text has no document or can't be read.
+    The draft gets the lines of its keys in `file`, and problems: syntax, duplicate keys, tags, circular aliases.
     """
     yaml = YAML(typ="safe", pure=True)
     try:
@@ -113,9 +107,8 @@ class _Reader:
 
     def merge(self, node: Node, path: Path) -> dict[Any, Any]:
         """`<<: *other` and `<<: [*one, *two]`, YAML 1.1's merge key, which LightningCLI's files often have."""
-        parts = node.value if isinstance(node, SequenceNode) else [node]
         result: dict[Any, Any] = {}
-        for part in parts:
+        for part in node.value if isinstance(node, SequenceNode) else [node]:
             if not isinstance(part, MappingNode):
                 self.report(node, (*path, "<<"), "a merge key takes a mapping", allowed="<<: *name")
                 return {}

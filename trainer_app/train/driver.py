@@ -8,7 +8,7 @@ import ray
 import ray.train
 
 from trainer_app import lightning_cli
-from trainer_app.checkpoint import Commit, list_commits
+from trainer_app.checkpoint import list_commits
 from trainer_app.config import RunConfig
 from trainer_app.records import RunFolder
 from trainer_app.run import cluster, stop
@@ -18,29 +18,19 @@ from trainer_app.run.spec import RunSpec
 from trainer_app.run.watch import Emit, Watch
 from trainer_app.train import evaluate
 from trainer_app.train.failures import ends_training, root_cause
-from trainer_app.train.ray_trainer import (
-    RunTrainer,
-    accelerator,
-    run_config,
-    scaling_config,
-    torch_config,
-)
+from trainer_app.train.ray_trainer import RunTrainer, accelerator, run_config, scaling_config, torch_config
 from trainer_app.train.relay import Mailbox, Relay, relaying_events
 
 
 def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool = False) -> int:
-    """Train `config` as run `name`.
-
-    Args:
-        test: score the best checkpoint on the test split at the end.
+    """Train `config` as run `name`; with `test`, score its best checkpoint on the test split at the end.
 
     Returns:
         the exit code: 0 trained to its end, 1 failed, 130 stopped by a request (`trainer stop`).
 
     Raises:
-        InputError, StorageError: before anything was started. LeaseHeldError: another driver is at work on the run.
+        InputError, StorageError, LeaseHeldError: before anything was started. KeyboardInterrupt: the run is recorded.
         DeadlineError, LeaseLostError: see `run.watch.Watch`.
-        KeyboardInterrupt: after the run was recorded as interrupted.
     """
     lightning_cli.check_code(config)
     work = Work("train", check_scaling, missing_resources, run_workers, evaluate.test)
@@ -109,7 +99,7 @@ def to_ray_result(folder: RunFolder, error: ray.train.TrainingFailedError | None
     """Return what storage has of a train run as Ray's Result."""
     fit_folder = folder.fit_folder()
     lines = fit_folder.read_metrics()
-    pairs = [(to_ray_checkpoint(c), dict(c.manifest.metrics)) for c in list_commits(fit_folder.checkpoints)]
+    pairs = [(ray.train.Checkpoint(c.uri), dict(c.manifest.metrics)) for c in list_commits(fit_folder.checkpoints)]
     return ray.train.Result(
         metrics=lines[-1]["metrics"] if lines else None,
         checkpoint=pairs[-1][0] if pairs else None,
@@ -117,8 +107,3 @@ def to_ray_result(folder: RunFolder, error: ray.train.TrainingFailedError | None
         path=folder.uri,
         best_checkpoints=pairs,
     )
-
-
-def to_ray_checkpoint(commit: Commit) -> ray.train.Checkpoint:
-    """Return a commit as Ray's Checkpoint of its folder."""
-    return ray.train.Checkpoint(commit.uri)

@@ -12,6 +12,7 @@ from trainer_app.callbacks.ranks import mean_over_ranks
 from trainer_app.checkpoint.loading import allow_globals, check_loadable
 from trainer_app.config import RunConfig, loads, override
 from trainer_app.errors import InputError, NotFoundError
+from trainer_app.formatting import one_line
 from trainer_app.records import RunFolder
 from trainer_app.results import Checkpoint, RunResults
 from trainer_app.run import cluster
@@ -30,9 +31,7 @@ def test(store: Store, run: str) -> dict[str, Any]:
         the `test` event: {"event", "checkpoint", "trial", "metrics"}.
 
     Raises:
-        NotFoundError: no checkpoint is committed.
-        CheckpointRejectedError: it does not match its manifest.
-        InputError: no test split.
+        NotFoundError: no commit. CheckpointRejectedError: it does not match its manifest. InputError: no test split.
     """
     folder = RunFolder.open(store, run)
     if not folder.record.use_gpu:
@@ -85,24 +84,12 @@ def config_of_checkpoint(folder: RunFolder, run_results: RunResults, chosen: Che
 
 
 def score(config: RunConfig, path: Path, folder: str, *, accelerator: str) -> dict[str, float]:
-    """Run `Trainer.test` with one checkpoint, on one device.
+    """Run `Trainer.test` with the checkpoint at `path`, on one device: "cpu" or "gpu".
 
-    Args:
-        path: the downloaded checkpoint.
-        folder: temporary, for what Lightning writes.
-        accelerator: "cpu" or "gpu".
-
-    Raises:
-        InputError: the module or the data has no test.
+    What Lightning writes goes to `folder`, which is temporary. Raises InputError if the module or the data has no test.
     """
-    kwargs = {
-        **trainer_defaults(config, folder),
-        "devices": 1,
-        "num_nodes": 1,
-        "strategy": "auto",
-        "accelerator": accelerator,
-        "callbacks": [],
-    }
+    one_device = {"devices": 1, "num_nodes": 1, "strategy": "auto", "accelerator": accelerator}
+    kwargs = {**trainer_defaults(config, folder), **one_device, "callbacks": []}
     parts = lightning_cli.build_parts(config, trainer_kwargs=kwargs)
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -112,5 +99,5 @@ def score(config: RunConfig, path: Path, folder: str, *, accelerator: str) -> di
                 parts.model, datamodule=parts.datamodule, ckpt_path=str(path), weights_only=True, verbose=False
             )
     except MisconfigurationException as e:
-        raise InputError(f"this run can't be tested: {' '.join(str(e).split())}") from e
+        raise InputError(f"this run can't be tested: {one_line(e)}") from e
     return mean_over_ranks(parts.trainer.callback_metrics)

@@ -22,17 +22,13 @@ class RunFailurePolicy(ray_compat.DefaultFailurePolicy):
     Lost workers, start-up and preemption are counted by Ray alone, against `max_failures` and its other limits.
 
     Args:
-        failure_config: Ray's FailureConfig.
-        spec: the run that the workers train.
-        trial: the nested trial that they train, or None.
+        trial: the nested trial that the workers train, or None.
         mailbox: an actor that takes the event of a retry to the driver, or None.
     """
 
     def __init__(self, failure_config: Any, spec: RunSpec, trial: str | None, mailbox: Any = None) -> None:
         super().__init__(failure_config)
-        self.mailbox = mailbox
-        self.spec = spec
-        self.trial = trial
+        self.spec, self.trial, self.mailbox = spec, trial, mailbox
         self.retries = RetryPolicy(failure_config.max_failures)
 
     def make_decision(self, training_failed_error: TrainingFailedError) -> Any:

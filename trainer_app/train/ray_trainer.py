@@ -24,9 +24,7 @@ class RunTrainer(TorchTrainer):
 
     def __init__(self, *args: Any, spec: RunSpec, trial: str | None = None, mailbox: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.spec = spec
-        self.trial = trial
-        self.mailbox = mailbox
+        self.spec, self.trial, self.mailbox = spec, trial, mailbox
 
     def _initialize_and_run_controller(self, **kwargs: Any) -> ray.train.Result:
         kwargs["failure_policy"] = RunFailurePolicy(self.run_config.failure_config, self.spec, self.trial, self.mailbox)
@@ -69,18 +67,17 @@ def accelerator(config: RunConfig) -> dict[str, float]:
     return {f"{cluster.ACCELERATOR}{kind}": 0.001} if kind else {}
 
 
-def checkpoint_config(config: RunConfig) -> ray.train.CheckpointConfig:
+def checkpoint_config(config: RunConfig, *, task: str = "train") -> ray.train.CheckpointConfig:
     """Return `checkpoint` as Ray's CheckpointConfig; the run's own commits follow the same policy."""
-    c = config.checkpoint
+    metric, mode = config.selection_metric(task)
     return ray.train.CheckpointConfig(
-        num_to_keep=c.keep, checkpoint_score_attribute=c.monitor, checkpoint_score_order=c.mode or "max"
+        num_to_keep=config.checkpoint.keep, checkpoint_score_attribute=metric, checkpoint_score_order=mode or "max"
     )
 
 
 def failure_config(config: RunConfig) -> ray.train.FailureConfig:
     """Return `failure` as Ray's FailureConfig."""
-    f = config.failure
-    return ray.train.FailureConfig(max_failures=f.max_failures, controller_failure_limit=f.controller_failure_limit)
+    return ray.train.FailureConfig(**config.failure.model_dump())
 
 
 def torch_config(config: RunConfig) -> TorchConfig:
@@ -91,13 +88,13 @@ def torch_config(config: RunConfig) -> TorchConfig:
 
 
 def run_config(
-    config: RunConfig, spec: RunSpec, callbacks: list[Any], *, name: str | None = None
+    config: RunConfig, spec: RunSpec, callbacks: list[Any], *, trial: str | None = None
 ) -> ray.train.RunConfig:
     """Return Ray's RunConfig. Ray's own files stay in a scratch folder: commits and records do not pass through it."""
     return ray.train.RunConfig(
-        name=name or spec.run,
+        name=f"train-trial_id={trial}" if trial else spec.run,
         storage_path=cluster.scratch_folder(spec.run),
         failure_config=failure_config(config),
-        checkpoint_config=checkpoint_config(config),
+        checkpoint_config=checkpoint_config(config, task="tune" if trial else "train"),
         callbacks=callbacks,
     )

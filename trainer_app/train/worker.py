@@ -31,13 +31,7 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def policy(config: RunConfig, spec: RunSpec, *, task: str, every_epoch: bool = False, keep_at_least: int = 1) -> Policy:
-    """Return when to commit and what to keep.
-
-    Args:
-        task: train or tune, which decides what the best commits are.
-        every_epoch: commit after every epoch, for schedulers that pause or clone trials.
-        keep_at_least: the fewest commits to keep.
-    """
+    """Return when to commit (`every_epoch` for schedulers that pause or clone trials) and what to keep."""
     c = config.checkpoint
     monitor, mode = config.selection_metric(task)
     return Policy(
@@ -66,9 +60,8 @@ def fit(
 
     Args:
         policy, report: see EpochReporter.
-        trainer_kwargs: override the run file's `trainer`.
+        trainer_kwargs, callbacks: override the run file's `trainer`, and are added to its callbacks.
         origin: downloads the checkpoint to start from instead of the newest of `fit_folder` (a PBT exploit).
-        callbacks: added to the run file's.
         prepare: called with the Trainer before it fits (Ray's prepare_trainer).
 
     Returns:
@@ -126,11 +119,11 @@ def add_plugin(config: RunConfig, class_path: str) -> RunConfig:
 
 
 def trainer_defaults(config: RunConfig, folder: str) -> dict[str, Any]:
-    """Return Trainer arguments that the run file does not set: no further checkpoints and logs in the working folder.
+    """Return Trainer arguments that the run file does not set: no progress bar, logs and checkpoints of Lightning's.
 
     `folder` is temporary, for what Lightning writes.
     """
-    ours: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    ours: dict[str, Any] = dict.fromkeys(("enable_progress_bar", "enable_model_summary", "logger"), False)
     ours["default_root_dir"] = folder
     if not _has_model_checkpoint(config.trainer.get("callbacks")):
         ours["enable_checkpointing"] = False

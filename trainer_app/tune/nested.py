@@ -42,7 +42,7 @@ def run_nested(params: dict[str, Any], spec: RunSpec, controllers: Any, prefix: 
         trial=trial,
         train_loop_config={"spec": spec, "params": params, "trial": trial},
         scaling_config=ray_trainer.scaling_config(config),
-        run_config=ray_trainer.run_config(config, spec, callbacks, name=f"train-trial_id={trial}"),
+        run_config=ray_trainer.run_config(config, spec, callbacks, trial=trial),
         torch_config=ray_trainer.torch_config(config),
     )
     try:

@@ -109,7 +109,7 @@ def _adopt_callbacks(draft: Draft, trainer: dict[str, Any]) -> None:
         here = (*at, str(i)) if isinstance(callbacks, list) else at
         if path is None:
             draft.report(here, "must be a class_path with init_args", item, "for example {class_path: a.b.C}")
-        elif path in REPORT_CALLBACKS or (path.startswith("ray.") and path.rpartition(".")[2] in _report_names()):
+        elif path.startswith("ray.") and path.rpartition(".")[2] in REPORT_CALLBACKS:
             draft.note(here, f"{path} is replaced by the run's own")
         else:
             kept.append(item)
@@ -117,10 +117,6 @@ def _adopt_callbacks(draft: Draft, trainer: dict[str, Any]) -> None:
         trainer["callbacks"] = kept
         if not kept:
             del trainer["callbacks"]
-
-
-def _report_names() -> list[str]:
-    return [path.rpartition(".")[2] for path in REPORT_CALLBACKS]
 
 
 def _adopt_plugins(draft: Draft, trainer: dict[str, Any]) -> None:

@@ -52,20 +52,15 @@ TRAINER_KEYS: dict[str, str] = {
 
 # Lightning's StrategyRegistry: name -> class and the arguments that the name stands for. start_method left out:
 # Ray starts the workers.
+_DDP: dict[str, dict[str, Any]] = {
+    "": {},
+    "_find_unused_parameters_false": {"find_unused_parameters": False},
+    "_find_unused_parameters_true": {"find_unused_parameters": True},
+}
+_LAUNCHERS = ("", "_fork", "_notebook", "_spawn")
 STRATEGIES: dict[str, tuple[str, dict[str, Any]]] = {
     "auto": ("", {}),
-    "ddp": ("DDPStrategy", {}),
-    "ddp_find_unused_parameters_false": ("DDPStrategy", {"find_unused_parameters": False}),
-    "ddp_find_unused_parameters_true": ("DDPStrategy", {"find_unused_parameters": True}),
-    "ddp_fork": ("DDPStrategy", {}),
-    "ddp_fork_find_unused_parameters_false": ("DDPStrategy", {"find_unused_parameters": False}),
-    "ddp_fork_find_unused_parameters_true": ("DDPStrategy", {"find_unused_parameters": True}),
-    "ddp_notebook": ("DDPStrategy", {}),
-    "ddp_notebook_find_unused_parameters_false": ("DDPStrategy", {"find_unused_parameters": False}),
-    "ddp_notebook_find_unused_parameters_true": ("DDPStrategy", {"find_unused_parameters": True}),
-    "ddp_spawn": ("DDPStrategy", {}),
-    "ddp_spawn_find_unused_parameters_false": ("DDPStrategy", {"find_unused_parameters": False}),
-    "ddp_spawn_find_unused_parameters_true": ("DDPStrategy", {"find_unused_parameters": True}),
+    **{f"ddp{launcher}{end}": ("DDPStrategy", args) for launcher in _LAUNCHERS for end, args in _DDP.items()},
     "deepspeed": ("DeepSpeedStrategy", {}),
     "deepspeed_stage_1": ("DeepSpeedStrategy", {"stage": 1}),
     "deepspeed_stage_2": ("DeepSpeedStrategy", {"stage": 2}),
@@ -128,8 +123,5 @@ OTHER_ENVIRONMENTS = (
     "XLAEnvironment",
 )
 OTHER_CHECKPOINT_IO = ("AsyncCheckpointIO", "XLACheckpointIO")
-REPORT_CALLBACKS = (
-    "ray.train.lightning.RayTrainReportCallback",
-    "ray.tune.integration.pytorch_lightning.TuneReportCheckpointCallback",
-    "ray.tune.integration.pytorch_lightning.TuneReportCallback",
-)
+# Of ray.train.lightning and ray.tune.integration.pytorch_lightning.
+REPORT_CALLBACKS = ("RayTrainReportCallback", "TuneReportCheckpointCallback", "TuneReportCallback")

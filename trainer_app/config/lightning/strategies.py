@@ -31,7 +31,9 @@ def adopt_strategy(draft: Draft, trainer: dict[str, Any]) -> None:
         draft.report(_AT, f"{name} can't run here: {REFUSED_STRATEGIES[name]}", given, "for example ddp or fsdp")
         return
     if name == "SingleDeviceStrategy" and not own:
-        _single_device(draft, given)
+        workers = draft.tree["scaling"].get("num_workers", 1)
+        if workers != 1:
+            draft.report(_AT, f"one device, but there are {workers} workers", given, "ddp, or scaling.num_workers: 1")
         return
     target = path if own else RAY_STRATEGIES.get(name.removeprefix("Ray"))
     if target is None:
@@ -58,9 +60,9 @@ def _read(draft: Draft, given: Any) -> tuple[str, dict[str, Any]] | None:
     if not isinstance(path, str) or not path:
         draft.report(_AT, "must be a name, or class_path with init_args", given, "for example ddp")
         return None
-    unknown = [str(key) for key in given if key not in ("class_path", "init_args", "dict_kwargs")]
-    for key in unknown:
-        draft.report((*_AT, key), "unknown key", given[key], "allowed: class_path, init_args")
+    for key in given:
+        if key not in ("class_path", "init_args", "dict_kwargs"):
+            draft.report((*_AT, str(key)), "unknown key", given[key], "allowed: class_path, init_args")
     args = {}
     for key in ("init_args", "dict_kwargs"):
         part = given.get(key) or {}
@@ -69,12 +71,6 @@ def _read(draft: Draft, given: Any) -> tuple[str, dict[str, Any]] | None:
             continue
         args.update(part)
     return path, args
-
-
-def _single_device(draft: Draft, given: Any) -> None:
-    workers = draft.tree["scaling"].get("num_workers", 1)
-    if workers != 1:
-        draft.report(_AT, f"one device, but there are {workers} workers", given, "ddp, or scaling.num_workers: 1")
 
 
 def _arguments(draft: Draft, args: dict[str, Any]) -> dict[str, Any]:
@@ -106,7 +102,7 @@ def _arguments(draft: Draft, args: dict[str, Any]) -> dict[str, Any]:
 
 def _seconds(value: Any) -> float | None:
     """Return the seconds of a number, of jsonargparse's string of a timedelta, or of datetime.timedelta's init_args."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if _is_number(value):
         return float(value) if value > 0 else None
     if isinstance(value, str) and (match := _TIMEDELTA.fullmatch(value.strip())):
         days, hours, minutes, seconds = match.groups()
