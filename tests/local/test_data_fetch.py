@@ -19,9 +19,9 @@ import pytest
 from tests.s3 import S3
 from tests.unit.idx_files import TRAIN, images, write_set
 from trainer_app.errors import AccessDeniedError
-from trainer_app.examples.data import Arrays, DataError, download, load_arrays, resolve_source, sources
+from trainer_app.examples.data import download, load_arrays, resolve_source, sources
 from trainer_app.examples.data.digits import CHECKSUM
-from trainer_app.examples.data.idx import read_folder
+from trainer_app.examples.data.idx import Arrays, DataError, read_folder
 from trainer_app.storage import open_store
 
 pytestmark = pytest.mark.local

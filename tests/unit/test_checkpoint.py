@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from trainer_app.checkpoint import (
-    MANIFEST,
     PAYLOAD,
     Commit,
     Manifest,
@@ -27,6 +26,7 @@ from trainer_app.checkpoint import (
 )
 from trainer_app.checkpoint.commit import name_commit, read_commit
 from trainer_app.errors import CheckpointRejectedError, NotFoundError, StorageError
+from trainer_app.records.manifest import MANIFEST
 from trainer_app.storage import Store, open_store
 
 pytestmark = pytest.mark.unit

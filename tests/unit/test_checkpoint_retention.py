@@ -10,18 +10,11 @@ from typing import Any
 
 import pytest
 
-from trainer_app.checkpoint import (
-    MANIFEST,
-    Commit,
-    Manifest,
-    download_newest,
-    find_surplus,
-    list_commits,
-    prune,
-    write_commit,
-)
+from trainer_app.checkpoint import Commit, Manifest, download_newest, list_commits, prune, write_commit
 from trainer_app.checkpoint.commit import name_commit
+from trainer_app.checkpoint.retention import find_surplus
 from trainer_app.errors import StorageError
+from trainer_app.records.manifest import MANIFEST
 from trainer_app.storage import Store, open_store
 
 pytestmark = pytest.mark.unit

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from tests.unit.idx_files import FASHION, NO_FASHION, TRAIN, images, packed, write_set
-from trainer_app.examples.data import DataError, cache, choose, digits, download, load_arrays, resolve_source
+from trainer_app.examples.data import cache, choose, digits, download, load_arrays, resolve_source
 from trainer_app.examples.data.digits import CHECKSUM
+from trainer_app.examples.data.idx import DataError
 from trainer_app.examples.data.sources import download_source
 
 pytestmark = pytest.mark.unit

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.run_samples import epoch
-from trainer_app.checkpoint import Commit, Manifest, find_surplus
+from trainer_app.checkpoint import Commit, Manifest
+from trainer_app.checkpoint.retention import find_surplus
 from trainer_app.metric_order import best_of, is_better, sort_key
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.results import load_run

@@ -15,19 +15,19 @@ import pytest
 
 from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, StorageError
 from trainer_app.records import (
-    EpochLine,
     FitFolder,
     RunFolder,
     RunRecord,
     TrialRecord,
     check_name,
-    from_json,
     generate_name,
     parse_part_key,
     to_json,
     trial_name,
 )
 from trainer_app.records import folder as folder_module
+from trainer_app.records.models import EpochLine
+from trainer_app.records.plain_json import from_json
 from trainer_app.run_names import RUN_NAME_MAX
 from trainer_app.storage import Store, open_store
 

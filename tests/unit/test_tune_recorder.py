@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from trainer_app.records import MAX_TRACEBACK, RunFolder, RunRecord
+from trainer_app.records import RunFolder, RunRecord
+from trainer_app.records.models import MAX_TRACEBACK
 from trainer_app.storage import open_store
 from trainer_app.tune.recorder import SweepRecorder
 

@@ -155,10 +155,9 @@ class EpochReporter(Callback):
         self._check_monitor(trainer, done, metrics, final=final)
 
     def _check_monitor(self, trainer: L.Trainer, done: int, metrics: Mapping[str, float], *, final: bool) -> None:
-        """Check after the first epoch that validates, on every rank. The commit is made: `--resume` starts from it.
+        """Raise TrainerError on every rank if the first epoch that validates did not log `checkpoint.monitor`.
 
-        Raises:
-            TrainerError: the module does not log `checkpoint.monitor`; what it logs is named.
+        Its commit is made: `--resume` starts from it.
         """
         monitor, every = self.policy.monitor, trainer.check_val_every_n_epoch
         self._monitored = self._monitored or monitor is None or monitor in metrics

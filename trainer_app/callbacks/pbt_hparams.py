@@ -16,8 +16,7 @@ class RestoreConfiguredHparams(Callback):
     A learning rate under a scheduler stays where it is in the schedule: it is scaled by new base rate / old base rate.
     """
 
-    def __init__(self) -> None:
-        self.done = False
+    done = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.done:

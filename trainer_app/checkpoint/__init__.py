@@ -13,18 +13,16 @@ from trainer_app.checkpoint.commit import (
     read_commit,
     write_commit,
 )
-from trainer_app.checkpoint.retention import find_surplus, prune
-from trainer_app.records.manifest import MANIFEST, PAYLOAD, Manifest
+from trainer_app.checkpoint.retention import prune
+from trainer_app.records.manifest import PAYLOAD, Manifest
 
 __all__ = [
-    "MANIFEST",
     "PAYLOAD",
     "Commit",
     "Manifest",
     "attempt_of_commit",
     "download_commit",
     "download_newest",
-    "find_surplus",
     "list_commits",
     "prune",
     "read_commit",

@@ -44,15 +44,9 @@ def attempt_of_commit(name: str) -> int:
 
 
 def write_commit(store: Store, payload: Path, manifest: Manifest) -> Commit:
-    """Upload `payload`, then the manifest with its size and SHA-256.
+    """Upload `payload` to the fit's `checkpoints`, then `manifest` with its name and the payload's size and SHA-256.
 
-    Args:
-        store: the fit's folder `checkpoints`.
-        manifest: without `objects` and `name`, which are filled in here.
-        payload: a local file, a plain Lightning checkpoint.
-
-    Raises:
-        StorageError: nothing is committed; a payload without a manifest may remain, which readers ignore.
+    Raises StorageError: nothing is committed; a payload without a manifest may remain, which readers ignore.
     """
     name = name_commit(manifest.epochs, manifest.step, manifest.attempt)
     described = manifest.model_copy(update={"objects": {PAYLOAD: describe_file(payload)}, "name": name})
@@ -88,25 +82,16 @@ def list_commits(store: Store, *, reject: Callable[[str, str], None] | None = No
 
 
 def read_commit(store: Store, name: str) -> Commit:
-    """Return the commit of a name.
-
-    Raises:
-        NotFoundError: there is no manifest.
-        CheckpointRejectedError: the manifest is damaged.
-    """
+    """Return a commit. Raises NotFoundError if it has no manifest, CheckpointRejectedError if that is damaged."""
     folder = store.child(name)
     manifest = parse_manifest(folder.get(MANIFEST), name=name, where=f"{folder.uri}/{MANIFEST}")
     return Commit(name, manifest, store)
 
 
 def download_commit(commit: Commit, folder: Path) -> Path:
-    """Download and verify a commit's payload.
+    """Download a commit's payload, a Lightning checkpoint, into `folder` and return its path.
 
-    Returns:
-        The local path of the Lightning checkpoint, inside `folder`.
-
-    Raises:
-        CheckpointRejectedError: the payload is missing, or its size or SHA-256 differs from the manifest.
+    Raises CheckpointRejectedError if it is missing, or its size or SHA-256 differs from the manifest.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if PAYLOAD not in commit.manifest.objects:

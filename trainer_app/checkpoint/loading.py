@@ -24,11 +24,7 @@ def allow_globals(allow: tuple[str, ...]) -> Any:
 
 
 def check_loadable(path: Path, allow: tuple[str, ...]) -> None:
-    """Find out at the first save, not on resume, what torch would refuse to load.
-
-    Raises:
-        TrainerError: with torch's name of the class, and the key that permits it.
-    """
+    """Find out at the first save, not on resume, what torch would refuse. Raises TrainerError, naming the class."""
     try:
         load_checkpoint(path, allow)
     except Exception as e:

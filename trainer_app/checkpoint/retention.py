@@ -29,11 +29,7 @@ def find_surplus(commits: Sequence[Commit], *, keep: int | None, monitor: str | 
 
 
 def prune(commits: Sequence[Commit], *, keep: int | None, monitor: str | None, mode: str | None) -> list[Commit]:
-    """Delete what `find_surplus` names, manifest first, so that a half-deleted commit never counts.
-
-    Returns:
-        The commits that stay.
-    """
+    """Delete what `find_surplus` names, manifest first: a half-deleted commit never counts. Return those that stay."""
     gone = find_surplus(commits, keep=keep, monitor=monitor, mode=mode)
     for commit in gone:
         folder = commit.store.child(commit.name)

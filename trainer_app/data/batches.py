@@ -34,7 +34,6 @@ class BatchedDataset(Dataset[Batch]):
     including Lightning's distributed one.
 
     Args:
-        tensors: one or more, equally long, on one device.
         rows: the samples of this split, int64 [m]; None means all. The tensors are not copied.
         transform: from a batch to a batch, on tensors: normalisation, augmentation.
     """
@@ -87,13 +86,8 @@ def add_shifted_copies(images: Tensor, labels: Tensor, *, pixels: int) -> tuple[
 def split_indices(count: int, *, seed: int, held_out: int | None = None) -> tuple[Tensor, Tensor]:
     """Split 0..count-1 into two sorted int64 tensors, [count - held_out] and [held_out]; the same on every rank.
 
-    Args:
-        count: number of samples.
-        seed: of the permutation.
-        held_out: samples of the second tensor; by default 5,000 of 60,000 (Ray's guide, MNIST), else a ninth.
-
-    Raises:
-        ValueError: `held_out` is not between 1 and `count` - 1.
+    `seed` is the permutation's. `held_out` is 1 to `count` - 1, else ValueError is raised; by default 5,000 of 60,000
+    (Ray's guide, MNIST), else a ninth.
     """
     if held_out is None:
         held_out = 5_000 if count == 60_000 else max(1, round(count / 9))

@@ -13,8 +13,8 @@ from typing import Any
 
 from trainer_app.errors import ConfigError, Problem
 
-_WRITE = "write package.module.Name"
 _NOT_USERS = (sysconfig.get_paths()["stdlib"], str(Path(__file__).parent))
+_SITE_PACKAGES = f"{os.sep}site-packages{os.sep}"
 
 
 def add_import_paths(*folders: str | Path) -> None:
@@ -29,26 +29,19 @@ def add_import_paths(*folders: str | Path) -> None:
 
 
 def load_object(key: str, path: str) -> Any:
-    """Return the object that `package.module:name` or `package.module.name` names.
-
-    Raises:
-        ConfigError: it can't be imported, or user code raises at import; its one problem is at `key`.
-    """
-    if not all(part.isidentifier() for part in path.replace(":", ".").split(".")):
-        raise ConfigError([Problem(key, "not an import path", path, _WRITE)])
+    """Return what `package.module:name` or `package.module.name` names, or raise ConfigError: a problem at `key`."""
+    parts = path.replace(":", ".").split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise ConfigError([Problem(key, "not an import path", path, "write package.module.Name")])
     module_name, colon, names = path.partition(":")
     if colon:
         return _get_attribute(key, path, _import_module(key, module_name), names.split("."))
-    parts = path.split(".")
-    if len(parts) < 2:
-        raise ConfigError([Problem(key, "not an import path", path, _WRITE)])
     module = _import_module(key, parts[0])
     for cut in range(2, len(parts)):
-        name = ".".join(parts[:cut])
         # A class in the middle is an attribute of the module before it: a nested class, a classmethod.
         if isinstance(getattr(module, parts[cut - 1], None), type) and not hasattr(module, "__path__"):
             return _get_attribute(key, path, module, parts[cut - 1 :])
-        module = _import_module(key, name)
+        module = _import_module(key, ".".join(parts[:cut]))
     return _get_attribute(key, path, module, parts[-1:])
 
 
@@ -97,13 +90,9 @@ def describe_error(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
-    users = [f for f in frames if not f.filename.startswith(_NOT_USERS) and not _in_site_packages(f)]
+    users = [f for f in frames if not f.filename.startswith(_NOT_USERS) and _SITE_PACKAGES not in f.filename]
     place = f" ({(users or frames)[-1].filename}:{(users or frames)[-1].lineno})" if users or frames else ""
     return f"{type(error).__name__}: {text}{place}"
-
-
-def _in_site_packages(frame: traceback.FrameSummary) -> bool:
-    return f"{os.sep}site-packages{os.sep}" in frame.filename
 
 
 def unwrap_user_error(error: Exception) -> Exception:

@@ -52,9 +52,8 @@ class Construction:
 def construct(target: Callable[..., Any], construction: Construction) -> LightningCLI:
     """Call `target`, a LightningCLI class or anything that makes one, and return the object that it made.
 
-    Raises:
-        ConfigError: `target` requires unknown arguments or makes no LightningCLI, or its arguments don't parse.
-        Exception: what user code raised while classes were instantiated, unchanged.
+    Raises ConfigError if `target` requires unknown arguments or makes no LightningCLI, or its arguments don't parse.
+    What user code raises while classes are instantiated stays as it is.
     """
     kwargs = _required_arguments(target, construction)
     with _LOCK, _patched_init(construction), suppress(_ConstructionDone):
@@ -136,7 +135,9 @@ def _override_init(arguments: dict[str, Any], cli: LightningCLI, construction: C
     runs = arguments.get("run", True)
     parser_kwargs = dict(arguments.get("parser_kwargs") or {})
     arguments["save_config_callback"] = None
-    arguments["trainer_defaults"] = _copy_callbacks(arguments.get("trainer_defaults") or {})
+    defaults = arguments["trainer_defaults"] = dict(arguments.get("trainer_defaults") or {})
+    if "callbacks" in defaults:  # uncopied they would carry a trial's state (patience, best score) to the next
+        defaults["callbacks"] = copy.deepcopy(defaults["callbacks"])
     # A CLI meant to run `fit` keeps its subcommand: its hooks and its default files may read self.config.fit. It only
     # runs nothing. Without a subcommand the object is what run=False makes.
     arguments["args"] = {"subcommand": "fit", "fit": construction.args} if runs else construction.args
@@ -149,11 +150,6 @@ def _override_init(arguments: dict[str, Any], cli: LightningCLI, construction: C
     arguments["parser_kwargs"] = {**parser_kwargs, "exit_on_error": False}
     cli.parse_arguments = functools.partial(_parse_arguments, construction, cli)
     cli._instantiate_trainer = functools.partial(_instantiate_trainer, construction, cli)
-
-
-def _copy_callbacks(defaults: dict[str, Any]) -> dict[str, Any]:
-    """Copy the callbacks in `trainer_defaults`: they would carry a trial's state (patience, best score) to the next."""
-    return {key: copy.deepcopy(value) if key == "callbacks" else value for key, value in defaults.items()}
 
 
 def _parse_arguments(

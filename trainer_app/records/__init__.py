@@ -5,32 +5,16 @@
 """
 
 from trainer_app.records.folder import FitFolder, RunFolder, merge_metrics, parse_part_key
-from trainer_app.records.models import (
-    MAX_TRACEBACK,
-    STOP_REQUESTED,
-    TIME_BUDGET,
-    EpochLine,
-    RunRecord,
-    RunState,
-    TrialRecord,
-    TrialState,
-)
+from trainer_app.records.models import RunRecord, TrialRecord
 from trainer_app.records.names import check_name, generate_name, trial_name
-from trainer_app.records.plain_json import from_json, rename_epoch, to_json, to_plain
+from trainer_app.records.plain_json import rename_epoch, to_json, to_plain
 
 __all__ = [
-    "MAX_TRACEBACK",
-    "STOP_REQUESTED",
-    "TIME_BUDGET",
-    "EpochLine",
     "FitFolder",
     "RunFolder",
     "RunRecord",
-    "RunState",
     "TrialRecord",
-    "TrialState",
     "check_name",
-    "from_json",
     "generate_name",
     "merge_metrics",
     "parse_part_key",

@@ -57,11 +57,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, storage: Store, record: RunRecord, config_text: str) -> RunFolder:
-        """Create the run's folder; of several creators at once one wins (see `Store.put`).
-
-        Raises:
-            AlreadyExistsError: there is a run of this name.
-        """
+        """Create the run's folder. Raises AlreadyExistsError; of several creators at once one wins (`Store.put`)."""
         run_store = storage.child(check_name(record.name))
         try:
             run_store.put("run.json", record.to_json(), create=True)
@@ -75,12 +71,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, storage: Store, run: str) -> RunFolder:
-        """Open the folder of a run.
-
-        Raises:
-            NotFoundError: there is no such run; the message has the most similar names.
-            StorageError: run.json is damaged.
-        """
+        """Open a run. Raises NotFoundError with the most similar names, or StorageError if run.json is damaged."""
         run_store = storage.child(run)
         try:
             data = run_store.get("run.json")

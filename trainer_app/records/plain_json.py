@@ -20,10 +20,7 @@ _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 def to_json(value: Any, *, tagged: bool = False, default: Callable[[Any], Any] | None = None) -> bytes:
     """Return one line of ASCII JSON, the only form in which anything here is written or printed for machines.
 
-    Args:
-        value: mappings, lists, strings, numbers, booleans and None.
-        tagged: write non-finite floats as {"$float": "nan"} instead of "nan".
-        default: converts what JSON can't hold; without it a TypeError is raised.
+    With `tagged`, non-finite floats are {"$float": "nan"} instead of "nan". `default` converts what JSON can't hold.
     """
     return json.dumps(encode_floats(value, tagged=tagged), allow_nan=False, default=default).encode()
 
@@ -48,11 +45,7 @@ def encode_floats(value: Any, *, tagged: bool) -> Any:
 def to_plain(value: Any, where: str) -> Any:
     """Return the value as JSON can hold it: numbers of NumPy and torch become Python's, dates strings.
 
-    Args:
-        where: the dotted key of the value, for the message.
-
-    Raises:
-        InputError: it is, or holds, something else.
+    Raises InputError for anything else; `where` is the dotted key that it names.
     """
     if value is None or isinstance(value, (str, bool, int)):
         return value

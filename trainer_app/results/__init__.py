@@ -4,10 +4,9 @@ from trainer_app.results.document import list_document, run_document
 from trainer_app.results.events import end_event, start_event
 from trainer_app.results.listing import RunSummary, list_runs, newest_run
 from trainer_app.results.load import load_run, read_run, resolve_run
-from trainer_app.results.model import Best, Checkpoint, FitResults, RunResults
+from trainer_app.results.model import Checkpoint, FitResults, RunResults
 
 __all__ = [
-    "Best",
     "Checkpoint",
     "FitResults",
     "RunResults",

@@ -30,8 +30,7 @@ def run_document(results: RunResults, *, trial: str | None = None) -> dict[str, 
       of a trial that was running when the run ended
     - `problems`: what could not be read, one line each
 
-    Args:
-        trial: list only this trial.
+    With `trial`, `trials` has only this one.
     """
     record = results.record.model_dump()
     record["best_value"] = record.pop("best")

@@ -19,11 +19,9 @@ DEFAULT_STORAGE = "runs"
 
 
 def resolve_run(run: str | None, storage: str | None = None) -> tuple[str, str | None]:
-    """Return (storage URI, run's name or None) for what a user wrote.
+    """Return (storage URI, run's name or None) for a name in the storage, or a URI or path to a run (with a slash).
 
-    Args:
-        run: a name in the storage, or a full URI or path to a run (with a slash in it), or None.
-        storage: a URI; None is TRAINER_STORAGE_URI or the folder `runs`.
+    Without `storage` it is that of TRAINER_STORAGE_URI, or the folder `runs`.
     """
     if run and ("/" in run or run in (".", "..")):
         return split_uri(run)
@@ -31,22 +29,12 @@ def resolve_run(run: str | None, storage: str | None = None) -> tuple[str, str |
 
 
 def load_run(storage_uri: str, run: str) -> RunResults:
-    """Read a run.
-
-    Raises:
-        NotFoundError: there is no such run; the message has the most similar names.
-        StorageError: no answer, or run.json is damaged; other damaged objects are listed in `problems`.
-    """
+    """Read a run; damaged objects but run.json are listed in `problems`. Raises NotFoundError or StorageError."""
     return read_run(open_store(storage_uri), run)
 
 
 def read_run(storage: Store, run: str, *, checkpoints: bool = True, parallel: int = PARALLEL) -> RunResults:
-    """Read a run of an open storage, as `load_run` does.
-
-    Args:
-        checkpoints: read the manifests too.
-        parallel: how many objects are read at once.
-    """
+    """Read a run of an open storage, `parallel` objects at once, with or without the manifests of checkpoints."""
     folder = RunFolder.open(storage, run)
     sizes = {entry.key: entry.size for entry in folder.run_store.list()}
     wanted = [key for key in sizes if _is_wanted(key, checkpoints=checkpoints)]
@@ -109,12 +97,7 @@ def _get_all(store: Store, keys: list[str], problems: list[str], parallel: int) 
 def _read_fit(
     folder: RunFolder, trial: str | None, contents: Mapping[str, bytes], sizes: Mapping[str, int], problems: list[str]
 ) -> FitResults:
-    """Parse the contents of one fit's objects, by key; what is damaged becomes a problem.
-
-    Args:
-        trial: the trial's name, None for a train run.
-        sizes: of all of the run's objects, in bytes by key.
-    """
+    """Parse the contents of one fit's objects, by key; damage becomes a problem. `sizes` are in bytes, by key."""
     record: TrialRecord | None = None
     parts: list[tuple[str, bytes]] = []
     checkpoints: list[Checkpoint] = []

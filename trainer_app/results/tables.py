@@ -27,7 +27,6 @@ def trials_table(rows: Sequence[TrialRow], metric: str | None, target: int | Non
     """Return headers and a row per trial: its state, its best value, its parameters, and why it ended.
 
     Args:
-        metric: the name of the run's metric.
         target: the epochs that a trial is to reach.
         width: of the terminal, in characters; None for a pipe. Each parameter gets a column if they all fit.
     """
@@ -57,9 +56,7 @@ def epochs_table(
 ) -> tuple[Columns, list[str]]:
     """Return headers and a row per epoch with as many metrics as fit, the run's own first; and the metrics left out.
 
-    Args:
-        lines: epochs, as in the event `epoch` or in `metrics/*.jsonl`.
-        metric, target, width: as for `trials_table`.
+    `lines` are epochs, as in the event `epoch` or in `metrics/*.jsonl`.
     """
     names = list(sort_metrics({name: None for line in lines for name in line["metrics"]}, metric))
     room, fitting = (width or 0) - 30, 0

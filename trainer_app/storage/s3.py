@@ -90,8 +90,7 @@ class S3Store(S3Uri):
         # One by one: the bulk call needs a checksum that some servers don't take (Google's has no such call at all).
         folder = self.child(prefix) if prefix else self
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            for _ in pool.map(folder.delete, [entry.key for entry in folder.list()]):
-                pass
+            list(pool.map(folder.delete, [entry.key for entry in folder.list()]))
 
     @property
     def _location(self) -> ObjectLocation:

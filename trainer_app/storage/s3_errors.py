@@ -39,12 +39,7 @@ class ObjectLocation:
 
 @contextmanager
 def translate_errors(location: ObjectLocation, verb: str, key: str, connect: Callable[[], Any]) -> Iterator[Any]:
-    """Yield the client; turn what boto3 raises into StorageError and its kinds.
-
-    Args:
-        verb, key: what is done, such as read, to which object.
-        connect: makes the client.
-    """
+    """Yield the client that `connect` makes; turn what boto3 raises into StorageError and its kinds."""
     try:
         yield connect()
     except Exception as error:

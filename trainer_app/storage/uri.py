@@ -16,14 +16,10 @@ from trainer_app.storage_uri import FolderUri, StorageUriError, parse_scheme, pa
 
 
 def open_store(uri: str, *, endpoint: str | None = None) -> Store:
-    """Open the store of a storage URI. Nothing is read or written yet.
+    """Open the store of a storage URI (see `parse_storage_uri`), or raise InputError. Nothing is read or written yet.
 
-    Args:
-        uri: see `parse_storage_uri`; a relative folder or `~` is made absolute now.
-        endpoint: the S3 server, in place of the URI's. Without either, `AWS_ENDPOINT_URL` or AWS itself.
-
-    Raises:
-        InputError: the URI is not allowed.
+    A relative folder or `~` is made absolute now. `endpoint` replaces the URI's S3 server; without either it is
+    `AWS_ENDPOINT_URL` or AWS itself.
     """
     try:
         location = parse_storage_uri(uri, endpoint=endpoint)

@@ -12,10 +12,9 @@ STOPPED = {"stopped": True, "epochs": 0, "done": True}
 
 
 def objective(config: RunConfig, result: dict[str, Any]) -> float | None:
-    """Return the sweep's metric; None in an epoch without validation (`trainer.check_val_every_n_epoch`).
+    """Return the sweep's metric, or raise TrainerError if the module does not log it.
 
-    Raises:
-        TrainerError: the module does not log it; those that it logs are named.
+    None in an epoch without validation (`trainer.check_val_every_n_epoch`).
     """
     metrics, metric = result["metrics"], require_tune(config).metric
     if metric in metrics:

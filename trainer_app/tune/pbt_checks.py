@@ -11,11 +11,7 @@ from trainer_app.tune.space import domain
 
 
 def check_mutations(config: RunConfig) -> None:
-    """Build the model with two values of each mutated `model.` key and compare the shapes of its state.
-
-    Raises:
-        ConfigError: naming each key whose values give other shapes.
-    """
+    """Build the model with two values of each mutated `model.` key. Raises ConfigError if its state's shapes differ."""
     tuning = require_tune(config)
     if tuning.scheduler.kind != "pbt":
         return

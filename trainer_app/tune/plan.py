@@ -25,10 +25,7 @@ def plan_search(
 ) -> ResumableSearch:
     """Return the trials that are left to run, and report those of earlier attempts to the searcher and the scheduler.
 
-    Args:
-        records: of earlier attempts, by trial.
-        concurrency: how many trials may run at once.
-        stopping: set when no more trials may begin.
+    `records` are those of earlier attempts, by trial; see `ResumableSearch` for `stopping`.
     """
     tuning = require_tune(config)
     seed = tuning.searcher.args.seed if tuning.searcher.args.seed is not None else config.seed_everything

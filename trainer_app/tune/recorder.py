@@ -11,7 +11,8 @@ from ray.tune import Callback, Stopper
 
 from trainer_app.errors import StorageError
 from trainer_app.metric_order import is_better
-from trainer_app.records import MAX_TRACEBACK, STOP_REQUESTED, TIME_BUDGET, RunFolder, TrialRecord
+from trainer_app.records import RunFolder, TrialRecord
+from trainer_app.records.models import MAX_TRACEBACK, STOP_REQUESTED, TIME_BUDGET
 from trainer_app.run.watch import Emit
 from trainer_app.train.relay import report_events
 

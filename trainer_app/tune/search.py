@@ -13,8 +13,7 @@ from ray.tune.experiment import Experiment, Trial
 from ray.tune.search import SearchAlgorithm, Searcher
 
 from trainer_app import ray_compat
-from trainer_app.records import trial_name
-from trainer_app.tune.space import plain
+from trainer_app.records import to_plain, trial_name
 
 Planned = tuple[int, dict[str, Any]]
 
@@ -87,7 +86,7 @@ class ResumableSearch(SearchAlgorithm):
                 self._finished = True
                 return None
             self._asked.add(trial_name(index))
-            params = {key: plain(value) for key, value in suggested.items()}
+            params = {key: to_plain(value, key) for key, value in suggested.items()}
         else:
             drawn = next(self.draws, None)
             if drawn is None:

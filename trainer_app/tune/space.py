@@ -13,6 +13,7 @@ from ray.tune.search.variant_generator import RecursiveDependencyError, generate
 
 from trainer_app.config import Primitive
 from trainer_app.lightning_cli.importing import load_object
+from trainer_app.records import to_plain
 
 # A sweep that only its time bounds draws at most this many; each draw is a few microseconds.
 UNBOUNDED = 1_000_000
@@ -51,9 +52,4 @@ def draws(space: Mapping[str, Primitive], *, num_samples: int, seed: int | None)
     spec = {"config": domains(space)}
     for _ in range(num_samples) if num_samples >= 0 else itertools.repeat(0, UNBOUNDED):
         for _, resolved in generate_variants(spec, random_state=random):
-            yield {key: plain(value) for key, value in resolved["config"].items()}
-
-
-def plain(value: Any) -> Any:
-    """Return NumPy's numbers as Python's, as a run file has them."""
-    return value.item() if isinstance(value, np.generic) else value
+            yield {key: to_plain(value, key) for key, value in resolved["config"].items()}

@@ -30,14 +30,10 @@ from trainer_app.tune.search import ResumableSearch
 
 
 def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool = False) -> int:
-    """Run the sweep of `config` as run `name`.
+    """Run the sweep of `config` as run `name`; return the exit code.
 
-    Returns:
-        the exit code: 0 if at least one trial gave a result, 1 if all failed, 130 if the sweep was asked to stop.
-
-    Raises:
-        InputError, StorageError: before anything was started.
-        KeyboardInterrupt: after the run was recorded as interrupted.
+    It is 0 if at least one trial gave a result, 1 if all failed, 130 if the sweep was asked to stop. Raises InputError
+    or StorageError before anything is started, KeyboardInterrupt after the run was recorded as interrupted.
     """
     require_tune(config)
     lightning_cli.check_code(config)
@@ -81,11 +77,7 @@ def missing_resources(config: RunConfig) -> str:
 
 
 def sweep(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watch) -> dict[str, TrialRecord]:
-    """Run what is left of the sweep.
-
-    Returns:
-        the records of all trials, of earlier attempts too, by trial.
-    """
+    """Run what is left of the sweep; return the records of all trials, of earlier attempts too, by trial."""
     tuning = require_tune(config)
     records = {r.trial: r for r in folder.read_trials()}
     scheduler = schedulers.build(config, epochs=prepare.target_epochs(config))
@@ -155,8 +147,7 @@ def make_tuner(
 def concurrency(config: RunConfig) -> int:
     """Return how many trials run at once: `max_concurrent_trials`, at most what the cluster's resources allow.
 
-    Raises:
-        InputError: not even one trial fits; both numbers are named.
+    Raises InputError, with both numbers, if not even one trial fits.
     """
     wanted, have = config.trial_resources, cluster.max_resources()
     what = "one trial's workers need" if config.has_nested_trials else "a trial needs"

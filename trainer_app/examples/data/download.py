@@ -40,16 +40,7 @@ class DownloadError(DataError):
 
 
 def download(dataset: str, folder: Path, *, seconds: float) -> None:
-    """Run torchvision's download into `folder`.
-
-    Args:
-        dataset: torchvision's name: MNIST or FashionMNIST.
-        folder: where its files go.
-        seconds: the time limit.
-
-    Raises:
-        DownloadError: no network, a server that refused, or too little time.
-    """
+    """Run torchvision's download of MNIST or FashionMNIST into `folder`, or raise DownloadError."""
     seconds = max(seconds, 0.1)
     child = [sys.executable, "-c", CHILD, dataset, str(folder), str(math.ceil(seconds) + 1), *HOSTS[dataset]]
     process = subprocess.Popen(
