@@ -26,11 +26,9 @@ def run_document(results: RunResults, *, trial: str | None = None) -> dict[str, 
     - `best`: {trial, epoch, value, params, metrics} of all epochs, or null
     - `checkpoint`: the best committed one, {trial, name, uri, epochs, step, size, time, metrics}, or null
     - `history`, `checkpoints`: of a train run: [{epoch, step, time, elapsed, metrics}], [as above]
-    - `trials`: of a sweep: [{all fields of trial.json, best, history, checkpoints}]; the state `interrupted` is that
-      of a trial that was running when the run ended
+    - `trials`: of a sweep, or only `trial`: [{all fields of trial.json, best, history, checkpoints}]; the
+      state `interrupted` is that of a trial that was running when the run ended
     - `problems`: what could not be read, one line each
-
-    With `trial`, `trials` has only this one.
     """
     record = results.record.model_dump()
     record["best_value"] = record.pop("best")

@@ -32,10 +32,7 @@ class RunSummary:
 
 
 def list_runs(storage_uri: str) -> list[RunSummary]:
-    """Return all runs, newest first, damaged ones last; folders without run.json are not runs.
-
-    A run that is running, or whose record lacks `done`, is read in full.
-    """
+    """Return all runs, newest first, damaged ones last. One that is running, or lacks `done`, is read in full."""
     return _read_all(open_store(storage_uri), _summarize)
 
 
@@ -59,7 +56,7 @@ def _read_record(storage: Store, name: str) -> RunSummary | None:
     store = storage.child(name)
     try:
         record = RunRecord.from_json(store.get("run.json"), f"{name}/run.json")
-    except NotFoundError:
+    except NotFoundError:  # not a run
         return None
     except StorageError as error:
         return RunSummary(name, store.uri, None, problem=str(error))

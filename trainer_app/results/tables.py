@@ -54,10 +54,7 @@ def trials_table(rows: Sequence[TrialRow], metric: str | None, target: int | Non
 def epochs_table(
     lines: Sequence[Mapping[str, Any]], metric: str | None, target: int | None, width: int | None
 ) -> tuple[Columns, list[str]]:
-    """Return headers and a row per epoch with as many metrics as fit, the run's own first; and the metrics left out.
-
-    `lines` are epochs, as in the event `epoch` or in `metrics/*.jsonl`.
-    """
+    """Return headers and a row per `EpochLine` with as many metrics as fit, the run's first; and those left out."""
     names = list(sort_metrics({name: None for line in lines for name in line["metrics"]}, metric))
     room, fitting = (width or 0) - 30, 0
     for name in names:

@@ -12,10 +12,7 @@ STOPPED = {"stopped": True, "epochs": 0, "done": True}
 
 
 def objective(config: RunConfig, result: dict[str, Any]) -> float | None:
-    """Return the sweep's metric, or raise TrainerError if the module does not log it.
-
-    None in an epoch without validation (`trainer.check_val_every_n_epoch`).
-    """
+    """Return the sweep's metric, None in an epoch without validation. Raises TrainerError if it is not logged."""
     metrics, metric = result["metrics"], require_tune(config).metric
     if metric in metrics:
         value: float = metrics[metric]

@@ -57,10 +57,7 @@ class TagPlacementGroups(ray_compat.ControllerCallback):
 
 
 class NestedTrialResources:
-    """What the nested trials of one sweep reserve, kept by the driver.
-
-    `controllers` and `prefix` are the arguments of `TagPlacementGroups`.
-    """
+    """What the nested trials of one sweep reserve, kept by the driver; see `TagPlacementGroups`."""
 
     def __init__(self) -> None:
         self.controllers = ray.remote(**cluster.same_node_options())(ControllerRegistry).remote()

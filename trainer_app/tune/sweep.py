@@ -145,10 +145,7 @@ def make_tuner(
 
 
 def concurrency(config: RunConfig) -> int:
-    """Return how many trials run at once: `max_concurrent_trials`, at most what the cluster's resources allow.
-
-    Raises InputError, with both numbers, if not even one trial fits.
-    """
+    """Return how many trials run at once, at most what the resources allow. Raises InputError if not one fits."""
     wanted, have = config.trial_resources, cluster.max_resources()
     what = "one trial's workers need" if config.has_nested_trials else "a trial needs"
     cluster.check_feasible({**wanted, **accelerator(config)}, 1, what)

@@ -107,10 +107,7 @@ def record_checksum(key: str, fingerprint: Any, digest: str, *, cache: Path) -> 
 
 @contextmanager
 def lock(key: str, *, cache: Path, seconds: float | None = None) -> Iterator[None]:
-    """Hold a lock that one process of this node can hold; the kernel releases it when its holder dies.
-
-    Raises TimeoutError after `seconds`; None waits without limit.
-    """
+    """Hold a lock of this node, which the kernel releases if its holder dies. Raises TimeoutError after `seconds`."""
     folder = cache / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     until = None if seconds is None else time.monotonic() + seconds
