@@ -10,18 +10,12 @@ from typing import Any, NamedTuple
 
 
 class PrivateName(NamedTuple):
-    """A name that may change with any release of the package that it belongs to.
+    """A name that may change with any release of the package that it belongs to."""
 
-    Args:
-        module, name: where it is imported from, and a class, function or module there.
-        reason: what it is needed for.
-        members: private methods and attributes of the class that are overridden, called or read; spaces between them.
-    """
-
-    module: str
-    name: str
-    reason: str
-    members: str = ""
+    module: str  # where it is imported from
+    name: str  # a class, function or module there
+    reason: str  # what it is needed for
+    members: str = ""  # private methods and attributes of the class that are used or overridden, spaces between them
 
     def load(self, read_in: Mapping[str, str]) -> Any:
         """Return the object. Raise ImportError, with the reason, if it is gone; `read_in`: the versions that had it."""

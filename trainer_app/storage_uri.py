@@ -43,20 +43,13 @@ class FolderUri:
 
 @dataclass(frozen=True)
 class S3Uri:
-    """A prefix of a bucket.
-
-    Args:
-        prefix: `""` or `a/b`.
-        endpoint: `http://host:port`; None is `AWS_ENDPOINT_URL`, the profile's endpoint, or AWS.
-        region: None is `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile's region, or us-east-1.
-        virtual: addresses `bucket.host` in place of `host/bucket`.
-    """
+    """A prefix of a bucket."""
 
     bucket: str
-    prefix: str = ""
-    endpoint: str | None = None
-    region: str | None = None
-    virtual: bool = False
+    prefix: str = ""  # or a/b
+    endpoint: str | None = None  # http://host:port; None is AWS_ENDPOINT_URL, the profile's endpoint, or AWS
+    region: str | None = None  # None is AWS_REGION, AWS_DEFAULT_REGION, the profile's region, or us-east-1
+    virtual: bool = False  # addresses bucket.host in place of host/bucket
 
     @property
     def uri(self) -> str:
@@ -69,15 +62,10 @@ class S3Uri:
 
 
 def parse_storage_uri(uri: str, *, endpoint: str | None = None) -> FolderUri | S3Uri:
-    """Read a storage URI.
+    """Read a folder, `file:///folder`, or `s3://bucket/prefix[?endpoint_override=http://host:port&region=name]`.
 
-    Args:
-        uri: a folder, `file:///folder`, or `s3://bucket/prefix[?endpoint_override=http://host:port&region=name]`,
-            percent-encoded as for pyarrow; `s3a://` is `s3://`.
-        endpoint: the S3 server, in place of `endpoint_override`.
-
-    Raises:
-        StorageUriError: not a URI that is allowed, or one with credentials in it.
+    An S3 URI is percent-encoded as for pyarrow, and may begin with `s3a://`; `endpoint` replaces its
+    `endpoint_override`. Raises StorageUriError if the URI is not allowed, or has credentials in it.
     """
     scheme = parse_scheme(uri)
     if scheme in ("s3", "s3a"):

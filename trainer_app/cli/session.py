@@ -94,10 +94,8 @@ class Session:
         error = outcome.error
         if error is None or outcome.exit_code == INTERRUPTED:
             return []
-        if isinstance(error, TrainerError):
-            text = error_text(error)
-        else:
-            text = f"internal error: {one_line(f'{type(error).__name__}: {error}')}; see {self.log or 'above'}"
+        text = f"internal error: {one_line(f'{type(error).__name__}: {error}')}; see {self.log or 'above'}"
+        text = error_text(error) if isinstance(error, TrainerError) else text
         debug = os.environ.get("TRAINER_DEBUG") == "1"
         return ["".join(traceback.format_exception(error)) + text if debug else text]
 

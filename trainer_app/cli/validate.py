@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from trainer_app.config import RunConfig
 
 Items = Annotated[
-    list[str],
-    typer.Argument(metavar="FILE... [KEY=VALUE...]", help="Run files, merged in order, and overrides."),
+    list[str], typer.Argument(metavar="FILE... [KEY=VALUE...]", help="Run files, merged in order, and overrides.")
 ]
 Deep = Annotated[bool, typer.Option("--deep", help="Import the code and check init_args against its signatures.")]
 

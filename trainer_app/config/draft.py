@@ -18,20 +18,13 @@ DOTTED: tuple[Path, ...] = (("tune", "space"), ("tune", "scheduler", "pbt", "mut
 
 @dataclass
 class Draft:
-    """The state of one loading.
+    """The state of one loading; `lines` has file and 1-based line of each key, None for the command line's."""
 
-    Args:
-        tree: the merged mapping; `tune.space`'s keys are dotted.
-        lines: file and 1-based line of each key; the line is None for the command line.
-        notes: one line for each value that was read as something else.
-        broken: a part could not be read, and missing keys may be in it.
-    """
-
-    tree: dict[str, Any] = field(default_factory=dict)
+    tree: dict[str, Any] = field(default_factory=dict)  # the merged mapping; tune.space's keys are dotted
     lines: dict[Path, tuple[str, int | None]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    broken: bool = False
+    notes: list[str] = field(default_factory=list)  # one line for each value that was read as something else
+    broken: bool = False  # a part could not be read, and missing keys may be in it
 
     def locate(self, path: Path) -> tuple[str, int | None]:
         """Return file and line of the key, or of the nearest key above it."""

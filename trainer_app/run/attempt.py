@@ -27,21 +27,13 @@ START: Final[dict[str, Any]] = {"epochs": 0, "step": 0, "commit": None}
 
 @dataclass(frozen=True)
 class Work:
-    """What a train run and a sweep do differently in an attempt.
+    """What a train run and a sweep do differently in an attempt."""
 
-    Args:
-        task: train or tune.
-        check: raises InputError if the cluster can never give what the run file asks for.
-        missing: which resources Ray does not have now, in words; "" if none.
-        run: does the work and records the state that it ended in.
-        test: scores the best checkpoint of a run in a storage; returns the event `test`.
-    """
-
-    task: str
-    check: Callable[[RunConfig], Any]
-    missing: Callable[[RunConfig], str]
-    run: Callable[[RunConfig, RunFolder, RunSpec, Watch], None]
-    test: Callable[[Store, str], Event]
+    task: str  # train or tune
+    check: Callable[[RunConfig], Any]  # raises InputError if the cluster can never give what the run file asks for
+    missing: Callable[[RunConfig], str]  # which resources Ray does not have now, in words; "" if none
+    run: Callable[[RunConfig, RunFolder, RunSpec, Watch], None]  # records the state that it ended in
+    test: Callable[[Store, str], Event]  # scores the best checkpoint of a run in a storage; returns the event `test`
 
 
 def run_attempt(

@@ -33,9 +33,8 @@ class Deadlines:
         if self.total is not None and spent >= self.total:
             return f"all attempts together have taken {spent:.0f} s, {_name(TOTAL)} allows {self.total:g}"
         if self.first_step is not None and not begun and spent >= self.first_step:
-            return (
-                f"no epoch has ended in {spent:.0f} s of all attempts, {_name(FIRST_STEP)} allows {self.first_step:g}"
-            )
+            limit = f"{_name(FIRST_STEP)} allows {self.first_step:g}"
+            return f"no epoch has ended in {spent:.0f} s of all attempts, {limit}"
         return ""
 
 

@@ -32,10 +32,8 @@ def run_from_cluster(env: Mapping[str, str]) -> str | None:
     cluster = env.get("RAY_CLUSTER_NAME", "")
     name, dash = cluster[:-SUFFIX], cluster[-SUFFIX : -SUFFIX + 1]
     if not name or dash != "-":
-        raise InputError(
-            f"{FROM_CLUSTER}=1 takes the run's name from RAY_CLUSTER_NAME (<name>-<5 characters>), not {cluster!r}; "
-            "set TRAINER_RUN instead"
-        )
+        form = "RAY_CLUSTER_NAME (<name>-<5 characters>)"
+        raise InputError(f"{FROM_CLUSTER}=1 takes the run's name from {form}, not {cluster!r}; set TRAINER_RUN instead")
     return name
 
 

@@ -32,13 +32,9 @@ class Lease:
     """
 
     def __init__(self, store: Store, submission: str | None) -> None:
-        self.store = store
-        self.submission = submission
-        self.me = this_process()
+        self.store, self.submission, self.me = store, submission, this_process()
         self.lost: str | None = None
-        self._before = 0.0
-        self._since = time.monotonic()
-        self._attempt = 0
+        self._before, self._since, self._attempt = 0.0, time.monotonic(), 0
         self._over, self._lock = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
@@ -175,12 +171,8 @@ def _is_held_by(document: dict[str, Any] | None, me: Process) -> bool:
 
 
 def _process(document: dict[str, Any]) -> Process:
-    return Process(
-        str(document.get("host", "")),
-        int(document.get("pid") or 0),
-        str(document.get("machine", "")),
-        int(document.get("began") or 0),
-    )
+    host, machine = str(document.get("host", "")), str(document.get("machine", ""))
+    return Process(host, int(document.get("pid") or 0), machine, int(document.get("began") or 0))
 
 
 def _token(document: dict[str, Any]) -> str:

@@ -48,9 +48,8 @@ def resolve_choices(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
     if seed != config.seed_everything or isinstance(config.seed_everything, bool) != isinstance(seed, bool):
         chosen["seed_everything"] = seed
     if config.scaling.use_gpu == "auto":
-        chosen["scaling.use_gpu"] = cluster.has_gpus(
-            config.scaling.num_workers * ((config.scaling.resources_per_worker or {}).get("GPU") or 1)
-        )
+        each = (config.scaling.resources_per_worker or {}).get("GPU") or 1
+        chosen["scaling.use_gpu"] = cluster.has_gpus(config.scaling.num_workers * each)
     with collect_warnings("trainer_app.examples") as warnings:
         resolved = lightning_cli.resolve_init_args(override(config, chosen))
     resolved = resolved.with_notes([*config.notes, *warnings])
@@ -81,9 +80,8 @@ def check_name_free(store: Store, name: str, *, task: str) -> None:
     """Raise AlreadyExistsError, with the command that resumes it, if there is a run of that name."""
     store.list_folders(name)  # fails if the bucket is missing, which a look for one object does not say
     if store.exists(f"{name}/run.json"):
-        raise AlreadyExistsError(
-            f"run {name} exists in {store.uri}: give another --name, or resume it: trainer {task} --resume {name}"
-        )
+        advice = f"give another --name, or resume it: trainer {task} --resume {name}"
+        raise AlreadyExistsError(f"run {name} exists in {store.uri}: {advice}")
 
 
 def create_run(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, name: str, task: str) -> RunFolder:

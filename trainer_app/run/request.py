@@ -94,9 +94,8 @@ def _split_location(request: RunRequest, overrides: Sequence[str]) -> RunRequest
 
     uri, name = resolve_run(request.resume)
     if request.storage or _storage_override(overrides):
-        raise InputError(
-            f"--resume {request.resume} says where the run is: leave out the storage, or give its name only"
-        )
+        advice = "leave out the storage, or give its name only"
+        raise InputError(f"--resume {request.resume} says where the run is: {advice}")
     return replace(request, resume=name, storage=uri)
 
 

@@ -50,10 +50,9 @@ class RetryPolicy:
 
 def is_permanent(error: BaseException) -> bool:
     """Return whether `error` comes again however often it is tried: ours do, unless a storage did not answer."""
-    passes = isinstance(error, StorageError) and not isinstance(
-        error, AccessDeniedError | NotFoundError | AlreadyExistsError
-    )
-    return isinstance(error, TrainerError) and not passes
+    if isinstance(error, StorageError):
+        return isinstance(error, AccessDeniedError | NotFoundError | AlreadyExistsError)
+    return isinstance(error, TrainerError)
 
 
 def ends_run(error: BaseException) -> bool:

@@ -12,22 +12,15 @@ from trainer_app.storage import Store, open_store
 
 @dataclass(frozen=True)
 class RunSpec:
-    """A run as plain data, without secrets: credentials come from each process's own environment.
-
-    Args:
-        uri: of the storage, absolute.
-        config: the resolved run file, as YAML.
-        code: SHA-256 of the archive of the user's code; "" if it is installed, or on PYTHONPATH.
-        driver: token of the run's lease; "" for no lease.
-    """
+    """A run as plain data, without secrets: credentials come from each process's own environment."""
 
     run: str
-    uri: str
-    config: str
+    uri: str  # of the storage, absolute
+    config: str  # the resolved run file, as YAML
     use_gpu: bool
     versions: dict[str, str] = field(default_factory=dict)
-    code: str = ""
-    driver: str = ""
+    code: str = ""  # SHA-256 of the archive of the user's code; "" if it is installed, or on PYTHONPATH
+    driver: str = ""  # token of the run's lease; "" for no lease
 
     def fit_folder(self, trial: str | None = None) -> FitFolder:
         """Return the folder of this run's metrics and checkpoints, or of one of its trials."""

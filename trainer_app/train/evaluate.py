@@ -25,10 +25,8 @@ from trainer_app.train.worker import check_device, trainer_defaults
 def test(store: Store, run: str) -> dict[str, Any]:
     """Score the best checkpoint: in a Ray task with a GPU if the run trained on GPUs, else in this process.
 
-    The driver's own CUDA is not asked: on a cluster it says nothing about the workers'.
-
-    Returns:
-        the `test` event: {"event", "checkpoint", "trial", "metrics"}.
+    The driver's own CUDA is not asked: on a cluster it says nothing about the workers'. Return the event `test`:
+    {"event", "checkpoint", "trial", "metrics"}.
 
     Raises:
         NotFoundError: no commit. CheckpointRejectedError: it does not match its manifest. InputError: no test split.

@@ -57,6 +57,8 @@ _DDP: dict[str, dict[str, Any]] = {
     "_find_unused_parameters_false": {"find_unused_parameters": False},
     "_find_unused_parameters_true": {"find_unused_parameters": True},
 }
+_OFFLOAD = {"offload_optimizer": True, "offload_parameters": True}
+_NVME = dict.fromkeys(("remote_device", "offload_params_device", "offload_optimizer_device"), "nvme")
 _LAUNCHERS = ("", "_fork", "_notebook", "_spawn")
 STRATEGIES: dict[str, tuple[str, dict[str, Any]]] = {
     "auto": ("", {}),
@@ -66,21 +68,8 @@ STRATEGIES: dict[str, tuple[str, dict[str, Any]]] = {
     "deepspeed_stage_2": ("DeepSpeedStrategy", {"stage": 2}),
     "deepspeed_stage_2_offload": ("DeepSpeedStrategy", {"stage": 2, "offload_optimizer": True}),
     "deepspeed_stage_3": ("DeepSpeedStrategy", {"stage": 3}),
-    "deepspeed_stage_3_offload": (
-        "DeepSpeedStrategy",
-        {"stage": 3, "offload_optimizer": True, "offload_parameters": True},
-    ),
-    "deepspeed_stage_3_offload_nvme": (
-        "DeepSpeedStrategy",
-        {
-            "stage": 3,
-            "offload_optimizer": True,
-            "offload_parameters": True,
-            "remote_device": "nvme",
-            "offload_params_device": "nvme",
-            "offload_optimizer_device": "nvme",
-        },
-    ),
+    "deepspeed_stage_3_offload": ("DeepSpeedStrategy", {"stage": 3, **_OFFLOAD}),
+    "deepspeed_stage_3_offload_nvme": ("DeepSpeedStrategy", {"stage": 3, **_OFFLOAD, **_NVME}),
     "fsdp": ("FSDPStrategy", {}),
     "fsdp_cpu_offload": ("FSDPStrategy", {"cpu_offload": True}),
     "single_device": ("SingleDeviceStrategy", {}),
