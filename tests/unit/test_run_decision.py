@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from tests.unit import fake_driver
+from tests.unit.test_checkpoint import commit
 from tests.unit.test_run_request import RUN_FILE
 from trainer_app.__main__ import main
 from trainer_app.errors import InputError, StorageError
-from trainer_app.records import RunFolder, RunRecord
+from trainer_app.records import RunFolder, RunRecord, TrialRecord
 from trainer_app.run import decision, documents, lease, stop
 from trainer_app.run.identity import this_process
 from trainer_app.storage import Store, open_store
@@ -119,6 +120,21 @@ def test_a_stop_holds_until_somebody_resumes(storage: Store) -> None:
     assert answer is not None and (answer["id"], answer["epochs"], answer["commit"]) == ("stop-1", 0, None)
     stop.withdraw_request(folder.run_store)
     assert what(storage) == "resume"
+
+
+def test_a_stop_of_a_sweep_names_every_unfinished_trial(storage: Store, tmp_path: Path) -> None:
+    """As the driver that was running answers it: a trial without a commit begins anew."""
+    folder = written(storage, state="interrupted")
+    for index, epochs in enumerate((4, 2, 1, 0)):
+        trial, state = f"t{index}", "running" if index else "finished"
+        folder.write_trial(TrialRecord(trial=trial, index=index, state=state, params={}))
+        if epochs:
+            commit(folder.fit_folder(trial).checkpoints, tmp_path, epochs)
+    documents.write(folder.run_store, stop.REQUEST, {"id": "stop-1", "asked": 1.0, "by": "me"})
+    assert main(["tune", "run.yaml", "--log", "-"]) == 130
+    answer = documents.read(folder.run_store, stop.ANSWER) or {}
+    assert answer["commit"] == answer["trials"]["t1"]["commit"] is not None
+    assert {trial: at["epochs"] for trial, at in answer["trials"].items()} == {"t1": 2, "t2": 1, "t3": 0}
 
 
 def test_what_a_waited_for_driver_did_counts(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
