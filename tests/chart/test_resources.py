@@ -10,12 +10,13 @@ import yaml
 
 from tests.unit.tree import ROOT
 from trainer_app.config import loads
+from trainer_app.launch.release import make_plan
 
 pytestmark = pytest.mark.chart
 
 # Beside the chart's own templates: its numbers, and nothing else.
 PROBE = """
-needs: {{ include "trainer.oneWorker" (dict "run" (fromYaml .Values.run.file) "task" .Values.run.task) }}
+needs: {{ (include "trainer.plan" . | fromJson).resources | toJson }}
 """
 MODEL = "model: {class_path: a.B, init_args: {lr: 1}}\n"
 TUNE = "metric: m, mode: max, space: {model.init_args.lr: {choice: [1]}}"
@@ -77,3 +78,4 @@ def test_a_worker_or_trial_needs_what_the_chart_checks(chart: Path, text: str) -
         assert config.trial_resources == {name: each * workers for name, each in expected.items()}
         one = one if config.has_nested_trials else config.trial_resources
     assert one == expected == charts_needs(chart, MODEL + text, task)
+    assert make_plan(config, task)["resources"] == one

@@ -10,7 +10,7 @@ from trainer_app.config.checks import check_run_file
 from trainer_app.config.draft import Draft
 from trainer_app.config.lightning.adopt import adopt
 from trainer_app.config.lightning.fit_block import unwrap_fit
-from trainer_app.config.models import RunConfig, Scaling
+from trainer_app.config.models import RunConfig
 from trainer_app.config.overrides import apply_overrides, merge, set_value
 from trainer_app.config.problems import validate_types
 from trainer_app.config.tuning import Tune
@@ -66,14 +66,6 @@ def override(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 def dump(config: RunConfig) -> str:
     """Return YAML 1.2 that `loads` reads back to an equal config."""
     return to_yaml(config.tree)
-
-
-def scaling_differs(config: RunConfig, text: str) -> bool:
-    """Return whether `scaling` has other workers than the text's own block: from Lightning's devices or num_nodes."""
-    written = _document(text, "run.yaml").tree.get("scaling") or {}
-    resolved, default = config.scaling.model_dump(), Scaling().model_dump()
-    keys = ("num_workers", "use_gpu", "resources_per_worker")
-    return any((written.get(key, default[key]) or None) != (resolved[key] or None) for key in keys)
 
 
 def require_tune(config: RunConfig) -> Tune:

@@ -7,8 +7,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Release:
         image: repository:tag in place of the values'; "" for theirs.
         code: SHA-256 of the user's code archive in the run's storage, or "".
         user: who submits, by the cluster's name for them, or "".
+        plan: what the chart needs of the run file, from release.make_plan; empty: the chart reads the file itself.
     """
 
     name: str
@@ -45,11 +46,14 @@ class Release:
     image: str = ""
     code: str = ""
     user: str = ""
+    plan: Mapping[str, Any] = field(default_factory=dict)
 
-    def launcher_values(self) -> dict[str, dict[str, str]]:
+    def launcher_values(self) -> dict[str, dict[str, Any]]:
         """Return the chart's values that the launcher sets."""
         run = {"task": self.task, "submission": self.submission, "code": self.code, "user": self.user}
-        values = {"run": {key: value for key, value in run.items() if value}}
+        values: dict[str, dict[str, Any]] = {"run": {key: value for key, value in run.items() if value}}
+        if self.plan:
+            values["run"]["plan"] = dict(self.plan)
         if self.image:
             repository, _, tag = self.image.rpartition(":")
             values["image"] = {"repository": repository, "tag": tag}

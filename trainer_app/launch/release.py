@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from trainer_app.config import RunConfig, dump, scaling_differs
+from trainer_app.config import RunConfig, dump
+from trainer_app.config.models import Storage
 from trainer_app.errors import InputError, TrainerError
 from trainer_app.launch.helm import Release
 from trainer_app.launch.kube import connect
@@ -30,20 +32,30 @@ def new_release(
     """
     prepared = prepare_run(request, env={})  # this machine's own storage and run are not the cluster's
     name, text = prepared.name, run_file_text(prepared.config, *split_items(request.items))
-    submission = make_submission(name)
-    return Release(name, namespace, request.task, text, submission, tuple(values), tuple(sets), image or "", code, user)
+    submission, plan = make_submission(name), make_plan(prepared.config, request.task)
+    names = (name, namespace, request.task, text, submission)
+    return Release(*names, tuple(values), tuple(sets), image or "", code, user, plan)
+
+
+def make_plan(config: RunConfig, task: str) -> dict[str, Any]:
+    """Return the chart's `run.plan`: all that it needs of a run file, which is read here only."""
+    scaling, uri = config.scaling, config.storage.uri
+    single = task == "tune" and not config.has_nested_trials
+    return {
+        "workers": scaling.num_workers,
+        "resources": config.trial_resources if single else scaling.worker_resources,
+        "trials": (config.tune.max_concurrent_trials if config.tune else None) or 1,
+        "storageUri": "" if uri == Storage().uri else uri,
+    }
 
 
 def run_file_text(config: RunConfig, files: Sequence[str], overrides: Sequence[str]) -> str:
     """Return the run file that a run is submitted with.
 
-    One file without overrides is passed on byte for byte. Several files, overrides, and a file whose workers follow
-    from Lightning's own keys are written as one: the chart reads only `scaling` when it compares workers with pools.
+    One file without overrides is passed on byte for byte; several files, or overrides, are written as one.
     """
     if len(files) == 1 and not overrides:
-        text = Path(files[0]).read_text(encoding="utf-8")
-        if not scaling_differs(config, text):
-            return text
+        return Path(files[0]).read_bytes().decode()
     return dump(config)
 
 

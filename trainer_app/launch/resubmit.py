@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from trainer_app.config import loads
 from trainer_app.errors import NotFoundError, TrainerError
 from trainer_app.launch import control, helm, location, submit
 from trainer_app.launch.kube import Kube, Object
-from trainer_app.launch.remote_run import Launch, RemoteRun
+from trainer_app.launch.release import make_plan
+from trainer_app.launch.remote_run import RUN_FILE, Launch, RemoteRun
 from trainer_app.redact import remove_secrets
 
 REMOVAL_TIMEOUT_S: Final = 60.0
@@ -68,7 +70,8 @@ def _render(
         file.write_text(json.dumps(stored))
         files = (str(file), *values)
         release = helm.Release(launch.run, kube.namespace, launch.task, run_file, submission, files, tuple(sets))
-        release = replace(release, image=launch.image, code=launch.code, user=kube.user())
+        plan = make_plan(loads(run_file, file=f"{launch.run}/{RUN_FILE}"), launch.task)
+        release = replace(release, image=launch.image, code=launch.code, user=kube.user(), plan=plan)
         objects = location.load_objects(helm.template(release))
         return release, objects, helm.merged_values(release.values, release.sets)
 

@@ -10,10 +10,6 @@
 {{- if and .Values.clusterSelector (gt (len $file) 60000) -}}
 {{- fail (printf "run.file has %d bytes; at most 60000 fit into the environment of a job on another cluster" (len $file)) -}}
 {{- end -}}
-{{- $run := fromYaml $file -}}
-{{- if hasKey $run "Error" -}}
-{{- fail (printf "run.file is not valid YAML: %s" $run.Error) -}}
-{{- end -}}
 {{- include "trainer.checkUnchanged" . -}}
 {{- if and (not (include "trainer.storageUri" .)) (not .Values.clusterSelector) -}}
 {{- $uri := include "trainer.runFileUri" . | default "runs" -}}
@@ -22,7 +18,7 @@
 {{- end -}}
 {{- end -}}
 {{- if include "trainer.ownCluster" . -}}
-{{- include "trainer.checkScaling" (dict "root" . "run" $run) -}}
+{{- include "trainer.checkScaling" . -}}
 {{- end -}}
 {{- end -}}
 
@@ -44,31 +40,13 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* What one worker of a train run, or of a trial, takes; as the run file's Scaling.worker_resources and
-       RunConfig.trial_resources count it. use_gpu: auto asks for nothing: the driver chooses by what the pools have. */ -}}
-{{- define "trainer.oneWorker" -}}
-{{- $scaling := .run.scaling | default dict -}}
-{{- $each := $scaling.resources_per_worker | default dict -}}
-{{- if and (eq .task "tune") (le (int ($scaling.num_workers | default 1)) 1) -}}
-{{- $each = (.run.tune | default dict).resources_per_trial | default $each -}}
-{{- end -}}
-{{- $one := dict "CPU" 1.0 -}}
-{{- if eq (toString $scaling.use_gpu) "true" -}}
-{{- $_ := set $one "GPU" 1.0 -}}
-{{- end -}}
-{{- range $name, $amount := $each -}}
-{{- $_ := set $one $name (float64 $amount) -}}
-{{- end -}}
-{{- $one | toJson -}}
-{{- end -}}
-
 {{- /* All workers of a train run, or of one trial, must fit into the pools at once: in sum, and pod by pod. The head
        has no CPU; the driver of a trial of several workers takes a trial_driver there. */ -}}
 {{- define "trainer.checkScaling" -}}
-{{- $ := .root -}}
-{{- $name := $.Release.Name -}}
-{{- $workers := int ((.run.scaling | default dict).num_workers | default 1) -}}
-{{- $one := include "trainer.oneWorker" (dict "run" .run "task" $.Values.run.task) | fromJson -}}
+{{- $name := .Release.Name -}}
+{{- $plan := include "trainer.plan" . | fromJson -}}
+{{- $workers := int $plan.workers -}}
+{{- $one := $plan.resources -}}
 {{- $have := include "trainer.clusterResources" $ | fromJson -}}
 {{- range $resource := list "CPU" "GPU" -}}
 {{- $each := get $one $resource | default 0.0 -}}
@@ -93,7 +71,7 @@
 {{- if lt (int $fit) $workers -}}
 {{- fail (printf "run %s asks for %d workers of %s at once but its pools hold at most %d (pods: %s)" $name $workers ($one | toJson) (int $fit) (join ", " $shown)) -}}
 {{- end -}}
-{{- $trials := int ((.run.tune | default dict).max_concurrent_trials | default 1) -}}
+{{- $trials := int $plan.trials -}}
 {{- if and (eq $.Values.run.task "tune") (gt $workers 1) (gt $trials (int $.Values.head.trialDrivers)) -}}
 {{- fail (printf "run %s asks for %d trials at once but head.trialDrivers is %d" $name $trials (int $.Values.head.trialDrivers)) -}}
 {{- end -}}

@@ -9,9 +9,7 @@
 {{- end -}}
 
 {{- define "trainer.runFileUri" -}}
-{{- if .Values.run.file -}}
-{{- dig "uri" "" ((fromYaml .Values.run.file).storage | default dict) -}}
-{{- end -}}
+{{- (include "trainer.plan" . | fromJson).storageUri -}}
 {{- end -}}
 
 {{- /* The PersistentVolumeClaim of the run; empty if there is none. */ -}}
