@@ -26,9 +26,8 @@ Columns = tuple[list[str], list[list[str]]]
 def trials_table(rows: Sequence[TrialRow], metric: str | None, target: int | None, width: int | None) -> Columns:
     """Return headers and a row per trial: its state, its best value, its parameters, and why it ended.
 
-    Args:
-        target: the epochs that a trial is to reach.
-        width: of the terminal, in characters; None for a pipe. Each parameter gets a column if they all fit.
+    `target` is the epochs that a trial is to reach, `width` the terminal's in characters, None for a pipe. Each
+    parameter gets a column if they all fit.
     """
     names = shorten_keys(key for row in rows for key in row.params)
     heading = metric or "metric"

@@ -81,10 +81,7 @@ def folder_source(folder: Path, files: dict[str, Path], dataset: str) -> Source:
 
 
 def download_source(dataset: str, *, seconds: Callable[[], float]) -> Source:
-    """Return torchvision's download, limited to what `seconds` returns at its start.
-
-    torchvision verifies each file, so the fingerprint never changes.
-    """
+    """Return torchvision's download, which verifies each file; `seconds` returns its time limit when it starts."""
 
     def read(work: Path) -> Arrays:
         download(dataset, work, seconds=seconds())
