@@ -27,6 +27,12 @@ NAMES: Final = (
         "_restarting _data_fetcher",
     ),
     P(
+        "lightning.pytorch.trainer.trainer",
+        "Trainer",
+        "what a checkpoint will hold, before the first epoch (the connector's dump_checkpoint)",
+        "_checkpoint_connector",
+    ),
+    P(
         "lightning.pytorch.cli",
         "LightningCLI",
         "parses a user's CLI without a run, with our Trainer arguments",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -377,12 +378,53 @@ def test_a_fit_that_has_ended_does_nothing_more(tmp_path: Path) -> None:
     assert {e.key for e in first.fit_folder.store.list()} == before
 
 
-def test_an_object_that_torch_refuses_is_named_at_the_first_commit(tmp_path: Path) -> None:
+def test_objects_that_torch_refuses_are_named_before_the_first_step(tmp_path: Path) -> None:
     case = Case("Plain", init={"odd": True}, trainer={"max_epochs": 2})
-    with pytest.raises(TrainerError, match=rf"{HERE}\.Odd.*checkpoint\.allow") as refused:
+    with pytest.raises(TrainerError, match=rf"{HERE}\.Odd.*checkpoint\.allow: \[{HERE}\.Odd\]") as refused:
         fit(case, tmp_path / "unit")
     assert "\n" not in str(refused.value)
+    assert NOTED == []
     assert list_commits(FitFolder(open_store(str(tmp_path / "unit"))).checkpoints) == []
+
+
+class Keeper(Callback):
+    """Keeps numbers of NumPy, and from its second epoch on what torch can't load."""
+
+    best, odd_from = np.float64("inf"), 99
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.best = np.minimum(self.best, np.float64(trainer.callback_metrics["loss"].item()))
+        self.by_epoch = collections.defaultdict(list, {np.int64(trainer.current_epoch): [np.arange(3)]})
+
+    def state_dict(self) -> dict[str, Any]:
+        if not hasattr(self, "by_epoch"):
+            raise AttributeError("a state that the first epoch makes")
+        odd = {"odd": Odd(1)} if len(NOTED) >= 3 * self.odd_from else {}
+        return {"best": self.best, "by_epoch": self.by_epoch, **odd}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.by_epoch = state_dict["best"], state_dict["by_epoch"]
+
+
+class LateKeeper(Keeper):
+    odd_from = 2
+
+
+def test_numpy_in_a_callbacks_state_is_saved_and_loaded_again(tmp_path: Path) -> None:
+    """A state_dict that raises before the first epoch is the first commit's matter, not the rehearsal's."""
+    case = Case("Plain", trainer={"max_epochs": 2, "callbacks": [{"class_path": f"{HERE}.Keeper"}]})
+    fit(case, tmp_path / "unit", stop_after=1)
+    second = fit(case, tmp_path / "unit")
+    state = second.last(tmp_path / "to")["callbacks"]["Keeper"]
+    assert state["best"] == np.float64(min(metrics["loss"] for _, _, metrics in second.metrics))
+    assert state["by_epoch"].default_factory is list and list(state["by_epoch"]) == [1]
+
+
+def test_a_later_state_that_torch_refuses_is_never_a_commit(tmp_path: Path) -> None:
+    case = Case("Plain", trainer={"max_epochs": 3, "callbacks": [{"class_path": f"{HERE}.LateKeeper"}]})
+    with pytest.raises(TrainerError, match=rf"checkpoint\.allow: \[{HERE}\.Odd\]"):
+        fit(case, tmp_path / "unit")
+    assert [c.manifest.epochs for c in list_commits(FitFolder(open_store(str(tmp_path / "unit"))).checkpoints)] == [1]
 
 
 def test_an_allowed_class_is_saved_and_loaded_again(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from trainer_app import checkpoint as ckpt
 from trainer_app import lightning_compat
 from trainer_app.callbacks.ranks import gather, mean_over_ranks
 from trainer_app.checkpoint import rng_state
-from trainer_app.checkpoint.loading import check_loadable
+from trainer_app.checkpoint.loading import check_loadable, check_savable
+from trainer_app.checkpoint.safe_types import saved_at_once
 from trainer_app.errors import TrainerError
 from trainer_app.records import FitFolder
 
@@ -67,7 +68,7 @@ class EpochReporter(Callback):
         self._epoch_ended = False
         self._boundary = False
         self._restore: dict[str, Any] | None = None
-        self._checked = False
+        self._rehearsed = self._rehearsing = False
         self._monitored = False
         self._before: dict[str, torch.Tensor] = {}
 
@@ -85,6 +86,8 @@ class EpochReporter(Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         stop = self._asked_to_stop(trainer)
+        if not self._rehearsed:
+            self._rehearse_save(trainer)
         if self._restore is not None:
             self._restore_rng(trainer)
         elif self._epoch_ended:
@@ -103,7 +106,7 @@ class EpochReporter(Callback):
             self._finish_epoch(trainer, final=True)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint[STATE_KEY] = {"world_size": trainer.world_size, "rng": gather(rng_state.capture())}
+        checkpoint[STATE_KEY] = {"world_size": trainer.world_size, "rng": self._capture_rng()}
         if self._boundary:
             # Lightning has counted the next epoch as ready already. Left so, its restart takes the last epoch's
             # batches for the new epoch's and skips that one (measured: 12 steps instead of 16).
@@ -116,6 +119,23 @@ class EpochReporter(Callback):
     def _asked_to_stop(self, trainer: L.Trainer) -> bool:
         """Rank 0 asks for all, between two epochs: only from there does Lightning resume exactly."""
         return bool(trainer.strategy.broadcast(trainer.is_global_zero and self.policy.stop(), src=0))
+
+    def _rehearse_save(self, trainer: L.Trainer) -> None:
+        """Find out before the first epoch, not after it, what can't be saved or loaded. Nothing is kept."""
+        self._rehearsed = self._rehearsing = True
+        try:
+            checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        except Exception:  # noqa: BLE001 - a user's hook that needs a trained epoch: the first commit will call it
+            return
+        finally:
+            self._rehearsing = False
+        if trainer.is_global_zero:
+            with tempfile.TemporaryDirectory(prefix="trainer-ckpt-") as tmp:
+                check_savable(checkpoint, Path(tmp, ckpt.PAYLOAD), self.policy.allow)
+
+    def _capture_rng(self) -> list[Any]:
+        """Return every rank's random state; this rank's alone in a rehearsal, where a rank may be missing."""
+        return [rng_state.capture()] if self._rehearsing else gather(rng_state.capture())
 
     def _restore_rng(self, trainer: L.Trainer) -> None:
         """Restore the random state of the commit, if the number of workers is the same."""
@@ -176,14 +196,13 @@ class EpochReporter(Callback):
             path = Path(tmp, ckpt.PAYLOAD)
             self._boundary = boundary
             try:
-                trainer.save_checkpoint(path)
+                with saved_at_once():
+                    trainer.save_checkpoint(path)
             finally:
                 self._boundary = False
             if not trainer.is_global_zero:
                 return None
-            if not self._checked:
-                check_loadable(path, self.policy.allow)
-                self._checked = True
+            check_loadable(path, self.policy.allow)
             manifest = ckpt.Manifest(
                 epochs=done,
                 step=trainer.global_step,

@@ -70,7 +70,6 @@ def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
     commit = ckpt.read_commit(folder.fit_folder(chosen.trial).checkpoints, chosen.name)
     with tempfile.TemporaryDirectory(prefix="trainer-test-") as tmp:
         path = ckpt.download_commit(commit, Path(tmp))
-        check_loadable(path, tuple(config.checkpoint.allow))
         metrics = score(config, path, tmp, accelerator=accelerator)
     return {"event": "test", "checkpoint": chosen.uri, "trial": chosen.trial, "metrics": metrics}
 
@@ -92,7 +91,8 @@ def score(config: RunConfig, path: Path, folder: str, *, accelerator: str) -> di
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     try:
-        with allow_globals(tuple(config.checkpoint.allow)):
+        check_loadable(path, config.checkpoint.allow)  # after the build: the user's enums are known only now
+        with allow_globals(config.checkpoint.allow):
             parts.trainer.test(
                 parts.model, datamodule=parts.datamodule, ckpt_path=str(path), weights_only=True, verbose=False
             )
