@@ -1,11 +1,15 @@
 """Who may talk to whom."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
 
 from tests.chart.conftest import Rendered, pod_templates, ray_cluster
+from tests.unit.tree import ROOT
 
 pytestmark = pytest.mark.chart
 Render = Callable[..., Rendered]
@@ -101,6 +105,26 @@ def test_metrics_of_the_runs_pods(render: Render) -> None:
 def test_the_storages_port_is_its_endpoints(render: Render, endpoint: str, port: str, expected: int) -> None:
     sets = (f"storage.endpoint={endpoint}", *([f"networkPolicy.storage.port={port}"] if port else []))
     assert render(*sets)["NetworkPolicy/demo"]["spec"]["egress"][-1]["ports"] == tcp(expected)
+
+
+def test_further_peers_and_nothing_else(render: Render, tmp_path: Path) -> None:
+    rules = [
+        {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}], "ports": [{"port": 443}]},
+        {"to": [{"namespaceSelector": {"matchLabels": {"name": "mlflow"}}}]},
+        {"ports": [{"port": 8000, "endPort": 8010, "protocol": "UDP"}, {"port": "https"}]},
+    ]
+    file = tmp_path / "values.yaml"
+    file.write_text(json.dumps({"networkPolicy": {"egress": rules}}))
+    spec, closed = (render(values=files)["NetworkPolicy/demo"]["spec"] for files in (("kind", str(file)), ("kind",)))
+    assert spec == {**closed, "egress": [*closed["egress"], *rules]}
+
+
+def test_the_documented_peers_are_values(render: Render, tmp_path: Path) -> None:
+    page = (ROOT / "docs/kubernetes.md").read_text().partition("### Further peers")[2]
+    lines = [line for line in page.partition("A rule without")[0].splitlines() if line.startswith("    ")]
+    (tmp_path / "values.yaml").write_text(dedent("\n".join(lines)))
+    egress = render(values=("kind", str(tmp_path / "values.yaml")))["NetworkPolicy/demo"]["spec"]["egress"]
+    assert [rule["ports"][0]["port"] for rule in egress[3:]] == [5000, 443]
 
 
 def test_a_claim_is_the_nodes_to_reach(render: Render) -> None:

@@ -55,8 +55,8 @@
 {{- end -}}
 {{- $memory := dig "limits" "memory" "" $group.resources -}}
 {{- if and $group.shmSize $memory -}}
-{{- if gt (include "trainer.bytes" $group.shmSize | int64) (include "trainer.bytes" $memory | int64) -}}
-{{- fail (printf "%s.shmSize (%s) is greater than its memory limit (%s), against which it counts" $name $group.shmSize $memory) -}}
+{{- if gt (include "trainer.amount" $group.shmSize | float64) (include "trainer.amount" $memory | float64) -}}
+{{- fail (printf "%s.shmSize (%s) is greater than its memory limit (%s), against which it counts" $name (include "trainer.size" $group.shmSize) (include "trainer.size" $memory)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

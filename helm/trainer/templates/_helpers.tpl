@@ -122,28 +122,44 @@ trainer {{ .Values.run.task }} /etc/trainer/run.yaml --log -
 
 {{- /* The CPUs of a pod as Ray counts them: the limit, else the request, rounded up. */ -}}
 {{- define "trainer.rayCpus" -}}
-{{- $cpu := toString (default (dig "requests" "cpu" "0" .) (dig "limits" "cpu" "" .)) -}}
-{{- if hasSuffix "m" $cpu -}}
-{{ ceil (divf (trimSuffix "m" $cpu | float64) 1000.0) | int }}
-{{- else -}}
-{{ ceil (float64 $cpu) | int }}
-{{- end -}}
+{{- include "trainer.amount" (default (dig "requests" "cpu" 0 .) (dig "limits" "cpu" "" .)) | ceil | int -}}
 {{- end -}}
 
-{{- /* A Kubernetes quantity as a number of bytes; 0 if it is empty. */ -}}
-{{- define "trainer.bytes" -}}
+{{- /* A Kubernetes quantity, string or number, as a number: 8Gi, 500m, 1e9, 8589934592. */ -}}
+{{- define "trainer.amount" -}}
 {{- $text := toString . -}}
-{{- $number := regexFind "^[0-9.]+" $text | default "0" | float64 -}}
-{{- $unit := regexReplaceAll "^[0-9.]+" $text "" -}}
-{{- $sizes := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 -}}
-{{ mulf $number (get $sizes $unit) | floor | int64 }}
+{{- $number := regexFind "^[+]?[0-9.]+([eE][+-]?[0-9]+)?" $text -}}
+{{- $sizes := dict "" 1.0 "n" 1e-9 "u" 1e-6 "m" 1e-3 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 -}}
+{{- $size := 1.0 -}}
+{{- range list "Ki" "Mi" "Gi" "Ti" "Pi" "Ei" -}}
+{{- $size = mulf $size 1024.0 -}}
+{{- $_ := set $sizes . $size -}}
+{{- end -}}
+{{- mulf (float64 $number) (get $sizes (trimPrefix $number $text)) | printf "%.9f" -}}
+{{- end -}}
+
+{{- /* A number of bytes as the text that the same size in Ki, Mi, Gi or Ti would be; a string as it is. */ -}}
+{{- define "trainer.size" -}}
+{{- if kindIs "string" . -}}
+{{- . -}}
+{{- else -}}
+{{- $number := int64 . -}}
+{{- $unit := "" -}}
+{{- range list "Ki" "Mi" "Gi" "Ti" -}}
+{{- if and $number (not (mod $number 1024)) -}}
+{{- $number = div $number 1024 -}}
+{{- $unit = . -}}
+{{- end -}}
+{{- end -}}
+{{- $number }}{{ $unit -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* The resources of one pod of a pool, as JSON. Without a memory limit it is the node's, which is not known here. */ -}}
 {{- define "trainer.podResources" -}}
 {{- $one := dict "CPU" (include "trainer.rayCpus" .resources | int) "GPU" (int .gpu.count) -}}
 {{- with dig "limits" "memory" "" .resources -}}
-{{- $_ := set $one "memory" (include "trainer.bytes" . | int64) -}}
+{{- $_ := set $one "memory" (include "trainer.amount" . | floor | int64) -}}
 {{- end -}}
 {{- $one | toJson -}}
 {{- end -}}

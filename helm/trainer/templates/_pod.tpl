@@ -106,9 +106,16 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{- /* The container's resources with the group's GPUs, which Ray reads from the limits. */ -}}
+{{- /* The container's resources, numbers of bytes as text, with the group's GPUs, which Ray reads from the limits. */ -}}
 {{- define "trainer.resources" -}}
 {{- $resources := deepCopy .resources -}}
+{{- range $amounts := $resources -}}
+{{- range $name, $amount := $amounts -}}
+{{- if regexMatch "^(memory|ephemeral-storage|hugepages-.*)$" $name -}}
+{{- $_ := set $amounts $name (include "trainer.size" $amount) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- with .gpu -}}
 {{- if .count -}}
 {{- $_ := set $resources "limits" (set (get $resources "limits" | default dict) .type (int .count)) -}}
@@ -138,7 +145,7 @@ securityContext:
 {{- include "trainer.storageVolumes" .root }}
 {{- if .group.shmSize }}
 - name: shm
-  emptyDir: {medium: Memory, sizeLimit: {{ .group.shmSize }}}
+  emptyDir: {medium: Memory, sizeLimit: {{ include "trainer.size" .group.shmSize }}}
 {{- end }}
 {{- if and (eq .role "head") .root.Values.autoscaling.enabled }}
 {{- include "trainer.autoscalerVolumes" .root }}

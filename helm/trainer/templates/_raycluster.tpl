@@ -40,7 +40,7 @@ idleTimeoutSeconds: {{ int .Values.autoscaling.idleTimeoutSeconds }}
 upscalingMode: {{ .Values.autoscaling.upscalingMode }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 resources:
-  {{- toYaml .Values.autoscaling.resources | nindent 2 }}
+  {{- include "trainer.resources" .Values.autoscaling | nindent 2 }}
 {{ include "trainer.containerSecurity" . }}
 volumeMounts:
   - {name: autoscaler-tmp, mountPath: /tmp}
