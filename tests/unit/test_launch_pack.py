@@ -81,6 +81,78 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path) -> None:
         pack.pack(folder)
 
 
+@pytest.fixture
+def clones(folder: Path) -> Path:
+    """A repository with a submodule, another clone, and one in that, each with ignored modules."""
+    library = folder.parent / "library"
+    library.mkdir()
+    git("init", "-q", cwd=library)
+    (library / "lib.py").write_text("")
+    (library / ".gitignore").write_text("made.py\n")
+    git("add", ".", cwd=library)
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x", cwd=library)
+    git("init", "-q", cwd=folder)
+    git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(library), "submodule", cwd=folder)
+    for clone in ("clone", "clone/inner"):
+        git("clone", "-q", str(library), clone, cwd=folder)
+        (folder / clone / "made.py").write_text("")
+    (folder / "clone/new.py").write_text("")
+    return folder
+
+
+LIBRARY = (".gitignore", "lib.py")
+
+
+@pytest.mark.parametrize("in_a_repository", [True, False])
+def test_submodules_and_clones_go_along(clones: Path, in_a_repository: bool) -> None:
+    if not in_a_repository:
+        shutil.rmtree(clones / ".git")
+        shutil.rmtree(clones / "submodule")
+    packed = pack.pack(clones)
+    below = {f"{clone}/{name}" for clone in ("clone", "clone/inner", "submodule") for name in LIBRARY}
+    if not in_a_repository:
+        below = {name for name in below if not name.startswith("submodule")}
+    assert set(packed.names) == {*WANTED, ".gitmodules", "clone/new.py", *below}
+    assert packed.notes == (
+        f"--code {clones}: git ignores clone/inner/made.py, clone/made.py; to pack that too: --include PATTERN",
+    )
+
+
+def test_a_submodule_that_is_not_checked_out_is_named(clones: Path) -> None:
+    git("-c", "protocol.file.allow=always", "submodule", "deinit", "-q", "-f", "submodule", cwd=clones)
+    assert "of submodule nothing is packed, since the submodule is not checked out: git submodule update" in str(
+        pack.pack(clones).notes
+    )
+
+
+def test_ignored_modules_are_named_or_included(folder: Path) -> None:
+    (folder / ".gitignore").write_text("*.bin\nmade.py\ngen/\nenv/\nruns/\nbuild/\n")
+    for name in ("made.py", "gen/pkg/a_pb2.py", "gen/data.txt", "env/pyvenv.cfg", "env/x.py", "runs/1/a.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (note,) = pack.pack(folder).notes
+    assert note == f"--code {folder}: git ignores gen/, made.py; to pack that too: --include PATTERN"
+    packed = pack.pack(folder, ["gen", "made.py", "sub/*.log"])
+    assert packed.notes == ()
+    assert packed.names == tuple(sorted({*WANTED, "gen/data.txt", "gen/pkg/a_pb2.py", "made.py", "sub/lost.log"}))
+
+
+@pytest.mark.parametrize("pattern", ["nothing.py", "../code/net.py", "/etc/passwd", "__pycache", ""])
+def test_a_pattern_without_files_is_refused(folder: Path, pattern: str) -> None:
+    with pytest.raises(InputError, match=r"--include .*such as gen/"):
+        pack.pack(folder, [pattern])
+
+
+def test_links_to_folders_go_along_if_they_lead_inside(folder: Path, tmp_path: Path) -> None:
+    (folder / "alias").symlink_to("sub")
+    (folder / "outside").symlink_to(tmp_path)
+    (folder / "sub/around").symlink_to("..")
+    packed = pack.pack(folder)
+    copies = ("alias/.gitignore", "alias/data.py", "alias/kept.log")
+    assert packed.names == tuple(sorted({*WANTED, *copies}))
+    assert "outside, sub/around is not packed" in packed.notes[0]
+
+
 def test_a_folder_without_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("x")
     with pytest.raises(InputError, match=r"no \.py file"):

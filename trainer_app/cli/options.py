@@ -17,6 +17,10 @@ Code = Annotated[
     str | None,
     typer.Option(metavar="DIR", help="The folder of your modules: all files that git does not ignore are uploaded."),
 ]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Of --code: files or folders that are uploaded although git ignores them."),
+]
 Image = Annotated[str | None, typer.Option(metavar="REPOSITORY:TAG", help="The image, in place of the values' one.")]
 
 # The cluster.

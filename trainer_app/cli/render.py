@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from trainer_app.cli.options import Code, Image, Items, Name, Namespace, Sets, Task, Values
+from trainer_app.cli.options import Code, Image, Include, Items, Name, Namespace, Sets, Task, Values
+from trainer_app.cli.submit import pack_code
 from trainer_app.run.request import RunRequest
 
 
@@ -14,13 +15,14 @@ def render(
     name: Name = None,
     namespace: Namespace = None,
     code: Code = None,
+    include: Include = None,
     image: Image = None,
 ) -> None:
     """Print the objects of a run; needs helm, and no cluster."""
     from trainer_app.launch import helm
-    from trainer_app.launch.pack import pack
     from trainer_app.launch.release import new_release
 
-    digest, request = pack(code).digest if code else "", RunRequest(task, items or (), name)
+    packed, request = pack_code(code, include), RunRequest(task, items or (), name)
+    digest = packed.digest if packed else ""
     release = new_release(request, values or (), sets or (), namespace or "default", image=image, code=digest)
     print(helm.template(release), end="")

@@ -8,13 +8,29 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainer_app.cli.connect import notify, print_line
-from trainer_app.cli.options import Code, Context, Endpoint, Follow, Image, Items, Name, Namespace, Sets, Task, Values
-from trainer_app.errors import TrainerError
+from trainer_app.cli.options import (
+    Code,
+    Context,
+    Endpoint,
+    Follow,
+    Image,
+    Include,
+    Items,
+    Name,
+    Namespace,
+    Sets,
+    Task,
+    Values,
+)
+from trainer_app.errors import InputError, TrainerError
 from trainer_app.formatting import command
 from trainer_app.run.request import RunRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trainer_app.launch.kube import Kube
+    from trainer_app.launch.pack import CodeArchive
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be created, and create nothing.")]
 
@@ -29,6 +45,7 @@ def submit(
     context: Context = None,
     endpoint: Endpoint = None,
     code: Code = None,
+    include: Include = None,
     image: Image = None,
     dry_run: DryRun = False,
     follow: Follow = False,
@@ -37,10 +54,9 @@ def submit(
     from trainer_app.launch import helm
     from trainer_app.launch import submit as launch
     from trainer_app.launch.kube import connect
-    from trainer_app.launch.pack import pack
     from trainer_app.launch.release import namespace_and_user, new_release
 
-    packed = pack(code) if code else None
+    packed = pack_code(code, include)
     request, digest = RunRequest(task, items or (), name), packed.digest if packed else ""
     build = partial(new_release, request, values or (), sets or (), image=image, code=digest)
     if dry_run:
@@ -54,6 +70,20 @@ def submit(
         notify(f"code: {len(packed.names)} files, {packed.size / 1024:.0f} kB, sha256 {packed.digest[:12]}")
     notify(f"submitted run {release.name} to namespace {kube.namespace}")
     return follow_submitted(kube, release.name, endpoint) if follow else 0
+
+
+def pack_code(code: str | None, include: Sequence[str] | None) -> CodeArchive | None:
+    """Return the archive of --code, if it is given, and print what is not in it."""
+    from trainer_app.launch.pack import pack
+
+    if code is None:
+        if include:
+            raise InputError("--include goes with --code DIR only")
+        return None
+    packed = pack(code, include or ())
+    for note in packed.notes:
+        notify(note)
+    return packed
 
 
 def follow_submitted(kube: Kube, run: str, endpoint: str | None) -> int:

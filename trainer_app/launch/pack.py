@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -25,20 +25,38 @@ TIMEOUT_S: Final = 30
 IGNORED: Final = {".git", "__pycache__", ".venv", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 _ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can hold: real times would change the digest
 _LIST_COMMAND: Final = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+_IGNORED_COMMAND: Final = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
+_MODULES: Final = {".py", ".so", ".pyd"}
 
 
 @dataclass(frozen=True)
 class CodeArchive:
-    """A zip archive of the user's code: its files' sorted `names`, and their `size` in bytes before compression."""
+    """A zip archive of the user's code: its files' sorted `names`, and their `size` in bytes before compression.
+
+    `notes` has a line for what could be the user's code and is not packed.
+    """
 
     digest: str
     data: bytes = field(repr=False)
     names: tuple[str, ...]
     size: int
+    notes: tuple[str, ...] = ()
 
 
-def pack(folder: str | Path) -> CodeArchive:
-    """Return an archive of the folder's files that git would not ignore.
+@dataclass(frozen=True)
+class _Listing:
+    """Paths relative to a folder: what git lists, what it ignores, and submodules that are not checked out."""
+
+    names: list[str]
+    ignored: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+
+
+def pack(folder: str | Path, include: Sequence[str] = ()) -> CodeArchive:
+    """Return an archive of the folder's files that git would not ignore, those of repositories inside it too.
+
+    Args:
+        include: patterns of files and folders, relative to `folder`, that are packed although git ignores them.
 
     Raises:
         InputError: there is no such folder, no .py file in it, more than LIMIT_MB, or a link that leads out of it.
@@ -46,30 +64,105 @@ def pack(folder: str | Path) -> CodeArchive:
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"--code {folder}: there is no such folder; give the folder of your modules")
-    names = sorted(name for name in _list_files(root) if not set(PurePosixPath(name).parts) & IGNORED)
-    files = {name: root / name for name in names if (root / name).is_file()}
+    listing, included = _list_files(root), set(_list_included(root, include))
+    names = {name for name in listing.names if not set(PurePosixPath(name).parts) & IGNORED}
+    copies, unpacked = _follow_links(root, names)
+    files = {name: root / name for name in sorted(names | copies | included) if (root / name).is_file()}
     if not any(name.endswith(".py") for name in files):
         raise InputError(
             f"--code {folder}: no .py file in it that git would not ignore; give the folder of your modules"
         )
     size, data = _check_size(root, files), _archive(files)
-    return CodeArchive(hashlib.sha256(data).hexdigest(), data, tuple(files), size)
+    left = [name for name in _find_modules(root, listing.ignored) if not any(f.startswith(name) for f in included)]
+    reasons = {
+        "git ignores {}; to pack that too: --include PATTERN": left,
+        "of {} nothing is packed, since the submodule is not checked out: git submodule update --init": listing.absent,
+        "{} is not packed, since it is a link to a folder that is not inside": unpacked,
+    }
+    notes = (f"--code {folder}: {reason.format(_shorten(paths))}" for reason, paths in reasons.items() if paths)
+    return CodeArchive(hashlib.sha256(data).hexdigest(), data, tuple(files), size, tuple(notes))
 
 
-def _list_files(root: Path) -> Iterable[str]:
+def _shorten(names: Sequence[str], most: int = 10) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _list_included(root: Path, patterns: Sequence[str]) -> Iterator[str]:
+    """Yield the files of --include. Raises InputError for a pattern that leads out of the folder, or to no file."""
+    for pattern in patterns:
+        parts = set(PurePosixPath(pattern).parts)
+        if not parts or parts & {"..", "/"}:
+            raise InputError(f"--include {pattern}: give a pattern relative to the folder of --code, such as gen/*.py")
+        paths = [file for path in root.glob(pattern) for file in ([path] if path.is_file() else path.rglob("*"))]
+        names = [path.relative_to(root).as_posix() for path in paths if path.is_file()]
+        names = [name for name in names if not set(PurePosixPath(name).parts) & (IGNORED - parts)]
+        if not names:
+            raise InputError(f"--include {pattern}: {root} has no such file; give a pattern such as gen/*.py")
+        yield from names
+
+
+def _follow_links(root: Path, names: Collection[str]) -> tuple[set[str], list[str]]:
+    """Return (the files below links to folders, the links that lead out of the root or to a folder around them)."""
+    top, copies, unpacked = root.resolve(), set[str](), []
+    for link in sorted(name for name in names if (root / name).is_symlink() and (root / name).is_dir()):
+        target = (root / link).resolve()
+        if not target.is_relative_to(top) or (root / link).parent.resolve().is_relative_to(target):
+            unpacked.append(link)
+            continue
+        prefix = f"{target.relative_to(top).as_posix()}/"
+        copies |= {f"{link}/{name.removeprefix(prefix)}" for name in names if name.startswith(prefix)}
+    return copies, unpacked
+
+
+def _find_modules(root: Path, ignored: Sequence[str]) -> list[str]:
+    """Return the ignored files that Python can import, and folders of such; not virtual environments and caches."""
+    found = []
+    for name in sorted(ignored):
+        path = root / name
+        if set(PurePosixPath(name).parts) & IGNORED or (path / "pyvenv.cfg").exists():
+            continue
+        files = [path] if path.is_file() else (file for pattern in ("*", "*/*") for file in path.glob(pattern))
+        if any(file.suffix in _MODULES and not set(file.parts[-3:]) & IGNORED for file in files):
+            found.append(name)
+    return found
+
+
+def _list_files(root: Path) -> _Listing:
     git = shutil.which("git")
     if git is None:
         if ignored := next(root.rglob(".gitignore"), None):
             raise TrainerError(f"git is not on PATH, and is needed to read {ignored}; install git")
-        return [path.relative_to(root).as_posix() for path in root.rglob("*")]
+        return _Listing([path.relative_to(root).as_posix() for path in root.rglob("*")])
     inside = _git(git, ["-C", str(root), "rev-parse", "--is-inside-work-tree"])
     if inside.returncode == 0 and inside.stdout.strip() == b"true":
-        return _file_names(_git(git, ["-C", str(root), *_LIST_COMMAND]))
+        return _list_repository(git, root)
     # A folder outside any repository: git reads its .gitignore files with an empty repository beside it.
     with tempfile.TemporaryDirectory(prefix="trainer-") as empty:
         _git(git, ["init", "--quiet", "--bare", empty])
-        options = [f"--git-dir={empty}", f"--work-tree={root.absolute()}", "-c", "core.bare=false"]
-        return _file_names(_git(git, ["-C", str(root), *options, *_LIST_COMMAND]))
+        options = (f"--git-dir={empty}", f"--work-tree={root.absolute()}", "-c", "core.bare=false")
+        return _list_repository(git, root, options)
+
+
+def _list_repository(git: str, root: Path, options: Sequence[str] = ()) -> _Listing:
+    """Return what git lists, with the files of submodules and other clones, of which it lists the folder only."""
+    commands = (["-C", str(root), *options, *command] for command in (_LIST_COMMAND, _IGNORED_COMMAND))
+    listing = _Listing(*(_file_names(_git(git, command)) for command in commands))
+    for name in [name.rstrip("/") for name in listing.names]:
+        folder = root / name
+        if folder.is_symlink() or not folder.is_dir():
+            continue
+        if not (folder / ".git").exists():
+            listing.absent.append(name)
+            continue
+        below = _list_repository(git, folder)
+        for paths, found in (
+            (listing.names, below.names),
+            (listing.ignored, below.ignored),
+            (listing.absent, below.absent),
+        ):
+            paths += [f"{name}/{path}" for path in found]
+    return listing
 
 
 def _git(git: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
