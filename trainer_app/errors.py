@@ -29,6 +29,27 @@ class InputError(TrainerError):
     exit_code = 2
 
 
+class UserError(TrainerError):
+    """An exception of the user's code, as text that every process can read. See `user_errors.plain_errors`.
+
+    Args:
+        text: its class, message and line.
+        traceback: as Python prints it.
+        comes_again: whether the next try would raise it too.
+        signature: class, line and step; two errors that share it are one.
+    """
+
+    def __init__(
+        self, text: str, traceback: str, *, comes_again: bool = False, signature: tuple[str, str, int] | None = None
+    ) -> None:
+        super().__init__(text)
+        self.traceback, self.comes_again, self.signature = traceback, comes_again, signature
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to pickle it: its attributes are set after it is made."""
+        return type(self), (str(self), self.traceback), self.__dict__
+
+
 class RunInterruptedError(TrainerError):
     """Ctrl-C, or a stop that the user requested."""
 

@@ -90,7 +90,8 @@ def test_a_failing_run_is_told_in_plain_lines(tmp_path: Path, place: Place) -> N
     assert "\x1b" not in text and "\r" not in text and "Traceback" not in text
     assert re.search(r"^epoch 1/3 step 4 .*val_acc=", ran.out, re.M)
     assert re.search(r"^end +bad failed in ", ran.out, re.M)
-    assert len(re.findall(r"^error +ValueError: planned failure in epoch 1$", ran.out, re.M)) == 1
+    planned = r"^error +PlannedFailure: planned failure in epoch 1 \(\S+toy\.py:\d+\)$"
+    assert len(re.findall(planned, ran.out, re.M)) == 1
     assert not re.search(r"retry|retries", text)  # max_failures is 0: nothing is tried again
     assert re.fullmatch(r"resume with: trainer train (toy\.yaml )?--resume bad --storage \S+\n", ran.err)
     (log,) = set(re.findall(r"^log +(\S+)$", ran.out, re.M))

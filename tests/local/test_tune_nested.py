@@ -117,5 +117,5 @@ def test_a_nested_trial_that_fails_does_not_end_the_sweep(tmp_path: Path) -> Non
     assert ran.code == 0
     first, second = ran.results.trials
     assert first.record and first.record.state == "failed"
-    assert first.record.error == "ValueError: planned failure in epoch 0"
+    assert first.record.error == "PlannedFailure: planned failure in epoch 0 (tests/local/toy.py:122)"
     assert second.record and second.record.state == "finished"

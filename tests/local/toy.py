@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,14 @@ def wait(ready: Callable[[], bool], seconds: float, problem: str) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(problem)
         time.sleep(0.01)
+
+
+class PlannedFailure(Exception):  # noqa: N818
+    """An error that no other process can unpickle: it takes more than a message, and holds a lock."""
+
+    def __init__(self, what: str, *, epoch: int) -> None:
+        super().__init__(f"{what} in epoch {epoch}")
+        self.lock = threading.Lock()
 
 
 class Toy(L.LightningModule):
@@ -110,7 +119,7 @@ class Toy(L.LightningModule):
         if h.sleep:
             time.sleep(h.sleep)
         if self.current_epoch == h.fail_at and self._first_time():
-            raise ValueError(f"planned failure in epoch {self.current_epoch}")
+            raise PlannedFailure("planned failure", epoch=self.current_epoch)
         if self.current_epoch == h.kill_at and self._first_time():
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -128,7 +128,7 @@ MODEL = {"class_path": f"{PROJECTS}.pieces.Net", "init_args": {"width": 7, "batc
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        ("factory:exits", "SystemExit: 2"),
+        ("factory:exits", "the user's code called sys.exit(2)"),
         ("factory:none", "constructed no lightning.pytorch.cli.LightningCLI"),
         ("factory:asks", "required arguments: folder"),
         ("factory:made", "a object can't be called"),

@@ -22,12 +22,14 @@ from trainer_app.errors import (
     NotFoundError,
     StorageError,
     TrainerError,
+    UserError,
 )
 from trainer_app.run import retry
 from trainer_app.run.retry import RetryPolicy, is_permanent
 from trainer_app.run.spec import RunSpec
 from trainer_app.train.failures import RunFailurePolicy
 from trainer_app.tune import trial as trials
+from trainer_app.user_errors import FitProgress
 
 pytestmark = pytest.mark.unit
 
@@ -41,6 +43,15 @@ AGAIN, END = True, False
 COMMIT = "a new commit"
 BUG, OTHER = ValueError("shape mismatch"), ValueError("another")
 SILENT, DENIED, GONE = StorageError("no answer"), AccessDeniedError("no"), NotFoundError("no such bucket")
+BUILD = UserError("HTTPError: HTTP Error 404: Not Found (data.py:7)", "Traceback ...", comes_again=True)
+
+
+def bad_row(number: int, step: int) -> UserError:
+    """As a worker raises it at a line and a step, with a message of its own each time."""
+    text = f"BadRow: row {number} (oops.py:10)"
+    return UserError(text, "Traceback ...", signature=("BadRow", "oops.py:10", step))
+
+
 # what happens, in order, with max_failures 3; the answer to each error
 ANSWERS: dict[str, list[Any]] = {
     "an error of the code": [BUG, AGAIN],
@@ -48,6 +59,9 @@ ANSWERS: dict[str, list[Any]] = {
     "the same error after progress": [BUG, AGAIN, COMMIT, BUG, AGAIN, BUG, END],
     "another error at one commit": [BUG, AGAIN, OTHER, AGAIN, BUG, AGAIN],
     "more errors than max_failures": [*[BUG, AGAIN, COMMIT] * 3, BUG, END],
+    "an error in building the parts": [BUILD, END],
+    "another message at the same line and step": [bad_row(7, 3), AGAIN, bad_row(8, 3), END],
+    "another message at the same line, at another step": [bad_row(7, 3), AGAIN, bad_row(8, 4), AGAIN],
     "the user's mistake": [InputError("no CUDA device"), END],
     "a lease that another driver has": [LeaseLostError("gone"), END],
     "a storage that does not answer, at one commit": [SILENT, AGAIN, SILENT, AGAIN, SILENT, AGAIN],
@@ -76,9 +90,10 @@ def answers_of_trial(spec: RunSpec, steps: list[Any], monkeypatch: pytest.Monkey
     left, tries = list(steps), 0
     reports: list[dict[str, Any]] = []
 
-    def fit(*_: Any) -> bool:
+    def fit(_: Any, __: Any, ___: Any, progress: FitProgress) -> bool:
         nonlocal tries
         tries += 1
+        progress.resumed = True
         while left and left[0] == COMMIT:
             make_commit(spec, TRIAL)
             left.pop(0)

@@ -19,10 +19,19 @@ from ray.train.v2._internal.execution.failure_handling.failure_policy import Fai
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
-from trainer_app.errors import AccessDeniedError, ConfigError, InputError, Problem, StorageError, TrainerError
-from trainer_app.run.retry import describe_error, ends_run, last_commit
+from trainer_app.errors import (
+    AccessDeniedError,
+    ConfigError,
+    InputError,
+    Problem,
+    StorageError,
+    TrainerError,
+    UserError,
+)
+from trainer_app.run.retry import ends_run, last_commit
 from trainer_app.run.spec import RunSpec
 from trainer_app.train.failures import RunFailurePolicy, ends_training, root_cause
+from trainer_app.user_errors import describe_error
 
 pytestmark = pytest.mark.unit
 
@@ -170,7 +179,7 @@ def test_an_error_that_names_itself_as_its_cause_ends() -> None:
     [
         (ValueError("a\n  b\tc"), "ValueError: a b c"),
         (KeyError("lr"), "KeyError: 'lr'"),
-        (RuntimeError(), "RuntimeError: "),
+        (RuntimeError(), "RuntimeError: no message"),
         (TrainerError("two\nlines"), "two lines"),
         (InputError("use_gpu"), "use_gpu"),
         (ConfigError([Problem("a", "bad"), Problem("b", "worse")]), "a: bad b: worse"),
@@ -186,6 +195,7 @@ def test_a_long_error_is_cut() -> None:
 
 FINAL: dict[str, tuple[BaseException, bool]] = {
     "an error of the code": (BUG, True),
+    "an error of the code, as text": (of_workers(user(UserError("BadRow: 7 (oops.py:10)", "Traceback ..."))), True),
     "the user's mistake, in a worker": (MISTAKE, True),
     "a storage that did not answer a worker": (of_workers(user(StorageError("no answer"))), False),
     "a storage that refuses a worker": (of_workers(user(AccessDeniedError("no"))), True),

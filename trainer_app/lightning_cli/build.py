@@ -15,8 +15,9 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 
 from trainer_app.errors import ConfigError, Problem, TrainerError
-from trainer_app.lightning_cli.importing import add_import_paths, describe_error, load_object, pytorch_lightning_problem
+from trainer_app.lightning_cli.importing import add_import_paths, load_object, pytorch_lightning_problem
 from trainer_app.lightning_cli.user_cli import Construction, construct
+from trainer_app.user_errors import describe_error
 
 if TYPE_CHECKING:
     from trainer_app.config import RunConfig

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
-import sysconfig
 import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from trainer_app.errors import ConfigError, Problem
-
-_NOT_USERS = (sysconfig.get_paths()["stdlib"], str(Path(__file__).parent))
-_SITE_PACKAGES = f"{os.sep}site-packages{os.sep}"
+from trainer_app.user_errors import describe_error
 
 
 def add_import_paths(*folders: str | Path) -> None:
@@ -82,17 +78,6 @@ def _get_attribute(key: str, path: str, value: Any, names: list[str]) -> Any:
 def is_defined_in(value: type, module: str) -> bool:
     """Return whether the module or package defines this class, rather than importing it from elsewhere."""
     return value.__module__ == module or value.__module__.startswith(module + ".")
-
-
-def describe_error(error: BaseException) -> str:
-    """Return `ValueError: boom (file.py:12)`, with the last line of user code in the traceback."""
-    text = " ".join(str(error).split()) or "no message"
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
-    users = [f for f in frames if not f.filename.startswith(_NOT_USERS) and _SITE_PACKAGES not in f.filename]
-    place = f" ({(users or frames)[-1].filename}:{(users or frames)[-1].lineno})" if users or frames else ""
-    return f"{type(error).__name__}: {text}{place}"
 
 
 def unwrap_user_error(error: Exception) -> Exception:

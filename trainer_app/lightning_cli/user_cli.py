@@ -21,7 +21,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from trainer_app.errors import ConfigError, Problem
 from trainer_app.lightning_cli.explain import explain
-from trainer_app.lightning_cli.importing import describe_error, unwrap_user_error
+from trainer_app.lightning_cli.importing import unwrap_user_error
+from trainer_app.user_errors import describe_error
 
 # LightningCLI.__init__ is replaced during a construction: one at a time in a process.
 _LOCK = threading.RLock()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +15,11 @@ from trainer_app.errors import LeaseLostError, TrainerError
 from trainer_app.records import FitFolder, RunFolder, TrialRecord
 from trainer_app.run import cluster, identity, lease, prepare, stop
 from trainer_app.run.deadlines import Deadlines
-from trainer_app.run.retry import describe_error, ends_run
+from trainer_app.run.retry import ends_run
 from trainer_app.run.spec import RunSpec
 from trainer_app.run.watch import Emit, Event, Watch
 from trainer_app.storage import Store, open_store
+from trainer_app.user_errors import describe_error, format_traceback
 
 EXIT_CODES: Final = {"succeeded": 0, "failed": 1, "interrupted": 130}
 START: Final[dict[str, Any]] = {"epochs": 0, "step": 0, "commit": None}
@@ -142,7 +142,7 @@ def record_failure(folder: RunFolder, error: Exception) -> None:
     """Record the error, unless another driver has the run."""
     if isinstance(error, LeaseLostError):
         return
-    text = "".join(traceback.format_exception(error))
+    text = format_traceback(error)
     code = error.exit_code if isinstance(error, TrainerError) else 1
     folder.update(state="failed", error=describe_error(error), traceback=text, final=ends_run(error), exit_code=code)
 

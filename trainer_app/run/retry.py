@@ -7,9 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainer_app.errors import AccessDeniedError, AlreadyExistsError, NotFoundError, StorageError, TrainerError
-from trainer_app.formatting import one_line
+from trainer_app.errors import (
+    AccessDeniedError,
+    AlreadyExistsError,
+    NotFoundError,
+    StorageError,
+    TrainerError,
+    UserError,
+)
 from trainer_app.records import FitFolder
+from trainer_app.user_errors import describe_error
 
 START = "the start"
 
@@ -25,14 +32,14 @@ class RetryDecision:
 class RetryPolicy:
     """Decide after each error of one fit whether it is worth another try; `max_failures` -1 is any number of tries.
 
-    A permanent error is not, nor is one that comes a second time at the same commit. A storage that did not answer
-    may answer the next time, at whatever commit.
+    A permanent error is not, nor is one that comes a second time at the same commit: with the same message, or from the
+    same line at the same step. A storage that did not answer may answer the next time, at whatever commit.
     """
 
     def __init__(self, max_failures: int) -> None:
         self.max_failures = max_failures
         self.failures = 0
-        self.last: tuple[str, str | None] | None = None
+        self.last: tuple[BaseException, str | None] | None = None
 
     def decide(self, error: BaseException, commit: str | None) -> RetryDecision:
         """Return whether to try again after `error`; `commit` is the fit's `last_commit`, which None makes unknown."""
@@ -40,16 +47,24 @@ class RetryPolicy:
         if is_permanent(error):
             return RetryDecision(retry=False, reason="this error comes again")
         if not isinstance(error, StorageError):
-            previous, self.last = self.last, (describe_error(error), commit)
-            if commit is not None and self.last == previous:
+            previous, self.last = self.last, (error, commit)
+            if previous and commit is not None and previous[1] == commit and _is_same(previous[0], error):
                 return RetryDecision(retry=False, reason=f"the same error came twice at {commit}")
         if self.failures > self.max_failures >= 0:
             return RetryDecision(retry=False, reason=f"failure {self.failures}; max_failures is {self.max_failures}")
         return RetryDecision(retry=True)
 
 
+def _is_same(one: BaseException, other: BaseException) -> bool:
+    if isinstance(one, UserError) and isinstance(other, UserError) and one.signature == other.signature is not None:
+        return True
+    return describe_error(one) == describe_error(other)
+
+
 def is_permanent(error: BaseException) -> bool:
     """Return whether `error` comes again however often it is tried: ours do, unless a storage did not answer."""
+    if isinstance(error, UserError):
+        return error.comes_again
     if isinstance(error, StorageError):
         return isinstance(error, AccessDeniedError | NotFoundError | AlreadyExistsError)
     return isinstance(error, TrainerError)
@@ -62,7 +77,7 @@ def ends_run(error: BaseException) -> bool:
     bases, since Ray may not be installed where this is imported.
     """
     if isinstance(error, TrainerError):
-        return is_permanent(error)
+        return isinstance(error, UserError) or is_permanent(error)
     cluster = {base.__name__ for base in type(error).__mro__} & {"RayError", "RayTrainError"}
     return not cluster and not isinstance(error, OSError)
 
@@ -73,9 +88,3 @@ def last_commit(fit_folder: FitFolder) -> str | None:
         return max(fit_folder.checkpoints.list_folders(), default=START)
     except StorageError:
         return None
-
-
-def describe_error(error: BaseException) -> str:
-    """Return `Type: message` on one line; our own errors without their type."""
-    text = one_line(error)
-    return text if isinstance(error, TrainerError) else f"{type(error).__name__}: {text}"[:1000]

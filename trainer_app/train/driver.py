@@ -13,13 +13,13 @@ from trainer_app.config import RunConfig
 from trainer_app.records import RunFolder
 from trainer_app.run import cluster, stop
 from trainer_app.run.attempt import Work, run_attempt, stop_position
-from trainer_app.run.retry import describe_error
 from trainer_app.run.spec import RunSpec
 from trainer_app.run.watch import Emit, Watch
 from trainer_app.train import evaluate
-from trainer_app.train.failures import ends_training, root_cause
+from trainer_app.train.failures import ends_training, failure_record
 from trainer_app.train.ray_trainer import RunTrainer, accelerator, run_config, scaling_config, torch_config
 from trainer_app.train.relay import Mailbox, Relay, relaying_events
+from trainer_app.user_errors import plain_errors
 
 
 def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool = False) -> int:
@@ -78,8 +78,7 @@ def fit(config: RunConfig, folder: RunFolder, spec: RunSpec, emit: Emit) -> ray.
             error = e
     folder.update(
         state="failed" if error else "interrupted" if stopped else "succeeded",
-        error=describe_error(root_cause(error)) if error else None,
-        traceback=str(error) if error else None,
+        **(failure_record(error) if error else {"error": None, "traceback": None}),
         final=bool(error and ends_training(error)),
     )
     if stopped:
@@ -89,10 +88,11 @@ def fit(config: RunConfig, folder: RunFolder, spec: RunSpec, emit: Emit) -> ray.
 
 def train_worker(config: dict[str, Any]) -> bool:
     """Fit in one worker. Return whether it stopped before its end because a user asked for it."""
-    from trainer_app.train import worker
+    with plain_errors():
+        from trainer_app.train import worker
 
-    spec: RunSpec = config["spec"]
-    return worker.fit_with_ray(spec.load(), spec, trial=None, report=ray.train.report)
+        spec: RunSpec = config["spec"]
+        return worker.fit_with_ray(spec.load(), spec, trial=None, report=ray.train.report)
 
 
 def to_ray_result(folder: RunFolder, error: ray.train.TrainingFailedError | None) -> ray.train.Result:

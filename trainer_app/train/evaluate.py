@@ -20,6 +20,7 @@ from trainer_app.run.spec import RunSpec
 from trainer_app.storage import Store, open_store
 from trainer_app.train.failures import root_cause
 from trainer_app.train.worker import check_device, trainer_defaults
+from trainer_app.user_errors import plain_errors
 
 
 def test(store: Store, run: str) -> dict[str, Any]:
@@ -87,12 +88,13 @@ def score(config: RunConfig, path: Path, folder: str, *, accelerator: str) -> di
     """
     one_device = {"devices": 1, "num_nodes": 1, "strategy": "auto", "accelerator": accelerator}
     kwargs = {**trainer_defaults(config, folder), **one_device, "callbacks": []}
-    parts = lightning_cli.build_parts(config, trainer_kwargs=kwargs)
+    with plain_errors():
+        parts = lightning_cli.build_parts(config, trainer_kwargs=kwargs)
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     try:
         check_loadable(path, config.checkpoint.allow)  # after the build: the user's enums are known only now
-        with allow_globals(config.checkpoint.allow):
+        with allow_globals(config.checkpoint.allow), plain_errors(let_pass=MisconfigurationException):
             parts.trainer.test(
                 parts.model, datamodule=parts.datamodule, ckpt_path=str(path), weights_only=True, verbose=False
             )

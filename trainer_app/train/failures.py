@@ -9,9 +9,10 @@ from ray.exceptions import RayError
 from ray.train import TrainingFailedError
 
 from trainer_app import ray_compat
-from trainer_app.errors import TrainerError
-from trainer_app.run.retry import RetryPolicy, describe_error, is_permanent, last_commit
+from trainer_app.errors import TrainerError, UserError
+from trainer_app.run.retry import RetryPolicy, ends_run, last_commit
 from trainer_app.run.spec import RunSpec
+from trainer_app.user_errors import describe_error
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def ends_training(error: TrainingFailedError) -> bool:
     if not raised_by_workers(error):
         return False
     cause = root_cause(error)
-    return is_permanent(cause) if isinstance(cause, TrainerError) else True
+    return ends_run(cause) if isinstance(cause, TrainerError) else True
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -81,3 +82,12 @@ def root_cause(error: BaseException) -> BaseException:
         if isinstance(inner, BaseException) and inner is not error:
             return root_cause(inner)
     return error
+
+
+def failure_record(error: TrainingFailedError) -> dict[str, str]:
+    """Return what a record says of a failure of the workers: its line, and the traceback of the user's code."""
+    cause = root_cause(error)
+    return {
+        "error": describe_error(cause),
+        "traceback": cause.traceback if isinstance(cause, UserError) else str(error),
+    }

@@ -26,6 +26,7 @@ from trainer_app.run import logs, stop
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_store
 from trainer_app.storage_uri import parse_scheme
+from trainer_app.user_errors import FitProgress, plain_errors
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -55,6 +56,7 @@ def fit(
     origin: Callable[[Path], tuple[ckpt.Commit, Path] | None] | None = None,
     callbacks: Sequence[Callback] = (),
     prepare: Callable[[Any], Any] | None = None,
+    progress: FitProgress | None = None,
 ) -> bool:
     """Train `config` to its end, from the newest intact commit of `fit_folder` if there is one.
 
@@ -63,16 +65,20 @@ def fit(
         trainer_kwargs, callbacks: override the run file's `trainer`, and are added to its callbacks.
         origin: downloads the checkpoint to start from instead of the newest of `fit_folder` (a PBT exploit).
         prepare: called with the Trainer before it fits (Ray's prepare_trainer).
+        progress: is told how far the fit came, for `plain_errors`.
 
     Returns:
         whether it stopped before its end, at a commit, because `policy.stop` asked for it.
     """
+    progress = progress or FitProgress()
     reporter = make_reporter(fit_folder, policy, report)
     with tempfile.TemporaryDirectory(prefix="trainer-") as tmp:
         resumed = origin(Path(tmp, "from")) if origin else resume_point(fit_folder, Path(tmp, "from"))
         start = str(resumed[1]) if resumed else starting_point(config, Path(tmp))
         kwargs = {**trainer_defaults(config, tmp), **trainer_kwargs}
+        progress.resumed = resumed is not None
         parts = lightning_cli.build_parts(config, trainer_kwargs=kwargs, callbacks=callbacks)
+        progress.trainer = parts.trainer
         parts.trainer.callbacks.insert(0, reporter)  # first: commits what other callbacks counted once
         if prepare:
             prepare(parts.trainer)
@@ -101,14 +107,17 @@ def fit_with_ray(config: RunConfig, spec: RunSpec, *, trial: str | None, report:
         kwargs["plugins"] = [RayLightningEnvironment()]
     if not config.trainer.get("strategy"):
         kwargs["strategy"] = RayDDPStrategy()
-    return fit(
-        config,
-        spec.fit_folder(trial),
-        policy=policy(config, spec, task="tune" if trial else "train"),
-        report=report,
-        trainer_kwargs=kwargs,
-        prepare=prepare_trainer,
-    )
+    progress = FitProgress()
+    with plain_errors(progress):
+        return fit(
+            config,
+            spec.fit_folder(trial),
+            policy=policy(config, spec, task="tune" if trial else "train"),
+            report=report,
+            trainer_kwargs=kwargs,
+            prepare=prepare_trainer,
+            progress=progress,
+        )
 
 
 def add_plugin(config: RunConfig, class_path: str) -> RunConfig:

@@ -14,12 +14,12 @@ from ray.util import queue
 
 from trainer_app.config import override
 from trainer_app.run import cluster
-from trainer_app.run.retry import describe_error
 from trainer_app.run.spec import RunSpec
 from trainer_app.train import ray_trainer
-from trainer_app.train.failures import root_cause
+from trainer_app.train.failures import failure_record
 from trainer_app.tune.objective import STOPPED, objective
 from trainer_app.tune.placement_groups import TagPlacementGroups
+from trainer_app.user_errors import plain_errors
 
 POLL_S = 0.2
 
@@ -47,7 +47,7 @@ def run_nested(params: dict[str, Any], spec: RunSpec, controllers: Any, prefix: 
             tune.report(metrics)
     except ray.train.TrainingFailedError as error:
         print(f"trial {trial} failed:\n{error}", file=sys.stderr, flush=True)
-        tune.report({"error": describe_error(root_cause(error)), "traceback": str(error), "epochs": 0, "done": True})
+        tune.report({**failure_record(error), "epochs": 0, "done": True})
 
 
 class Reports(ray.train.UserCallback):
@@ -89,15 +89,19 @@ def iter_reports(fit: Callable[[], Any], arrivals: queue.Queue) -> Iterator[dict
 
 def nested_worker(config: dict[str, Any]) -> None:
     """Fit in one worker of a nested trial, and report to Ray Train."""
+    with plain_errors():
+        _fit_nested(**config)
+
+
+def _fit_nested(spec: RunSpec, params: dict[str, Any], trial: str) -> None:
     from trainer_app.train import worker
 
-    spec: RunSpec = config["spec"]
-    run_file = override(spec.load(), config["params"])
+    run_file = override(spec.load(), params)
 
     def report(result: dict[str, Any]) -> None:
         value = objective(run_file, result)  # the same on every rank
         if value is not None:
             ray.train.report({**result, "objective": value})
 
-    if worker.fit_with_ray(run_file, spec, trial=config["trial"], report=report):
+    if worker.fit_with_ray(run_file, spec, trial=trial, report=report):
         ray.train.report(STOPPED)

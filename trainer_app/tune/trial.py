@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,15 @@ from ray import tune
 from trainer_app import checkpoint as ckpt
 from trainer_app.callbacks.pbt_hparams import RestoreConfiguredHparams
 from trainer_app.config import RunConfig, override
-from trainer_app.errors import CheckpointRejectedError, NotFoundError
+from trainer_app.errors import CheckpointRejectedError, NotFoundError, TrainerError
 from trainer_app.records import FitFolder
-from trainer_app.run.retry import RetryPolicy, describe_error, last_commit
+from trainer_app.run.retry import RetryPolicy, last_commit
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import store_name
 from trainer_app.train import worker
 from trainer_app.tune.objective import STOPPED, objective
 from trainer_app.tune.schedulers import NEEDS_EVERY_EPOCH
+from trainer_app.user_errors import FitProgress, describe_error, format_traceback, plain_errors
 
 POINTER = "commit.json"
 PBT_KEEPS = 4  # a trial that is behind still finds the commit that it has to clone
@@ -74,11 +74,13 @@ def fit_with_retries(params: dict[str, Any], spec: RunSpec) -> None:
     while True:
         try:
             worker.check_device(spec)
-            if fit_here(config, fit_folder, spec):
-                tune.report(STOPPED)
-            return
-        except Exception as error:  # noqa: BLE001 - whatever the user's code raises is the trial's result
-            message, text = describe_error(error), traceback.format_exc()
+            progress = FitProgress()
+            with plain_errors(progress):
+                if fit_here(config, fit_folder, spec, progress):
+                    tune.report(STOPPED)
+                return
+        except TrainerError as error:  # whatever the user's code raises is the trial's result
+            message, text = describe_error(error), format_traceback(error)
             decision = retries.decide(error, last_commit(fit_folder))
             ending = "" if decision.retry else f"; not tried again: {decision.reason}"
             print(f"trial {trial} failed, time {retries.failures}{ending}\n{text}", file=sys.stderr, flush=True)
@@ -88,7 +90,7 @@ def fit_with_retries(params: dict[str, Any], spec: RunSpec) -> None:
             return
 
 
-def fit_here(config: RunConfig, fit_folder: FitFolder, spec: RunSpec) -> bool:
+def fit_here(config: RunConfig, fit_folder: FitFolder, spec: RunSpec, progress: FitProgress) -> bool:
     """Fit in this process and report to Tune. Return whether it stopped because a user asked for it."""
     assert config.tune is not None
     every = config.tune.scheduler.kind in NEEDS_EVERY_EPOCH
@@ -103,6 +105,7 @@ def fit_here(config: RunConfig, fit_folder: FitFolder, spec: RunSpec) -> bool:
             trainer_kwargs={"devices": 1, "num_nodes": 1, "strategy": "auto", "accelerator": accelerator},
             origin=cloned,
             callbacks=[RestoreConfiguredHparams()] if cloned else [],
+            progress=progress,
         )
 
 
