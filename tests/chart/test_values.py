@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -141,19 +142,16 @@ def paths(values: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
             yield from paths(value, (*at, key))
 
 
-def wrong(schema_error: str, path: tuple[str, ...]) -> bool:
-    """Whether the schema's complaint names the place: `at '/a/b'` in newer Helms, `- a.b: ` in older ones."""
-    return (
-        f"at '{''.join(f'/{key}' for key in path)}'" in schema_error
-        or f"- {'.'.join(path) or '(root)'}: " in schema_error
-    )
+def wrong(complaint: str, key: str) -> bool:
+    """Whether a sentence of the complaint begins with this key, or with one below it."""
+    return any(re.match(rf"{re.escape(key)}([.\[]\S+)?,? ", one) for one in complaint.split(": ", 1)[1].split("; "))
 
 
 def complaint(tmp_path: Path, values: Any) -> str:
     """Of the schema about all that is wrong, in one call."""
     file = tmp_path / "values.yaml"
     file.write_text(json.dumps(values))
-    with pytest.raises(InputError, match="schema") as caught:
+    with pytest.raises(InputError, match=r"^values: ") as caught:
         helm._run_helm("template", "demo", str(CHART), "--values", str(file))
     return str(caught.value)
 
@@ -170,7 +168,8 @@ def test_unknown_keys_are_refused_at_every_level(tmp_path: Path) -> None:
         if at[-1:] not in (("requests",), ("limits",)):
             block["unheardOf"] = 1
     said = complaint(tmp_path, values)
-    assert [at for at in levels if at[-1:] not in (("requests",), ("limits",)) and not wrong(said, at)] == []
+    names = [".".join((*at, "unheardOf")) for at in levels if at[-1:] not in (("requests",), ("limits",))]
+    assert [name for name in names if not wrong(said, name)] == []
     assert said.count("unheardOf") >= len(levels) - 8
 
 
@@ -184,7 +183,7 @@ def test_values_of_another_type_are_refused(tmp_path: Path) -> None:
             block = block.setdefault(parent, {})
         block[last] = [7] if isinstance(default, str | int) else "seven"
     said = complaint(tmp_path, values)
-    assert [key for key in keys if not wrong(said, tuple(key.split(".")))] == []
+    assert [key for key in keys if not wrong(said, key)] == []
 
 
 BAD = {
@@ -234,9 +233,59 @@ def test_values_out_of_range_are_refused(tmp_path: Path) -> None:
             block = block.setdefault(parent, {})
         block[last] = bad
     said = complaint(tmp_path, values)
-    places = {key: f"/{key.replace('.', '/')}" for key in BAD}
-    assert [key for key, place in places.items() if f"at '{place}" not in said and f"- {key}" not in said] == []
-    assert "CPU" in said
+    assert [key for key in BAD if not wrong(said, key)] == []
+    assert wrong(said, "pools.CPU") and "^" not in said and "at '" not in said
+
+
+@pytest.mark.parametrize(
+    "assignment, sentence",
+    [
+        (
+            "head.resources.limits.memory=lots",
+            "is 'lots'; must be a quantity of Kubernetes, such as 2, 500m, 8Gi or 1e9",
+        ),
+        (
+            "head.resources.limits.Foo=1",
+            "is not allowed (allowed names: cpu, memory, ephemeral-storage, hugepages-2Mi,",
+        ),
+        ("pools.CPU.replicas=1", "is not allowed (the name of a pool has at most 20 of a-z, 0-9 and '-', begins with"),
+        ("pools.cpu.replicsa=2", "is not allowed (did you mean replicas?)"),
+        ("pools.cpu.replicas=two", "must be an integer, not a string"),
+        ("podLabels.a/b=1", "must be a string, not a number; quote it, or use --set-string"),
+        ("lifetime.backoffLimit=-1", "is -1, and must be at least 0"),
+        ("kind=Job", "must be one of RayJob, RayCluster, RayCronJob"),
+        ("image.tag=null", "is missing"),
+        ("image.repository=", "must not be empty"),
+        ("storage.endpoint=http://key:secret@host", "must be http(s)://host:port without user"),
+    ],
+)
+def test_a_refusal_is_a_sentence_about_the_key(text: Text, assignment: str, sentence: str) -> None:
+    key = assignment.partition("=")[0]
+    key = key.removesuffix(".replicas") if "CPU" in key else key
+    with pytest.raises(InputError) as caught:
+        text(assignment)
+    said = str(caught.value)
+    assert said.startswith(f"values: {key} ") and sentence in said and ":secret@" not in said and "\n" not in said
+
+
+def test_each_pattern_has_a_description() -> None:
+    def nodes(schema: Any) -> Iterator[Any]:
+        if isinstance(schema, dict | list):
+            yield schema
+            for below in schema.values() if isinstance(schema, dict) else schema:
+                yield from nodes(below)
+
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    restricted = [node for node in nodes(schema) if {"pattern", "patternProperties", "propertyNames"} & set(node)]
+    assert restricted and [node for node in restricted if "description" not in node] == []
+
+
+def test_set_string_is_a_string(text: Text) -> None:
+    assert "image: trainer:1.10" in text(helm.StringValue("image.tag=1.10"))
+    with pytest.raises(InputError, match=r"podLabels\.a must be a string"):
+        text("podLabels.a=1")
+    assert 'a: "1"' in text("podLabels.b=x", helm.StringValue("podLabels.a=1"))
+    assert helm.merged_values((), (helm.StringValue("podLabels.a=1"),)) == {"podLabels": {"a": "1"}}
 
 
 @pytest.mark.parametrize("key", ["image.tag", "storage.region", "lifetime.backoffLimit", "networkPolicy"])

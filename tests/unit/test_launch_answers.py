@@ -76,6 +76,26 @@ def test_helms_error_in_one_line() -> None:
     )
 
 
+OLDER = """Error: values don't meet the specifications of the schema(s) in the following chart(s):
+trainer:
+- (root): Additional property kinds is not allowed
+- pools.cpu.replicas: Invalid type. Expected: integer, given: string
+- storage.bucket: Does not match pattern '^([A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9])?$'
+- kind: kind must be one of the following: "RayJob", "RayCluster", "RayCronJob"
+- image: tag is required
+- head.trialDrivers: Must be greater than or equal to 1
+"""
+
+
+def test_older_helms_refusals_are_sentences_too() -> None:
+    assert helm.format_error(OLDER) == (
+        "values: kinds is not allowed (did you mean kind?); pools.cpu.replicas must be an integer, not a string; "
+        "storage.bucket must be a bucket's name, 3 to 255 letters, digits, '.', '-' and '_'; or empty; "
+        "kind must be one of RayJob, RayCluster, RayCronJob; image.tag is missing; "
+        "head.trialDrivers: Must be greater than or equal to 1"
+    )
+
+
 def test_values_by_path_or_name() -> None:
     assert helm.find_values_file("kind").name == "kind.yaml"
     with pytest.raises(InputError, match=r"no values file nope; .* kind"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainer_app.cli.connect import notify
-from trainer_app.cli.options import Context, Endpoint, Image, Namespace, Sets, Values
+from trainer_app.cli.options import Context, Endpoint, Image, Namespace, Sets, Strings, Values, join_sets
 from trainer_app.formatting import one_line
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ Deadline = Annotated[float, typer.Option(metavar="SECONDS", min=1, help="How lon
 def doctor(
     values: Values = None,
     sets: Sets = None,
+    strings: Strings = None,
     namespace: Namespace = None,
     context: Context = None,
     endpoint: Endpoint = None,
@@ -35,13 +36,14 @@ def doctor(
     from trainer_app.launch import doctor_pod, helm, location
     from trainer_app.launch.kube import connect
 
+    values, sets = values or [], join_sets(sets, strings)
     kube = connect(namespace, context)
     failed = False
-    for finding in checks.run_checks(kube, values or (), sets or (), endpoint):
+    for finding in checks.run_checks(kube, values, sets, endpoint):
         failed |= _print_finding(finding)
     if in_cluster:
         helm.check_image(image or "")
-        objects = location.render_sample(kube, values or (), sets or (), name=checks.probe_name())
+        objects = location.render_sample(kube, values, sets, name=checks.probe_name())
         for finding in doctor_pod.run_probe(kube, objects, deadline=deadline, image=image or "", say=notify):
             failed |= _print_finding(finding)
     return int(failed)

@@ -47,6 +47,10 @@ SubmittedValues = Annotated[
     typer.Option("--values", metavar="FILE", help="If the run's objects are gone: the values it was submitted with."),
 ]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One value; overrides the files.")]
+Strings = Annotated[
+    list[str] | None,
+    typer.Option("--set-string", metavar="KEY=VALUE", help="The same, whose value is a string whatever it looks like."),
+]
 Grace = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="How long to wait for the checkpoint at the end of the epoch.")
 ]
@@ -72,3 +76,10 @@ RunStorage = Annotated[str | None, typer.Option(metavar="URI", help="Short for s
 Events = Annotated[bool, typer.Option("--json", help="Print one JSON object a line on stdout, and nothing else.")]
 Log = Annotated[str | None, typer.Option(metavar="FILE", help="Where Ray's and Lightning's output goes; - for stderr.")]
 Test = Annotated[bool, typer.Option("--test", help="At the end, score the best checkpoint on the test split.")]
+
+
+def join_sets(sets: list[str] | None, strings: list[str] | None) -> list[str]:
+    """Return --set and --set-string as one list, in Helm's order."""
+    from trainer_app.launch.helm import StringValue
+
+    return [*(sets or ()), *map(StringValue, strings or ())]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainer_app.cli.options import Code, Image, Include, Items, Name, Namespace, Sets, Task, Values
+from trainer_app.cli.options import Code, Image, Include, Items, Name, Namespace, Sets, Strings, Task, Values, join_sets
 from trainer_app.cli.submit import pack_code
 from trainer_app.run.request import RunRequest
 
@@ -12,6 +12,7 @@ def render(
     items: Items = None,
     values: Values = None,
     sets: Sets = None,
+    strings: Strings = None,
     name: Name = None,
     namespace: Namespace = None,
     code: Code = None,
@@ -24,5 +25,7 @@ def render(
 
     packed, request = pack_code(code, include), RunRequest(task, items or (), name)
     digest = packed.digest if packed else ""
-    release = new_release(request, values or (), sets or (), namespace or "default", image=image, code=digest)
+    release = new_release(
+        request, values or (), join_sets(sets, strings), namespace or "default", image=image, code=digest
+    )
     print(helm.template(release), end="")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainer_app.cli.connect import connect_stored_run, notify
-from trainer_app.cli.options import Context, Endpoint, Namespace, RemoteRun, Sets, Values
+from trainer_app.cli.options import Context, Endpoint, Namespace, RemoteRun, Sets, Strings, Values, join_sets
 
 
 def resume(
@@ -13,13 +13,15 @@ def resume(
     endpoint: Endpoint = None,
     values: Values = None,
     sets: Sets = None,
+    strings: Strings = None,
 ) -> None:
     """Resume a run that was stopped, that failed, or whose objects are gone. Can be repeated."""
     from trainer_app.launch import control, location
     from trainer_app.launch.resubmit import resubmit
 
+    values, sets = values or [], join_sets(sets, strings)
     kube, job = connect_stored_run(run, namespace, context)
     if job and control.resume(kube, job, say=notify, endpoint=endpoint):
         return
-    where = location.location_of(job) if job else location.locate_run(kube, str(run), values or (), sets or ())
-    resubmit(kube, where, say=notify, values=values or (), sets=sets or (), endpoint=endpoint)
+    where = location.location_of(job) if job else location.locate_run(kube, str(run), values, sets)
+    resubmit(kube, where, say=notify, values=values, sets=sets, endpoint=endpoint)

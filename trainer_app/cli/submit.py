@@ -19,8 +19,10 @@ from trainer_app.cli.options import (
     Name,
     Namespace,
     Sets,
+    Strings,
     Task,
     Values,
+    join_sets,
 )
 from trainer_app.errors import InputError, TrainerError
 from trainer_app.formatting import command
@@ -40,6 +42,7 @@ def submit(
     items: Items = None,
     values: Values = None,
     sets: Sets = None,
+    strings: Strings = None,
     name: Name = None,
     namespace: Namespace = None,
     context: Context = None,
@@ -58,7 +61,7 @@ def submit(
 
     packed = pack_code(code, include)
     request, digest = RunRequest(task, items or (), name), packed.digest if packed else ""
-    build = partial(new_release, request, values or (), sets or (), image=image, code=digest)
+    build = partial(new_release, request, values or (), join_sets(sets, strings), image=image, code=digest)
     if dry_run:
         namespace, user = namespace_and_user(namespace, context, say=notify)
         print(helm.template(build(namespace, user=user)), end="")

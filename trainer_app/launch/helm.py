@@ -13,11 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from trainer_app.errors import InputError, TrainerError
+from trainer_app.formatting import one_line
+from trainer_app.launch.values_errors import explain
 
 TIMEOUT_S = 60
 MIN_VERSION = (3, 14)
 _CHART_FIELD = re.compile(r'^(\w+): *"?([^"\n]*)"?$', re.MULTILINE)
 _TEMPLATE_POSITION = re.compile(r"^execution error at \([^)]*\): ")
+
+
+class StringValue(str):
+    """KEY=VALUE of --set-string: Helm takes the value as a string, whatever it looks like."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Release:
         run_file: the run file's text, byte for byte.
         submission: distinguishes a retry of this submission from another submission of the same name.
         values: values files, later ones over earlier ones: a path, or the name of one that comes with the chart (kind).
-        sets: dotted values (`pools.cpu.replicas=2`), over the files.
+        sets: dotted values (`pools.cpu.replicas=2`), over the files; a StringValue for --set-string.
         image: repository:tag in place of the values'; "" for theirs.
         code: SHA-256 of the user's code archive in the run's storage, or "".
         user: who submits, by the cluster's name for them, or "".
@@ -104,7 +110,8 @@ def helm_version() -> str:
 
 def _value_options(values: Sequence[str], sets: Sequence[str]) -> list[str]:
     files = [option for name in values for option in ("--values", str(find_values_file(name)))]
-    return files + [option for assignment in sets for option in ("--set", assignment)]
+    flags = ("--set-string" if isinstance(assignment, StringValue) else "--set" for assignment in sets)
+    return files + [option for pair in zip(flags, sets, strict=True) for option in pair]
 
 
 def check_image(image: str) -> None:
@@ -147,9 +154,9 @@ def _run_helm(*arguments: str) -> str:
 
 
 def format_error(stderr: str) -> str:
-    """Return helm's error in one line, without its position in our templates."""
+    """Return helm's error in one line, without its position in our templates, and refused values in sentences."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     first = next((number for number, line in enumerate(lines) if line.startswith("Error: ")), 0)
     kept = [line for line in lines[first:] if not line.startswith("Use --debug flag")]
-    text = " ".join(kept).removeprefix("Error: ")
+    text = one_line(explain("\n".join(kept), chart_folder("trainer") / "values.schema.json")).removeprefix("Error: ")
     return _TEMPLATE_POSITION.sub("", text) or "helm failed without a message"
