@@ -34,6 +34,24 @@ def test_files_merge_in_order(tmp_path: Path) -> None:
     assert config.model == {"class_path": "a.Net", "init_args": {"lr": 9, "w": [1, 2]}}
 
 
+def test_a_key_with_a_plus_appends(tmp_path: Path) -> None:
+    files = write(
+        tmp_path,
+        base=model("trainer: {callbacks: [{class_path: a.A}]}\n"),
+        more="trainer: {callbacks+: {class_path: a.B}}\n",
+        last="trainer:\n  callbacks+:\n  - class_path: a.C\n  - class_path: 7\n",
+    )
+    with pytest.raises(ConfigError, match=r"last.yaml:4: trainer\.callbacks\.3: must be a class_path"):
+        load(files)
+    kept = load(files[:2], ["trainer.callbacks+={class_path: a.D}", "trainer.callbacks.0.class_path=a.E"])
+    assert [c["class_path"] for c in kept.trainer["callbacks"]] == ["a.E", "a.B", "a.D"]
+    alone = load(write(tmp_path, one=model("trainer: {callbacks+: [{class_path: a.B}]}\n")))
+    assert alone.trainer == {"callbacks": [{"class_path": "a.B"}]}
+    left = load(write(tmp_path, one=model("cli: a:b\ntags+: [1]\n"), two="tags+: 2\n"))
+    assert left.arguments == {"tags+": [1, 2]} and loads(dump(left)) == left
+    assert load(write(tmp_path, two="tags: [5]\n", one=model("cli: a:b\ntags+: [1]\n"))).arguments == {"tags": [5, 1]}
+
+
 def test_another_class_drops_the_first_ones_arguments(tmp_path: Path) -> None:
     config = load(write(tmp_path, a=model(), b="model: {class_path: a.Other, init_args: {z: 1}}\n"))
     assert config.model == {"class_path": "a.Other", "init_args": {"z": 1}}

@@ -76,7 +76,7 @@ def test_links_defaults_hooks_and_added_arguments() -> None:
     hparams = dict(parts.model.hparams)
     assert (hparams["batch_size"], hparams["width"], hparams["num_classes"], hparams["lr"]) == (8, 24, 2, 0.5)
     assert parts.cli.task_name == "digits"
-    assert parts.cli.after == "constructed"
+    assert not hasattr(parts.cli, "after"), "what follows the fit"
     assert parts.cli.config.fit.seed_everything == 7
     (early,) = [c for c in parts.trainer.callbacks if isinstance(c, EarlyStopping)]
     assert (early.monitor, early.patience) == ("loss", 5)

@@ -12,7 +12,7 @@ from trainer_app.config.lightning.keys import TRAINER_KEYS
 from trainer_app.config.models import RunConfig
 
 _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-_CLI = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_CLI = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*|.+\.py")
 _TYPES: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str}
 _TYPE_WORDS = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a string"}
 _CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
@@ -23,7 +23,7 @@ def check_run_file(draft: Draft, config: RunConfig) -> None:
     from trainer_app.config.sweep import check_sweep
 
     if config.cli is not None and not _CLI.fullmatch(config.cli):
-        draft.report(("cli",), "must be package.module:class_or_factory", config.cli)
+        draft.report(("cli",), "must be package.module:class_or_factory, or path/to/main.py", config.cli)
     _check_classes(draft, config)
     _check_trainer(draft, config)
     _check_scaling(draft, config)
@@ -46,12 +46,12 @@ def _check_classes(draft: Draft, config: RunConfig) -> None:
 
 
 def _components(trainer: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for key in ("callbacks", "logger", "plugins", "profiler"):
+    for key in ("callbacks", "callbacks+", "logger", "plugins", "profiler"):
         value = trainer.get(key)
         if isinstance(value, dict):
             yield ("trainer", key), value
         for i, item in enumerate(value if isinstance(value, list) else []):
-            if isinstance(item, dict) and (key != "callbacks" or "class_path" in item):
+            if isinstance(item, dict) and (key[:9] != "callbacks" or "class_path" in item):
                 yield ("trainer", key, str(i)), item
 
 
@@ -78,7 +78,7 @@ def _check_class(draft: Draft, at: Path, block: dict[str, Any], *, full: bool) -
 def _check_trainer(draft: Draft, config: RunConfig) -> None:
     for key, value in config.trainer.items():
         at = ("trainer", str(key))
-        types = TRAINER_KEYS.get(key)
+        types = TRAINER_KEYS.get(str(key).removesuffix("+"))
         if types is None:
             hint = suggest_spelling(str(key), list(TRAINER_KEYS))
             if config.cli is None or "did you mean" in hint:

@@ -10,7 +10,7 @@ from trainer_app.config.checks import check_run_file
 from trainer_app.config.draft import Draft
 from trainer_app.config.lightning.adopt import adopt
 from trainer_app.config.lightning.fit_block import unwrap_fit
-from trainer_app.config.models import RunConfig
+from trainer_app.config.models import LIGHTNING_BLOCKS, RunConfig
 from trainer_app.config.overrides import apply_overrides, merge, set_value
 from trainer_app.config.problems import validate_types
 from trainer_app.config.tuning import Tune
@@ -38,7 +38,9 @@ def load(files: Sequence[str | FilePath], overrides: Sequence[str] = ()) -> RunC
         draft.report(("FILE",), "no run file is given", allowed="for example: trainer validate run.yaml")
     for file in files:
         text = _text(draft, str(file))
-        merge(draft, _document(text, str(file)) if text is not None else Draft(broken=True))
+        part = _document(text, str(file)) if text is not None else Draft(broken=True)
+        _insert_files(part, FilePath(file).parent)
+        merge(draft, part)
     return _finish(draft, overrides, files=[str(file) for file in files])
 
 
@@ -66,6 +68,11 @@ def override(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 def dump(config: RunConfig) -> str:
     """Return YAML 1.2 that `loads` reads back to an equal config."""
     return to_yaml(config.tree)
+
+
+def needs_files(text: str) -> bool:
+    """Return whether the run file names other files for its blocks, which are not where it is sent."""
+    return bool(_named_files(_document(text, "run.yaml").tree))
 
 
 def require_tune(config: RunConfig) -> Tune:
@@ -111,10 +118,32 @@ def _document(text: str, file: str) -> Draft:
     return part
 
 
+def _insert_files(draft: Draft, folder: FilePath) -> None:
+    """Replace `model: model.yaml` by what that file holds: only this machine has it."""
+    for block in _named_files(draft.tree):
+        file = str(folder / draft.tree[block])
+        part = Draft()
+        text = _text(part, file)
+        if text is None:
+            draft.report((block,), part.problems[0].message, file, "a file of YAML")
+            draft.tree[block] = None
+            continue
+        draft.tree[block] = parse(text, part, file)
+        draft.lines.update({(block, *path): at for path, at in part.lines.items()})
+        draft.problems += part.problems
+        draft.broken |= part.broken
+
+
+def _named_files(tree: dict[str, Any]) -> list[str]:
+    """Return the blocks that are in files of their own."""
+    return [name for name in LIGHTNING_BLOCKS if str(tree.get(name)).endswith((".yaml", ".yml", ".json"))]
+
+
 def _finish(draft: Draft, overrides: Sequence[str], *, files: list[str]) -> RunConfig:
     config = None
     if not draft.broken:
         apply_overrides(draft, overrides)
+        _insert_files(draft, FilePath())
         _collect_arguments(draft)
         adopt(draft)
         config = validate_types(draft)

@@ -90,7 +90,7 @@ class RunConfig(Block):
     """
 
     name: Name | None = Field(None, description="Name of the runs; the time is appended.")
-    cli: str | None = Field(None, description="Your own LightningCLI, as package.module:class_or_factory.")
+    cli: str | None = Field(None, description="Your LightningCLI: package.module:class_or_factory or path/to/main.py.")
     seed_everything: Seed = Field(None, description="Seed of the run; drawn and recorded if not given.")
     model: dict[str, Any] | None = Field(None, description="LightningModule: class_path and init_args.")
     data: dict[str, Any] | None = Field(None, description="LightningDataModule: class_path and init_args.")

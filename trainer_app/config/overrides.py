@@ -36,12 +36,40 @@ def _merge(draft: Draft, other: Draft, old: dict[Any, Any], new: dict[Any, Any],
             other.note((*path, "class_path"), f"replaces {old['class_path']} and its init_args")
     for key, value in new.items():
         below = (*path, str(key))
+        if below[-1].endswith("+") and path not in DOTTED:
+            target, first = _append(result, below[-1], value)
+            _move_lines(draft, other, below, (*path, target), first)
+            continue
         if isinstance(value, dict) and isinstance(result.get(key), dict) and below[:-1] not in DOTTED:
             result[key] = _merge(draft, other, result[key], value, below)
             continue
+        result.pop(f"{key}+", None)
         result[key] = value
         draft.lines.update({p: at for p, at in other.lines.items() if p[: len(below)] == below})
     return result
+
+
+def _append(holder: dict[Any, Any], key: str, value: Any) -> tuple[str, int]:
+    """Append as jsonargparse does for `callbacks+`: to the list `callbacks`, or to what the defaults have.
+
+    Returns:
+        the key that holds the list, and the index of the first item that is new.
+    """
+    target = key[:-1] if key[:-1] in holder else key
+    old = holder.get(target)
+    old = old if isinstance(old, list) else [] if old is None else [old]
+    holder[target] = [*old, *(value if isinstance(value, list) else [value])]
+    return target, len(old)
+
+
+def _move_lines(draft: Draft, other: Draft, source: Path, target: Path, first: int) -> None:
+    """Give a list's items, which were appended from index `first` on, the lines that they have in the later file."""
+    draft.lines.setdefault(target, other.locate(source))
+    for path, at in other.lines.items():
+        if path[: len(source)] == source and len(path) > len(source):
+            index, *rest = path[len(source) :]
+            if index.isdecimal():
+                draft.lines[(*target, str(first + int(index)), *rest)] = at
 
 
 def apply_overrides(draft: Draft, overrides: Sequence[str]) -> None:
@@ -79,8 +107,11 @@ def set_value(draft: Draft, key: str, value: Any, source: str = "") -> None:
         if not rest:
             break
         holder = _enter(holder, step, at, rest[0])
-    holder[step] = deepcopy(value)
-    draft.forget_lines(at)
+    if str(step).endswith("+") and at[:-1] not in DOTTED:
+        at = (*at[:-1], _append(holder, str(step), deepcopy(value))[0])
+    else:
+        holder[step] = deepcopy(value)
+        draft.forget_lines(at)
     draft.lines[at] = (source, None)
 
 

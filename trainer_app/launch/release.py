@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer_app.config import RunConfig, dump
+from trainer_app.config.loader import needs_files
 from trainer_app.config.models import Storage
 from trainer_app.errors import InputError, TrainerError
 from trainer_app.launch.helm import Release
@@ -52,10 +53,13 @@ def make_plan(config: RunConfig, task: str) -> dict[str, Any]:
 def run_file_text(config: RunConfig, files: Sequence[str], overrides: Sequence[str]) -> str:
     """Return the run file that a run is submitted with.
 
-    One file without overrides is passed on byte for byte; several files, or overrides, are written as one.
+    One file without overrides is passed on byte for byte; several files, also those that it names, or overrides
+    are written as one.
     """
     if len(files) == 1 and not overrides:
-        return Path(files[0]).read_bytes().decode()
+        text = Path(files[0]).read_bytes().decode()
+        if not needs_files(text):
+            return text
     return dump(config)
 
 

@@ -16,6 +16,7 @@ from lightning.pytorch.cli import LightningCLI
 
 from trainer_app.errors import ConfigError, Problem, TrainerError
 from trainer_app.lightning_cli.importing import add_import_paths, load_object, pytorch_lightning_problem
+from trainer_app.lightning_cli.script import SUFFIX, load_script
 from trainer_app.lightning_cli.user_cli import Construction, construct
 from trainer_app.user_errors import describe_error
 
@@ -132,6 +133,8 @@ def _load_target(config: RunConfig) -> Callable[..., Any]:
     if config.cli is None:
         _refuse_torch_plateau(config)
         return functools.partial(LightningCLI, run=False)
+    if config.cli.endswith(SUFFIX):
+        return load_script(config.cli)
     target = load_object("cli", config.cli)
     problem = pytorch_lightning_problem("cli", config.cli, target)
     if problem:

@@ -35,10 +35,11 @@ def explain(parser: ArgumentParser, args: dict[str, Any], error: BaseException) 
     problems: list[Problem] = []
     good = Namespace()
     for key, value in _leaves(parser, args):
-        wrong = _problems_of_value(key, value, partial(_validation_error, parser, key), parser)
+        name = key.removesuffix("+")  # appends to a list
+        wrong = _problems_of_value(key, value, partial(_validation_error, parser, name), parser)
         problems += wrong
         if not wrong:
-            good[key] = value
+            good[name] = value
     return problems + _problems_of_whole(parser, args, good.as_dict(), error if not problems else None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -12,16 +13,28 @@ from typing import Any
 from trainer_app.errors import ConfigError, Problem
 from trainer_app.user_errors import describe_error
 
+# The user's script by its stem, and the last one as `__main__`; script.py fills it.
+SCRIPTS: dict[str, ModuleType] = {}
+_FOLDERS: list[str] = []  # of the run files
+
 
 def add_import_paths(*folders: str | Path) -> None:
     """Put the working directory, then `folders`, at the front of `sys.path`, once.
 
     With `python -m` the working directory is there; the console script `trainer` has its own folder instead.
     """
+    _FOLDERS[:] = [str(Path(folder).absolute()) for folder in folders] or _FOLDERS
     wanted = [str(Path(folder).absolute()) for folder in (".", *folders)]
     for folder in reversed(wanted):
         if folder not in sys.path and not (folder == wanted[0] and "" in sys.path):
             sys.path.insert(0, folder)
+
+
+def relative_folders() -> list[str]:
+    """Return the folders to which a run file's relative paths may be: those of the run files, the working directory."""
+    started_with = [folder for folder in os.environ.get("TRAINER_FOLDERS", "").split(os.pathsep) if folder]
+    known = [folder for folder in (*_FOLDERS, *started_with) if Path(folder).is_dir()]
+    return list(dict.fromkeys([*known, str(Path.cwd())]))
 
 
 def load_object(key: str, path: str) -> Any:
@@ -43,7 +56,7 @@ def load_object(key: str, path: str) -> Any:
 
 def _import_module(key: str, name: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
+        return SCRIPTS.get(name) or importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             hint = f"is its folder the working directory ({Path.cwd()}) or on PYTHONPATH?"

@@ -5,7 +5,6 @@ lightning_compat.py lists the private members that are used or replaced.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import functools
 import inspect
@@ -16,12 +15,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from lightning.pytorch import Trainer
+from jsonargparse import ArgumentParser
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from trainer_app.errors import ConfigError, Problem
-from trainer_app.lightning_cli.explain import explain
 from trainer_app.lightning_cli.importing import unwrap_user_error
+from trainer_app.lightning_cli.parsing import parse_in_folders
 from trainer_app.user_errors import describe_error
 
 # LightningCLI.__init__ is replaced during a construction: one at a time in a process.
@@ -34,7 +34,7 @@ _ARGUMENT_NAMES = ("args", "argv", "arguments", "cli_args")
 
 
 class _ConstructionDone(BaseException):
-    """Leaves user code once the LightningCLI is constructed; no `except Exception` of the user's catches it."""
+    """Leaves user code once the LightningCLI would fit; no `except Exception` of the user's catches it."""
 
 
 @dataclass
@@ -104,7 +104,7 @@ def _patched_init(construction: Construction) -> Iterator[None]:
         _override_init(bound.arguments, self, construction)
         original(*bound.args, **bound.kwargs)
         for verb in _VERBS:
-            setattr(self.trainer, verb, _end_construction)
+            setattr(self.trainer, verb, functools.partial(_end_at_verb, self, verb))
 
     other = getattr(sys.modules.get("pytorch_lightning.cli"), "LightningCLI", None)
     other_init = other and other.__init__
@@ -119,8 +119,37 @@ def _patched_init(construction: Construction) -> Iterator[None]:
             other.__init__ = other_init
 
 
-def _end_construction(*_: Any, **__: Any) -> NoReturn:
+def _end_at_subcommand(cli: LightningCLI, subcommand: str) -> NoReturn:
+    """End the user's code where a LightningCLI with `run=True` would fit."""
+    before = getattr(cli, f"before_{subcommand}", None)
+    if callable(before):
+        before()
     raise _ConstructionDone
+
+
+def _end_at_verb(cli: LightningCLI, verb: str, *args: Any, **kwargs: Any) -> NoReturn:
+    """End the user's code where it uses the Trainer that `run=False` left to it. What it fits is what the run fits."""
+    if verb == "fit":
+        given = inspect.signature(Trainer.fit).bind(None, *args, **kwargs).arguments
+        if given.get("ckpt_path") is not None:
+            message = f"it calls trainer.fit with ckpt_path={given['ckpt_path']!r}"
+            raise _cli_error(message, "write ckpt_path in the run file instead")
+        cli.model = given["model"]
+        cli.datamodule = given.get("datamodule") or _data_module(
+            given.get("train_dataloaders"), given.get("val_dataloaders")
+        )
+    raise _ConstructionDone
+
+
+def _data_module(train: Any, val: Any) -> LightningDataModule | None:
+    """Return a data module of the loaders that were passed to `Trainer.fit`."""
+    if train is None or isinstance(train, LightningDataModule):
+        return train
+    made = LightningDataModule()
+    made.train_dataloader = lambda: train
+    if val is not None:
+        made.val_dataloader = lambda: val
+    return made
 
 
 def _refuse_pytorch_lightning(*_: Any, **__: Any) -> NoReturn:
@@ -144,7 +173,7 @@ def _override_init(arguments: dict[str, Any], cli: LightningCLI, construction: C
     arguments["args"] = {"subcommand": "fit", "fit": construction.args} if runs else construction.args
     if runs:
         parser_kwargs["fit"] = {**parser_kwargs.get("fit", {}), "exit_on_error": False}
-        cli._run_subcommand = lambda subcommand: None
+        cli._run_subcommand = functools.partial(_end_at_subcommand, cli)
         if "default_config_files" not in parser_kwargs:  # one parser of four: 45 ms instead of 130 ms
             known = type(cli).subcommands()
             cli.subcommands = lambda: {"fit": known["fit"]}
@@ -158,20 +187,13 @@ def _parse_arguments(
 ) -> None:
     flat = cli._subcommand_parsers["fit"] if "subcommand" in args else parser
     _replace_instances(flat, construction)
-    try:
-        if type(cli).parse_arguments is LightningCLI.parse_arguments:
-            # LightningCLI's own method would warn about sys.argv, which belongs to `trainer`.
-            cli.config = parser.parse_object(copy.deepcopy(args))
-        else:
-            type(cli).parse_arguments(cli, parser, copy.deepcopy(args))
-    except (Exception, SystemExit) as error:
-        raise ConfigError(explain(flat, construction.args, error)) from error
+    parse_in_folders(cli, parser, flat, args, construction.args)
     construction.parsed = True
     if construction.parse_only:
         raise _ConstructionDone
 
 
-def _replace_instances(parser: argparse.ArgumentParser, construction: Construction) -> None:
+def _replace_instances(parser: ArgumentParser, construction: Construction) -> None:
     """Write the overrides into the trainer block: plain values, which links may read, and stand-ins for instances."""
     known = {action.dest for action in parser._actions}
     trainer = dict(construction.args.get("trainer") or {})

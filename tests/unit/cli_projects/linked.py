@@ -15,7 +15,7 @@ DEFAULTS: dict[str, Any] = {"callbacks": [Probe()], "max_epochs": 2, "logger": F
 class LinkedCLI(LightningCLI):
     def __init__(self) -> None:
         super().__init__(Net, Data, trainer_class=OwnTrainer, trainer_defaults=DEFAULTS, seed_everything_default=7)
-        self.after = "constructed"
+        self.after = "fitted"
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--task.name", type=str, default="none")

@@ -25,7 +25,10 @@ def adopt(draft: Draft) -> None:
         _adopt_devices(draft, trainer)
         _adopt_accelerator(draft, trainer)
         adopt_strategy(draft, trainer)
-    _adopt_callbacks(draft, trainer)
+    if "cli" not in draft.tree and "callbacks+" in trainer:  # Lightning's own CLI has no default to append to
+        trainer["callbacks"] = trainer.pop("callbacks+")
+    for key in ("callbacks", "callbacks+"):
+        _adopt_callbacks(draft, trainer, key)
     _adopt_plugins(draft, trainer)
 
 
@@ -94,12 +97,12 @@ def _adopt_accelerator(draft: Draft, trainer: dict[str, Any]) -> None:
         set_scaling(draft, "use_gpu", use_gpu, ("trainer", "accelerator"), accelerator)
 
 
-def _adopt_callbacks(draft: Draft, trainer: dict[str, Any]) -> None:
-    callbacks = trainer.get("callbacks")
+def _adopt_callbacks(draft: Draft, trainer: dict[str, Any], key: str) -> None:
+    callbacks = trainer.get(key)
     items = [callbacks] if isinstance(callbacks, dict | str) else callbacks
     if items is None:
         return
-    at: Path = ("trainer", "callbacks")
+    at: Path = ("trainer", key)
     if not isinstance(items, list):
         draft.report(at, "must be a list of class_path and init_args", callbacks)
         return
@@ -114,9 +117,9 @@ def _adopt_callbacks(draft: Draft, trainer: dict[str, Any]) -> None:
         else:
             kept.append(item)
     if len(kept) < len(items):
-        trainer["callbacks"] = kept
+        trainer[key] = kept
         if not kept:
-            del trainer["callbacks"]
+            del trainer[key]
 
 
 def _adopt_plugins(draft: Draft, trainer: dict[str, Any]) -> None:
@@ -160,7 +163,9 @@ def _rename(draft: Draft, holder: Any, key: Any, path: Path) -> None:
     elif isinstance(value, list):
         for i in range(len(value)):
             _rename(draft, value, i, (*path, str(i)))
-    elif isinstance(value, str) and (key == "class_path" or path[:2] == ("trainer", "callbacks")):
+    elif isinstance(value, str) and (
+        key == "class_path" or path[:2] in (("trainer", "callbacks"), ("trainer", "callbacks+"))
+    ):
         for old, new in _RENAMED.items():
             if value.startswith(old):
                 holder[key] = new + value.removeprefix(old)

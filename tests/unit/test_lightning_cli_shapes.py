@@ -1,0 +1,172 @@
+"""The ways in which people write `main.py` and its YAML, each against `python main.py fit --config ...`."""
+
+from __future__ import annotations
+
+import pickle
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
+
+from tests.unit.cli_projects import pieces
+from tests.unit.lightning_cli_config import FOLDER, PROJECTS
+from trainer_app.config import RunConfig, dump, load, loads
+from trainer_app.config.loader import needs_files
+from trainer_app.errors import ConfigError
+from trainer_app.lightning_cli import Parts, add_import_paths, build_parts, check_code, resolve_init_args
+from trainer_app.lightning_cli.importing import load_object
+
+pytestmark = pytest.mark.unit
+
+SHAPES = FOLDER / "shapes"
+MODULE = f"{PROJECTS}.shapes.functions"
+ENV = {"APP_FIT__DATA__BATCH_SIZE": "8", "APP_FIT__MODEL__WIDTH": "9"}
+
+
+@pytest.fixture(autouse=True)
+def _a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    add_import_paths(SHAPES)
+    pieces.FITTED.clear()
+
+
+def by_itself(monkeypatch: pytest.MonkeyPatch, script: str, files: list[str]) -> tuple[LightningCLI, Any]:
+    """The LightningCLI that the project's own command line makes, and the model with which it fits."""
+    made: list[LightningCLI] = []
+    options = [part for file in files for part in ("--config", str(SHAPES / file))]
+    parse = LightningCLI.parse_arguments
+
+    def record(cli: LightningCLI, *args: Any) -> None:
+        made.append(cli)
+        parse(cli, *args)
+
+    defaults = LightningCLI.__init__.__defaults__
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", [script, "fit", *options])
+        patch.setattr(LightningCLI, "parse_arguments", record)
+        without_saving = tuple(None if default is SaveConfigCallback else default for default in defaults)
+        patch.setattr(LightningCLI.__init__, "__defaults__", without_saving)
+        runpy.run_path(str(SHAPES / script), run_name="__main__")
+    return made[0], pieces.FITTED[0]
+
+
+def by_us(files: list[str], cli: str) -> RunConfig:
+    """The run file as a worker reads it."""
+    return loads(dump(load([SHAPES / file for file in files], [f"cli={cli}"])))
+
+
+def arguments(cli: LightningCLI) -> Any:
+    """What was parsed, without the files that it was in, and what Ray decides."""
+    parsed = cli.config.get("fit", cli.config).as_dict()
+    parsed["trainer"] = {k: v for k, v in parsed["trainer"].items() if k not in ("accelerator", "devices")}
+    parsed.pop("config", None)
+    return without_paths(parsed)
+
+
+def without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: without_paths(v) for k, v in value.items() if k != "__path__"}
+    return value
+
+
+CASES: list[tuple[str, list[str], dict[str, str]]] = [
+    ("main.py", ["main.yaml"], {}),
+    ("added.py", ["added.yaml"], {}),
+    ("added.py", ["added.yaml", "added.more.yaml"], {}),
+    ("added.py", ["added.yaml", "added.base.yaml", "added.more.yaml", "added.more.yaml"], {}),
+    ("added.py", ["added.yaml"], ENV),
+    ("typed.py", ["typed.yaml"], {}),
+    ("typed.py", ["factory.yaml"], {}),
+]
+
+
+@pytest.mark.parametrize(("script", "files", "env"), CASES)
+def test_a_script_is_built_as_by_python(
+    monkeypatch: pytest.MonkeyPatch, script: str, files: list[str], env: dict[str, str]
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    own, own_model = by_itself(monkeypatch, script, files)
+    config = by_us(files, script)
+    check_code(config)
+    assert resolve_init_args(config) == config
+    parts = build_parts(config, trainer_kwargs={"accelerator": "cpu"})
+    assert arguments(parts.cli) == arguments(own)
+    assert repr(dict(parts.model.hparams)) == repr(dict(own_model.hparams))  # the classes are not the same objects
+    assert repr(getattr(parts.model, "seen", None)) == repr(getattr(own_model, "seen", None))
+    assert [type(c) for c in parts.trainer.callbacks] == [type(c) for c in own.trainer.callbacks]
+    pieces.FITTED.clear()
+    parts.trainer.fit(parts.model, datamodule=parts.datamodule)
+    pairs = zip(parts.model.state_dict().values(), own_model.state_dict().values(), strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+def test_what_a_script_defines_can_be_pickled_and_named_again() -> None:
+    config = by_us(["main.yaml"], "main.py")
+    check_code(config)
+    parts = build_parts(config)
+    cls = type(parts.model)
+    assert (cls.__module__, cls.Inner.__module__, sys.modules["main"].Model) == ("main", "main", cls)
+    assert pickle.loads(pickle.dumps(cls)) is cls  # noqa: S301
+    assert load_object("model.class_path", "__main__.Model") is cls
+    assert sys.modules["__main__"].__dict__.get("Model") is None and sys.path[0] == str(SHAPES)
+
+
+def built(name: str) -> Parts:
+    return build_parts(by_us(["functions.yaml"], f"{MODULE}:{name}"))
+
+
+@pytest.mark.parametrize("name", ["prints", "made", "partial", "HookedCLI"])
+def test_what_follows_the_construction_is_not_run(name: str) -> None:
+    parts = built(name)
+    assert (parts.trainer.global_step, pieces.FITTED) == (0, [])
+    assert getattr(parts.model, "extra", None) == (2 if name == "HookedCLI" else None)
+    parts.trainer.fit(parts.model, datamodule=parts.datamodule)
+    assert [parts.model] == pieces.FITTED
+
+
+def test_what_is_changed_before_fit_is_kept() -> None:
+    parts = built("fits")
+    assert [type(c) for c in parts.trainer.callbacks].count(pieces.Probe) == 1
+    assert (parts.model.extra, parts.trainer.max_epochs, pieces.FITTED) == (1, 1, [])
+
+
+def test_the_model_and_the_loaders_of_fit_are_those_of_the_run() -> None:
+    parts = built("fits_another")
+    assert parts.model.hparams["width"] == 9
+    parts.trainer.fit(parts.model, datamodule=parts.datamodule)
+    assert parts.trainer.global_step == 4
+
+
+def test_errors_before_the_fit_are_the_users() -> None:
+    with pytest.raises(AttributeError, match="nothing"):
+        built("fails")
+    with pytest.raises(ConfigError, match=r"ckpt_path='some\.ckpt'; write ckpt_path in the run file"):
+        built("resumes")
+
+
+def test_a_script_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match=r"cli: no such file \(found 'none\.py'\)"):
+        check_code(by_us(["main.yaml"], "none.py"))
+    with pytest.raises(ConfigError, match=r"model: no such file"):
+        load([SHAPES / "main.yaml"], ["cli=main.py", "model=labels.yaml"])
+
+
+def test_an_appended_callback_that_is_wrong_is_named() -> None:
+    key, wrong = "trainer.callbacks+.0.class_path", "{class_path: tests.unit.cli_projects.pieces.Prob}"
+    config = load([SHAPES / "added.yaml"], ["cli=added.py", f"trainer.callbacks+={wrong}"])
+    with pytest.raises(ConfigError) as raised:
+        check_code(config)
+    assert [(problem.key, problem.file) for problem in raised.value.problems] == [(key, "command line")]
+
+
+def test_a_file_with_files_in_it_is_sent_as_one() -> None:
+    config = load([SHAPES / "typed.yaml"], ["cli=typed.py"])
+    assert config.model is not None and config.model["init_args"]["mode"] == "b"
+    text = (SHAPES / "typed.yaml").read_text() + "cli: typed.py\n"
+    assert needs_files(text) and not needs_files(dump(config))
