@@ -76,11 +76,11 @@ RULES = [
         "metadata/name", "1st", "DNS1035", ("kind=RayCluster",), "1st",
     ),
     Rule(
-        "minReplicas below zero", "RayJob", (GROW, "pools.cpu.minReplicas=-1"), "schema.*minReplicas",
+        "minReplicas below zero", "RayJob", (GROW, "pools.cpu.minReplicas=-1"), "values.*minReplicas",
         f"{POOL}/minReplicas", -1, "negative minReplicas",
     ),
     Rule(
-        "maxReplicas below zero", "RayJob", (GROW, "pools.cpu.maxReplicas=-1"), "schema.*maxReplicas",
+        "maxReplicas below zero", "RayJob", (GROW, "pools.cpu.maxReplicas=-1"), "values.*maxReplicas",
         f"{POOL}/maxReplicas", -1, "negative maxReplicas",
     ),
     Rule(
@@ -95,15 +95,15 @@ RULES = [
     ),
     Rule(
         "a pool's idle timeout below zero", "RayJob", (GROW, "pools.cpu.idleTimeoutSeconds=-1"),
-        "schema.*idleTimeoutSeconds", f"{POOL}/idleTimeoutSeconds", -1, "must be non-negative", (GROW,),
+        "values.*idleTimeoutSeconds", f"{POOL}/idleTimeoutSeconds", -1, "must be non-negative", (GROW,),
     ),
     Rule(
         "the idle timeout below zero", "RayJob", (GROW, "autoscaling.idleTimeoutSeconds=-1"),
-        "schema.*idleTimeoutSeconds", "spec/rayClusterSpec/autoscalerOptions/idleTimeoutSeconds", -1,
+        "values.*idleTimeoutSeconds", "spec/rayClusterSpec/autoscalerOptions/idleTimeoutSeconds", -1,
         "must be non-negative", (GROW,),
     ),
     Rule(
-        "an upscaling mode that is none", "RayJob", (GROW, "autoscaling.upscalingMode=Fast"), "schema.*upscalingMode",
+        "an upscaling mode that is none", "RayJob", (GROW, "autoscaling.upscalingMode=Fast"), "values:.*upscalingMode",
         "spec/rayClusterSpec/autoscalerOptions/upscalingMode", "Fast", "upscalingMode", (GROW,),
     ),
     Rule(
@@ -134,27 +134,27 @@ RULES = [
         "suspend and clusterSelector exclude", "spec/suspend", True, "suspend", ("clusterSelector=big",),
     ),
     Rule(
-        "a TTL below zero", "RayJob", ("lifetime.ttlSecondsAfterFinished=-1",), "schema.*ttlSecondsAfterFinished",
+        "a TTL below zero", "RayJob", ("lifetime.ttlSecondsAfterFinished=-1",), "values.*ttlSecondsAfterFinished",
         "spec/ttlSecondsAfterFinished", -1, "must be a non-negative integer",
     ),
     Rule(
-        "backoffLimit below zero", "RayJob", ("lifetime.backoffLimit=-1",), "schema.*backoffLimit", "spec/backoffLimit",
+        "backoffLimit below zero", "RayJob", ("lifetime.backoffLimit=-1",), "values.*backoffLimit", "spec/backoffLimit",
         -1, "backoffLimit must be a positive integer",
     ),
     Rule(
         "activeDeadlineSeconds of zero", "RayJob", ("lifetime.activeDeadlineSeconds=0",),
-        "schema.*activeDeadlineSeconds", "spec/activeDeadlineSeconds", 0, "must be a positive integer",
+        "values.*activeDeadlineSeconds", "spec/activeDeadlineSeconds", 0, "must be a positive integer",
     ),
     Rule(
         "preRunningDeadlineSeconds of zero", "RayJob", ("lifetime.preRunningDeadlineSeconds=0",),
-        "schema.*preRunningDeadlineSeconds", "spec/preRunningDeadlineSeconds", 0, "preRunningDeadlineSeconds",
+        "values.*preRunningDeadlineSeconds", "spec/preRunningDeadlineSeconds", 0, "preRunningDeadlineSeconds",
     ),
     Rule(
-        "a manager that is none", "RayJob", ("managedBy=me",), "schema.*managedBy", "spec/managedBy", "me",
+        "a manager that is none", "RayJob", ("managedBy=me",), "values.*managedBy", "spec/managedBy", "me",
         "managedBy field value must be either",
     ),
     Rule(
-        "a clusterSelector that names no cluster", "RayJob", ("clusterSelector=Big",), "schema.*clusterSelector",
+        "a clusterSelector that names no cluster", "RayJob", ("clusterSelector=Big",), "values.*clusterSelector",
         "spec/clusterSelector", {"ray.io/cluster": ""}, "should not be empty", ("clusterSelector=big",),
     ),
     Rule(
@@ -183,7 +183,7 @@ RULES = [
         "range 5-2", "spec/schedule", "5-2 * * * *", "invalid cron schedule", CRON,
     ),
     Rule(
-        "a job template that is not valid", "RayCronJob", (*CRON, "lifetime.backoffLimit=-1"), "schema.*backoffLimit",
+        "a job template that is not valid", "RayCronJob", (*CRON, "lifetime.backoffLimit=-1"), "values.*backoffLimit",
         "spec/jobTemplate/backoffLimit", -1, "invalid RayJob template", CRON,
     ),
 ]  # fmt: skip

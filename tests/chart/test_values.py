@@ -242,7 +242,7 @@ def test_values_out_of_range_are_refused(tmp_path: Path) -> None:
     [
         (
             "head.resources.limits.memory=lots",
-            "is 'lots'; must be a quantity of Kubernetes, such as 2, 500m, 8Gi or 1e9",
+            "is 'lots'; it must be a quantity of Kubernetes, such as 2, 500m, 8Gi or 1e9",
         ),
         (
             "head.resources.limits.Foo=1",

@@ -84,7 +84,7 @@ def _unknown_key(key: str, match: re.Match[str], node: dict[str, Any]) -> str:
 
 
 def _wrong_text(key: str, match: re.Match[str], node: dict[str, Any]) -> str:
-    given = f" is {redact_text(match[1])!r};" if match[1] else ""
+    given = f" is {redact_text(match[1])!r}; it" if match[1] else ""
     return f"{key}{given} must be {node.get('description', 'of another form')}"
 
 
@@ -112,7 +112,7 @@ _REASONS: Final[dict[str, _Sentence]] = {
     r"missing propert(?:y|ies) (.+)": _missing,
     r"(\S+) is required": _missing,
     r"(?:\S+ must be|value must be) one of (?:the following: )?(.+)": lambda key, match, _: (
-        f"{key} must be one of {match[1].translate(_UNQUOTED)}"
+        key + " must be one of " + match[1].replace("''", "empty").translate(_UNQUOTED)
     ),
     r"(min|max)imum: got (\S+), want (\S+)": lambda key, match, _: (
         f"{key} is {match[2]}, and must be at {'least' if match[1].lower() == 'min' else 'most'} {match[3]}"
