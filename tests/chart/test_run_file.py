@@ -74,6 +74,15 @@ def test_numbers_are_the_launchers(launched: Callable[..., Any], text: str, task
         launched(f"{PARTS.replace('some.Model}', 'some.Model, init_args: {a: 1}}')}{text}\n", task=task)
 
 
+def test_a_name_that_is_made_fits_its_kind(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(f"{PARTS}name: {'n' * 31}\n")
+    cron = ["kind=RayCronJob", "cron.schedule=@daily"]
+    for sets, most in (([], 44), (cron, 36)):
+        release = new_release(RunRequest("train", [str(tmp_path / "run.yaml")]), ["kind"], sets, "team")
+        assert len(release.name) == most
+        helm.template(release)
+
+
 def test_a_run_that_is_created_again_is_read_likewise() -> None:
     kube, text = SimpleNamespace(namespace="team", user=lambda: ""), f"{PARTS}scaling: {{num_workers: 010}}\n"
     launch = Launch("demo", "train", "team", "demo-1", "0", "0")

@@ -145,6 +145,9 @@ OURS = {
     "use_gpu without GPU": Broken(
         "+scaling: {use_gpu: true, resources_per_worker: {GPU: 0}}\n", "scaling.resources_per_worker.GPU", "use_gpu"
     ),
+    "workers that share a GPU": Broken(
+        "+scaling: {num_workers: 2, resources_per_worker: {GPU: 0.5}}\n", "scaling.resources_per_worker.GPU", "NCCL"
+    ),
     "TPU": Broken("+scaling: {resources_per_worker: {TPU: 4}}\n", "scaling.resources_per_worker.TPU", "not supported"),
     "accelerator on CPU": Broken(
         "+scaling: {use_gpu: false, accelerator_type: A100}\n", "scaling.accelerator_type", "use_gpu is false"

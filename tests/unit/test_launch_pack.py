@@ -127,14 +127,25 @@ def test_a_submodule_that_is_not_checked_out_is_named(clones: Path) -> None:
 
 def test_ignored_modules_are_named_or_included(folder: Path) -> None:
     (folder / ".gitignore").write_text("*.bin\nmade.py\ngen/\nenv/\nruns/\nbuild/\n")
-    for name in ("made.py", "gen/pkg/a_pb2.py", "gen/data.txt", "env/pyvenv.cfg", "env/x.py", "runs/1/a.txt"):
+    for name in (
+        "made.py",
+        "gen/deep/er/pkg/a_pb2.py",
+        "gen/data.txt",
+        "env/pyvenv.cfg",
+        "env/x.py",
+        "runs/1/a.txt",
+        "runs/env/pyvenv.cfg",
+        "runs/env/x.py",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     (note,) = pack.pack(folder).notes
     assert note == f"--code {folder}: git ignores gen/, made.py; to pack that too: --include PATTERN"
     packed = pack.pack(folder, ["gen", "made.py", "sub/*.log"])
     assert packed.notes == ()
-    assert packed.names == tuple(sorted({*WANTED, "gen/data.txt", "gen/pkg/a_pb2.py", "made.py", "sub/lost.log"}))
+    assert packed.names == tuple(
+        sorted({*WANTED, "gen/data.txt", "gen/deep/er/pkg/a_pb2.py", "made.py", "sub/lost.log"})
+    )
 
 
 @pytest.mark.parametrize("pattern", ["nothing.py", "../code/net.py", "/etc/passwd", "__pycache", ""])

@@ -109,6 +109,9 @@ def _check_scaling(draft: Draft, config: RunConfig) -> None:
         draft.report(at, "no GPU is requested, but scaling.use_gpu is true", resources["GPU"])
     if "TPU" in resources:
         draft.report((*at[:2], "TPU"), "TPUs are not supported", resources["TPU"], "CPU, GPU and custom resources")
+    if scaling.num_workers > 1 and 0 < resources.get("GPU", 0) < 1 and scaling.process_group_backend != "gloo":
+        allowed = "whole GPUs, or process_group_backend: gloo"
+        draft.report(at, "workers would share a GPU, which NCCL refuses", resources["GPU"], allowed=allowed)
     if scaling.use_gpu is False and scaling.accelerator_type is not None:
         key = ("scaling", "accelerator_type")
         draft.report(key, "is a kind of GPU, but scaling.use_gpu is false", scaling.accelerator_type)

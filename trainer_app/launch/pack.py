@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import shutil
 import subprocess
 import tempfile
 import zipfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -26,6 +28,8 @@ IGNORED: Final = {".git", "__pycache__", ".venv", ".ipynb_checkpoints", ".mypy_c
 _ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can hold: real times would change the digest
 _LIST_COMMAND: Final = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
 _IGNORED_COMMAND: Final = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
+MAX_LOOKED_AT: Final = 20_000  # files of an ignored folder: a data set has millions
+_RECORDS: Final = {"node_modules", "wandb", "mlruns", "lightning_logs"}
 _MODULES: Final = {".py", ".so", ".pyd"}
 
 
@@ -120,12 +124,21 @@ def _find_modules(root: Path, ignored: Sequence[str]) -> list[str]:
     found = []
     for name in sorted(ignored):
         path = root / name
-        if set(PurePosixPath(name).parts) & IGNORED or (path / "pyvenv.cfg").exists():
-            continue
-        files = [path] if path.is_file() else (file for pattern in ("*", "*/*") for file in path.glob(pattern))
-        if any(file.suffix in _MODULES and not set(file.parts[-3:]) & IGNORED for file in files):
+        if not set(PurePosixPath(name).parts) & (IGNORED | _RECORDS) and any(
+            Path(file).suffix in _MODULES for file in ([name] if path.is_file() else islice(_walk(path), MAX_LOOKED_AT))
+        ):
             found.append(name)
     return found
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    """Yield the names of all files below a folder; not those of virtual environments, caches and records of runs."""
+    for _, folders, files in os.walk(folder):
+        if "pyvenv.cfg" in files:
+            folders.clear()
+            continue
+        folders[:] = sorted(set(folders) - IGNORED - _RECORDS)
+        yield from files
 
 
 def _list_files(root: Path) -> _Listing:

@@ -10,10 +10,11 @@ from trainer_app.config import RunConfig, dump
 from trainer_app.config.loader import needs_files
 from trainer_app.config.models import Storage
 from trainer_app.errors import InputError, TrainerError
-from trainer_app.launch.helm import Release
+from trainer_app.launch.helm import Release, merged_values
 from trainer_app.launch.kube import connect
 from trainer_app.launch.submit import make_submission
 from trainer_app.run.request import RunRequest, prepare_run, split_items
+from trainer_app.run_names import CRON_NAME_MAX, fit_name
 
 
 def new_release(
@@ -33,6 +34,9 @@ def new_release(
     """
     prepared = prepare_run(request, env={})  # this machine's own storage and run are not the cluster's
     name, text = prepared.name, run_file_text(prepared.config, *split_items(request.items))
+    if not request.name and len(name) > CRON_NAME_MAX and merged_values(values, sets).get("kind") == "RayCronJob":
+        base, _, time = name.rpartition("-")
+        name = f"{fit_name(base, CRON_NAME_MAX - len(time) - 1)}-{time}"
     submission, plan = make_submission(name), make_plan(prepared.config, request.task)
     names = (name, namespace, request.task, text, submission)
     return Release(*names, tuple(values), tuple(sets), image or "", code, user, plan)
