@@ -185,7 +185,7 @@ def fit(case: Case, folder: Path, *, stop_after: int | None = None) -> Fitted:
         worker.fit(
             case.config,
             fitted.fit_folder,
-            policy=Policy(case.every, case.keep, case.monitor, "min", case.allow),
+            policy=Policy(case.every, case.keep, case.monitor, mode="min", allow=case.allow),
             report=report,
             trainer_kwargs={"devices": 1, "accelerator": "cpu"},
             callbacks=[fitted.counts],
@@ -447,18 +447,33 @@ def test_a_report_says_where_its_commit_lies(calm: Callable[[str], tuple[Fitted,
 
 
 @pytest.mark.parametrize("every", [1, 2])
-def test_a_monitor_that_is_never_logged_ends_the_fit_where_it_should_be_there(tmp_path: Path, every: int) -> None:
-    case = Case(trainer={"max_epochs": 4, "check_val_every_n_epoch": every}, monitor="val_loss")
+def test_a_monitor_that_no_epoch_logs_is_an_error_at_the_end(tmp_path: Path, every: int) -> None:
+    """Not before: a module may log it at a cadence of its own. What was trained is committed."""
+    case = Case(trainer={"max_epochs": 2, "check_val_every_n_epoch": every}, monitor="val_loss")
     with pytest.raises(TrainerError, match=r"^checkpoint\.monitor: 'val_loss' is not logged") as refused:
         fit(case, tmp_path / "unit")
     assert str(refused.value).endswith("; it logs loss, lr, val/loss, weight/norm")
     fit_folder = FitFolder(open_store(str(tmp_path / "unit")))
-    assert [line["epoch"] for line in fit_folder.read_metrics()] == list(range(every))
-    assert [c.manifest.epochs for c in list_commits(fit_folder.checkpoints)][
-        -1
-    ] == every  # a resume with another name goes on
-    again = fit(replace(case, monitor="val/loss"), tmp_path / "unit")
-    assert again.reports[0]["epochs"] == every + 1
+    assert [line["epoch"] for line in fit_folder.read_metrics()] == [0, 1]
+    assert [c.manifest.epochs for c in list_commits(fit_folder.checkpoints)] == [1, 2]
+    assert fit(replace(case, monitor="val/loss"), tmp_path / "unit").reports == []
+
+
+class Sometimes(Validated):
+    """Logs a metric in its second epoch only, and weighs nothing less for it."""
+
+    def on_validation_epoch_end(self) -> None:
+        if self.current_epoch == 1:
+            self.log("fid", 0.5)
+
+
+def test_a_monitor_that_one_epoch_logs_is_no_error(tmp_path: Path) -> None:
+    """Also if the attempt that ends the run has not logged it."""
+    case = Case("Sometimes", trainer={"max_epochs": 4}, monitor="fid")
+    first = fit(case, tmp_path / "unit", stop_after=2)
+    second = fit(case, tmp_path / "unit")
+    logged = [report["metrics"].get("fid") for report in first.reports + second.reports]
+    assert logged == [None, 0.5, None, None]
 
 
 @pytest.mark.parametrize(

@@ -196,9 +196,9 @@ def test_the_device_is_used_to_lightning(store: Store, monkeypatch: pytest.Monke
     used = []
     build = lightning_cli.build_parts
 
-    def noted(config: RunConfig, *, trainer_kwargs: dict[str, Any]) -> Any:
+    def noted(config: RunConfig, *, trainer_kwargs: dict[str, Any], **others: Any) -> Any:
         used.append(trainer_kwargs["accelerator"])
-        return build(config, trainer_kwargs={**trainer_kwargs, "accelerator": "cpu"})
+        return build(config, trainer_kwargs={**trainer_kwargs, "accelerator": "cpu"}, **others)
 
     monkeypatch.setattr(lightning_cli, "build_parts", noted)
     for accelerator in ("cpu", "gpu"):

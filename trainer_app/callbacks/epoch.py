@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ class Policy:
     every_n_epochs: int = 1
     keep: int | None = 2
     monitor: str | None = None
+    monitor_key: str = "checkpoint.monitor"  # where the run file names it
+    needs_monitor: bool = False  # also if the fit ends before its first validation
     mode: str | None = None
     allow: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
@@ -68,14 +70,15 @@ class EpochReporter(Callback):
         self._epoch_ended = False
         self._boundary = False
         self._restore: dict[str, Any] | None = None
-        self._rehearsed = self._rehearsing = False
-        self._monitored = False
+        self._rehearsed = self._rehearsing = self._committing = False
+        self._validated = False
         self._before: dict[str, torch.Tensor] = {}
+        self._last: dict[str, float] | None = None
 
     # --- Lightning's hooks, in the order in which they fire
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._restore = checkpoint.get(STATE_KEY)
+        self._restore = checkpoint.get(STATE_KEY, self._restore)  # a tuner restores its own checkpoint afterwards
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._restore is not None and trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
@@ -91,7 +94,7 @@ class EpochReporter(Callback):
         if self._restore is not None:
             self._restore_rng(trainer)
         elif self._epoch_ended:
-            self._finish_epoch(trainer, final=False, stop=stop)
+            self._finish_epoch(trainer, self._logged(trainer), final=False, stop=stop)
         if stop:
             self.stopped = True
             raise lightning_compat._TunerExitException  # winds up and raises nothing
@@ -100,12 +103,30 @@ class EpochReporter(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._epoch_ended = True
 
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._validated = self._validated or not trainer.sanity_checking
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._epoch_ended:
-            self._asked_to_stop(trainer)  # too late to stop; but raises in a worker of a driver that was replaced
-            self._finish_epoch(trainer, final=True)
+            self._last = self._logged(trainer)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, Exception):  # in the user's own hooks after the last epoch, which is not lost
+            self._finish_last_epoch(trainer)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Commit the weights that the fit ends with: callbacks average and swap them in on_train_end and on_fit_end.
+
+        Raises:
+            TrainerError: no epoch of the run has logged the metric that decides which commit is best.
+        """
+        if self._last is not None:
+            self._finish_last_epoch(trainer)
+            self._check_monitor(trainer)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        if not (self._committing or self._rehearsing):
+            return  # a file of ModelCheckpoint's or of a tuner's, as plain Lightning writes it
         checkpoint[STATE_KEY] = {"world_size": trainer.world_size, "rng": self._capture_rng()}
         if self._boundary:
             # Lightning has counted the next epoch as ready already. Left so, its restart takes the last epoch's
@@ -149,13 +170,14 @@ class EpochReporter(Callback):
             # so that a RandomSampler draws from the restored state.
             iter(trainer.fit_loop._data_fetcher)
 
-    def _finish_epoch(self, trainer: L.Trainer, *, final: bool, stop: bool = False) -> None:
+    def _logged(self, trainer: L.Trainer) -> dict[str, float]:
+        """Return what the epoch has logged. Without a validation the last one's tensors are there: the same objects."""
+        return mean_over_ranks({k: v for k, v in trainer.callback_metrics.items() if self._before.get(k) is not v})
+
+    def _finish_epoch(self, trainer: L.Trainer, metrics: dict[str, float], *, final: bool, stop: bool = False) -> None:
         """Write the epoch's metrics, commit if that is due (after the last epoch and on a stop always), report."""
         self._epoch_ended = False
         done = trainer.fit_loop.epoch_progress.current.processed
-        # An epoch without validation still has the last validation's tensors there: the same objects.
-        logged = {k: v for k, v in trainer.callback_metrics.items() if self._before.get(k) is not v}
-        metrics = mean_over_ranks(logged)
         elapsed = time.monotonic() - self.started
         if trainer.is_global_zero:
             line = {"epoch": done - 1, "step": trainer.global_step, "time": time.time(), "elapsed": round(elapsed, 3)}
@@ -172,21 +194,24 @@ class EpochReporter(Callback):
                 "uri": commit.uri if commit else None,
             }
         )
-        self._check_monitor(trainer, done, metrics, final=final)
 
-    def _check_monitor(self, trainer: L.Trainer, done: int, metrics: Mapping[str, float], *, final: bool) -> None:
-        """Raise TrainerError on every rank if the first epoch that validates did not log `checkpoint.monitor`.
+    def _finish_last_epoch(self, trainer: L.Trainer) -> None:
+        metrics, self._last = self._last, None
+        if metrics is not None:
+            self._asked_to_stop(trainer)  # too late to stop; but raises in a worker of a driver that was replaced
+            self._finish_epoch(trainer, metrics, final=True)
 
-        Its commit is made: `--resume` starts from it.
-        """
-        monitor, every = self.policy.monitor, trainer.check_val_every_n_epoch
-        self._monitored = self._monitored or monitor is None or monitor in metrics
-        # max_steps ends an epoch before its validation; without a cadence in epochs, batches are counted across them
-        whole = not final or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        due = whole and every is not None and done % every == 0
-        if due and not self._monitored:
-            logged = ", ".join(sorted(metrics)) or "nothing"
-            raise TrainerError(f"checkpoint.monitor: {monitor!r} is not logged by the module; it logs {logged}")
+    def _check_monitor(self, trainer: L.Trainer) -> None:
+        """Raise a TrainerError, on every rank, if no epoch of any attempt has logged `policy.monitor`."""
+        policy = self.policy
+        unvalidated = trainer.enable_validation and not self._validated  # ended before its first validation
+        if policy.monitor is None or (unvalidated and not policy.needs_monitor):
+            return
+        lines = self.fit_folder.read_metrics() if trainer.is_global_zero else []
+        logged = trainer.strategy.broadcast(sorted({name for line in lines for name in line["metrics"]}), src=0)
+        if policy.monitor not in logged:
+            names = ", ".join(logged) or "nothing"
+            raise TrainerError(f"{policy.monitor_key}: {policy.monitor!r} is not logged by the module; it logs {names}")
 
     def _commit(
         self, trainer: L.Trainer, done: int, metrics: dict[str, float], *, boundary: bool
@@ -194,12 +219,12 @@ class EpochReporter(Callback):
         """Save with all ranks, upload on rank 0, and return the commit there, None on the others."""
         with tempfile.TemporaryDirectory(prefix="trainer-ckpt-") as tmp:
             path = Path(tmp, ckpt.PAYLOAD)
-            self._boundary = boundary
+            self._boundary, self._committing = boundary, True
             try:
                 with saved_at_once():
                     trainer.save_checkpoint(path)
             finally:
-                self._boundary = False
+                self._boundary = self._committing = False
             if not trainer.is_global_zero:
                 return None
             check_loadable(path, self.policy.allow)

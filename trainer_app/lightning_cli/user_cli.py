@@ -21,6 +21,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from trainer_app.errors import ConfigError, Problem
 from trainer_app.lightning_cli.importing import unwrap_user_error
+from trainer_app.lightning_cli.instantiate import instantiate_trainer
 from trainer_app.lightning_cli.parsing import parse_in_folders
 from trainer_app.user_errors import describe_error
 
@@ -44,6 +45,7 @@ class Construction:
     args: dict[str, Any]  # what to parse, as `LightningCLI(args=...)` takes it with `run=False`
     trainer_kwargs: Mapping[str, Any] = field(default_factory=dict)  # override the trainer block; instances are allowed
     callbacks: Sequence[Any] = ()  # added to those of the trainer block
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # Trainer arguments that give way to the user's
     parse_only: bool = False  # stop after parsing: nothing is instantiated and no seed is set
     cli: LightningCLI | None = None  # once it is constructed
     parsed: bool = False
@@ -179,7 +181,13 @@ def _override_init(arguments: dict[str, Any], cli: LightningCLI, construction: C
             cli.subcommands = lambda: {"fit": known["fit"]}
     arguments["parser_kwargs"] = {**parser_kwargs, "exit_on_error": False}
     cli.parse_arguments = functools.partial(_parse_arguments, construction, cli)
-    cli._instantiate_trainer = functools.partial(_instantiate_trainer, construction, cli)
+    cli._instantiate_trainer = functools.partial(
+        instantiate_trainer,
+        cli,
+        overrides={**construction.trainer_kwargs},
+        defaults=construction.defaults,
+        added=construction.callbacks,
+    )
 
 
 def _parse_arguments(
@@ -208,15 +216,6 @@ def _replace_instances(parser: ArgumentParser, construction: Construction) -> No
             trainer.pop(key, None)
     if trainer:
         construction.args["trainer"] = trainer
-
-
-def _instantiate_trainer(
-    construction: Construction, cli: LightningCLI, config: dict[str, Any], callbacks: list[Any]
-) -> Trainer:
-    ours = dict(construction.trainer_kwargs)
-    added = ours.pop("callbacks", None) or []
-    added = [*added] if isinstance(added, list | tuple) else [added]
-    return type(cli)._instantiate_trainer(cli, {**config, **ours}, [*callbacks, *added, *construction.callbacks])
 
 
 def _remove_hooks(cli: LightningCLI | None) -> None:

@@ -19,7 +19,7 @@ from trainer_app.run import cluster
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import Store, open_store
 from trainer_app.train.failures import root_cause
-from trainer_app.train.worker import check_device, trainer_defaults
+from trainer_app.train.worker import QUIET, check_device
 from trainer_app.user_errors import plain_errors
 
 
@@ -86,10 +86,10 @@ def score(config: RunConfig, path: Path, folder: str, *, accelerator: str) -> di
 
     What Lightning writes goes to `folder`, which is temporary. Raises InputError if the module or the data has no test.
     """
-    one_device = {"devices": 1, "num_nodes": 1, "strategy": "auto", "accelerator": accelerator}
-    kwargs = {**trainer_defaults(config, folder), **one_device, "callbacks": []}
+    kwargs = {"devices": 1, "num_nodes": 1, "strategy": "auto", "accelerator": accelerator}
+    defaults = {**QUIET, "default_root_dir": folder}
     with plain_errors():
-        parts = lightning_cli.build_parts(config, trainer_kwargs=kwargs)
+        parts = lightning_cli.build_parts(config, trainer_kwargs=kwargs, defaults=defaults)
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, prepare_trainer
 
 from trainer_app import checkpoint as ckpt
@@ -20,7 +20,6 @@ from trainer_app.callbacks.epoch import EpochReporter, Policy
 from trainer_app.checkpoint.loading import allow_globals
 from trainer_app.config import RunConfig
 from trainer_app.errors import TrainerError
-from trainer_app.lightning_cli.importing import load_object
 from trainer_app.records import FitFolder, parse_part_key
 from trainer_app.run import logs, stop
 from trainer_app.run.spec import RunSpec
@@ -29,6 +28,9 @@ from trainer_app.storage_uri import parse_scheme
 from trainer_app.user_errors import FitProgress, plain_errors
 
 Report = Callable[[dict[str, Any]], None]
+
+# A run has checkpoints and a log of its own. These give way to what the user's parts set or need.
+QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
 
 
 def policy(config: RunConfig, spec: RunSpec, *, task: str, every_epoch: bool = False, keep_at_least: int = 1) -> Policy:
@@ -39,6 +41,8 @@ def policy(config: RunConfig, spec: RunSpec, *, task: str, every_epoch: bool = F
         every_n_epochs=1 if every_epoch else c.every_n_epochs,
         keep=None if c.keep is None else max(c.keep, keep_at_least),
         monitor=monitor,
+        monitor_key="checkpoint.monitor" if monitor == c.monitor and task != "tune" else "tune.metric",
+        needs_monitor=task == "tune",
         mode=mode,
         allow=tuple(c.allow),
         versions=spec.versions,
@@ -75,9 +79,9 @@ def fit(
     with tempfile.TemporaryDirectory(prefix="trainer-") as tmp:
         resumed = origin(Path(tmp, "from")) if origin else resume_point(fit_folder, Path(tmp, "from"))
         start = str(resumed[1]) if resumed else starting_point(config, Path(tmp))
-        kwargs = {**trainer_defaults(config, tmp), **trainer_kwargs}
         progress.resumed = resumed is not None
-        parts = lightning_cli.build_parts(config, trainer_kwargs=kwargs, callbacks=callbacks)
+        defaults = {**QUIET, "default_root_dir": tmp}
+        parts = lightning_cli.build_parts(config, trainer_kwargs=trainer_kwargs, callbacks=callbacks, defaults=defaults)
         progress.trainer = parts.trainer
         parts.trainer.callbacks.insert(0, reporter)  # first: commits what other callbacks counted once
         if prepare:
@@ -98,15 +102,22 @@ def make_reporter(fit_folder: FitFolder, policy: Policy, report: Report) -> Epoc
 
 
 def fit_with_ray(config: RunConfig, spec: RunSpec, *, trial: str | None, report: Report) -> bool:
-    """Do one rank's part of a fit, with Ray's strategy and environment. Return as `fit`."""
+    """Do one rank's part of a fit. Return as `fit`.
+
+    Several workers, or a strategy in the run file, use Ray's strategy and environment; one worker is one device.
+    """
     check_device(spec)
-    kwargs: dict[str, Any] = {"devices": "auto", "num_nodes": 1, "accelerator": "gpu" if spec.use_gpu else "cpu"}
-    if config.trainer.get("plugins"):
-        config = add_plugin(config, "ray.train.lightning.RayLightningEnvironment")
-    else:
-        kwargs["plugins"] = [RayLightningEnvironment()]
-    if not config.trainer.get("strategy"):
-        kwargs["strategy"] = RayDDPStrategy()
+    kwargs = one_device(spec)
+    distributed = config.scaling.num_workers > 1 or bool(config.trainer.get("strategy"))
+    if distributed:
+        kwargs.pop("strategy")
+        kwargs["devices"] = "auto"
+        if config.trainer.get("plugins"):
+            config = add_plugin(config, "ray.train.lightning.RayLightningEnvironment")
+        else:
+            kwargs["plugins"] = [RayLightningEnvironment()]
+        if not config.trainer.get("strategy"):
+            kwargs["strategy"] = RayDDPStrategy()
     progress = FitProgress()
     with plain_errors(progress):
         return fit(
@@ -115,9 +126,15 @@ def fit_with_ray(config: RunConfig, spec: RunSpec, *, trial: str | None, report:
             policy=policy(config, spec, task="tune" if trial else "train"),
             report=report,
             trainer_kwargs=kwargs,
-            prepare=prepare_trainer,
+            prepare=prepare_trainer if distributed else None,
             progress=progress,
         )
+
+
+def one_device(spec: RunSpec) -> dict[str, Any]:
+    """Return the Trainer arguments of a fit in this process alone, as plain Lightning does it."""
+    accelerator = "gpu" if spec.use_gpu else "cpu"
+    return {"devices": 1, "num_nodes": 1, "strategy": "auto", "accelerator": accelerator}
 
 
 def add_plugin(config: RunConfig, class_path: str) -> RunConfig:
@@ -125,32 +142,6 @@ def add_plugin(config: RunConfig, class_path: str) -> RunConfig:
     plugins = config.trainer["plugins"]
     plugins = [*(plugins if isinstance(plugins, list) else [plugins]), {"class_path": class_path}]
     return config.model_copy(update={"trainer": {**config.trainer, "plugins": plugins}})
-
-
-def trainer_defaults(config: RunConfig, folder: str) -> dict[str, Any]:
-    """Return Trainer arguments that the run file does not set: no progress bar, logs and checkpoints of Lightning's.
-
-    `folder` is temporary, for what Lightning writes.
-    """
-    ours: dict[str, Any] = dict.fromkeys(("enable_progress_bar", "enable_model_summary", "logger"), False)
-    ours["default_root_dir"] = folder
-    if not _has_model_checkpoint(config.trainer.get("callbacks")):
-        ours["enable_checkpointing"] = False
-    return {k: v for k, v in ours.items() if config.trainer.get(k) is None}
-
-
-def _has_model_checkpoint(callbacks: Any) -> bool:
-    """Return whether the run file has a ModelCheckpoint (or a subclass) of its own."""
-    items = callbacks if isinstance(callbacks, list) else [callbacks] if callbacks else []
-    for item in items:
-        path = item.get("class_path", "") if isinstance(item, dict) else item if isinstance(item, str) else ""
-        if path.split(".")[-1] in ("ModelCheckpoint", "OnExceptionCheckpoint", "AsyncCheckpoint"):
-            return True
-        if "." in path:
-            callback = load_object("trainer.callbacks", path)
-            if isinstance(callback, type) and issubclass(callback, ModelCheckpoint):
-                return True
-    return False
 
 
 def resume_point(fit_folder: FitFolder, folder: Path) -> tuple[ckpt.Commit, Path] | None:

@@ -95,14 +95,13 @@ def fit_here(config: RunConfig, fit_folder: FitFolder, spec: RunSpec, progress: 
     assert config.tune is not None
     every = config.tune.scheduler.kind in NEEDS_EVERY_EPOCH
     cloned = pbt_source(fit_folder, spec)
-    accelerator = "gpu" if spec.use_gpu else "cpu"
     with tempfile.TemporaryDirectory(prefix="trainer-pointer-") as tmp:
         return worker.fit(
             config,
             fit_folder,
             policy=worker.policy(config, spec, task="tune", every_epoch=every, keep_at_least=PBT_KEEPS if every else 1),
             report=make_reporter(config, fit_folder, Path(tmp)),
-            trainer_kwargs={"devices": 1, "num_nodes": 1, "strategy": "auto", "accelerator": accelerator},
+            trainer_kwargs=worker.one_device(spec),
             origin=cloned,
             callbacks=[RestoreConfiguredHparams()] if cloned else [],
             progress=progress,
