@@ -53,7 +53,7 @@ YAML = {
     "only comments": Broken("# nothing\n", "FILE", "is empty"),
     "a list": Broken("- model\n", "FILE", "not a mapping"),
     "a string": Broken("model\n", "FILE", "not a mapping"),
-    "open bracket": Broken("model: [1, 2\n", "YAML", "syntax error"),
+    "open bracket": Broken("name: a\nmodel: [1, 2\n\n", "YAML", "while parsing a flow sequence, opened in line 2"),
     "bad indent": Broken("model:\n    a: 1\n  b: 2\n", "YAML", "run.yaml:3"),
     "tab": Broken("trainer:\n\tmax_epochs: 1\n", "YAML", "spaces"),
     "control character": Broken("model: a\x00b\n", "FILE", "not YAML"),
@@ -72,7 +72,7 @@ YAML = {
 BLOCKS = {
     "no model": Broken("trainer: {max_epochs: 1}\n", "model", "is missing"),
     "null model": Broken("model: null\n", "model", "is missing"),
-    "unknown block": Broken("+modle: {}\n", "modle", "did you mean model"),
+    "unknown block": Broken("+modle: {}\n", "modle", "YourCLI; did you mean model?"),
     "block of another place": Broken("+num_workers: 2\n", "num_workers", "unknown key"),
     "notes are not a key": Broken("+notes: [x]\n", "notes", "unknown key"),
     "arguments without cli": Broken("+arguments: {x: 1}\n", "arguments", "cli"),
@@ -128,7 +128,9 @@ OURS = {
     "no workers": Broken("+scaling: {num_workers: 0}\n", "scaling.num_workers", "at least 1"),
     "workers a string": Broken("+scaling: {num_workers: '2'}\n", "scaling.num_workers", "must be an integer"),
     "workers true": Broken("+scaling: {num_workers: true}\n", "scaling.num_workers", "must be an integer"),
-    "scaling typo": Broken("+scaling: {num_worker: 2}\n", "scaling.num_worker", "did you mean num_workers"),
+    "scaling typo": Broken(
+        "+scaling: {num_worker: 2}\n", "scaling.num_worker", "process_group_backend; did you mean num_workers?"
+    ),
     "scaling a number": Broken("+scaling: 4\n", "scaling", "mapping"),
     "use_gpu a number": Broken("+scaling: {use_gpu: 1}\n", "scaling.use_gpu", "true, false or auto"),
     "use_gpu always": Broken("+scaling: {use_gpu: always}\n", "scaling.use_gpu", "true, false or auto"),
@@ -155,7 +157,9 @@ OURS = {
     "timeout zero": Broken("+scaling: {timeout_s: 0}\n", "scaling.timeout_s", "greater than 0"),
     "timeout infinite": Broken("+scaling: {timeout_s: .inf}\n", "scaling.timeout_s", "finite"),
     "keep nothing": Broken("+checkpoint: {keep: 0}\n", "checkpoint.keep", "at least 1"),
-    "monitor without mode": Broken("+checkpoint: {monitor: val_loss}\n", "checkpoint.mode", "is missing"),
+    "monitor without mode": Broken(
+        "+checkpoint: {monitor: val_loss}\n", "checkpoint.mode", "is missing with monitor: val_loss; allowed: min, max"
+    ),
     "mode without monitor": Broken("+checkpoint: {mode: min}\n", "checkpoint.monitor", "is missing"),
     "mode best": Broken("+checkpoint: {monitor: x, mode: best}\n", "checkpoint.mode", "'min' or 'max'"),
     "checkpoint typo": Broken("+checkpoint: {every_epochs: 2}\n", "checkpoint.every_epochs", "every_n_epochs"),
@@ -176,8 +180,8 @@ OURS = {
     "storage key": Broken("+storage: {access_key: CANARY}\n", "storage.access_key", "unknown key"),
 }
 SWEEP = {
-    "no metric": Broken(tune("").replace("  metric: val_loss\n", ""), "tune.metric", "is missing"),
-    "no mode": Broken(tune("").replace("  mode: min\n", ""), "tune.mode", "is missing"),
+    "no metric": Broken(tune("").replace("  metric: val_loss\n", ""), "tune.metric", "is missing; metric that decides"),
+    "no mode": Broken(tune("").replace("  mode: min\n", ""), "tune.mode", "is missing; allowed: min, max"),
     "mode": Broken(tune("mode: lowest"), "tune.mode", "'min' or 'max'"),
     "no samples": Broken(tune("num_samples: 0"), "tune", "num_samples must be at least 1"),
     "samples -1": Broken(tune("num_samples: -1"), "tune", "time_budget_s"),

@@ -48,6 +48,15 @@ def test_says_where(broken: Broken) -> None:
             assert problem.line is not None, problem
 
 
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_a_value_is_shown_only_if_it_is_what_is_wrong(broken: Broken) -> None:
+    for line in map(str, refuse(broken.yaml, broken.overrides)):
+        about_keys = any(
+            text in line for text in ("unknown key", "must be less than", "scaling.use_gpu is", "index of")
+        )
+        assert not (about_keys and "(found " in line), line
+
+
 def test_what_is_right_is_not_refused() -> None:
     assert loads(MODEL).trainer == {}
     assert loads("cli: a:B\n").model is None

@@ -89,7 +89,10 @@ def test_a_space_that_fits(tmp_path: Path, space: list[str]) -> None:
 
 
 TABLE = [
-    ("model.init_args.widht: {choice: [4, 8]}", "unknown argument of Net; did you mean width? allowed: batch_size"),
+    (
+        "model.init_args.widht: {choice: [4, 8]}",
+        "unknown argument of Net; allowed: batch_size, lr, num_classes, width; did you mean width?",
+    ),
     ("model.init_args.width: {choice: [4, wide, 8]}", "wrong type or value (found 'wide'); expected int"),
     ("model.init_args.width: {grid_search: [4.5]}", "wrong type or value (found 4.5); expected int"),
     ("model.init_args.width: {uniform: [1, 9]}", "expected int"),

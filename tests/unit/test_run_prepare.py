@@ -349,7 +349,7 @@ def test_what_was_changed_on_resume_stays_changed(store: Store) -> None:
 
 def test_a_run_of_another_task(store: Store) -> None:
     created(store, run_file(sweep=True), task="tune")
-    with pytest.raises(InputError, match="run toy-1 is a tune run: trainer tune --resume toy-1"):
+    with pytest.raises(InputError, match="run toy-1 is a tune run; resume it with: trainer tune --resume toy-1"):
         reopened(store, run_file(sweep=True), task="train")
 
 

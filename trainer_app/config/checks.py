@@ -65,11 +65,11 @@ def _check_class(draft: Draft, at: Path, block: dict[str, Any], *, full: bool) -
         return
     if not isinstance(path, str) or not _CLASS_PATH.fullmatch(path) or (full and "." not in path):
         draft.report((*at, "class_path"), "must be package.module.Class", path)
-    for key, value in block.items():
+    for key in block:
         if key not in _CLASS_KEYS:
             near = get_close_matches(str(key), _CLASS_KEYS, n=1)
             hint = f"did you mean {near[0] if near else f'init_args.{key}'}?"
-            draft.report((*at, str(key)), "unknown key", value, f"allowed: class_path, init_args, {hint}")
+            draft.report((*at, str(key)), "unknown key", allowed=f"allowed: class_path, init_args; {hint}")
     for key in _CLASS_KEYS[1:]:
         if block.get(key) is not None and not isinstance(block[key], dict):
             draft.report((*at, key), "must be a mapping of arguments", block[key])
@@ -82,7 +82,7 @@ def _check_trainer(draft: Draft, config: RunConfig) -> None:
         if types is None:
             hint = suggest_spelling(str(key), list(TRAINER_KEYS))
             if config.cli is None or "did you mean" in hint:
-                draft.report(at, "unknown key", value, hint)
+                draft.report(at, "unknown key", allowed=hint)
             else:
                 draft.note(at, "no argument of lightning.Trainer; left to the cli's own trainer class")
         elif types and value is not None and not any(_is(value, name) for name in types.split()):
@@ -104,9 +104,9 @@ def _check_scaling(draft: Draft, config: RunConfig) -> None:
     resources = scaling.resources_per_worker or {}
     at = ("scaling", "resources_per_worker", "GPU")
     if scaling.use_gpu is False and resources.get("GPU"):
-        draft.report(at, "a GPU is requested, but scaling.use_gpu is false", resources["GPU"])
+        draft.report(at, "a GPU is requested, but scaling.use_gpu is false")
     if scaling.use_gpu is True and resources.get("GPU") == 0:
-        draft.report(at, "no GPU is requested, but scaling.use_gpu is true", resources["GPU"])
+        draft.report(at, "no GPU is requested, but scaling.use_gpu is true")
     if "TPU" in resources:
         draft.report((*at[:2], "TPU"), "TPUs are not supported", resources["TPU"], "CPU, GPU and custom resources")
     if scaling.num_workers > 1 and 0 < resources.get("GPU", 0) < 1 and scaling.process_group_backend != "gloo":
@@ -114,14 +114,16 @@ def _check_scaling(draft: Draft, config: RunConfig) -> None:
         draft.report(at, "workers would share a GPU, which NCCL refuses", resources["GPU"], allowed=allowed)
     if scaling.use_gpu is False and scaling.accelerator_type is not None:
         key = ("scaling", "accelerator_type")
-        draft.report(key, "is a kind of GPU, but scaling.use_gpu is false", scaling.accelerator_type)
+        draft.report(key, "is a kind of GPU, but scaling.use_gpu is false")
 
 
 def _check_checkpoint(draft: Draft, config: RunConfig) -> None:
     checkpoint = config.checkpoint
     faults = {problem.key for problem in draft.problems}
     if checkpoint.monitor is not None and checkpoint.mode is None and "checkpoint.mode" not in faults:
-        draft.report(("checkpoint", "mode"), f"is missing with monitor: {checkpoint.monitor}", allowed="min or max")
+        draft.report(
+            ("checkpoint", "mode"), f"is missing with monitor: {checkpoint.monitor}", allowed="allowed: min, max"
+        )
     if checkpoint.mode is not None and checkpoint.monitor is None and "checkpoint.monitor" not in faults:
         draft.report(("checkpoint", "monitor"), "is missing with mode", allowed="the name of a metric")
 

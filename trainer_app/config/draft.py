@@ -49,12 +49,12 @@ class Draft:
 
 
 def suggest_spelling(word: str, allowed: Iterator[str] | list[str] | tuple[str, ...], *, most: int = 16) -> str:
-    """Return `did you mean max_epochs?`, with the whole list if it is short or nothing is similar."""
+    """Return `allowed: ...; did you mean max_epochs?`; the list only if it is short or nothing is similar."""
     names = list(allowed)
     near = get_close_matches(word.lower(), names, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}?" if near else ""
     listing = f"allowed: {', '.join(names)}" if names and (len(names) <= most or not near) else ""
-    return ", ".join(part for part in (listing, hint) if part)
+    return "; ".join(part for part in (listing, hint) if part)
 
 
 def get_value(tree: Any, path: Path, default: Any = None) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from trainer_app.config.draft import COMMAND_LINE, DOTTED, Draft, Path
 from trainer_app.config.yaml12 import parse
+from trainer_app.errors import MISSING
 
 _KEY = re.compile(r"[^=\s.]+(\.[^=\s.]+)*")
 
@@ -145,5 +146,5 @@ def _explain_no_key(holder: Any, at: Path, rest: list[str]) -> tuple[str, Any, s
     parent = ".".join(at)
     if isinstance(holder, list):
         size = f"0 to {len(holder) - 1}" if holder else "none, the list is empty"
-        return f"{parent} is a list, {rest[0]!r} is not an index of it", list(holder), f"allowed: {size}"
+        return f"{parent} is a list, {rest[0]!r} is not an index of it", MISSING, f"allowed: {size}"
     return f"{parent} is a value, it has no keys", holder, "override the key itself"

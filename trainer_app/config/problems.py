@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -72,13 +72,13 @@ def _add(draft: Draft, error: Any) -> None:
         path, value = path[:-1], MISSING
         message = "a key must be a string"
     elif kind == "extra_forbidden":
-        message, allowed = "unknown key", explain_unknown_key(path)
+        message, value, allowed = "unknown key", MISSING, explain_unknown_key(path)
     elif kind == "refused":
         message = str(context["message"])
     else:
         text = _MESSAGES.get(kind)
         message = text.format(**context) if text else str(error["msg"]).lower()
-    if isinstance(value, BaseModel) or (kind == "refused" and isinstance(value, dict)):
+    if isinstance(value, BaseModel) or (kind == "refused" and isinstance(value, dict | list)):
         value = MISSING
     draft.report(path, message, value, allowed)
 
@@ -91,7 +91,8 @@ def explain_unknown_key(path: Path) -> str:
     names = [name for name in model.model_fields if name != "arguments"] if model else []
     hint = suggest_spelling(path[-1], names)
     if len(path) == 1:
-        return f"{hint}; a LightningCLI's own arguments need cli: package.module:YourCLI"
+        listing, mark, near = hint.partition("; did you mean ")
+        return f"{listing}; a LightningCLI's own arguments need cli: package.module:YourCLI{mark}{near}"
     if len(path) == 2 and path[0] in RunConfig.model_fields and path[-1] in RunConfig.model_fields:
         return f"{hint}; {path[-1]} belongs at the top level"
     return hint
@@ -119,9 +120,15 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _meaning(path: Path) -> str:
+    """Return the values that the key takes, or what it means."""
     model = _model(path[:-1])
     field = model.model_fields.get(path[-1]) if model else None
-    return (field.description or "") if field else ""
+    if field is None:
+        return ""
+    if get_origin(field.annotation) is Literal:
+        return f"allowed: {', '.join(get_args(field.annotation))}"
+    meaning = field.description or ""
+    return meaning[:1].lower() + meaning[1:].rstrip(".")
 
 
 def _without(tree: Any, faults: list[tuple[Path, str]]) -> Any:

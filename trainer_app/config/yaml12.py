@@ -47,6 +47,8 @@ def parse(text: str, draft: Draft, file: str) -> Any:
 def _syntax(e: MarkedYAMLError, draft: Draft, file: str) -> None:
     mark = e.problem_mark or e.context_mark
     reason = " ".join(part for part in (e.problem, e.context) if part) or "can't be read"
+    if e.context_mark and "flow" in (e.context or ""):
+        reason += f", opened in line {e.context_mark.line + 1}"
     hint = ""
     if "\\t" in reason or "TAB" in reason.upper():
         hint = "indent with spaces"

@@ -6,7 +6,6 @@ jsonargparse stops at the first error. So after a refusal every value is validat
 
 from __future__ import annotations
 
-import difflib
 import re
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from jsonargparse import ArgumentParser, Namespace
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from trainer_app.config.draft import get_value
+from trainer_app.config.draft import get_value, suggest_spelling
 from trainer_app.errors import ConfigError, Problem
 from trainer_app.lightning_cli.importing import load_object, pytorch_lightning_problem
 from trainer_app.user_errors import describe_error
@@ -75,7 +74,7 @@ def _problems_of_value(key: str, value: Any, validate: Validate, parser: Argumen
     if message is None:
         return []
     if "does not accept option" in message or re.match(r"Option '.*' is not accepted", message):
-        return [_unknown_key(key, value, _argument_names(parser) if parser else [])]
+        return [_unknown_key(key, _argument_names(parser) if parser else [])]
     if isinstance(value, dict) and "class_path" in value:
         return _problems_of_block(key, value, message, validate)
     if isinstance(value, dict) and "init_args" in value:
@@ -89,7 +88,7 @@ def _problems_of_value(key: str, value: Any, validate: Validate, parser: Argumen
 def _problems_of_block(key: str, block: dict[str, Any], message: str, validate: Validate) -> list[Problem]:
     """Return the problems of `{class_path, init_args}`, which `validate` refused with `message`."""
     allowed = f"allowed: {', '.join(_BLOCK)}"
-    extra = [Problem(f"{key}.{name}", "unknown key", block[name], allowed) for name in block if name not in _BLOCK]
+    extra = [Problem(f"{key}.{name}", "unknown key", allowed=allowed) for name in block if name not in _BLOCK]
     path = block["class_path"]
     try:
         cls = _load_class(f"{key}.class_path", path, message)
@@ -129,7 +128,7 @@ def _problems_of_init_args(key: str, cls: type, block: dict[str, Any], validate:
         dotted = f"{key}.init_args.{name}"
         if not any(n.split(".")[0] == name for n in names):
             allowed = [f"{key}.init_args.{n}" for n in names]
-            wrong = [_unknown_key(dotted, value, allowed, f" argument of {cls.__name__}")]
+            wrong = [_unknown_key(dotted, allowed, f" argument of {cls.__name__}")]
         else:
             wrong = _problems_of_value(dotted, value, partial(_validation_error, parser, name))
         problems += wrong
@@ -165,13 +164,11 @@ def _unexplained_problem(error: BaseException) -> Problem:
     return Problem(named[1] if named else "run file", "LightningCLI refuses it: " + " ".join(message.split())[:400])
 
 
-def _unknown_key(key: str, value: Any, names: list[str], what: str = " key") -> Problem:
+def _unknown_key(key: str, names: list[str], what: str = " key") -> Problem:
     parent, _, leaf = key.rpartition(".")
     inside = [n[len(parent) + 1 :] if parent else n for n in names if not parent or n.startswith(f"{parent}.")]
     allowed = sorted({n.split(".")[0] for n in inside})
-    close = difflib.get_close_matches(leaf, allowed, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return Problem(key, f"unknown{what}", value, f"{hint}allowed: {', '.join(allowed) or 'none'}")
+    return Problem(key, f"unknown{what}", allowed=suggest_spelling(leaf, allowed) or "allowed: none")
 
 
 def _wrong_value(key: str, value: Any, message: str) -> Problem:

@@ -119,7 +119,7 @@ def reopen_run(store: Store, config: RunConfig, *, name: str, task: str) -> tupl
     folder = RunFolder.open(store, name)
     record = folder.record
     if record.task != task:
-        raise InputError(f"run {name} is a {record.task} run: trainer {record.task} --resume {name}")
+        raise InputError(f"run {name} is a {record.task} run; resume it with: trainer {record.task} --resume {name}")
     # what was chosen for the run stays, unless the run file asks for something else now
     asked = flatten(config)
     kept = {k: v for k, v in record.resolved.items() if _leaves_open(asked.get(k)) and k != "scaling.use_gpu"}

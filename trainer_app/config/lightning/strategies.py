@@ -62,7 +62,7 @@ def _read(draft: Draft, given: Any) -> tuple[str, dict[str, Any]] | None:
         return None
     for key in given:
         if key not in ("class_path", "init_args", "dict_kwargs"):
-            draft.report((*_AT, str(key)), "unknown key", given[key], "allowed: class_path, init_args")
+            draft.report((*_AT, str(key)), "unknown key", allowed="allowed: class_path, init_args")
     args = {}
     for key in ("init_args", "dict_kwargs"):
         part = given.get(key) or {}
