@@ -138,7 +138,8 @@ def test_an_unexpected_error_is_one_line_and_its_traceback_is_in_the_log(folder:
     assert "Traceback" in (folder / "x.log").read_text()
     last = json.loads(done.stdout.splitlines()[-1])
     assert (last["event"], last["state"]) == ("end", "failed")
-    assert "Traceback" in piped(folder, "broken", TRAINER_DEBUG="1").stderr
+    again = piped(folder, "broken", "--test", TRAINER_DEBUG="1").stderr
+    assert "Traceback" in again and again.endswith(f" --storage {folder}/from-file --test\n")
 
 
 def test_bad_input_starts_nothing(folder: Path) -> None:

@@ -260,6 +260,8 @@ def test_notes_of_epochs(trainer: str, scheduler: str, says: str) -> None:
     (note,) = loads(text).notes
     assert says in note
     assert note.startswith("run.yaml:3: tune.scheduler.")
+    changed = override(loads(text), {"seed_everything": 3}).with_notes([note, "another"])
+    assert (changed.notes_of("tune"), changed.notes_of("train")) == ([note, "another"], ["another"])
     assert loads(text, overrides=["trainer.max_epochs=5", "tune.scheduler={asha: {max_t: 5}}"]).notes == ()
 
 

@@ -51,12 +51,19 @@ def test_results_and_list(storage: Store, printed: Callable[..., Any]) -> None:
     assert printed("list", "--json")["runs"][0]["name"] == "fashion-1"
 
 
-def test_the_score_of_a_test(storage: Store, printed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_score_of_a_test(
+    storage: Store,
+    printed: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     metrics = {"acc": 0.5, "loss": math.nan, "low": -math.inf}
     event = {"event": "test", "checkpoint": "c", "trial": None, "metrics": metrics}
     monkeypatch.setattr(evaluate, "test", lambda store, name: event)
     found = printed("test", "fashion-1", "--json", "--log", "-")
     assert found == {**event, "metrics": {"acc": 0.5, "loss": "nan", "low": "-inf"}}
+    assert main(["test", "fashion-1", "--log", "-"]) == 0
+    assert capfd.readouterr().out == "fashion-1: acc=0.5 loss=nan low=-inf\ncheckpoint: c\n"
 
 
 def test_a_document_beside_the_records(storage: Store) -> None:

@@ -232,6 +232,15 @@ def test_epochs_as_text(storage: Store, shown: Callable[..., str]) -> None:
     assert text.count("/checkpoints/") == 4  # the best, then each
     text = shown("results", "mnist-1", "--trial", "t00001")
     assert "t00000" not in text and "2/3" in text and text.count("/checkpoints/") == 3
+    head = text.split("\n\n")[0].splitlines()
+    assert [line.split(maxsplit=1) for line in head[4:8]] == [
+        ["trial", "t00001: finished, 3/3 epochs"],
+        ["reason", "all epochs done"],
+        ["parameters", "lr=0.05 layer_1=32 size=8"],
+        ["best", "val/acc=0.95 at epoch 2"],
+    ]
+    assert head[8].startswith("checkpoint  ") and head[8].endswith(" (epoch 3, val/acc=0.9)")
+    assert "best        no value yet\n" in shown("results", "mnist-1", "--trial", "t00002")
 
 
 @pytest.mark.parametrize("state", ["interrupted", "failed", "running"])

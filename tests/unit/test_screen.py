@@ -49,7 +49,7 @@ def rows(lines: list[str]) -> int:
 def test_plain_has_one_line_per_change_and_the_last_words() -> None:
     events = fake_driver.sweep()
     lines = plain_lines(events)
-    begun = lines.index("t00000 running lr=0.001 batch_size=32")
+    begun = lines.index("t00000 running, lr=0.001 batch_size=32")
     assert lines[:begun] == [
         "run mnist-1: tune, 3 trials, max val_accuracy, in runs",
         "log /l/mnist-1.log",
@@ -58,7 +58,9 @@ def test_plain_has_one_line_per_change_and_the_last_words() -> None:
     words = lines.index(next(line for line in lines if line.startswith("end ")))
     assert words - begun == len(events) - 2  # all but run and end
     assert "t00002 epoch 5/5 step 225 val_accuracy=0.975 train_loss=nan 5.0s" in lines
-    assert f"t00000 stopped at epoch 1: {fake_driver.REASON} best val_accuracy=0.5 1.0s lr=0.001 batch_size=32" in lines
+    end = "best val_accuracy=0.5, 1.0s, lr=0.001 batch_size=32"
+    assert f"t00000 stopped at epoch 1: {fake_driver.REASON}, {end}" in lines
+    assert f"test test_accuracy=0.9667, checkpoint: {fake_driver.CHECKPOINT}" in lines
     assert [re.split(r" {2,}", line, maxsplit=1)[0].split()[0] for line in lines[words:]] == [
         "end",
         "best",
@@ -246,14 +248,19 @@ def test_an_epoch_of_a_trial_is_one_line_and_so_is_a_change_of_its_state() -> No
     events.append({**running, "params": {"lr": 0.2}})  # an exploit
     end = {"event": "trial", **about, "state": "finished", "epochs": 3, "metric": 0.7, "reason": "trained to its end"}
     lines = [line for line in plain_lines([*events, end, end]) if line.startswith("t0")]
-    assert [re.sub(r" [\d.]+s\b.*", "", line) for line in lines] == [
+    assert [re.sub(r",? [\d.]+s\b.*", "", line) for line in lines] == [
         "t00000 running",
         "t00000 epoch 1/5 step 0 val_accuracy=0.5",
         "t00000 epoch 2/5 step 1 val_accuracy=0.7",
         "t00000 epoch 3/5 step 2 val_accuracy=0.6",
-        "t00000 running at epoch 3 best val_accuracy=0.7",
-        "t00000 finished at epoch 3: trained to its end best val_accuracy=0.7",
+        "t00000 running at epoch 3, best val_accuracy=0.7",
+        "t00000 finished at epoch 3: trained to its end, best val_accuracy=0.7",
     ]
+
+
+def test_a_checkpoint_of_a_train_run_is_a_line_with_its_place() -> None:
+    event = {"event": "checkpoint", "trial": None, "epoch": 0, "step": 8, "uri": "/runs/c1"}
+    assert plain_lines([event]) == ["checkpoint of epoch 1 step 8: /runs/c1"]
 
 
 @pytest.mark.parametrize("mode, best", [("max", "0.8"), ("min", "0.2")])

@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.broken_run_files import BROKEN, MODEL
 from tests.unit.tree import ROOT
+from trainer_app.cli.validate import report
 
 pytestmark = pytest.mark.unit
 HEAVY = ("torch", "ray", "lightning", "numpy", "jsonargparse", "boto3", "kubernetes", "rich")
@@ -26,12 +27,34 @@ def test_a_right_file(tmp_path: Path) -> None:
     done = trainer("validate", str(file), "trainer.max_epochs=3")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        f"{file}: ok",
+        f"{file}: ok, but its code was not checked (--deep does that)",
         "  model: my.Net",
-        "  train: 3 epochs, 2 workers with a GPU each if there are any",
+        "  train: 3 epochs, 2 workers, one GPU each if there are GPUs",
         "  storage: runs",
         f"  note: {file}:2: trainer.devices: 2 becomes scaling.num_workers: 2",
     ]
+
+
+@pytest.mark.parametrize(
+    ("number", "use_gpu", "text"),
+    [
+        (1, "auto", "1 worker, with a GPU if there is one"),
+        (1, "true", "1 worker with a GPU"),
+        (2, "true", "2 workers with a GPU each"),
+        (2, "false", "2 workers on CPU"),
+    ],
+)
+def test_workers_in_words(number: int, use_gpu: str, text: str, tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(f"{MODEL}scaling: {{num_workers: {number}, use_gpu: {use_gpu}}}\ntrainer: {{max_epochs: 1}}\n")
+    assert report([str(file)])[2] == f"  train: 1 epoch, {text}"
+
+
+def test_a_grid_is_counted_in_trials(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    space = "space: {model.init_args.lr: {grid_search: [1, 2]}}"
+    file.write_text(f"{MODEL}tune: {{metric: m, mode: min, num_samples: 3, {space}}}\n")
+    assert "  tune: 6 trials of 1 parameter, min m, fifo, random" in report([str(file)])
 
 
 @pytest.mark.parametrize(

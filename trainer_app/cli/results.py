@@ -13,12 +13,12 @@ from trainer_app.cli.connect import reads_cluster
 from trainer_app.cli.options import Context, Endpoint, Json, Namespace, Storage, SubmittedValues
 from trainer_app.cli.tables import show_facts, show_table, terminal_width
 from trainer_app.errors import NotFoundError
-from trainer_app.formatting import clean_lines, format_number, local_time, one_line, progress, state_text
+from trainer_app.formatting import clean_lines, format_number, format_pairs, local_time, one_line, progress, state_text
 from trainer_app.results.tables import NARROW, best_text, epochs_table, trials_table
 
 if TYPE_CHECKING:
     from trainer_app.launch.kube import Kube
-    from trainer_app.results import FitResults, RunResults
+    from trainer_app.results import Checkpoint, FitResults, RunResults
 
 Run = Annotated[
     str | None,
@@ -93,7 +93,7 @@ def show_results(uri: str, name: str | None, *, json: bool, trial: str | None) -
     if json:
         print(to_json(run_document(run, trial=trial)).decode())
         return
-    show_facts(_facts(run))
+    show_facts([*_run_facts(run), *(_trial_facts(run, fit) if trial and fit else _best_facts(run))])
     if trial is None and run.trials:
         print()
         headers, cells = trials_table(trial_rows(run), metric, run.record.epochs, terminal_width())
@@ -121,8 +121,8 @@ def _select_fit(run: RunResults, trial: str | None) -> FitResults | None:
     return fit
 
 
-def _facts(run: RunResults) -> list[tuple[str, str]]:
-    record, best, checkpoint = run.record, run.summary, run.checkpoint
+def _run_facts(run: RunResults) -> list[tuple[str, str]]:
+    record = run.record
     target, what = (record.num_samples, "trials") if record.task == "tune" else (record.epochs, "epochs")
     attempt = f", attempt {record.attempt}" if record.attempt > 1 else ""
     facts = [
@@ -131,18 +131,40 @@ def _facts(run: RunResults) -> list[tuple[str, str]]:
         ("created", local_time(record.created)),
         ("storage", run.uri),
     ]
-    if record.error:
-        facts.append(("error", record.error))
-    if best or record.metric:
-        facts.append(("best", best_text(best, record.metric) if best else f"no value of {record.metric} yet"))
-    if checkpoint:
-        trial = f"{checkpoint.trial}, " if checkpoint.trial else ""
-        value = _metric(run, checkpoint.metrics)
-        metric = f", {record.metric}={value}" if value else ""
-        facts.append(("checkpoint", f"{checkpoint.uri} ({trial}epoch {checkpoint.epochs}{metric})"))
-    else:
-        facts.append(("checkpoint", "none is committed yet"))
-    return facts
+    return facts + ([("error", record.error)] if record.error else [])
+
+
+def _best_facts(run: RunResults) -> list[tuple[str, str]]:
+    best, metric = run.summary, run.record.metric
+    text = best_text(best, metric) if best else f"no value of {metric} yet"
+    trial = f"{run.checkpoint.trial}, " if run.checkpoint and run.checkpoint.trial else ""
+    facts = [("best", text)] if best or metric else []
+    return [*facts, ("checkpoint", _checkpoint_text(run, run.checkpoint, trial))]
+
+
+def _trial_facts(run: RunResults, fit: FitResults) -> list[tuple[str, str]]:
+    from trainer_app.results.model import best_checkpoint
+    from trainer_app.results.view import trial_rows
+
+    record, best = run.record, fit.best
+    row = next(row for row in trial_rows(run) if row.trial == fit.trial)
+    text = best_text({"value": best.value, "epoch": best.epoch}, record.metric) if best else "no value yet"
+    facts = [
+        ("trial", f"{row.trial}: {row.state}, {progress(row.epochs, record.epochs, 'epochs')}"),
+        ("reason", row.reason),
+        ("parameters", format_pairs(row.params)),
+        ("best", text),
+        ("checkpoint", _checkpoint_text(run, best_checkpoint(fit.checkpoints, record.metric, record.mode))),
+    ]
+    return [(label, text) for label, text in facts if text]
+
+
+def _checkpoint_text(run: RunResults, checkpoint: Checkpoint | None, trial: str = "") -> str:
+    if checkpoint is None:
+        return "none is committed yet"
+    value = _metric(run, checkpoint.metrics)
+    metric = f", {run.record.metric}={value}" if value else ""
+    return f"{checkpoint.uri} ({trial}epoch {checkpoint.epochs}{metric})"
 
 
 def _metric(run: RunResults, metrics: dict[str, float]) -> str:

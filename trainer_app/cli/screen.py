@@ -128,7 +128,7 @@ def event_lines(event: Event, view: RunView) -> list[str]:
             metrics = format_pairs(sort_metrics(event.get("metrics") or {}, view.metric), short=False)
             return [f"{who}{epoch_text(event, view)} {metrics} {format_duration(event.get('elapsed'))}"]
         case "checkpoint":
-            return [f"{who}checkpoint of {epoch_text(event, view)} {event.get('uri', '')}"]
+            return [f"{who}checkpoint of {epoch_text(event, view)}: {event.get('uri', '')}"]
         case "trial":
             return [_trial_line(event, view)]
         case "retry":
@@ -137,7 +137,7 @@ def event_lines(event: Event, view: RunView) -> list[str]:
             return [f"stop requested by {event.get('by') or 'a user'}: the run ends at the end of the epoch"]
         case "test":
             metrics = format_pairs(sort_metrics(event.get("metrics") or {}), short=False)
-            return [f"test {metrics} checkpoint {event.get('checkpoint', '-')}"]
+            return [f"test {metrics}, checkpoint: {event.get('checkpoint', '-')}"]
         case "end":
             return []
         case other:
@@ -164,7 +164,8 @@ def _run_lines(event: Event, view: RunView) -> list[str]:
 def _trial_line(event: Event, view: RunView) -> str:
     row = view.row(event["trial"])
     at = f" at epoch {row.epochs}" if row.epochs else ""
-    value = f" best {view.metric or 'metric'}={format_number(row.value)}" if row.value is not None else ""
     reason = f": {one_line(row.reason)}" if row.reason else ""
-    elapsed = f" {format_duration(row.elapsed)}" if row.elapsed else ""
-    return f"{row.trial} {row.state}{at}{reason}{value}{elapsed} {format_pairs(row.params)}".rstrip()
+    value = f"best {view.metric or 'metric'}={format_number(row.value)}" if row.value is not None else ""
+    elapsed = format_duration(row.elapsed) if row.elapsed else ""
+    parts = (f"{row.trial} {row.state}{at}{reason}", value, elapsed, format_pairs(row.params))
+    return ", ".join(part for part in parts if part)

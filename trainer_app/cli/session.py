@@ -32,7 +32,7 @@ def start(request: RunRequest, *, as_json: bool, log: str | None, test: bool) ->
     """
     prepared = prepare_run(request)
     path = redirect.log_path(log, prepared.name, prepared.config.storage.uri)
-    session = Session(prepared, path, as_json=as_json)
+    session = Session(prepared, path, as_json=as_json, test=test)
     return run_prepared(prepared, session, load_driver=load_driver, log=path, test=test).exit_code
 
 
@@ -48,6 +48,7 @@ class Session:
     prepared: PreparedRun
     log: Path | None
     as_json: bool
+    test: bool = False
     _screen: Screen | None = field(default=None, init=False)
 
     def emit(self, event: Event) -> None:
@@ -104,7 +105,8 @@ class Session:
         interrupted = outcome.exit_code == INTERRUPTED
         if outcome.run and (interrupted or outcome.exit_code == 1):
             storage = self.prepared.storage.uri  # absolute: it works from any folder
-            resume = command("trainer", self.prepared.task, "--resume", outcome.run, "--storage", storage)
+            options = ["--resume", outcome.run, "--storage", storage, *(["--test"] if self.test else [])]
+            resume = command("trainer", self.prepared.task, *options)
             return [f"{'interrupted; ' if interrupted else ''}resume with: {resume}"]
         return ["interrupted before the run began"] if interrupted else []
 

@@ -16,6 +16,7 @@ def test(run: Run = None, storage: Storage = None, json: Json = False, log: Log 
     from trainer_app import results
     from trainer_app.cli import redirect
     from trainer_app.cli.screen import write_now
+    from trainer_app.formatting import format_pairs, sort_metrics
     from trainer_app.records import RunFolder, to_json
     from trainer_app.run.cluster import prepare_environment
     from trainer_app.run.require import require
@@ -33,7 +34,7 @@ def test(run: Run = None, storage: Storage = None, json: Json = False, log: Log 
         if json:
             text = to_json(event).decode()
         else:
-            scores = "  ".join(f"{k} {v:.4f}" for k, v in sorted(event["metrics"].items()))
-            text = f"{name}: {scores or 'no metric is logged in test_step'}\ncheckpoint {event['checkpoint']}"
+            scores = format_pairs(sort_metrics(event["metrics"]), short=False)
+            text = f"{name}: {scores or 'no metric is logged in test_step'}\ncheckpoint: {event['checkpoint']}"
         write_now(original.out, text + "\n")
     return 0

@@ -37,7 +37,8 @@ def report(files: Sequence[str], overrides: Sequence[str] = (), *, deep: bool = 
     config = load(files, overrides)
     if deep:
         _check_code(config, files)
-    head = f"{' + '.join(files)}: ok" + (", and so is the code that it names" if deep else "")
+    code = "and so is the code that it names" if deep else "but its code was not checked (--deep does that)"
+    head = f"{' + '.join(files)}: ok, {code}"
     return [one_line(head), *(f"  {one_line(line)}" for line in _summary(config))]
 
 
@@ -63,16 +64,25 @@ def _summary(config: RunConfig) -> Iterator[str]:
         if block is not None:
             yield f"{name}: {block.get('class_path', f'of {config.cli}')}"
     epochs = "no limit of epochs" if config.max_epochs == -1 else _count(config.max_epochs, "epoch")
-    gpu = {True: "with a GPU each", False: "on CPU", "auto": "with a GPU each if there are any"}[config.scaling.use_gpu]
-    yield f"train: {epochs}, {_count(config.scaling.num_workers, 'worker')} {gpu}"
+    yield f"train: {epochs}, {_workers(config.scaling.num_workers, config.scaling.use_gpu)}"
     tune = config.tune
     if tune is not None:
-        trials = _count(tune.num_samples, "sample") if tune.num_samples > 0 else f"{tune.time_budget_s:g} s of trials"
+        trials = _count(tune.num_trials, "trial") if tune.num_trials else f"{tune.time_budget_s:g} s of trials"
         what = _count(len(tune.space), "parameter")
         yield f"tune: {trials} of {what}, {tune.mode} {tune.metric}, {tune.scheduler.kind}, {tune.searcher.kind}"
     yield f"storage: {config.storage.uri}"
     for note in config.notes:
         yield f"note: {note}"
+
+
+def _workers(number: int, use_gpu: bool | str) -> str:
+    many = number > 1
+    gpu = {
+        True: " with a GPU each" if many else " with a GPU",
+        False: " on CPU",
+        "auto": ", one GPU each if there are GPUs" if many else ", with a GPU if there is one",
+    }[use_gpu]
+    return f"{_count(number, 'worker')}{gpu}"
 
 
 def _count(number: int, thing: str) -> str:

@@ -24,6 +24,7 @@ class Draft:
     lines: dict[Path, tuple[str, int | None]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # one line for each value that was read as something else
+    sweep_notes: list[str] = field(default_factory=list)  # those of the notes that are about the sweep
     broken: bool = False  # a part could not be read, and missing keys may be in it
 
     def locate(self, path: Path) -> tuple[str, int | None]:

@@ -62,7 +62,7 @@ def override(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     changed = _finish(draft, (), files=[])
     known = [note for note in changed.notes if not any(old.endswith(note) for old in config.notes)]
     changed._lines = config._lines
-    return changed.with_notes([*config.notes, *known])
+    return changed.with_notes([*config.notes, *known], sweep=config._sweep_notes)
 
 
 def dump(config: RunConfig) -> str:
@@ -153,7 +153,7 @@ def _finish(draft: Draft, overrides: Sequence[str], *, files: list[str]) -> RunC
         order = {file: i for i, file in enumerate(files)}
         once = {str(problem): problem for problem in draft.problems}.values()
         raise ConfigError(sorted(once, key=lambda p: (order.get(p.file or p.key, len(order)), p.line or 0)))
-    return config.with_notes(draft.notes).with_lines(draft.lines)
+    return config.with_notes(draft.notes, sweep=draft.sweep_notes).with_lines(draft.lines)
 
 
 def _collect_arguments(draft: Draft) -> None:

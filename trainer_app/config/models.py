@@ -106,6 +106,7 @@ class RunConfig(Block):
     tune: Tune | None = Field(None, description="A sweep.")
 
     _notes: tuple[str, ...] = PrivateAttr(default=())
+    _sweep_notes: frozenset[str] = PrivateAttr(default=frozenset())
     _lines: dict[str, tuple[str, int | None]] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
@@ -118,6 +119,10 @@ class RunConfig(Block):
     def notes(self) -> tuple[str, ...]:
         """One line for each thing that was read as something else."""
         return self._notes
+
+    def notes_of(self, task: str) -> list[str]:
+        """Return the notes for a task: those about the sweep are for `tune` only."""
+        return [note for note in self._notes if task == "tune" or note not in self._sweep_notes]
 
     @property
     def lightning(self) -> dict[str, Any]:
@@ -193,8 +198,9 @@ class RunConfig(Block):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def with_notes(self, notes: Iterable[str]) -> RunConfig:
-        """Return a copy with these notes, each once."""
+    def with_notes(self, notes: Iterable[str], sweep: Iterable[str] = ()) -> RunConfig:
+        """Return a copy with these notes, each once; `sweep` are those of them that are about the sweep."""
         copy = self.model_copy()
         copy._notes = tuple(dict.fromkeys(notes))
+        copy._sweep_notes = self._sweep_notes.union(sweep)
         return copy

@@ -38,6 +38,7 @@ _MUTATIONS: Path = ("tune", "scheduler", "pbt", "mutations")
 
 def check_sweep(draft: Draft, config: RunConfig, tune: Tune) -> None:
     """Report problems and notes of the block `tune` to the draft."""
+    before = len(draft.notes)
     mutations = tune.scheduler.args.mutations if tune.scheduler.kind == "pbt" else {}
     if not tune.space and not mutations and not any(p.key.startswith("tune.space") for p in draft.problems):
         draft.report(_SPACE, "has no keys", allowed="for example {model.init_args.lr: {loguniform: [1.0e-4, 0.1]}}")
@@ -55,6 +56,7 @@ def check_sweep(draft: Draft, config: RunConfig, tune: Tune) -> None:
     _note_epochs(draft, config, tune)
     _note_samples(draft, tune)
     _note_concurrency(draft, tune)
+    draft.sweep_notes += draft.notes[before:]
 
 
 def _check_key(draft: Draft, config: RunConfig, at: Path, key: str) -> None:

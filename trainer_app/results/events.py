@@ -20,7 +20,7 @@ def start_event(folder: RunFolder, config: RunConfig, *, log: str | None, resume
         "log": log,
         "attempt": record.attempt,
         "resumed": resumed,
-        "notes": list(config.notes),
+        "notes": config.notes_of(record.task),
         "epochs": record.epochs,
         "metric": record.metric,
         "mode": record.mode,

@@ -12,7 +12,7 @@ from trainer_app.metric_order import best_of
 from trainer_app.records import RunFolder, TrialRecord, merge_metrics, parse_part_key
 from trainer_app.records.folder import PARALLEL
 from trainer_app.records.manifest import MANIFEST, parse_manifest
-from trainer_app.results.model import Best, Checkpoint, FitResults, RunResults
+from trainer_app.results.model import Best, Checkpoint, FitResults, RunResults, best_checkpoint
 from trainer_app.storage import Store, open_store, split_uri
 
 DEFAULT_STORAGE = "runs"
@@ -48,9 +48,8 @@ def read_run(storage: Store, run: str, *, checkpoints: bool = True, parallel: in
     metric, mode = folder.record.metric, folder.record.mode
     best = best_of(((fit.best.value if fit.best else None, fit.best) for fit in fits), mode)
     all_checkpoints = [checkpoint for fit in fits for checkpoint in fit.checkpoints]
-    chosen = best_of(((c.metrics.get(metric or ""), c) for c in all_checkpoints), mode)
-    newest = max(all_checkpoints, key=lambda c: (c.step, c.time), default=None)
-    return RunResults(folder.uri, folder.record, fits, best, chosen or newest, problems)
+    checkpoint = best_checkpoint(all_checkpoints, metric, mode)
+    return RunResults(folder.uri, folder.record, fits, best, checkpoint, problems)
 
 
 def _is_wanted(key: str, *, checkpoints: bool) -> bool:

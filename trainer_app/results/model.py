@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainer_app.metric_order import best_of
 from trainer_app.records import RunRecord, TrialRecord
 
 SILENT_S = 600.0  # a running run that wrote nothing for this long is shown with its age; an epoch may take as long
@@ -33,6 +35,12 @@ class Best:
     value: float
     params: dict[str, Any]
     metrics: dict[str, float]
+
+
+def best_checkpoint(checkpoints: Sequence[Checkpoint], metric: str | None, mode: str | None) -> Checkpoint | None:
+    """Return the one with the best value of the metric, or the newest if none has a value."""
+    best: Checkpoint | None = best_of(((one.metrics.get(metric or ""), one) for one in checkpoints), mode)
+    return best or max(checkpoints, key=lambda one: (one.step, one.time), default=None)
 
 
 @dataclass(frozen=True)
