@@ -104,7 +104,7 @@ def answers_of_trial(spec: RunSpec, steps: list[Any], monkeypatch: pytest.Monkey
     monkeypatch.setattr(trials, "fit_here", fit)
     monkeypatch.setattr(tune, "get_context", lambda: SimpleNamespace(get_trial_id=lambda: TRIAL))
     monkeypatch.setattr(tune, "report", reports.append)
-    trials.fit_with_retries({}, spec)
+    trials.run({}, spec)
     errors = sum(step != COMMIT for step in steps)
     assert tries == errors + (not reports)
     return [True] * (errors - len(reports)) + [False] * len(reports)

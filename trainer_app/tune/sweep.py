@@ -169,7 +169,7 @@ def make_trainable(config: RunConfig, spec: RunSpec, nested_resources: Any) -> t
     if not config.has_nested_trials:
         return tune.with_resources(
             partial(run_trial, spec=spec), {**config.trial_resources, **accelerator(config)}
-        ), True
+        ), require_tune(config).reuse_processes
     held = {cluster.TRIAL_DRIVER: 1.0} if cluster.max_resources().get(cluster.TRIAL_DRIVER) else {"CPU": 0.001}
     driver = tune.PlacementGroupFactory([{"CPU": 0.0, **held}])
     function = partial(run_nested, spec=spec, controllers=nested_resources.controllers, prefix=nested_resources.prefix)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from ray import tune
 
 from trainer_app import checkpoint as ckpt
@@ -24,6 +22,7 @@ from trainer_app.run.spec import RunSpec
 from trainer_app.storage import store_name
 from trainer_app.train import worker
 from trainer_app.tune.objective import STOPPED, objective
+from trainer_app.tune.process_state import restored_process
 from trainer_app.tune.schedulers import NEEDS_EVERY_EPOCH
 from trainer_app.user_errors import FitProgress, describe_error, format_traceback, plain_errors
 
@@ -31,41 +30,12 @@ POINTER = "commit.json"
 PBT_KEEPS = 4  # a trial that is behind still finds the commit that it has to clone
 
 
-def snapshot_process_state() -> Callable[[], None]:
-    """Record what a trial may change in its process; return a function that restores it for the next trial."""
-    dtype, threads, precision = torch.get_default_dtype(), torch.get_num_threads(), torch.get_float32_matmul_precision()
-    deterministic, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    environment, folder = dict(os.environ), Path.cwd()
-
-    def restore() -> None:
-        torch.set_default_dtype(dtype)
-        torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision(precision)
-        torch.use_deterministic_algorithms(deterministic)
-        torch.backends.cudnn.benchmark = benchmark
-        torch.set_grad_enabled(True)
-        os.environ.clear()
-        os.environ.update(environment)
-        os.chdir(folder)
-
-    return restore
-
-
 def run(params: dict[str, Any], spec: RunSpec) -> None:
-    """Run a trial of one worker in this process, which the next trial uses again.
+    """Run a trial of one worker in this process, again after an error that `RetryPolicy` takes for one that may pass.
 
     An error of the user's code is reported as the trial's result, not raised: Tune ends the process of a trial that
     raised, and starting another takes 4 s of imports.
     """
-    restore = snapshot_process_state()
-    try:
-        fit_with_retries(params, spec)
-    finally:
-        restore()
-
-
-def fit_with_retries(params: dict[str, Any], spec: RunSpec) -> None:
-    """Run the trial, again after an error that `RetryPolicy` takes for one that may pass."""
     trial = tune.get_context().get_trial_id()
     config = override(spec.load(), params)
     assert config.tune is not None
@@ -75,7 +45,7 @@ def fit_with_retries(params: dict[str, Any], spec: RunSpec) -> None:
         try:
             worker.check_device(spec)
             progress = FitProgress()
-            with plain_errors(progress):
+            with restored_process(), plain_errors(progress):
                 if fit_here(config, fit_folder, spec, progress):
                     tune.report(STOPPED)
                 return
