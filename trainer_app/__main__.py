@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from trainer_app.cli.stdout import READER_GONE, forget_stdout
@@ -17,6 +18,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Return the exit code: 0, 1 a run failed, 2 bad input (nothing was started), 130 interrupted, 141 the reader of the
     output went away (`trainer list ... | head`).
     """
+    if argv is None and sys.path[:1] == [str(Path.cwd())]:
+        del sys.path[0]  # by `python -m`: the user's rich.py would hide the library from this command
     try:
         code = _dispatch(argv)
         sys.stdout.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,11 +44,13 @@ def report(files: Sequence[str], overrides: Sequence[str] = (), *, deep: bool = 
 
 
 def _check_code(config: RunConfig, files: Sequence[str]) -> None:
+    from trainer_app import shadowing
     from trainer_app.run.require import require
 
     require("lightning", what="--deep")
     from trainer_app.lightning_cli import add_import_paths, check_code, check_space
 
+    shadowing.check_folders([Path.cwd(), *parent_folders(files)])
     add_import_paths(*parent_folders(files))
     check_code(config)
     check_space(config)

@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from trainer_app import shadowing
 from trainer_app.errors import InputError, TrainerError
 from trainer_app.formatting import one_line
 
@@ -63,7 +64,8 @@ def pack(folder: str | Path, include: Sequence[str] = ()) -> CodeArchive:
         include: patterns of files and folders, relative to `folder`, that are packed although git ignores them.
 
     Raises:
-        InputError: there is no such folder, no .py file in it, more than LIMIT_MB, or a link that leads out of it.
+        InputError: there is no such folder, no .py file in it, a module that hides a library's, more than LIMIT_MB, or
+            a link that leads out of it.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -76,6 +78,7 @@ def pack(folder: str | Path, include: Sequence[str] = ()) -> CodeArchive:
         raise InputError(
             f"--code {folder}: no .py file in it that git would not ignore; give the folder of your modules"
         )
+    shadowing.check_files((root, name) for name in files)
     size, data = _check_size(root, files), _archive(files)
     left = [name for name in _find_modules(root, listing.ignored) if not any(f.startswith(name) for f in included)]
     reasons = {

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from trainer_app import machine
+from trainer_app import machine, shadowing
 from trainer_app.errors import InputError
 
 TRIAL_DRIVER = "trial_driver"
@@ -83,6 +83,7 @@ def prepare_environment(folders: Sequence[str] = ()) -> None:
     if folders:
         os.environ[FOLDERS] = os.pathsep.join(folders)
     paths = [str(Path.cwd()), *run_folders()]
+    shadowing.check_folders(paths)
     machine.prepend_python_path(*paths)
     sys.path[:0] = [p for p in paths if p not in sys.path]
 
