@@ -43,6 +43,21 @@ def test_help_lists_every_verb_and_the_exit_codes() -> None:
         assert code in words
 
 
+@pytest.mark.parametrize(
+    ("verb", "usage"),
+    [
+        ("validate", "[OPTIONS] FILE... [KEY=VALUE...]"),
+        ("train", "[OPTIONS] FILE... [KEY=VALUE...]"),
+        ("submit", "[OPTIONS] train|tune FILE... [KEY=VALUE...]"),
+        ("results", "[OPTIONS] [RUN]"),
+    ],
+)
+def test_arguments_are_shown_as_a_user_writes_them(verb: str, usage: str) -> None:
+    done = trainer(verb, "--help", COLUMNS="80")
+    assert done.stdout.splitlines()[0] == f"Usage: trainer {verb} {usage}"
+    assert "list[" not in done.stdout and "<str>" not in done.stdout
+
+
 def test_without_a_verb_the_help_is_shown() -> None:
     done = trainer()
     assert "tune" in done.stdout + done.stderr

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperArgument, TyperGroup
 
 # A verb's name, and its line in `trainer --help`. Its function is in the module of its name.
 VERBS: Final = {
@@ -45,7 +45,7 @@ class VerbGroup(TyperGroup):
         return _load_command(cmd_name) if cmd_name in VERBS else None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Verbs"):
+        with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
     def invoke(self, ctx: Any) -> Any:
@@ -69,7 +69,17 @@ def _load_command(name: str) -> Any:
     function = getattr(module, "list_runs" if name == "list" else name)  # `list` is Python's own
     verb_app = typer.Typer(add_completion=False, rich_markup_mode=None)
     verb_app.command(name, epilog=EPILOG)(function)
-    return typer.main.get_command(verb_app)
+    command: Any = typer.main.get_command(verb_app)
+    for parameter in command.params:
+        if isinstance(parameter, TyperArgument):
+            _show_metavar_only(parameter)
+    return command
+
+
+def _show_metavar_only(argument: Any) -> None:
+    """Show an argument in the help as its metavar is written: typer adds brackets, dots and a Python type."""
+    argument.get_usage_pieces = lambda ctx: [argument.metavar]
+    argument.display_type_rich = lambda ctx: None
 
 
 def _version(value: bool) -> None:
