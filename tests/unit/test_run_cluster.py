@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray._private.utils import validate_socket_filepath
 
-from trainer_app.errors import InputError
+from trainer_app.errors import InputError, TrainerError
 from trainer_app.run import cluster
 
 pytestmark = pytest.mark.unit
@@ -214,3 +215,43 @@ def test_a_ray_that_is_there_is_left_alone(environment: dict[str, str], monkeypa
     with cluster.connected():
         assert fake.calls == []
     assert fake.calls == []
+
+
+def test_rays_files_are_elsewhere_if_tmpdir_is_too_long(tmp_path: Path) -> None:
+    """Case 26: batch systems set a TMPDIR of 120 characters, and Ray's sockets end at 107 bytes."""
+    assert cluster.ray_folder({}) == {} == cluster.ray_folder({"TMPDIR": "/var/tmp"})
+    short = cluster.ray_folder({"TMPDIR": "/scratch/" + "x" * 111})["_temp_dir"]
+    assert Path(short).stat().st_mode & 0o777 == 0o700
+    validate_socket_filepath(f"{short}/session_2026-11-28_19-40-00_123456_{os.getpid()}/sockets/plasma_store")
+    assert cluster.ray_folder({"RAY_TMPDIR": "/r", "TMPDIR": "/scratch/" + "x" * 111}) == {}
+    fits = cluster.init_arguments({"TMPDIR": "/scratch/" + "x" * 111})
+    assert fits["_temp_dir"] == short
+
+
+def test_the_longest_tmpdir_that_fits_is_left() -> None:
+    length = next(n for n in range(107, 0, -1) if not cluster.ray_folder({"TMPDIR": "/" + "x" * n}))
+    session = f"/ray/session_2026-11-28_19-40-00_123456_{os.getpid()}/sockets/plasma_store"
+    validate_socket_filepath("/" + "x" * length + session)
+
+
+def test_a_tmpdir_without_a_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer_app.machine.make_private_folder", lambda _: False)
+    with pytest.raises(
+        InputError, match=r"^TMPDIR=/xxx+ is too long for Ray's sockets, .* set TMPDIR to a folder of at most \d\d "
+    ):
+        cluster.ray_folder({"TMPDIR": "/" + "x" * 120})
+
+
+def test_a_machine_too_slow_for_ray_is_told_in_a_line(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(FakeRay):
+        def init(self, **arguments: Any) -> None:
+            raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setitem(sys.modules, "ray", Slow(running=False))
+    with pytest.raises(
+        TrainerError, match=r"^Ray did not start on this machine: .* timed out .*; if it is busy, "
+    ) as raised:
+        cluster.connected().__enter__()
+    assert "\n" not in str(raised.value) and raised.value.exit_code == 1

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer_app import machine, shadowing
-from trainer_app.errors import InputError
+from trainer_app.errors import InputError, TrainerError
+from trainer_app.user_errors import describe_error
 
 TRIAL_DRIVER = "trial_driver"
 ACCELERATOR = "accelerator_type:"  # Ray's prefix of the resource that says which kind of GPU a node has
@@ -61,11 +62,24 @@ def connected(local: Mapping[str, str] | None = None, meanwhile: Sequence[str] =
     else:
         local = None
     with machine.temporary_environment(local or {}):
-        ray.init(**arguments, namespace="trainer", log_to_driver=True)
+        _start(arguments)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(arguments: Mapping[str, Any]) -> None:
+    """Call ray.init. Raises TrainerError if a Ray of this machine does not start: Ray waits 30 s for its processes."""
+    import ray
+
+    try:
+        ray.init(**arguments, namespace="trainer", log_to_driver=True)
+    except Exception as error:
+        if arguments["address"] != "local":
+            raise
+        remedy = "if it is busy, or short of memory or disk, try again later; or set RAY_ADDRESS to a Ray that runs"
+        raise TrainerError(f"Ray did not start on this machine: {describe_error(error)}; {remedy}") from error
 
 
 def _import(modules: Sequence[str]) -> None:
@@ -109,7 +123,25 @@ def init_arguments(environ: Mapping[str, str]) -> dict[str, Any]:
         "num_cpus": int(wanted) if wanted else all_of_them,
         "include_dashboard": False,
         "resources": {TRIAL_DRIVER: 1000},
+        **ray_folder(environ),
     }
+
+
+def ray_folder(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the argument that puts Ray's files below /tmp if the paths of its sockets would be too long elsewhere."""
+    name = "RAY_TMPDIR" if environ.get("RAY_TMPDIR") else "TMPDIR"
+    folder, longest = environ.get(name) or "/tmp", 103 if sys.platform == "darwin" else 107
+    session = f"/ray/session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
+    if len(os.fsencode(folder + session)) <= longest:
+        return {}
+    short = Path("/tmp", f"trainer-{os.getuid()}")
+    with suppress(OSError):
+        if machine.make_private_folder(short):
+            return {"_temp_dir": str(short)}
+    raise InputError(
+        f"{name}={folder} is too long for Ray's sockets, and {short} is not a folder that only this user can write: "
+        f"set {name} to a folder of at most {longest - len(session)} characters"
+    )
 
 
 def max_resources() -> dict[str, float]:
