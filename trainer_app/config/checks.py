@@ -129,8 +129,9 @@ def _check_checkpoint(draft: Draft, config: RunConfig) -> None:
 
 
 def _note_arguments(draft: Draft, config: RunConfig) -> None:
-    ours = [name for name in RunConfig.model_fields if name != "arguments"]
-    for name in config.arguments:
-        hint = suggest_spelling(name, ours).partition("did you mean ")[2]
+    plain = ("name", "cli", "seed_everything", "ckpt_path")
+    blocks = [name for name in RunConfig.model_fields if name not in (*plain, "arguments")]
+    for name, value in config.arguments.items():
+        hint = suggest_spelling(name, blocks if isinstance(value, dict) else plain).partition("did you mean ")[2]
         if hint and (name,) in draft.lines:
             draft.note((name,), f"is read as an argument of the cli; did you mean {hint}")

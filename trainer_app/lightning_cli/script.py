@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import functools
+import multiprocessing
 import sys
 import sysconfig
 from collections.abc import Callable
@@ -14,11 +16,12 @@ from trainer_app.errors import ConfigError, Problem
 from trainer_app.lightning_cli import importing
 
 SUFFIX = ".py"  # of a `cli` that is a file
-_renamed: list[Any] = []  # what the last run of a file defined
+_START_METHOD = multiprocessing.get_start_method(allow_none=True)
+_modules: dict[Path, ModuleType] = {}
 
 
 def load_script(path: str) -> Callable[[], None]:
-    """Return a function that runs the file as `__main__`; each call runs it anew.
+    """Return a function that runs the file as `__main__`.
 
     It is looked for where user code is: in the working directory, beside the run file, on PYTHONPATH.
 
@@ -35,21 +38,33 @@ def load_script(path: str) -> Callable[[], None]:
 
 
 def _run(file: Path) -> None:
-    for value in _renamed:  # jsonargparse would find two classes of the same short name
-        value.__module__ = "__main__"
+    """Run the file as `__main__`; from the second time on only what `if __name__ == "__main__":` guards, if it has one.
+
+    So a class stays the same class, and what can be done once in a process (registering a resolver) is done once.
+    """
     folder = str(file.parent)
     if sys.path[0] != folder:
         sys.path.insert(0, folder)
-    module = ModuleType("__main__")
-    module.__file__ = str(file)
+    tree = ast.parse(file.read_bytes(), file)
+    module = _modules.get(file)
+    if module is not None:
+        tree.body = [node for node in tree.body if _is_guarded(node)] or tree.body
+    else:
+        module = _modules[file] = ModuleType("__main__")
+        module.__file__ = str(file)
+    multiprocessing.set_start_method(_START_METHOD, force=True)  # which a script may set once
     main, argv = sys.modules["__main__"], sys.argv
     sys.modules["__main__"] = importing.SCRIPTS["__main__"] = module
     sys.argv = [str(file)]
     try:
-        exec(compile(file.read_bytes(), file, "exec"), module.__dict__)
+        exec(compile(tree, file, "exec", dont_inherit=True), module.__dict__)
     finally:
         sys.modules["__main__"], sys.argv = main, argv
         _register(module, file)
+
+
+def _is_guarded(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
 
 
 def _register(module: ModuleType, file: Path) -> None:
@@ -59,7 +74,6 @@ def _register(module: ModuleType, file: Path) -> None:
     if other is not None and getattr(other, "__file__", None) != str(file) and name not in importing.SCRIPTS:
         name = f"{name}__main__"  # a file named after a module that is in use
     sys.modules[name] = importing.SCRIPTS[name] = module
-    _renamed.clear()
     for value in list(vars(module).values()):
         if getattr(value, "__module__", None) == "__main__":
             _rename(value, name)
@@ -67,7 +81,6 @@ def _register(module: ModuleType, file: Path) -> None:
 
 def _rename(value: Any, name: str) -> None:
     value.__module__ = name
-    _renamed.append(value)
     for inner in vars(value).values() if isinstance(value, type) else ():
         if isinstance(inner, type) and inner.__module__ == "__main__":
             _rename(inner, name)

@@ -1,7 +1,6 @@
 """The commonest shape: nothing to name, and code after the fit."""
 
-from __future__ import annotations
-
+import multiprocessing
 from dataclasses import dataclass
 
 from lightning.pytorch.cli import LightningCLI
@@ -24,5 +23,6 @@ class Model(Net):
 
 
 if __name__ == "__main__":
+    multiprocessing.set_start_method("fork")
     cli = LightningCLI(Model, Data)
     print(float(cli.trainer.callback_metrics["loss"]))
