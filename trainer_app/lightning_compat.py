@@ -27,6 +27,18 @@ NAMES: Final = (
         "_restarting _data_fetcher",
     ),
     P(
+        "lightning.pytorch.tuner.lr_finder",
+        "_determine_lr_attr_name",
+        "the attribute that a search for a learning rate sets, for a resumed fit that does not repeat it",
+    ),
+    P(
+        "lightning.pytorch.callbacks",
+        "LearningRateFinder",
+        "whether and where it sets the rate that it found",
+        "_attr_name _update_attr",
+    ),
+    P("lightning.pytorch.callbacks", "BatchSizeFinder", "where it sets the size that it found", "_batch_arg_name"),
+    P(
         "lightning.pytorch.trainer.trainer",
         "Trainer",
         "what a checkpoint will hold, before the first epoch (the connector's dump_checkpoint)",

@@ -152,3 +152,12 @@ def test_a_half_deleted_commit_never_counts(store: Store, tmp_path: Path, deleti
     assert newest is not None and newest[0].manifest.epochs == 3
     whole = prune(list_commits(store), keep=1, monitor="val/acc", mode="max")  # the next attempt goes on
     assert [c.manifest.epochs for c in whole] == [c.manifest.epochs for c in list_commits(store)] == [3]
+
+
+def test_the_furthest_in_training_stays_beside_the_newest(store: Store) -> None:
+    """A later attempt that began further back deletes nothing that it has not reached."""
+    first = made(store, 0.1, 0.2, 0.3)
+    again = [Commit(name_commit(1, 1, 2), manifest(1, 0.9), store)]
+    for monitor in ("val/acc", None):
+        gone = find_surplus([*first, *again], keep=1, monitor=monitor, mode="max")
+        assert [c.name for c in gone] == [c.name for c in first[:2]]

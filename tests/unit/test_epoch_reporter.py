@@ -164,7 +164,8 @@ class Case:
 
     @property
     def config(self) -> RunConfig:
-        model = {"class_path": f"{HERE}.{self.model}", "init_args": self.init}
+        path = self.model if "." in self.model else f"{HERE}.{self.model}"
+        model = {"class_path": path, "init_args": self.init}
         return RunConfig(seed_everything=11, model=model, trainer=self.trainer)
 
 

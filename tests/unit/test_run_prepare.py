@@ -8,9 +8,11 @@ from typing import Any
 import lightning as L
 import pytest
 
+from trainer_app.checkpoint import Manifest, write_commit
 from trainer_app.config import RunConfig, loads, override
 from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError
 from trainer_app.records import RunFolder, RunRecord
+from trainer_app.records.manifest import Schedule
 from trainer_app.run import attempt, cluster, prepare
 from trainer_app.storage import Store, open_store
 from trainer_app.train import driver
@@ -376,3 +378,43 @@ def test_dotted_keys_of_the_space_are_told_apart() -> None:
     flat = prepare.flatten(run_file(sweep=True))
     assert flat["tune.space.model.init_args.lr.loguniform.lower"] == 1e-4
     assert flat["tune.space.model.init_args.layer.choice"] == [4, 8]
+
+
+# --- a schedule that was made for a number of steps
+
+
+def commit(store: Store, tmp_path: Path, *, total: int) -> None:
+    """Commit 2 epochs of 8 steps of the run `toy-1`, under a OneCycleLR of `total` steps."""
+    payload = tmp_path / "payload"
+    payload.write_bytes(b"x")
+    schedule = Schedule(name="OneCycleLR", done=16, total=total)
+    manifest = Manifest(epochs=2, step=16, attempt=1, world_size=1, time=0.0, schedules=[schedule])
+    write_commit(RunFolder.open(store, "toy-1").fit_folder().checkpoints, payload, manifest)
+
+
+@pytest.mark.parametrize(
+    "key, end, needed",
+    [("trainer.max_epochs", 4, 32), ("trainer.max_epochs", 2, 16), ("trainer.max_steps", 17, 17)],
+    ids=str,
+)
+def test_a_schedule_that_ends_before_the_run_is_refused(
+    store: Store, tmp_path: Path, key: str, end: int, needed: int
+) -> None:
+    created(store, run_file({"trainer.max_epochs": 9 if key == "trainer.max_steps" else 1}))
+    commit(store, tmp_path, total=16)
+    changed = run_file({"trainer.max_epochs": 9, key: end})
+    if needed <= 16:
+        prepare.reopen_run(store, changed, name="toy-1", task="train")
+        return
+    with pytest.raises(InputError) as refused:
+        prepare.reopen_run(store, changed, name="toy-1", task="train")
+    text = str(refused.value)
+    assert f"its OneCycleLR was made for 16 steps, {key}={end} takes {needed}" in text
+    assert f"trainer train FILE {key}={end} weights={store.uri}/toy-1/checkpoints/a0001-e000002-s000000016" in text
+
+
+def test_the_end_that_a_run_had_from_its_start_is_never_refused(store: Store, tmp_path: Path) -> None:
+    """It may stop early by itself, as it may in plain Lightning."""
+    created(store, run_file({"trainer.max_epochs": 9}))
+    commit(store, tmp_path, total=16)
+    prepare.reopen_run(store, run_file({"trainer.max_epochs": 9}), name="toy-1", task="train")

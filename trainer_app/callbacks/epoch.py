@@ -20,9 +20,9 @@ from lightning.pytorch.callbacks import Callback
 
 from trainer_app import checkpoint as ckpt
 from trainer_app import lightning_compat
-from trainer_app.callbacks.ranks import gather, mean_over_ranks
-from trainer_app.checkpoint import rng_state
-from trainer_app.checkpoint.loading import check_loadable, check_savable
+from trainer_app.callbacks import guards, order, searches
+from trainer_app.callbacks.ranks import mean_over_ranks
+from trainer_app.checkpoint.loading import check_loadable
 from trainer_app.checkpoint.safe_types import saved_at_once
 from trainer_app.errors import TrainerError
 from trainer_app.records import FitFolder
@@ -69,6 +69,9 @@ class EpochReporter(Callback):
         self.known: list[ckpt.Commit] | None = None
         self._epoch_ended = False
         self._boundary = False
+        self.resumed: ckpt.Manifest | None = None  # of the commit that this fit resumes from
+        self._reached = (0, 0)
+        self._begun = self._by_epoch = False
         self._restore: dict[str, Any] | None = None
         self._rehearsed = self._rehearsing = self._committing = False
         self._validated = False
@@ -78,9 +81,19 @@ class EpochReporter(Callback):
     # --- Lightning's hooks, in the order in which they fire
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._restore = checkpoint.get(STATE_KEY, self._restore)  # a tuner restores its own checkpoint afterwards
+        if self._begun:
+            return  # a checkpoint that a callback saved in this fit and loads again
+        self._restore = checkpoint.get(STATE_KEY)
+        if self.resumed is not None and self._restore is not None:
+            searches.write_values(pl_module, self._restore.get("searches", {}))
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._begun = True
+        if self.resumed is not None:
+            searches.pause(trainer)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        searches.unpause(trainer)
         if self._restore is not None and trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             # With max_steps Lightning takes every resume for one in mid-epoch: it skips the next epoch without a step
             # and leaves the schedulers as they are. This commit was made between two epochs.
@@ -89,12 +102,19 @@ class EpochReporter(Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         stop = self._asked_to_stop(trainer)
+        self._reached = guards.check_progress(trainer, self.resumed, self._reached)
         if not self._rehearsed:
-            self._rehearse_save(trainer)
+            self._rehearsed = self._rehearsing = True
+            guards.rehearse_save(trainer, self.policy.allow)
+            self._rehearsing = False
         if self._restore is not None:
-            self._restore_rng(trainer)
-        elif self._epoch_ended:
-            self._finish_epoch(trainer, self._logged(trainer), final=False, stop=stop)
+            self._by_epoch = order.resume(trainer, self._restore)
+            self._restore = None
+        else:
+            if self._epoch_ended:
+                self._finish_epoch(trainer, self._logged(trainer), final=False, stop=stop)
+            if self._by_epoch:
+                order.seed_epoch(trainer)
         if stop:
             self.stopped = True
             raise lightning_compat._TunerExitException  # winds up and raises nothing
@@ -108,6 +128,7 @@ class EpochReporter(Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._epoch_ended:
+            guards.check_progress(trainer, self.resumed, self._reached)
             self._last = self._logged(trainer)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
@@ -127,7 +148,12 @@ class EpochReporter(Callback):
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if not (self._committing or self._rehearsing):
             return  # a file of ModelCheckpoint's or of a tuner's, as plain Lightning writes it
-        checkpoint[STATE_KEY] = {"world_size": trainer.world_size, "rng": self._capture_rng()}
+        checkpoint[STATE_KEY] = {
+            "world_size": trainer.world_size,
+            "rng": order.capture(trainer, all_ranks=not self._rehearsing),
+            "by_epoch": self._by_epoch,
+            "searches": searches.read_values(trainer),
+        }
         if self._boundary:
             # Lightning has counted the next epoch as ready already. Left so, its restart takes the last epoch's
             # batches for the new epoch's and skips that one (measured: 12 steps instead of 16).
@@ -140,35 +166,6 @@ class EpochReporter(Callback):
     def _asked_to_stop(self, trainer: L.Trainer) -> bool:
         """Rank 0 asks for all, between two epochs: only from there does Lightning resume exactly."""
         return bool(trainer.strategy.broadcast(trainer.is_global_zero and self.policy.stop(), src=0))
-
-    def _rehearse_save(self, trainer: L.Trainer) -> None:
-        """Find out before the first epoch, not after it, what can't be saved or loaded. Nothing is kept."""
-        self._rehearsed = self._rehearsing = True
-        try:
-            checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
-        except Exception:  # noqa: BLE001 - a user's hook that needs a trained epoch: the first commit will call it
-            return
-        finally:
-            self._rehearsing = False
-        if trainer.is_global_zero:
-            with tempfile.TemporaryDirectory(prefix="trainer-ckpt-") as tmp:
-                check_savable(checkpoint, Path(tmp, ckpt.PAYLOAD), self.policy.allow)
-
-    def _capture_rng(self) -> list[Any]:
-        """Return every rank's random state; this rank's alone in a rehearsal, where a rank may be missing."""
-        return [rng_state.capture()] if self._rehearsing else gather(rng_state.capture())
-
-    def _restore_rng(self, trainer: L.Trainer) -> None:
-        """Restore the random state of the commit, if the number of workers is the same."""
-        state, self._restore = self._restore, None
-        assert state is not None
-        if state["world_size"] != trainer.world_size:
-            return
-        rng_state.restore(state["rng"][trainer.global_rank])
-        if trainer.current_epoch > 0:
-            # An undisturbed fit makes the epoch's iterator after this hook, a restarted one before it: make it again,
-            # so that a RandomSampler draws from the restored state.
-            iter(trainer.fit_loop._data_fetcher)
 
     def _logged(self, trainer: L.Trainer) -> dict[str, float]:
         """Return what the epoch has logged. Without a validation the last one's tensors are there: the same objects."""
@@ -236,6 +233,7 @@ class EpochReporter(Callback):
                 time=time.time(),
                 metrics=metrics,
                 versions=self.policy.versions,
+                schedules=guards.fixed_schedules(trainer),
             )
             commit = ckpt.write_commit(self.fit_folder.checkpoints, path, manifest)
         self._retain(commit)

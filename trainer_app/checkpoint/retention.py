@@ -12,6 +12,8 @@ from trainer_app.records.manifest import MANIFEST
 def find_surplus(commits: Sequence[Commit], *, keep: int | None, monitor: str | None, mode: str | None) -> list[Commit]:
     """Return the commits beyond `keep`: the worst by `monitor` (the oldest without one), never the newest.
 
+    Nor the one that is furthest in training, which an attempt that began further back may yet lose.
+
     The same policy as Ray's CheckpointConfig(num_to_keep, checkpoint_score_attribute, checkpoint_score_order): the
     newest is kept beside the `keep` best, since a resume starts from it. A commit whose metric is missing or
     NaN counts as the worst.
@@ -19,13 +21,13 @@ def find_surplus(commits: Sequence[Commit], *, keep: int | None, monitor: str | 
     if keep is None or len(commits) <= keep:
         return []
     ordered = sorted(commits, key=lambda c: c.name)
-    newest = ordered[-1]
+    newest, furthest = ordered[-1], max(ordered, key=lambda c: (c.manifest.epochs, c.manifest.step, c.name))
 
     # sorted is stable: of equals the earliest is the better one by a metric, the latest without one
     best = sorted(
         ordered if monitor else ordered[::-1], key=lambda c: sort_key(c.manifest.metrics.get(monitor or ""), mode)
     )[:keep]
-    return [c for c in ordered if c not in best and c is not newest]
+    return [c for c in ordered if c not in best and c is not newest and c is not furthest]
 
 
 def prune(commits: Sequence[Commit], *, keep: int | None, monitor: str | None, mode: str | None) -> list[Commit]:

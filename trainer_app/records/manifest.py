@@ -22,6 +22,14 @@ class PayloadObject(BaseModel):
     sha256: str
 
 
+class Schedule(BaseModel):
+    """A schedule of the learning rate that was made for `total` steps and has taken `done` of them."""
+
+    name: str
+    done: int
+    total: int
+
+
 class Manifest(BaseModel):
     """What a commit holds. `epochs` counts finished epochs, `step` optimizer steps, `time` is unix seconds.
 
@@ -37,6 +45,7 @@ class Manifest(BaseModel):
     time: float
     metrics: dict[str, float] = {}
     versions: dict[str, str] = {}
+    schedules: list[Schedule] = []
     objects: dict[str, PayloadObject] = {}
     name: str = ""
     digest: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import time
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
+from trainer_app.checkpoint import list_commits
 from trainer_app.config import RunConfig, dump, loads, override
 from trainer_app.errors import AlreadyExistsError, InputError
 from trainer_app.records import RunFolder, RunRecord
@@ -124,20 +126,44 @@ def reopen_run(store: Store, config: RunConfig, *, name: str, task: str) -> tupl
     asked = flatten(config)
     kept = {k: v for k, v in record.resolved.items() if _leaves_open(asked.get(k)) and k != "scaling.use_gpu"}
     config = override(config, kept)
-    _check_same_run(folder, config)
+    before = loads(folder.read_config(), file=f"{name}/run.yaml")
+    _check_same_run(folder, before, config)
+    if task == "train":
+        _check_schedules(folder, before, config)
     if config.scaling.use_gpu == "auto":
         config = override(config, {"scaling.use_gpu": record.use_gpu})
     return folder, config
 
 
-def _check_same_run(folder: RunFolder, config: RunConfig) -> None:
+def _check_same_run(folder: RunFolder, stored: RunConfig, config: RunConfig) -> None:
     """Raise InputError if `config` differs from the stored run file in more than what may change."""
-    before, now = flatten(loads(folder.read_config(), file=f"{folder.name}/run.yaml")), flatten(config)
+    before, now = flatten(stored), flatten(config)
     changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k) and not may_change(k)]
     if changed:
         shown = "; ".join(f"{k}: {before.get(k)!r} in the run, {now.get(k)!r} now" for k in changed[:5])
         advice = "start a new run, or resume without FILE"
         raise InputError(f"run {folder.name} was started with another run file ({shown}); {advice}")
+
+
+def _check_schedules(folder: RunFolder, stored: RunConfig, config: RunConfig) -> None:
+    """Raise InputError if the run is to go on for longer than a schedule in its newest commit was made for."""
+    if all(stored.trainer.get(end) == config.trainer.get(end) for end in ("max_epochs", "max_steps")):
+        return
+    commits = list_commits(folder.fit_folder().checkpoints)
+    newest, steps = commits[-1].manifest if commits else None, config.trainer.get("max_steps")
+    if newest is None or newest.epochs < 1 or newest.step < 1:
+        return
+    ends = {"trainer.max_epochs": (config.max_epochs, newest.epochs), "trainer.max_steps": (steps, newest.step)}
+    times = {key: end / done for key, (end, done) in ends.items() if isinstance(end, int) and end > 0}
+    for schedule in newest.schedules if times else ():
+        key = min(times, key=lambda k: times[k])
+        needed = math.ceil(schedule.done * times[key])
+        if needed > schedule.total:
+            raise InputError(
+                f"run {folder.name}: its {schedule.name} was made for {schedule.total} steps, {key}={ends[key][0]} "
+                f"takes {needed}, and a resumed run keeps its schedule; start a new run from its weights: "
+                f"trainer train FILE {key}={ends[key][0]} weights={commits[-1].uri}"
+            )
 
 
 def _leaves_open(value: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,8 +22,7 @@ from trainer_app.errors import TrainerError
 from trainer_app.records import FitFolder, parse_part_key
 from trainer_app.run import logs, stop
 from trainer_app.run.spec import RunSpec
-from trainer_app.storage import open_store
-from trainer_app.storage_uri import parse_scheme
+from trainer_app.train.start import Origin, find_start
 from trainer_app.user_errors import FitProgress, plain_errors
 
 Report = Callable[[dict[str, Any]], None]
@@ -57,7 +55,7 @@ def fit(
     policy: Policy,
     report: Report,
     trainer_kwargs: dict[str, Any],
-    origin: Callable[[Path], tuple[ckpt.Commit, Path] | None] | None = None,
+    origin: Origin | None = None,
     callbacks: Sequence[Callback] = (),
     prepare: Callable[[Any], Any] | None = None,
     progress: FitProgress | None = None,
@@ -77,16 +75,15 @@ def fit(
     progress = progress or FitProgress()
     reporter = make_reporter(fit_folder, policy, report)
     with tempfile.TemporaryDirectory(prefix="trainer-") as tmp:
-        resumed = origin(Path(tmp, "from")) if origin else resume_point(fit_folder, Path(tmp, "from"))
-        start = str(resumed[1]) if resumed else starting_point(config, Path(tmp))
-        progress.resumed = resumed is not None
+        start = find_start(config, fit_folder, Path(tmp, "from"), origin=origin)
+        reporter.resumed, progress.resumed = start.resumed, start.resumed is not None
         defaults = {**QUIET, "default_root_dir": tmp}
         parts = lightning_cli.build_parts(config, trainer_kwargs=trainer_kwargs, callbacks=callbacks, defaults=defaults)
         progress.trainer = parts.trainer
         parts.trainer.callbacks.insert(0, reporter)  # first: commits what other callbacks counted once
         if prepare:
             prepare(parts.trainer)
-        source: dict[str, Any] = {"ckpt_path": start, "weights_only": True if resumed else None}
+        source: dict[str, Any] = {"ckpt_path": start.path, "weights_only": start.weights_only}
         with allow_globals(policy.allow), logs.send_at_end():
             parts.trainer.fit(parts.model, datamodule=parts.datamodule, **source)
     return reporter.stopped
@@ -144,42 +141,11 @@ def add_plugin(config: RunConfig, class_path: str) -> RunConfig:
     return config.model_copy(update={"trainer": {**config.trainer, "plugins": plugins}})
 
 
-def resume_point(fit_folder: FitFolder, folder: Path) -> tuple[ckpt.Commit, Path] | None:
-    """Download the newest commit that verifies on every rank; rank 0 chooses, so that all take the same."""
-    newest = None
-    if ranks.get_rank() == 0:
-        newest = ckpt.download_newest(fit_folder.checkpoints, folder, reject=_report_rejected)
-    if ranks.get_world_size() == 1:
-        return newest
-    chosen: list[Any] = [newest[0].name if newest else None]
-    torch.distributed.broadcast_object_list(chosen, src=0)
-    if chosen[0] is None or newest:
-        return newest
-    commit = ckpt.read_commit(fit_folder.checkpoints, chosen[0])
-    return commit, ckpt.download_commit(commit, folder)
-
-
 def next_attempt(fit_folder: FitFolder) -> int:
     """Return one more than the newest attempt that wrote metrics or a commit."""
     wrote = [order[0] for e in fit_folder.store.list("metrics") if (order := parse_part_key(e.key))]
     committed = [ckpt.attempt_of_commit(name) for name in fit_folder.checkpoints.list_folders()]
     return max([0, *wrote, *committed]) + 1
-
-
-def _report_rejected(name: str, reason: str) -> None:
-    print(f"checkpoint {name} is not used: {reason}; trying an older one", file=sys.stderr, flush=True)
-
-
-def starting_point(config: RunConfig, folder: Path) -> str | None:
-    """Return the run file's `ckpt_path` as a local path; a URI of a checkpoint or of its folder is downloaded."""
-    uri = config.ckpt_path
-    if uri is None or not parse_scheme(uri):
-        return uri
-    head, _, last = uri.rstrip("/").rpartition("/")
-    head, last = (head, last) if last.endswith(".ckpt") else (uri.rstrip("/"), ckpt.PAYLOAD)
-    path = folder / "start.ckpt"
-    open_store(head).get_file(last, path)
-    return str(path)
 
 
 def check_device(spec: RunSpec) -> None:

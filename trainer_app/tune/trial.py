@@ -6,7 +6,6 @@ import gc
 import json
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from trainer_app.run.retry import RetryPolicy, last_commit
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import store_name
 from trainer_app.train import worker
+from trainer_app.train.start import Origin
 from trainer_app.tune.objective import STOPPED, objective
 from trainer_app.tune.process_state import restored_process
 from trainer_app.tune.schedulers import NEEDS_EVERY_EPOCH
@@ -96,9 +96,6 @@ def make_reporter(config: RunConfig, fit_folder: FitFolder, folder: Path) -> wor
         tune.report(with_objective, checkpoint=tune.Checkpoint.from_directory(str(folder)))
 
     return report
-
-
-Origin = Callable[[Path], tuple[ckpt.Commit, Path] | None]
 
 
 def pbt_source(fit_folder: FitFolder, spec: RunSpec) -> Origin | None:

@@ -1,0 +1,50 @@
+"""What ends a fit early, rather than let it lose what it trains."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning as L
+from torch.optim.lr_scheduler import OneCycleLR
+
+from trainer_app.checkpoint import PAYLOAD, Manifest
+from trainer_app.checkpoint.loading import check_savable
+from trainer_app.errors import TrainerError
+from trainer_app.records.manifest import Schedule
+
+
+def rehearse_save(trainer: L.Trainer, allow: Sequence[str]) -> None:
+    """Find out before the first epoch, not after it, what can't be saved or loaded. Nothing is kept."""
+    try:
+        checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+    except Exception:  # noqa: BLE001 - a user's hook that needs a trained epoch: the first commit will call it
+        return
+    if trainer.is_global_zero:
+        with tempfile.TemporaryDirectory(prefix="trainer-ckpt-") as tmp:
+            check_savable(checkpoint, Path(tmp, PAYLOAD), allow)
+
+
+def fixed_schedules(trainer: L.Trainer) -> list[Schedule]:
+    """Return the schedules that end with an error after their last step; of torch's only OneCycleLR does."""
+    tops = [config.scheduler for config in trainer.lr_scheduler_configs]
+    every = [*tops, *(inner for top in tops for inner in getattr(top, "_schedulers", ()))]
+    cycles = [scheduler for scheduler in every if isinstance(scheduler, OneCycleLR)]
+    return [Schedule(name=type(c).__name__, done=c.last_epoch, total=c.total_steps) for c in cycles]
+
+
+def check_progress(trainer: L.Trainer, resumed: Manifest | None, reached: tuple[int, int]) -> tuple[int, int]:
+    """Return the fit's finished epochs and steps.
+
+    Raises:
+        TrainerError: they are fewer than in the commit that it `resumed` from, or than it has `reached` itself.
+    """
+    reached = max(reached, (resumed.epochs, resumed.step) if resumed else reached)
+    now = (trainer.fit_loop.epoch_progress.current.processed, trainer.global_step)
+    if now[0] < reached[0] or now[1] < reached[1]:
+        raise TrainerError(
+            f"the fit went back from epoch {reached[0]}, step {reached[1]}, to epoch {now[0]}, step {now[1]}: a "
+            "callback or a hook of the module loads a checkpoint; leave it out of trainer.callbacks, then resume"
+        )
+    return now
