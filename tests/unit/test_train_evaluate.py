@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from trainer_app import lightning_cli, results
 from trainer_app.callbacks.epoch import Policy
 from trainer_app.checkpoint import list_commits
 from trainer_app.config import RunConfig, dump, loads, override
-from trainer_app.errors import CheckpointRejectedError, InputError, NotFoundError, TrainerError
+from trainer_app.errors import CheckpointRejectedError, InputError, NotFoundError, TrainerError, UserError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord
 from trainer_app.run import cluster
 from trainer_app.storage import Store, open_store
@@ -67,6 +68,11 @@ class Untested(L.LightningModule):
 class Scored(Untested):
     def test_step(self, batch: Any, index: int) -> None:
         self.log("test/sum", (self.weight * batch[0]).mean())
+
+
+class Leaves(Scored):
+    def test_step(self, batch: Any, index: int) -> None:
+        sys.exit(3)
 
 
 class Thing:
@@ -144,6 +150,13 @@ def test_what_has_no_test_is_said_in_one_line(store: Store, model: str, data: st
     with pytest.raises(InputError, match=rf"this run can't be tested: .*{said}") as refused:
         evaluate.test(store, "r")
     assert "\n" not in str(refused.value) and refused.value.exit_code == 2
+
+
+def test_what_the_users_test_raises_is_told_with_its_line(store: Store) -> None:
+    trained(store, run_file("Leaves"))
+    with pytest.raises(UserError, match=r"called sys\.exit\(3\) \(tests/unit/test_train_evaluate\.py:\d+\)$") as raised:
+        evaluate.test(store, "r")
+    assert raised.value.exit_code == 1
 
 
 def test_no_checkpoint_is_said(store: Store) -> None:

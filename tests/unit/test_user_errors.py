@@ -23,6 +23,7 @@ from trainer_app.records import FitFolder
 from trainer_app.run.retry import is_permanent
 from trainer_app.storage import open_store
 from trainer_app.train import worker
+from trainer_app.tune import pbt_checks
 from trainer_app.user_errors import FitProgress, describe_error, plain_errors
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
@@ -191,6 +192,12 @@ class Fails(L.LightningModule):
 def run_file(place: str) -> RunConfig:
     init_args = f"{{class_path: {__name__}.Fails, init_args: {{place: {place}}}}}"
     return loads(f"name: r\nmodel: {init_args}\ntrainer: {{max_epochs: 1}}\nstorage: {{uri: runs}}")
+
+
+def test_a_model_that_fails_is_told_in_the_check_of_pbt() -> None:
+    """Which builds the model in the driver."""
+    with pytest.raises(UserError, match=rf"^BadRow: row 7 of people: no age \({FILE}:\d+\)$"):
+        pbt_checks.shapes(run_file("init"), "model.init_args.place", "init")
 
 
 def fit_error(tmp_path: Path, place: str) -> UserError:

@@ -8,6 +8,7 @@ from trainer_app import lightning_cli
 from trainer_app.config import Primitive, RunConfig, override, require_tune
 from trainer_app.errors import ConfigError, Problem
 from trainer_app.tune.space import domain
+from trainer_app.user_errors import plain_errors
 
 
 def check_mutations(config: RunConfig) -> None:
@@ -54,7 +55,8 @@ def probe_values(key: str, values: Primitive | list[Any]) -> list[Any]:
 
 def shapes(config: RunConfig, key: str, value: Any) -> dict[str, tuple[int, ...]]:
     """Return {name: shape} of the model's state with one key changed."""
-    parts = lightning_cli.build_parts(
-        override(config, {key: value}), trainer_kwargs={"logger": False, "accelerator": "cpu"}
-    )
+    with plain_errors():
+        parts = lightning_cli.build_parts(
+            override(config, {key: value}), trainer_kwargs={"logger": False, "accelerator": "cpu"}
+        )
     return {name: tuple(t.shape) for name, t in parts.model.state_dict().items()}
