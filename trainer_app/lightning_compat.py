@@ -50,6 +50,12 @@ NAMES: Final = (
         "parses a user's CLI without a run, with our Trainer arguments",
         "_run_subcommand _instantiate_trainer _subcommand_parsers parse_arguments subcommands",
     ),
+    P(
+        "lightning.pytorch.callbacks",
+        "LearningRateFinder",
+        "a Tuner's short fit, which is not the fit that a user's code goes on to",
+        "_early_exit",
+    ),
     P("jsonargparse", "ArgumentParser", "the keys that a user's CLI knows (the attribute is argparse's)", "_actions"),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 import runpy
 import sys
@@ -10,15 +11,20 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import LearningRateFinder
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 from tests.unit.cli_projects import pieces
 from tests.unit.lightning_cli_config import FOLDER, PROJECTS
+from trainer_app.callbacks.epoch import Policy
 from trainer_app.config import RunConfig, dump, load, loads
 from trainer_app.config.loader import needs_files
 from trainer_app.errors import ConfigError
 from trainer_app.lightning_cli import Parts, add_import_paths, build_parts, check_code, resolve_init_args
 from trainer_app.lightning_cli.importing import load_object
+from trainer_app.records import FitFolder
+from trainer_app.storage import open_store
+from trainer_app.train import worker
 
 pytestmark = pytest.mark.unit
 
@@ -38,6 +44,7 @@ def _a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 def by_itself(monkeypatch: pytest.MonkeyPatch, script: str, files: list[str]) -> tuple[LightningCLI, Any]:
     """The LightningCLI that the project's own command line makes, and the model with which it fits."""
     made: list[LightningCLI] = []
+    multiprocessing.set_start_method(None, force=True)
     options = [part for file in files for part in ("--config", str(SHAPES / file))]
     parse = LightningCLI.parse_arguments
 
@@ -110,6 +117,32 @@ def test_a_script_is_built_as_by_python(
     assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
 
 
+FOUR = [
+    ("main.py", "main.py", ["main.yaml"]),
+    ("functions.py", f"{MODULE}:prints", ["functions.yaml"]),
+    ("added.py", f"{PROJECTS}.shapes.added:AddedCLI.made", ["added.yaml"]),
+    ("added.py", "added.py", ["added.yaml", "added.more.yaml"]),
+]
+
+
+@pytest.mark.parametrize(("script", "cli", "files"), FOUR, ids=["1 script", "2 function", "3 class", "4 two files"])
+def test_the_four_shapes_of_case_61_train(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, cli: str, files: list[str]
+) -> None:
+    _, own_model = by_itself(monkeypatch, script, files)
+    own = float(own_model.trainer.callback_metrics["loss"])
+    lines: list[dict[str, Any]] = []
+    stopped = worker.fit(
+        by_us(files, cli),
+        FitFolder(open_store(str(tmp_path / "run"))),
+        policy=Policy(1, None, None, mode="min"),
+        report=lines.append,
+        trainer_kwargs={"devices": 1, "accelerator": "cpu"},
+    )
+    assert not stopped and len(lines) == own_model.trainer.max_epochs
+    assert lines[-1]["metrics"]["loss"] == own
+
+
 def test_what_a_script_defines_can_be_pickled_and_named_again() -> None:
     config = by_us(["main.yaml"], "main.py")
     check_code(config)
@@ -139,6 +172,14 @@ def test_what_is_changed_before_fit_is_kept() -> None:
     parts = built("fits")
     assert [type(c) for c in parts.trainer.callbacks].count(pieces.Probe) == 1
     assert (parts.model.extra, parts.trainer.max_epochs, pieces.FITTED) == (1, 1, [])
+
+
+def test_a_tuner_runs_before_the_fit() -> None:
+    parts = built("tunes")
+    assert (parts.model.found, parts.trainer.global_step) == (4, 0)
+    assert not [c for c in parts.trainer.callbacks if isinstance(c, LearningRateFinder)]
+    parts.trainer.fit(parts.model, datamodule=parts.datamodule)
+    assert parts.trainer.current_epoch == 1
 
 
 def test_the_model_and_the_loaders_of_fit_are_those_of_the_run() -> None:

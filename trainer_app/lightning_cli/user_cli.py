@@ -129,8 +129,10 @@ def _end_at_subcommand(cli: LightningCLI, subcommand: str) -> NoReturn:
     raise _ConstructionDone
 
 
-def _end_at_verb(cli: LightningCLI, verb: str, *args: Any, **kwargs: Any) -> NoReturn:
+def _end_at_verb(cli: LightningCLI, verb: str, *args: Any, **kwargs: Any) -> Any:
     """End the user's code where it uses the Trainer that `run=False` left to it. What it fits is what the run fits."""
+    if any(getattr(callback, "_early_exit", False) for callback in cli.trainer.callbacks):  # a Tuner's short fit
+        return getattr(type(cli.trainer), verb)(cli.trainer, *args, **kwargs)
     if verb == "fit":
         given = inspect.signature(Trainer.fit).bind(None, *args, **kwargs).arguments
         if given.get("ckpt_path") is not None:

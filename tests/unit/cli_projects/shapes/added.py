@@ -16,6 +16,10 @@ class AddedCLI(LightningCLI):
         parser.link_arguments("data.batch_size", "model.batch_size")
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
 
+    @classmethod
+    def made(cls) -> None:
+        cls(Net, Data, parser_kwargs={"default_env": True, "env_prefix": "APP"})
+
 
 if __name__ == "__main__":
-    AddedCLI(Net, Data, parser_kwargs={"default_env": True, "env_prefix": "APP"})
+    AddedCLI.made()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.tuner import Tuner
 
 from tests.unit.cli_projects.pieces import Data, Net, Probe, SelfFed
 
@@ -32,6 +33,13 @@ def fits_another() -> None:
     cli.trainer.fit(model, cli.datamodule.train_dataloader())
 
 
+def tunes() -> None:
+    cli = LightningCLI(Net, Data, run=False)
+    finder = Tuner(cli.trainer).lr_find(cli.model, datamodule=cli.datamodule, num_training=4, update_attr=False)
+    cli.model.found = len(finder.results["lr"])
+    cli.trainer.fit(cli.model, cli.datamodule)
+
+
 def resumes() -> None:
     cli = LightningCLI(Net, Data, run=False)
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path="some.ckpt")
@@ -56,3 +64,7 @@ class HookedCLI(LightningCLI):
 
 made = lambda: LightningCLI(Net, Data)  # noqa: E731
 partial = functools.partial(LightningCLI, Net, Data)
+
+
+if __name__ == "__main__":
+    prints()
