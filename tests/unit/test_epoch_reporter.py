@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -20,10 +21,13 @@ from trainer_app.callbacks.epoch import Policy
 from trainer_app.checkpoint import download_newest, list_commits
 from trainer_app.checkpoint.loading import load_checkpoint
 from trainer_app.config import RunConfig
+from trainer_app.config.tuning import Tune
 from trainer_app.errors import TrainerError
 from trainer_app.records import FitFolder
+from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_store
 from trainer_app.train import worker
+from trainer_app.tune.objective import objective
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]  # Lightning's, on workers and small logs
 
@@ -448,12 +452,15 @@ def test_a_report_says_where_its_commit_lies(calm: Callable[[str], tuple[Fitted,
 
 
 @pytest.mark.parametrize("every", [1, 2])
-def test_a_monitor_that_no_epoch_logs_is_an_error_at_the_end(tmp_path: Path, every: int) -> None:
-    """Not before: a module may log it at a cadence of its own. What was trained is committed."""
+def test_a_monitor_that_no_epoch_logs_is_an_error_at_the_end(
+    tmp_path: Path, every: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not before, but the log hints at it: a module may log it at a cadence of its own. All epochs are committed."""
     case = Case(trainer={"max_epochs": 2, "check_val_every_n_epoch": every}, monitor="val_loss")
     with pytest.raises(TrainerError, match=r"^checkpoint\.monitor: 'val_loss' is not logged") as refused:
         fit(case, tmp_path / "unit")
     assert str(refused.value).endswith("; it logs loss, lr, val/loss, weight/norm")
+    assert capsys.readouterr().err.count(f"{refused.value}. An error, at the end, if no epoch does") == 1
     fit_folder = FitFolder(open_store(str(tmp_path / "unit")))
     assert [line["epoch"] for line in fit_folder.read_metrics()] == [0, 1]
     assert [c.manifest.epochs for c in list_commits(fit_folder.checkpoints)] == [1, 2]
@@ -461,7 +468,7 @@ def test_a_monitor_that_no_epoch_logs_is_an_error_at_the_end(tmp_path: Path, eve
 
 
 class Sometimes(Validated):
-    """Logs a metric in its second epoch only, and weighs nothing less for it."""
+    """Logs a metric in its second epoch only."""
 
     def on_validation_epoch_end(self) -> None:
         if self.current_epoch == 1:
@@ -491,3 +498,40 @@ def test_a_monitor_that_one_epoch_logs_is_no_error(tmp_path: Path) -> None:
 def test_a_monitor_that_is_not_due_yet_is_not_missed(tmp_path: Path, trainer: dict[str, Any]) -> None:
     """`max_steps: 2` ends the first epoch before its validation."""
     assert fit(Case(trainer=trainer, monitor="val/loss"), tmp_path / "unit").reports
+
+
+SWEEP = {"metric": "val/loss", "mode": "min", "space": {"model.init_args.schedule": {"choice": ["none"]}}}
+
+
+@pytest.mark.parametrize(
+    "trainer, metric, logged",
+    [
+        ({"max_steps": 7}, "val/loss", [True, True, False]),  # three batches an epoch: it ends in the third
+        ({"max_epochs": 3, "check_val_every_n_epoch": 2}, "val/loss", [False, True, False]),
+        ({"max_epochs": 3, "check_val_every_n_epoch": None, "val_check_interval": 5}, "val/loss", [False, True, False]),
+        ({"max_steps": 2}, "val/loss", None),
+        ({"max_epochs": 1}, "val_loss", None),
+    ],
+    ids=str,
+)
+def test_a_trial_ends_with_the_metric_that_it_has(
+    trainer: dict[str, Any], metric: str, logged: list[bool] | None, tmp_path: Path
+) -> None:
+    """One that never had it fails at its end: nothing could be compared."""
+    config = Case(trainer=trainer).config.model_copy(update={"tune": Tune.model_validate({**SWEEP, "metric": metric})})
+    spec = RunSpec(run="r", uri=str(tmp_path), config="", use_gpu=False)
+    values: list[float | None] = []
+    fit_of_trial = functools.partial(
+        worker.fit,
+        config,
+        spec.fit_folder("t00000"),
+        policy=worker.policy(config, spec, task="tune"),
+        report=lambda result: values.append(objective(config, result)),
+        trainer_kwargs=worker.one_device(spec),
+    )
+    if logged is None:
+        with pytest.raises(TrainerError, match=rf"^tune\.metric: '{metric}' is not logged by the module; it logs loss"):
+            fit_of_trial()
+    else:
+        fit_of_trial()
+        assert [value is not None for value in values] == logged

@@ -21,10 +21,10 @@ from lightning.pytorch.callbacks import Callback
 from trainer_app import checkpoint as ckpt
 from trainer_app import lightning_compat
 from trainer_app.callbacks import guards, order, searches
+from trainer_app.callbacks.monitor import MonitorCheck
 from trainer_app.callbacks.ranks import mean_over_ranks
 from trainer_app.checkpoint.loading import check_loadable
 from trainer_app.checkpoint.safe_types import saved_at_once
-from trainer_app.errors import TrainerError
 from trainer_app.records import FitFolder
 
 STATE_KEY = "trainer_app"
@@ -74,7 +74,7 @@ class EpochReporter(Callback):
         self._begun = self._by_epoch = False
         self._restore: dict[str, Any] | None = None
         self._rehearsed = self._rehearsing = self._committing = False
-        self._validated = False
+        self._monitor = MonitorCheck(self.policy.monitor, self.policy.monitor_key, self.policy.needs_monitor)
         self._before: dict[str, torch.Tensor] = {}
         self._last: dict[str, float] | None = None
 
@@ -124,7 +124,7 @@ class EpochReporter(Callback):
         self._epoch_ended = True
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._validated = self._validated or not trainer.sanity_checking
+        self._monitor.validated = self._monitor.validated or not trainer.sanity_checking
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._epoch_ended:
@@ -143,7 +143,7 @@ class EpochReporter(Callback):
         """
         if self._last is not None:
             self._finish_last_epoch(trainer)
-            self._check_monitor(trainer)
+            self._monitor.check(trainer, self.fit_folder)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if not (self._committing or self._rehearsing):
@@ -179,6 +179,7 @@ class EpochReporter(Callback):
         if trainer.is_global_zero:
             line = {"epoch": done - 1, "step": trainer.global_step, "time": time.time(), "elapsed": round(elapsed, 3)}
             self.fit_folder.append_epoch(self.attempt, {**line, "metrics": metrics})
+            self._monitor.hint(metrics)
         due = final or stop or done % self.policy.every_n_epochs == 0
         commit = self._commit(trainer, done, metrics, boundary=not final) if due else None
         self.report(
@@ -197,18 +198,6 @@ class EpochReporter(Callback):
         if metrics is not None:
             self._asked_to_stop(trainer)  # too late to stop; but raises in a worker of a driver that was replaced
             self._finish_epoch(trainer, metrics, final=True)
-
-    def _check_monitor(self, trainer: L.Trainer) -> None:
-        """Raise a TrainerError, on every rank, if no epoch of any attempt has logged `policy.monitor`."""
-        policy = self.policy
-        unvalidated = trainer.enable_validation and not self._validated  # ended before its first validation
-        if policy.monitor is None or (unvalidated and not policy.needs_monitor):
-            return
-        lines = self.fit_folder.read_metrics() if trainer.is_global_zero else []
-        logged = trainer.strategy.broadcast(sorted({name for line in lines for name in line["metrics"]}), src=0)
-        if policy.monitor not in logged:
-            names = ", ".join(logged) or "nothing"
-            raise TrainerError(f"{policy.monitor_key}: {policy.monitor!r} is not logged by the module; it logs {names}")
 
     def _commit(
         self, trainer: L.Trainer, done: int, metrics: dict[str, float], *, boundary: bool
