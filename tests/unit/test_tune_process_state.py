@@ -32,6 +32,12 @@ from trainer_app.user_errors import FitProgress
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 
 
+@pytest.fixture(autouse=True)
+def _new_process() -> None:
+    """A data loader with workers chooses the start method, and any earlier test may have had one."""
+    multiprocessing.set_start_method(None, force=True)
+
+
 def seen_handlers() -> list[logging.Handler]:
     return [h for h in [*logging.root.handlers, *logging.getLogger("mine").handlers] if type(h) is logging.FileHandler]
 
