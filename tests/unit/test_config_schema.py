@@ -50,6 +50,7 @@ ACROSS_KEYS = {
     *("blocks: short class_path", "blocks: model a file"),
     *("trainer: epochs zero", "trainer: steps -2", "trainer: logger without class", "trainer: epochs a float"),
     *("ours: GPU without use_gpu", "ours: use_gpu without GPU", "ours: TPU", "ours: accelerator on CPU"),
+    "ours: workers that share a GPU",
     *("ours: monitor without mode", "ours: mode without monitor", "ours: timeout infinite"),
     *(name for name in BROKEN if name.startswith("ours: storage ") and "password" not in name),
     *(f"sweep: {name}" for name in SWEEP if name.startswith(("bounds", "log of", "q ", "samples -1", "no samples"))),
