@@ -28,6 +28,7 @@ def check_run_file(draft: Draft, config: RunConfig) -> None:
     _check_trainer(draft, config)
     _check_scaling(draft, config)
     _check_checkpoint(draft, config)
+    _check_start(draft, config)
     _note_arguments(draft, config)
     if config.tune is not None:
         check_sweep(draft, config, config.tune)
@@ -126,6 +127,22 @@ def _check_checkpoint(draft: Draft, config: RunConfig) -> None:
         )
     if checkpoint.mode is not None and checkpoint.monitor is None and "checkpoint.monitor" not in faults:
         draft.report(("checkpoint", "monitor"), "is missing with mode", allowed="the name of a metric")
+
+
+def _check_start(draft: Draft, config: RunConfig) -> None:
+    """Check Lightning's words for `ckpt_path`: a new process has no fit before it whose best file could be meant."""
+    path, word = config.ckpt_path, (config.ckpt_path or "").partition(":")[0].lower()
+    allowed = "a path or a URI of a checkpoint; or --resume RUN to continue a run"
+    if path in ("best", "hpc"):
+        draft.report(("ckpt_path",), "means a file of a fit before, of which a new run has none", path, allowed)
+    elif word == "registry":
+        draft.report(("ckpt_path",), "Lightning's model registry is not read here", path, allowed)
+    elif path == "last":
+        draft.note(
+            ("ckpt_path",), "last is the newest file of the project's ModelCheckpoint; without one it starts anew"
+        )
+    if path is not None and config.weights is not None:
+        draft.report(("weights",), "goes without ckpt_path, which has weights of its own", allowed="keep one")
 
 
 def _note_arguments(draft: Draft, config: RunConfig) -> None:

@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
 from trainer_app.config.fields import Block, Name, Resources, Seed, UseGpu, check_uri, refusal
 from trainer_app.config.tuning import Tune
@@ -75,6 +75,20 @@ class Failure(Block):
     controller_failure_limit: int = Field(-1, ge=-1, description="The same of the controller; -1 for any number.")
 
 
+class Weights(Block):
+    """A checkpoint whose weights alone a new run starts from."""
+
+    path: str = Field(min_length=1, description="A path or a URI.")
+    strict: bool = Field(True, description="Whether every weight has to be in the model and in the file.")
+
+
+def _expand_weights(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+WeightsOrPath = Annotated[Weights, BeforeValidator(_expand_weights, json_schema_input_type=str | Weights)]
+
+
 class Storage(Block):
     """Where runs are written."""
 
@@ -97,7 +111,11 @@ class RunConfig(Block):
     trainer: dict[str, Any] = Field(default_factory=dict, description="Arguments of lightning.Trainer.")
     optimizer: dict[str, Any] | None = Field(None, description="Optimizer: class_path and init_args.")
     lr_scheduler: dict[str, Any] | None = Field(None, description="Schedule: class_path and init_args.")
-    ckpt_path: str | None = Field(None, description="Checkpoint to start from.")
+    ckpt_path: str | None = Field(None, description="Checkpoint to start from, a path or a URI: all of its state.")
+    weights_only: bool | None = Field(None, description="How torch loads ckpt_path; null is torch's own default.")
+    weights: WeightsOrPath | None = Field(
+        None, description="Checkpoint whose weights alone are loaded, as path or {path, strict}."
+    )
     arguments: dict[str, Any] = Field(default_factory=dict, description="With cli: arguments that it adds.")
     scaling: Scaling = Field(default_factory=Scaling, description="Workers and their resources.")
     checkpoint: Checkpoint = Field(default_factory=Checkpoint, description="Which checkpoints are kept.")

@@ -18,6 +18,7 @@ from trainer_app.errors import AlreadyExistsError, InputError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import cluster, identity, lease
 from trainer_app.run.spec import RunSpec
+from trainer_app.run.start_files import check_start_files, with_absolute_files
 from trainer_app.run.user_code import CODE
 from trainer_app.storage import Store
 
@@ -43,6 +44,7 @@ def resolve_choices(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
     """Draw the seed, choose the data and the devices. Return the run file, and what was chosen by dotted key."""
     from trainer_app import lightning_cli
 
+    check_start_files(config)
     chosen: dict[str, Any] = {}
     seed = lightning_cli.default_seed(config) if config.seed_everything is None else config.seed_everything
     if seed is True:
@@ -201,7 +203,7 @@ def run_spec(folder: RunFolder, store: Store, config: RunConfig) -> RunSpec:
     return RunSpec(
         run=folder.record.name,
         uri=store.uri,
-        config=dump(config),
+        config=dump(with_absolute_files(config)),
         use_gpu=bool(config.scaling.use_gpu),
         versions=folder.record.versions,
         code=os.environ.get(CODE, ""),

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule
 
 from trainer_app import checkpoint as ckpt
 from trainer_app.callbacks import ranks
+from trainer_app.checkpoint.loading import allow_globals
 from trainer_app.config import RunConfig
+from trainer_app.errors import InputError
 from trainer_app.records import FitFolder
+from trainer_app.run.start_files import LAST, find_local, split_uri
 from trainer_app.storage import open_store
 from trainer_app.storage_uri import parse_scheme
 
@@ -22,11 +26,15 @@ Origin = Callable[[Path], tuple[ckpt.Commit, Path] | None]
 
 @dataclass(frozen=True)
 class Start:
-    """What `Trainer.fit` gets; `resumed` is the manifest of the commit that `path` is, if it is one of this run's."""
+    """What `Trainer.fit` gets; `resumed` is the manifest of the commit that `path` is, if it is one of this run's.
+
+    `weights` is a file whose weights alone the new model gets.
+    """
 
     path: str | None = None
     weights_only: bool | None = None
     resumed: ckpt.Manifest | None = None
+    weights: str | None = None
 
 
 def find_start(config: RunConfig, fit_folder: FitFolder, folder: Path, *, origin: Origin | None = None) -> Start:
@@ -34,7 +42,11 @@ def find_start(config: RunConfig, fit_folder: FitFolder, folder: Path, *, origin
     resumed = origin(folder) if origin else resume_point(fit_folder, folder)
     if resumed:
         return Start(str(resumed[1]), weights_only=True, resumed=resumed[0].manifest)
-    return Start(starting_point(config, folder))
+    if config.ckpt_path == LAST:
+        return Start(LAST, weights_only=config.weights_only)
+    if config.weights is not None:
+        return Start(weights=download(config.weights.path, folder))
+    return Start(config.ckpt_path and download(config.ckpt_path, folder), weights_only=config.weights_only)
 
 
 def resume_point(fit_folder: FitFolder, folder: Path) -> tuple[ckpt.Commit, Path] | None:
@@ -52,17 +64,45 @@ def resume_point(fit_folder: FitFolder, folder: Path) -> tuple[ckpt.Commit, Path
     return commit, ckpt.download_commit(commit, folder)
 
 
-def starting_point(config: RunConfig, folder: Path) -> str | None:
-    """Return the run file's `ckpt_path` as a local path; a URI of a checkpoint or of its folder is downloaded."""
-    uri = config.ckpt_path
-    if uri is None or not parse_scheme(uri):
-        return uri
-    head, _, last = uri.rstrip("/").rpartition("/")
-    head, last = (head, last) if last.endswith(".ckpt") else (uri.rstrip("/"), ckpt.PAYLOAD)
+def download(path: str, folder: Path) -> str:
+    """Return a checkpoint that the run file names as a local path; one of a URI is downloaded into `folder`."""
+    if not parse_scheme(path):
+        return str(find_local(path))
+    store, name = split_uri(path)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "start.ckpt"
-    open_store(head).get_file(last, path)
-    return str(path)
+    open_store(store).get_file(name, folder / "start.ckpt")
+    return str(folder / "start.ckpt")
+
+
+def load_weights(model: LightningModule, config: RunConfig, path: str | None) -> None:
+    """Load the weights of a checkpoint, or of a file of weights, into a new model; None loads nothing.
+
+    Raises:
+        InputError: the file can't be loaded, or `strict` and its weights are not the model's; each is named.
+    """
+    if path is None or config.weights is None:
+        return
+    try:
+        with allow_globals(config.checkpoint.allow):
+            loaded = torch.load(path, map_location="cpu", weights_only=config.weights_only is not False)
+    except Exception as e:
+        raise InputError(f"weights: {config.weights.path} can't be loaded: {' '.join(str(e).split())[:300]}") from e
+    model.configure_model()
+    own, weights = model.state_dict(), loaded.get("state_dict", loaded)
+    shapes = [{name: getattr(value, "shape", None) for name, value in each.items()} for each in (own, weights)]
+    other_shape = [name for name in weights if name in own and shapes[0][name] != shapes[1][name]]
+    names = {
+        "missing": [name for name in own if name not in weights],
+        "unexpected": [name for name in weights if name not in own],
+        "of another shape": other_shape,
+    }
+    text = "; ".join(f"{what}: {', '.join(keys[:20])} ({len(keys)})" for what, keys in names.items() if keys)
+    if text and config.weights.strict:
+        advice = "to load what fits: weights: {path: PATH, strict: false}"
+        raise InputError(f"weights: {config.weights.path} is not of this model; {text}; {advice}")
+    if text:
+        print(f"weights of {config.weights.path} that are not loaded: {text}", file=sys.stderr, flush=True)
+    model.load_state_dict({k: v for k, v in weights.items() if k in own and k not in other_shape}, strict=False)
 
 
 def _report_rejected(name: str, reason: str) -> None:

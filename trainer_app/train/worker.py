@@ -22,7 +22,7 @@ from trainer_app.errors import TrainerError
 from trainer_app.records import FitFolder, parse_part_key
 from trainer_app.run import logs, stop
 from trainer_app.run.spec import RunSpec
-from trainer_app.train.start import Origin, find_start
+from trainer_app.train.start import Origin, find_start, load_weights
 from trainer_app.user_errors import FitProgress, plain_errors
 
 Report = Callable[[dict[str, Any]], None]
@@ -80,6 +80,7 @@ def fit(
         defaults = {**QUIET, "default_root_dir": tmp}
         parts = lightning_cli.build_parts(config, trainer_kwargs=trainer_kwargs, callbacks=callbacks, defaults=defaults)
         progress.trainer = parts.trainer
+        load_weights(parts.model, config, start.weights)
         parts.trainer.callbacks.insert(0, reporter)  # first: commits what other callbacks counted once
         if prepare:
             prepare(parts.trainer)

@@ -30,10 +30,8 @@ def unwrap_fit(draft: Draft) -> None:
         tree.pop(key, None)
     for key in [key for key in _EMPTY if key in tree and tree[key] is None]:
         del tree[key]
-    for key in _METHOD_ARGUMENTS if "cli" not in tree else _METHOD_ARGUMENTS[:1]:
-        value = tree.pop(key, None)
-        if value is not None and key == "weights_only":
-            draft.note((key,), f"{str(value).lower()} is not used: the run loads its own checkpoints")
+    for key in _METHOD_ARGUMENTS[1:] if "cli" not in tree else ():
+        tree.pop(key, None)
     tune = tree.get("tune")
     if isinstance(tune, dict) and "metric" not in tune and any(key in tune for key in ("trainer", "model")):
         del tree["tune"]
