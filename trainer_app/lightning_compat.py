@@ -34,8 +34,8 @@ NAMES: Final = (
     P(
         "lightning.pytorch.callbacks",
         "LearningRateFinder",
-        "whether and where it sets the rate that it found",
-        "_attr_name _update_attr",
+        "whether and where it sets the rate that it found; a Tuner's short fit, not the one that user code goes on to",
+        "_attr_name _update_attr _early_exit",
     ),
     P("lightning.pytorch.callbacks", "BatchSizeFinder", "where it sets the size that it found", "_batch_arg_name"),
     P(
@@ -49,12 +49,6 @@ NAMES: Final = (
         "LightningCLI",
         "parses a user's CLI without a run, with our Trainer arguments",
         "_run_subcommand _instantiate_trainer _subcommand_parsers parse_arguments subcommands",
-    ),
-    P(
-        "lightning.pytorch.callbacks",
-        "LearningRateFinder",
-        "a Tuner's short fit, which is not the fit that a user's code goes on to",
-        "_early_exit",
     ),
     P("jsonargparse", "ArgumentParser", "the keys that a user's CLI knows (the attribute is argparse's)", "_actions"),
 )
