@@ -10,8 +10,10 @@ import torch
 
 from tests.local.runs import Ran, ledger, run_file
 from tests.local.toy import Toy
+from tests.unit.test_train_one_worker import Seen
 from trainer_app.config import RunConfig, loads, override
 from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, TrainerError
+from trainer_app.lightning_cli import build_parts
 from trainer_app.records import RunFolder
 from trainer_app.storage import open_store
 from trainer_app.train import driver, evaluate
@@ -182,3 +184,22 @@ def test_a_monitor_that_is_not_logged_ends_the_run_without_a_retry(tmp_path: Pat
         "it logs lr, rank, threads, train/loss, val/loss, val_acc, weight_decay"
     )
     assert [line["epoch"] for line in ran.history()] == [0, 1, 2]  # a module may log it at a cadence of its own
+
+
+def test_a_gan_with_a_bar_and_its_rates_trains_on_one_worker(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """As plain Lightning trains it, to the same metrics; the bar is drawn in the worker's output."""
+    parts = "lightning.pytorch.callbacks"
+    bar = {"class_path": f"{parts}.TQDMProgressBar", "init_args": {"refresh_rate": 2}}
+    config = run_file(
+        tmp_path / "runs",
+        model={"class_path": "tests.unit.test_train_one_worker.Gan"},
+        data={"class_path": "tests.unit.test_train_one_worker.Points"},
+        trainer={"max_epochs": 2, "callbacks": [bar, {"class_path": f"{parts}.LearningRateMonitor"}]},
+    )
+    ran = Ran("train", config, "gan")
+    assert ran.code == 0, ran.results.record.error
+    plain = build_parts(config, trainer_kwargs={"devices": 1, "default_root_dir": str(tmp_path)}, callbacks=[Seen()])
+    plain.trainer.fit(plain.model, datamodule=plain.datamodule)
+    seen = next(c for c in plain.trainer.callbacks if isinstance(c, Seen))
+    assert ran.metrics() == [pytest.approx(metrics, abs=1e-6) for metrics in seen.metrics]
+    assert "Epoch 1" in "".join(capfd.readouterr())
