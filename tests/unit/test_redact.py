@@ -56,13 +56,15 @@ PLAIN = (
 def test_a_secret_is_one_everywhere(name: str) -> None:
     assert is_secret_name(name)
     assert remove_secrets({"a": {name: "CANARY"}, "env": [{"name": name, "value": "CANARY"}]}) == {"a": {}, "env": []}
-    with pytest.raises(ConfigError, match=r"found '\*\*\*'"):
+    with pytest.raises(ConfigError, match=r"'\*\*\*'") as shown:
+        loads(f"model: {{class_path: a.B}}\nscaling: {{num_workers: {{{name}: CANARY}}}}\n")
+    with pytest.raises(ConfigError, match="unknown key") as unknown:
         loads(f"model: {{class_path: a.B}}\nstorage: {{{name}: CANARY}}\n")
     with pytest.raises(InputError, match="credentials don't belong in a URI") as refused:
         open_store(f"s3://bucket/x?{name}=CANARY")
     with pytest.raises(ConfigError, match="credentials don't belong in a URI") as invalid:
         loads(f"model: {{class_path: a.B}}\nstorage: {{uri: 's3://bucket/x?{name}=CANARY'}}\n")
-    assert "CANARY" not in f"{refused.value} {invalid.value}"
+    assert "CANARY" not in f"{shown.value} {unknown.value} {refused.value} {invalid.value}"
 
 
 @pytest.mark.parametrize("name", PLAIN)
