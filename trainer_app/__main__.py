@@ -13,10 +13,14 @@ from trainer_app.cli.stdout import READER_GONE, forget_stdout
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb with these arguments, without the program's name; the process's own if None.
+    """Run one verb.
 
-    Return the exit code: 0, 1 a run failed, 2 bad input (nothing was started), 130 interrupted, 141 the reader of the
-    output went away (`trainer list ... | head`).
+    Args:
+        argv: arguments without the program's name; the process's own if None.
+
+    Returns:
+        The exit code: 0, 1 a run failed, 2 bad input (nothing was started), 130 interrupted, 141 the reader of the
+        output went away (`trainer list ... | head`).
     """
     if argv is None and sys.path[:1] == [str(Path.cwd())]:
         del sys.path[0]  # by `python -m`: the user's rich.py would hide the library from this command

@@ -17,7 +17,16 @@ MODULES = {"train": "trainer_app.train.driver", "tune": "trainer_app.tune.sweep"
 
 
 def run(task: str, config: RunConfig, **more: Any) -> int:
-    """Call `run` of the task's module, whose arguments `more` are, on a Ray. Return the exit code."""
+    """Call `run` of the task's module, with Ray connected.
+
+    Args:
+        task: train or tune.
+        config: the run file.
+        more: further arguments of the module's `run`.
+
+    Returns:
+        The exit code of the command.
+    """
     local = prewarm.prewarm_env(config) if task == "tune" else {}
     with cluster.connected(local, meanwhile=HEAVY):
         code: int = import_module(MODULES[task]).run(config, **more)

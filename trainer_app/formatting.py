@@ -58,7 +58,13 @@ def local_time(unix: float | None) -> str:
 
 
 def progress(done: int | None, target: int | None, what: str = "") -> str:
-    """Return `3/5 epochs`."""
+    """Return `3/5 epochs`.
+
+    Args:
+        done: shown as `-` if None.
+        target: None or -1 if there is no end; then only `done` is shown.
+        what: the unit, "" for none.
+    """
     count = f"{'-' if done is None else done}{f'/{target}' if target and target > 0 else ''}"
     return f"{count} {what}".strip()
 
@@ -79,7 +85,13 @@ def _shortest(key: str, keys: list[str]) -> str:
 
 
 def format_pairs(values: Mapping[str, Any], *, short: bool = True, digits: int = 4) -> str:
-    """Return `lr=0.001 layer_1=64`."""
+    """Return `lr=0.001 layer_1=64`.
+
+    Args:
+        values: by dotted key.
+        short: shorten the keys as `shorten_keys` does.
+        digits: significant digits of floats.
+    """
     names = shorten_keys(values) if short else {key: key for key in values}
     return " ".join(f"{names[key]}={format_number(value, digits)}" for key, value in values.items())
 

@@ -15,7 +15,12 @@ def sort_key(value: Any, mode: str | None) -> tuple[bool, float]:
 
 
 def is_better(new: Any, old: Any, mode: str | None) -> bool:
-    """Return whether `new` is strictly better than `old`."""
+    """Return whether `new` is strictly better than `old`.
+
+    Args:
+        new, old: values of the metric; None and NaN are worse than any number.
+        mode: min or max; None is max.
+    """
     return sort_key(new, mode) < sort_key(old, mode)
 
 

@@ -18,14 +18,25 @@ class PrivateName(NamedTuple):
     members: str = ""  # private methods and attributes of the class that are used or overridden, spaces between them
 
     def load(self, read_in: Mapping[str, str]) -> Any:
-        """Return the object. Raise ImportError, with the reason, if it is gone; `read_in`: the versions that had it."""
+        """Return the object.
+
+        Args:
+            read_in: by package, the version that had the name.
+
+        Raises:
+            ImportError: the name is gone; the message has the reason that it is needed for.
+        """
         try:
             return getattr(import_module(self.module), self.name)
         except (ImportError, AttributeError) as error:
             raise ImportError(self._missing(f"{self.module}.{self.name}", read_in)) from error
 
     def check(self, read_in: Mapping[str, str]) -> None:
-        """Raise ImportError, with the reason, if the name or one of its members is gone."""
+        """Check that the name and its members exist; `read_in` is as for `load`.
+
+        Raises:
+            ImportError: the name or a member is gone; the message has the reason that it is needed for.
+        """
         loaded = self.load(read_in)
         for member in self.members.split():
             if not has_member(loaded, member):
@@ -44,7 +55,17 @@ def has_member(cls: Any, member: str) -> bool:
 
 
 def load_name(names: Sequence[PrivateName], name: str, read_in: Mapping[str, str]) -> Any:
-    """Return the object of that name. Raise AttributeError if `names` does not list it."""
+    """Return the object of a name that the table lists.
+
+    Args:
+        names: the table.
+        name: of a class, function or module in it.
+        read_in: by package, the version that had the names.
+
+    Raises:
+        AttributeError: the table does not list it.
+        ImportError: the installed package no longer has it.
+    """
     entry = next((entry for entry in names if entry.name == name), None)
     if entry is None:
         raise AttributeError(f"{name} is not in the table")

@@ -27,12 +27,23 @@ _REQUIREMENT: Final = re.compile(r"([A-Za-z0-9._-]+)\s*(?:\[([^\]]*)\])?[^;]*(?:
 
 
 def check_folders(folders: Iterable[str | Path]) -> None:
-    """Raise InputError if a module in these folders, which come first on the path, hides one that a run imports."""
+    """Check that no module in these folders, which come first on the path, hides one that a run imports.
+
+    Raises:
+        InputError: one does; a line for each.
+    """
     check_files((Path(folder), file.name) for folder in folders for file in _list(Path(folder)))
 
 
 def check_files(files: Iterable[tuple[Path, str]]) -> None:
-    """Raise InputError if a module hides one that a run imports; each is (folder on the path, relative file)."""
+    """Check that no module hides one that a run imports.
+
+    Args:
+        files: (folder on the path, file relative to it) of each module.
+
+    Raises:
+        InputError: one does; a line for each.
+    """
     modules = {_module_of(PurePath(file)): (folder, file) for folder, file in files}
     own = {os.path.realpath(folder) for folder, _ in modules.values()}
     elsewhere = [entry for entry in sys.path if entry and os.path.realpath(entry) not in own]

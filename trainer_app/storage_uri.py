@@ -62,10 +62,15 @@ class S3Uri:
 
 
 def parse_storage_uri(uri: str, *, endpoint: str | None = None) -> FolderUri | S3Uri:
-    """Read a folder, `file:///folder`, or `s3://bucket/prefix[?endpoint_override=http://host:port&region=name]`.
+    """Read a storage URI.
 
-    An S3 URI is percent-encoded as for pyarrow, and may begin with `s3a://`; `endpoint` replaces its
-    `endpoint_override`. Raises StorageUriError if the URI is not allowed, or has credentials in it.
+    Args:
+        uri: a folder, `file:///folder`, or `s3://bucket/prefix[?endpoint_override=http://host:port&region=name]`,
+            percent-encoded as for pyarrow; `s3a://` is `s3://`.
+        endpoint: the S3 server, in place of `endpoint_override`.
+
+    Raises:
+        StorageUriError: a URI that is not allowed, or one with credentials in it.
     """
     scheme = parse_scheme(uri)
     if scheme in ("s3", "s3a"):

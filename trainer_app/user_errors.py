@@ -49,7 +49,14 @@ class FitProgress:
 def plain_errors(progress: FitProgress | None = None, let_pass: type[BaseException] = TrainerError) -> Iterator[None]:
     """Raise what the user's code raises as a UserError: not every exception survives pickle, as its class may not.
 
-    Our own errors and `let_pass` pass as they are, and so do Ctrl-C and the SystemExit with which Ray ends a trial.
+    Our own errors pass as they are, and so do Ctrl-C and the SystemExit with which Ray ends a trial.
+
+    Args:
+        progress: of the fit, which tells whether the next try would raise the error too; None if there is no fit.
+        let_pass: a class of errors that pass as they are too.
+
+    Raises:
+        UserError: the code inside raised something else.
     """
     try:
         yield

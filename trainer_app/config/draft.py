@@ -35,11 +35,20 @@ class Draft:
         return "", None
 
     def report(self, path: Path, message: str, value: Any = MISSING, allowed: str = "") -> None:
+        """Add a problem at the key, with its file and line.
+
+        Args:
+            path: the key.
+            message: what is wrong.
+            value: in the run file, if it helps; secrets in it are hidden.
+            allowed: what would be accepted, or what to do.
+        """
         file, line = self.locate(path)
         value = value if value is MISSING else redact_value(value, secret=any(map(is_secret_name, path)))
         self.problems.append(Problem(".".join(path), message, value, allowed, file, line))
 
     def note(self, path: Path, text: str) -> None:
+        """Add a note about the key, with its file and line."""
         file, line = self.locate(path)
         self.notes.append(str(Problem(".".join(path), text, file=file, line=line)))
 
@@ -50,7 +59,13 @@ class Draft:
 
 
 def suggest_spelling(word: str, allowed: Iterator[str] | list[str] | tuple[str, ...], *, most: int = 16) -> str:
-    """Return `allowed: ...; did you mean max_epochs?`; the list only if it is short or nothing is similar."""
+    """Return `allowed: ...; did you mean max_epochs?`.
+
+    Args:
+        word: what the user wrote.
+        allowed: what may stand there.
+        most: a longer list is left out if something in it is similar.
+    """
     names = list(allowed)
     near = get_close_matches(word.lower(), names, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}?" if near else ""
@@ -59,7 +74,13 @@ def suggest_spelling(word: str, allowed: Iterator[str] | list[str] | tuple[str, 
 
 
 def get_value(tree: Any, path: Path, default: Any = None) -> Any:
-    """Return the value at a path of keys and list indices, or the default if there is none."""
+    """Return a value in nested mappings and lists.
+
+    Args:
+        tree: the outermost mapping or list.
+        path: keys, and indices of lists as strings.
+        default: returned if nothing is there.
+    """
     for part in path:
         if isinstance(tree, list) and part.isdecimal() and int(part) < len(tree):
             tree = tree[int(part)]

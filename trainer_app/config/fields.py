@@ -73,14 +73,22 @@ def _seed(value: Any) -> Any:
 
 
 def check_name(name: str) -> str:
-    """Return the beginning of a run's name, to which the time is appended."""
+    """Return the beginning of a run's name, to which the time is appended.
+
+    Raises:
+        PydanticCustomError: no run can have it.
+    """
     if problem := find_name_problem(name, BASE_NAME_MAX):
         raise refusal(problem, f"the time is appended to it; for example {fit_name(name, BASE_NAME_MAX)}")
     return name
 
 
 def check_uri(uri: str) -> str:
-    """Return a storage URI that is allowed; it has no credentials."""
+    """Return a storage URI that is allowed; it has no credentials.
+
+    Raises:
+        PydanticCustomError: it is not allowed.
+    """
     try:
         parse_storage_uri(uri)
     except StorageUriError as e:

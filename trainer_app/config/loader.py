@@ -45,16 +45,30 @@ def load(files: Sequence[str | FilePath], overrides: Sequence[str] = ()) -> RunC
 
 
 def loads(text: str, *, file: str = "run.yaml", overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a run file's text as `load` does; `file` is its name in messages."""
+    """Read a run file's text as `load` does.
+
+    Args:
+        text: YAML 1.2.
+        file: its name in messages.
+        overrides: as for `load`.
+
+    Raises:
+        ConfigError: all problems at once.
+    """
     draft = Draft()
     merge(draft, _document(text, file))
     return _finish(draft, overrides, files=[file])
 
 
 def override(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
-    """Return a copy with other plain values, checked again, by dotted key: `trainer.callbacks.0.init_args.patience`.
+    """Return a copy with other values, checked again.
 
-    Raises ConfigError for a key that does not exist, or a value that is not allowed.
+    Args:
+        config: is not changed.
+        values: plain values by dotted key; list items by index: `trainer.callbacks.0.init_args.patience`.
+
+    Raises:
+        ConfigError: a key that does not exist, or a value that is not allowed.
     """
     draft = Draft(tree=config.tree)
     for key, value in values.items():
@@ -76,7 +90,11 @@ def needs_files(text: str) -> bool:
 
 
 def require_tune(config: RunConfig) -> Tune:
-    """Return the block `tune`. Raises ConfigError if the run file has none."""
+    """Return the block `tune`.
+
+    Raises:
+        ConfigError: the run file has none.
+    """
     if config.tune is None:
         raise ConfigError([Problem("tune", "is missing", allowed="trainer tune needs tune: {metric, mode, space}")])
     return config.tune

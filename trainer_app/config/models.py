@@ -191,7 +191,11 @@ class RunConfig(Block):
 
     @contextmanager
     def locate_problems(self) -> Iterator[None]:
-        """Give the problems raised inside the file and line of their key."""
+        """Give the problems raised inside the file and line of their key.
+
+        Raises:
+            ConfigError: the one raised inside, with the lines.
+        """
         try:
             yield
         except ConfigError as e:

@@ -93,7 +93,11 @@ def apply_overrides(draft: Draft, overrides: Sequence[str]) -> None:
 def set_value(draft: Draft, key: str, value: Any, source: str = "") -> None:
     """Set one dotted key, in place, or report why it can't be set.
 
-    The draft's tree gets a copy of the plain value, its lines the source: the file's name in messages.
+    Args:
+        draft: its tree gets the value, its lines the source, its problems the reason.
+        key: dotted; list items by index.
+        value: plain value, copied.
+        source: the file's name in messages.
     """
     at: Path = ()
     holder: Any = draft.tree

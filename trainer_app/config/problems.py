@@ -39,9 +39,11 @@ _ROUNDS = 8
 
 
 def validate_types(draft: Draft) -> RunConfig | None:
-    """Check the types of the draft's tree, report problems to the draft, and return the config.
+    """Check the types of the draft's tree and report problems to the draft.
 
-    With problems it is that of the tree without the wrong keys, so that the rest can be checked too, or None.
+    Returns:
+        The config; with problems that of the tree without the wrong keys, so that the rest can be checked too; None if
+        nothing is left to check.
     """
     tree: Any = draft.tree
     known = {problem.key for problem in draft.problems}

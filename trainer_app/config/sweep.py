@@ -37,7 +37,13 @@ _MUTATIONS: Path = ("tune", "scheduler", "pbt", "mutations")
 
 
 def check_sweep(draft: Draft, config: RunConfig, tune: Tune) -> None:
-    """Report problems and notes of the block `tune` to the draft."""
+    """Report what is wrong or surprising in the block `tune`.
+
+    Args:
+        draft: gets the problems and notes.
+        config: the whole run file.
+        tune: its block `tune`.
+    """
     before = len(draft.notes)
     mutations = tune.scheduler.args.mutations if tune.scheduler.kind == "pbt" else {}
     if not tune.space and not mutations and not any(p.key.startswith("tune.space") for p in draft.problems):

@@ -24,9 +24,15 @@ class _UnreadableError(Exception):
 
 
 def parse(text: str, draft: Draft, file: str) -> Any:
-    """Return one YAML document as plain dict, list, str, int, float, bool and None; None if it is empty or unreadable.
+    """Return the plain values of one YAML document.
 
-    The draft gets the lines of its keys in `file`, and problems: syntax, duplicate keys, tags, circular aliases.
+    Args:
+        text: the document.
+        draft: gets the lines of its keys, and problems: syntax, duplicate keys, tags, circular aliases.
+        file: its name in messages.
+
+    Returns:
+        dict, list, str, int, float, bool and None; None if the text is empty or can't be read.
     """
     yaml = YAML(typ="safe", pure=True)
     try:

@@ -67,14 +67,27 @@ def collate_batch(batch: Any) -> Any:
 
 
 def loader(dataset: BatchedDataset, *, batch_size: int, shuffle: bool = False, **options: Any) -> DataLoader[Batch]:
-    """Return a plain DataLoader of whole batches; `options` are DataLoader's. Any sampler of Lightning's works."""
+    """Return a plain DataLoader of whole batches. Any sampler works, including Lightning's distributed one.
+
+    Args:
+        dataset: makes the batches.
+        batch_size: samples a batch, on each worker.
+        shuffle: draw the samples in another order each epoch.
+        options: DataLoader's other arguments.
+    """
     return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, collate_fn=collate_batch, **options)
 
 
 def add_shifted_copies(images: Tensor, labels: Tensor, *, pixels: int) -> tuple[Tensor, Tensor]:
-    """Add to images [n, h, w] and labels [n] four copies moved up, down, left and right: [5n, h, w] and [5n].
+    """Add four copies of the images, moved up, down, left and right.
 
-    Pixels that enter at an edge are 0.
+    Args:
+        images: [n, h, w].
+        labels: [n].
+        pixels: how far they are moved; what enters at an edge is 0.
+
+    Returns:
+        Images [5n, h, w] and labels [5n]; the first n are those given.
     """
     padded = functional.pad(images, (pixels, pixels, pixels, pixels))
     height, width = images.shape[1:]
@@ -86,8 +99,13 @@ def add_shifted_copies(images: Tensor, labels: Tensor, *, pixels: int) -> tuple[
 def split_indices(count: int, *, seed: int, held_out: int | None = None) -> tuple[Tensor, Tensor]:
     """Split 0..count-1 into two sorted int64 tensors, [count - held_out] and [held_out]; the same on every rank.
 
-    `seed` is the permutation's. `held_out` is 1 to `count` - 1, else ValueError is raised; by default 5,000 of 60,000
-    (Ray's guide, MNIST), else a ninth.
+    Args:
+        count: number of samples.
+        seed: of the permutation.
+        held_out: samples of the second tensor; by default 5,000 of 60,000 (Ray's guide, MNIST), else a ninth.
+
+    Raises:
+        ValueError: `held_out` is not 1 to `count` - 1.
     """
     if held_out is None:
         held_out = 5_000 if count == 60_000 else max(1, round(count / 9))

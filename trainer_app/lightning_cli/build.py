@@ -40,8 +40,10 @@ class Parts:
 def check_code(config: RunConfig) -> None:
     """Import the user's code and parse every block against its signatures. Nothing is instantiated or seeded.
 
-    What user code prints goes to stderr: stdout carries the command's own output only. Raises ConfigError with one
-    problem for each key that is wrong, with its file and line where the run file has it.
+    What user code prints goes to stderr: stdout carries the command's own output only.
+
+    Raises:
+        ConfigError: one problem for each key that is wrong, with its file and line where the run file has it.
     """
     with contextlib.redirect_stdout(sys.stderr), config.locate_problems():
         _parse_config(config)
@@ -59,9 +61,15 @@ def build_parts(
     Measured on 2 cores, with a model, a data module and a callback: 44 ms a build of form 1 and 41-52 ms of form 2,
     21 ms of which make the parser; 60-90 ms the first in a process. So nothing is cached, and nothing is shared.
 
-    `trainer_kwargs` override the run file's trainer block; instances are allowed (strategy, plugins, logger, ...).
-    `callbacks` are added to its own. `defaults` hold where nothing of the user's sets or needs another value.
-    Raises what `check_code` does, and what the user's constructors raise.
+    Args:
+        config: the run file.
+        trainer_kwargs: override its trainer block; instances are allowed (strategy, plugins, logger, ...).
+        callbacks: added to those of the run file.
+        defaults: Trainer arguments that hold where nothing of the user's sets or needs another value.
+
+    Raises:
+        ConfigError: as `check_code`.
+        Exception: what the user's own constructors raise.
     """
     construction = Construction(_copy_blocks(config), dict(trainer_kwargs or {}), tuple(callbacks), defaults or {})
     cli = construct(_load_target(config), construction)
@@ -72,7 +80,9 @@ def resolve_init_args(config: RunConfig) -> RunConfig:
     """Let the classes of model and data resolve their choices once, before a run starts.
 
     If a class has a classmethod `resolve_init_args(init_args: dict) -> dict`, what it returns replaces the init_args.
-    Raises ConfigError if the class can't be imported or its classmethod raises.
+
+    Raises:
+        ConfigError: the class can't be imported, or its classmethod raises.
     """
     add_import_paths()
     update: dict[str, Any] = {}
@@ -86,7 +96,11 @@ def resolve_init_args(config: RunConfig) -> RunConfig:
 
 
 def default_seed(config: RunConfig) -> int | bool:
-    """Return `seed_everything` for a run file without one: its `cli`'s default, else True (any). Raises ConfigError."""
+    """Return `seed_everything` for a run file without one: the default of its `cli`, else True (any seed).
+
+    Raises:
+        ConfigError: as `check_code`.
+    """
     if config.cli is None:
         return True
     with contextlib.redirect_stdout(sys.stderr), config.locate_problems():

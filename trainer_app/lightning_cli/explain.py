@@ -30,7 +30,13 @@ _NOT_A = re.compile(r"does not correspond to a subclass of (?:<class ')?([\w.]+)
 
 
 def explain(parser: ArgumentParser, args: dict[str, Any], error: BaseException) -> list[Problem]:
-    """Return all problems of `args`, which `parser` refused with `error`. Never empty."""
+    """Return all problems of arguments that jsonargparse refused. Never empty.
+
+    Args:
+        parser: the one that refused them.
+        args: nested, as in the run file.
+        error: what it raised.
+    """
     problems: list[Problem] = []
     good = Namespace()
     for key, value in _leaves(parser, args):

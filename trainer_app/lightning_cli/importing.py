@@ -38,7 +38,11 @@ def relative_folders() -> list[str]:
 
 
 def load_object(key: str, path: str) -> Any:
-    """Return what `package.module:name` or `package.module.name` names, or raise ConfigError: a problem at `key`."""
+    """Return the object that `package.module:name` or `package.module.name` names.
+
+    Raises:
+        ConfigError: it can't be imported, or user code raises at import; its one problem is at `key`.
+    """
     parts = path.replace(":", ".").split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         raise ConfigError([Problem(key, "not an import path", path, "write package.module.Name")])
@@ -110,6 +114,11 @@ def pytorch_lightning_problem(key: str, path: str, cls: Any) -> Problem | None:
     """Return the problem of a class built on the package `pytorch_lightning` instead of `lightning`, or None.
 
     Both are installed with `lightning` 2, their classes are distinct, and a Trainer of one refuses the other's.
+
+    Args:
+        key: where the problem is.
+        path: the class's import path, as the run file has it.
+        cls: what it names; anything but a class has no problem.
     """
     if not isinstance(cls, type):
         return None

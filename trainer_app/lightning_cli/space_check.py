@@ -25,8 +25,10 @@ def check_space(config: RunConfig) -> None:
     """Parse the run file with the values of trials, as `lightning_cli.check_code` does. Nothing is instantiated.
 
     All keys change at once, so that a space that fits takes as many parses (45 ms each) as its longest list has values;
-    each value of each key is tried alone only if one of them is refused. Raises ConfigError with one problem for each
-    value that is refused, at its key in `tune.space` or in the mutations.
+    each value of each key is tried alone only if one of them is refused.
+
+    Raises:
+        ConfigError: one problem for each value that is refused, at its key in `tune.space` or in the mutations.
     """
     if config.tune is None:
         return

@@ -55,8 +55,9 @@ class Construction:
 def construct(target: Callable[..., Any], construction: Construction) -> LightningCLI:
     """Call `target`, a LightningCLI class or anything that makes one, and return the object that it made.
 
-    Raises ConfigError if `target` requires unknown arguments or makes no LightningCLI, or its arguments don't parse.
-    What user code raises while classes are instantiated stays as it is.
+    Raises:
+        ConfigError: `target` requires unknown arguments or makes no LightningCLI, or its arguments don't parse.
+        Exception: what user code raised while classes were instantiated, unchanged.
     """
     kwargs = _required_arguments(target, construction)
     with _LOCK, _patched_init(construction), suppress(_ConstructionDone):

@@ -44,7 +44,11 @@ class FitFolder:
         self.store.put(f"metrics/a{attempt:04d}-{self._part:04d}.jsonl", b"\n".join(self._lines) + b"\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Return the epochs' lines by epoch; of several lines of one epoch, the latest attempt's."""
+        """Return the epochs' lines by epoch; of several lines of one epoch, the latest attempt's.
+
+        Raises:
+            StorageError: a line is damaged.
+        """
         return merge_metrics((key, self.store.get(key)) for _, key in _parts(self.store))
 
 
@@ -57,7 +61,17 @@ class RunFolder:
 
     @classmethod
     def create(cls, storage: Store, record: RunRecord, config_text: str) -> RunFolder:
-        """Create the run's folder. Raises AlreadyExistsError; of several creators at once one wins (`Store.put`)."""
+        """Create the run's folder; of several creators at once one wins (`Store.put`).
+
+        Args:
+            storage: the whole storage.
+            record: what run.json is to have; its `name` is the folder's.
+            config_text: the run file, for run.yaml.
+
+        Raises:
+            AlreadyExistsError: there is a run of this name.
+            InputError: no run can have this name.
+        """
         run_store = storage.child(check_name(record.name))
         try:
             run_store.put("run.json", record.to_json(), create=True)
@@ -71,7 +85,12 @@ class RunFolder:
 
     @classmethod
     def open(cls, storage: Store, run: str) -> RunFolder:
-        """Open a run. Raises NotFoundError with the most similar names, or StorageError if run.json is damaged."""
+        """Open the folder of a run.
+
+        Raises:
+            NotFoundError: there is no such run; the message has the most similar names.
+            StorageError: run.json is damaged.
+        """
         run_store = storage.child(run)
         try:
             data = run_store.get("run.json")
@@ -82,14 +101,20 @@ class RunFolder:
 
     @property
     def name(self) -> str:
+        """The run's name."""
         return self.record.name
 
     @property
     def uri(self) -> str:
+        """The URI of the run's folder."""
         return self.run_store.uri
 
     def read_config(self) -> str:
-        """Return the text of run.yaml."""
+        """Return the text of run.yaml.
+
+        Raises:
+            NotFoundError: the run's start was interrupted before it was written.
+        """
         try:
             return self.run_store.get("run.yaml").decode()
         except NotFoundError as error:
@@ -102,7 +127,11 @@ class RunFolder:
         self.run_store.put("run.yaml", config_text.encode())
 
     def update(self, **changes: Any) -> RunRecord:
-        """Write run.json with these fields changed and `updated` set to now; return the new record."""
+        """Write run.json with these fields changed and `updated` set to now; return the new record.
+
+        Raises:
+            TypeError: `RunRecord` has no such field.
+        """
         unknown = sorted(changes.keys() - RunRecord.model_fields.keys())
         if unknown:
             raise TypeError(f"RunRecord has no field {', '.join(unknown)}")
@@ -116,12 +145,17 @@ class RunFolder:
         return FitFolder(self.run_store.child(f"trials/{trial}") if trial else self.run_store)
 
     def read_trials(self) -> list[TrialRecord]:
-        """Read the records of all trials, in parallel; return them by index."""
+        """Read the records of all trials, in parallel; return them by index.
+
+        Raises:
+            StorageError: a record is damaged.
+        """
         with ThreadPoolExecutor(PARALLEL) as pool:
             records = list(pool.map(self._trial, self.run_store.list_folders("trials")))
         return sorted((record for record in records if record), key=lambda record: record.index)
 
     def write_trial(self, record: TrialRecord) -> None:
+        """Write a trial's trial.json."""
         self.run_store.put(f"trials/{record.trial}/trial.json", record.to_json())
 
     def _trial(self, name: str) -> TrialRecord | None:
@@ -133,7 +167,11 @@ class RunFolder:
 
 
 def merge_metrics(parts: Iterable[tuple[str, bytes]]) -> list[dict[str, Any]]:
-    """Return the lines of one fit's parts (key, content) by epoch; a later part's line replaces an earlier one's."""
+    """Return the lines of one fit's parts (key, content) by epoch; a later part's line replaces an earlier one's.
+
+    Raises:
+        StorageError: a line is damaged.
+    """
     epochs: dict[int, dict[str, Any]] = {}
     for key, data in sorted(parts, key=lambda part: parse_part_key(part[0]) or (0, 0)):
         for number, line in enumerate(data.split(b"\n"), 1):

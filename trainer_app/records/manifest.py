@@ -63,9 +63,15 @@ class Manifest(BaseModel):
 
 
 def parse_manifest(data: bytes, *, name: str, where: str) -> Manifest:
-    """Parse a commit's manifest. Raises CheckpointRejectedError, naming `where`, if it is damaged or another's.
+    """Parse and verify the manifest of a commit.
 
-    It must have the commit's `name`: a copied folder is no commit.
+    Args:
+        data: the content of its manifest.json.
+        name: the commit's name, which the manifest must have too: a copied folder is no commit.
+        where: the manifest's URI or key, for the message.
+
+    Raises:
+        CheckpointRejectedError: the manifest is damaged, or belongs to another commit.
     """
     try:
         fields = json.loads(data)

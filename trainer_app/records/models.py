@@ -35,12 +35,17 @@ class _Record(BaseModel):
     untyped: ClassVar[frozenset[str]] = frozenset()  # fields where a string "nan" is a string
 
     def to_json(self) -> bytes:
+        """Return the record as one line of JSON."""
         fields = self.model_dump().items()
         return to_json({name: encode_floats(value, tagged=name in self.untyped) for name, value in fields})
 
     @classmethod
     def from_json(cls, data: bytes, where: str) -> Self:
-        """Parse a record; `where` names it in messages. Raises StorageError, in one line, if it is damaged."""
+        """Parse a record; `where` names it in messages.
+
+        Raises:
+            StorageError: it is damaged or of a newer version.
+        """
         try:
             return cls.model_validate(from_json(data))
         except ValidationError as error:

@@ -12,7 +12,11 @@ from trainer_app.run_names import BASE_NAME_MAX, RUN_NAME_MAX, TIME_FORMAT, find
 
 
 def check_name(name: str) -> str:
-    """Return the run's name, or raise InputError if no run can have it."""
+    """Return the name unchanged.
+
+    Raises:
+        InputError: no run can have it.
+    """
     if problem := find_name_problem(name, RUN_NAME_MAX):
         raise InputError(
             f"name {name!r} can't be a run's name: it {problem}; for example {fit_name(name, RUN_NAME_MAX)!r}"
@@ -32,7 +36,13 @@ def trial_name(index: int) -> str:
 
 
 def suggest_name(name: str, names: Sequence[str], *, what: str) -> str:
-    """Return `did you mean 'mnist-1'?`, or the names that exist if none is similar."""
+    """Return `did you mean 'mnist-1'?`, or the names that exist if none is similar.
+
+    Args:
+        name: what the user wrote.
+        names: those that exist.
+        what: what they are names of, in the plural: runs.
+    """
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
         return f"did you mean {' or '.join(repr(other) for other in near)}?"

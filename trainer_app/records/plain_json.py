@@ -20,13 +20,20 @@ _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 def to_json(value: Any, *, tagged: bool = False, default: Callable[[Any], Any] | None = None) -> bytes:
     """Return one line of ASCII JSON, the only form in which anything here is written or printed for machines.
 
-    With `tagged`, non-finite floats are {"$float": "nan"} instead of "nan". `default` converts what JSON can't hold.
+    Args:
+        value: mappings, lists, strings, numbers, booleans and None.
+        tagged: write non-finite floats as {"$float": "nan"} instead of "nan".
+        default: converts what JSON can't hold; without it a TypeError is raised.
     """
     return json.dumps(encode_floats(value, tagged=tagged), allow_nan=False, default=default).encode()
 
 
 def from_json(data: bytes) -> Any:
-    """Read what `to_json` wrote; an untagged "nan" stays a string, for the reader to convert. Raises ValueError."""
+    """Read what `to_json` wrote; an untagged "nan" stays a string, for the reader to convert.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
     return json.loads(data, object_hook=_untagged)
 
 
@@ -45,7 +52,12 @@ def encode_floats(value: Any, *, tagged: bool) -> Any:
 def to_plain(value: Any, where: str) -> Any:
     """Return the value as JSON can hold it: numbers of NumPy and torch become Python's, dates strings.
 
-    Raises InputError for anything else; `where` is the dotted key that it names.
+    Args:
+        value: a mapping, a list or one value.
+        where: its dotted key, for the message.
+
+    Raises:
+        InputError: it is, or holds, something else.
     """
     if value is None or isinstance(value, (str, bool, int)):
         return value

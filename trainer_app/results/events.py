@@ -10,7 +10,14 @@ from trainer_app.results.model import RunResults
 
 
 def start_event(folder: RunFolder, config: RunConfig, *, log: str | None, resumed: bool) -> dict[str, Any]:
-    """Return the event `run`, the first of an attempt; `log` is where the output of Ray and Lightning goes."""
+    """Return the event `run`, the first of an attempt.
+
+    Args:
+        folder: of the run.
+        config: the run file, for its notes.
+        log: the file that Ray's and Lightning's output goes to, None if there is none.
+        resumed: whether an earlier attempt is continued.
+    """
     record = folder.record
     return {
         "event": "run",
@@ -28,7 +35,13 @@ def start_event(folder: RunFolder, config: RunConfig, *, log: str | None, resume
 
 
 def end_event(folder: RunFolder, run: RunResults, seconds: float) -> dict[str, Any]:
-    """Return the event `end`, the last of an attempt, after this many seconds."""
+    """Return the event `end`, the last of an attempt.
+
+    Args:
+        folder: of the run, with its last record.
+        run: what was read from storage after the end.
+        seconds: that the attempt took.
+    """
     record = folder.record
     return {
         "event": "end",

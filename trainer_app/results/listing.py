@@ -32,12 +32,20 @@ class RunSummary:
 
 
 def list_runs(storage_uri: str) -> list[RunSummary]:
-    """Return all runs, newest first, damaged ones last. One that is running, or lacks `done`, is read in full."""
+    """Return all runs, newest first, damaged ones last. One that is running, or lacks `done`, is read in full.
+
+    Raises:
+        StorageError: the storage gives no answer.
+    """
     return _read_all(open_store(storage_uri), _summarize)
 
 
 def newest_run(storage_uri: str) -> str:
-    """Return the name of the run created last. Raises NotFoundError if there is none."""
+    """Return the name of the run created last.
+
+    Raises:
+        NotFoundError: there is none.
+    """
     storage = open_store(storage_uri)
     runs = [run for run in _read_all(storage, _read_record) if run.record]
     if not runs:

@@ -19,9 +19,11 @@ DEFAULT_STORAGE = "runs"
 
 
 def resolve_run(run: str | None, storage: str | None = None) -> tuple[str, str | None]:
-    """Return (storage URI, run's name or None) for a name in the storage, or a URI or path to a run (with a slash).
+    """Return (storage URI, run's name or None) for what a user wrote.
 
-    Without `storage` it is that of TRAINER_STORAGE_URI, or the folder `runs`.
+    Args:
+        run: a name in the storage, or a URI or path to a run (with a slash in it), or None.
+        storage: a URI; None is that of TRAINER_STORAGE_URI, or the folder `runs`.
     """
     if run and ("/" in run or run in (".", "..")):
         return split_uri(run)
@@ -29,12 +31,28 @@ def resolve_run(run: str | None, storage: str | None = None) -> tuple[str, str |
 
 
 def load_run(storage_uri: str, run: str) -> RunResults:
-    """Read a run; damaged objects but run.json are listed in `problems`. Raises NotFoundError or StorageError."""
+    """Read a run; damaged objects but run.json are listed in `problems`.
+
+    Raises:
+        NotFoundError: there is no such run; the message has the most similar names.
+        StorageError: no answer, or run.json is damaged.
+    """
     return read_run(open_store(storage_uri), run)
 
 
 def read_run(storage: Store, run: str, *, checkpoints: bool = True, parallel: int = PARALLEL) -> RunResults:
-    """Read a run of an open storage, `parallel` objects at once, with or without the manifests of checkpoints."""
+    """Read a run of an open storage, as `load_run` does.
+
+    Args:
+        storage: the whole storage.
+        run: the run's name.
+        checkpoints: read the manifests too; else the run has no checkpoints.
+        parallel: how many objects are read at once.
+
+    Raises:
+        NotFoundError: there is no such run.
+        StorageError: no answer, or run.json is damaged.
+    """
     folder = RunFolder.open(storage, run)
     sizes = {entry.key: entry.size for entry in folder.run_store.list()}
     wanted = [key for key in sizes if _is_wanted(key, checkpoints=checkpoints)]

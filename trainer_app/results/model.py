@@ -38,7 +38,13 @@ class Best:
 
 
 def best_checkpoint(checkpoints: Sequence[Checkpoint], metric: str | None, mode: str | None) -> Checkpoint | None:
-    """Return the one with the best value of the metric, or the newest if none has a value."""
+    """Return the one with the best value of the metric, or the newest if none has a value.
+
+    Args:
+        checkpoints: committed ones.
+        metric: the run's; None if it has none.
+        mode: min or max; None is max.
+    """
     best: Checkpoint | None = best_of(((one.metrics.get(metric or ""), one) for one in checkpoints), mode)
     return best or max(checkpoints, key=lambda one: (one.step, one.time), default=None)
 
@@ -61,10 +67,12 @@ class FitResults:
 
     @property
     def params(self) -> dict[str, Any]:
+        """The trial's parameters by dotted key; empty for a train run."""
         return self.record.params if self.record else {}
 
     @property
     def ended(self) -> bool:
+        """Whether it is a trial that finished, was stopped or failed."""
         return self.record is not None and self.record.state in ("finished", "stopped", "failed")
 
     def last_sign(self) -> float:
@@ -91,6 +99,7 @@ class RunResults:
 
     @property
     def trials(self) -> list[FitResults]:
+        """The sweep's trials; none for a train run."""
         return [fit for fit in self.fits if fit.trial is not None]
 
     @property
@@ -129,6 +138,12 @@ class RunResults:
 
 
 def silence(record: RunRecord | None, last_sign: float, now: float) -> float | None:
-    """Return the seconds since `last_sign` of a running run, if more than SILENT_S."""
+    """Return the seconds since a running run wrote anything, None if it is not running or they are at most SILENT_S.
+
+    Args:
+        record: None if it is damaged.
+        last_sign: when the run last wrote anything, in unix seconds.
+        now: in unix seconds.
+    """
     age = now - last_sign
     return age if record is not None and record.state == "running" and age > SILENT_S else None

@@ -26,8 +26,11 @@ Columns = tuple[list[str], list[list[str]]]
 def trials_table(rows: Sequence[TrialRow], metric: str | None, target: int | None, width: int | None) -> Columns:
     """Return headers and a row per trial: its state, its best value, its parameters, and why it ended.
 
-    `target` is the epochs that a trial is to reach, `width` the terminal's in characters, None for a pipe. Each
-    parameter gets a column if they all fit.
+    Args:
+        rows: the trials.
+        metric: the name of the run's metric.
+        target: the epochs that a trial is to reach.
+        width: of the terminal, in characters; None for a pipe. Each parameter gets a column if they all fit.
     """
     names = shorten_keys(key for row in rows for key in row.params)
     heading = metric or "metric"
@@ -53,7 +56,12 @@ def trials_table(rows: Sequence[TrialRow], metric: str | None, target: int | Non
 def epochs_table(
     lines: Sequence[Mapping[str, Any]], metric: str | None, target: int | None, width: int | None
 ) -> tuple[Columns, list[str]]:
-    """Return headers and a row per `EpochLine` with as many metrics as fit, the run's first; and those left out."""
+    """Return headers and a row per epoch with as many metrics as fit, the run's own first; and the metrics left out.
+
+    Args:
+        lines: epochs, with the fields of `EpochLine`.
+        metric, target, width: as for `trials_table`.
+    """
     names = list(sort_metrics({name: None for line in lines for name in line["metrics"]}, metric))
     room, fitting = (width or 0) - 30, 0
     for name in names:

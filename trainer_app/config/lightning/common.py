@@ -9,7 +9,15 @@ from trainer_app.config.lightning.keys import OTHER_ENVIRONMENTS, OUR_ENVIRONMEN
 
 
 def set_scaling(draft: Draft, key: str, value: Any, source: Path, written: str) -> None:
-    """Set `scaling.<key>` from a Lightning key, unless the run file's own scaling has it; `written` is that value."""
+    """Set a key of `scaling` from a Lightning key, unless the run file's own `scaling` has it.
+
+    Args:
+        draft: gets the value, and a note of what became of it.
+        key: below `scaling`.
+        value: what it becomes there.
+        source: Lightning's key.
+        written: Lightning's value, as the note shows it.
+    """
     scaling = draft.tree["scaling"]
     own = scaling.get(key)
     if own is not None:
@@ -22,7 +30,13 @@ def set_scaling(draft: Draft, key: str, value: Any, source: Path, written: str) 
 
 
 def keep_environment(draft: Draft, at: Path, path: str | None) -> bool:
-    """Return False if the class is a cluster environment, which is dropped with a note or refused."""
+    """Return False if the class is a cluster environment, which is dropped with a note or refused.
+
+    Args:
+        draft: gets the note or the problem.
+        at: the key of the class.
+        path: its class_path; None if it has none.
+    """
     name = (path or "").rpartition(".")[2]
     if name in OUR_ENVIRONMENTS:
         draft.note(at, f"{path} is replaced by Ray's environment")

@@ -38,7 +38,11 @@ def checksum(arrays: Arrays) -> str:
 
 
 def cache_dir() -> Path:
-    """Return TRAINER_CACHE, XDG_CACHE_HOME/trainer, ~/.cache/trainer, or a private folder in /tmp. Raises DataError."""
+    """Return TRAINER_CACHE, XDG_CACHE_HOME/trainer, ~/.cache/trainer, or a private folder in /tmp.
+
+    Raises:
+        DataError: TRAINER_CACHE, or each of the others, can't be written.
+    """
     setting = os.environ.get("TRAINER_CACHE")
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     wanted = Path(setting or Path(home, "trainer")).expanduser().absolute()
@@ -88,7 +92,13 @@ def save_set(arrays: Arrays, *, cache: Path) -> str:
 
 
 def recall_checksum(key: str, fingerprint: Any, *, cache: Path) -> str | None:
-    """Return the recorded checksum of the source `key`, None if its fingerprint has changed."""
+    """Return the recorded checksum of a source, None if there is none or the source may have changed.
+
+    Args:
+        key: of the source, as a file's name.
+        fingerprint: what the source has now; plain JSON.
+        cache: the folder of `cache_dir`.
+    """
     try:
         note = json.loads((cache / "sources" / f"{key}.json").read_text())
         return str(note["checksum"]) if note["fingerprint"] == fingerprint else None
@@ -97,7 +107,14 @@ def recall_checksum(key: str, fingerprint: Any, *, cache: Path) -> str | None:
 
 
 def record_checksum(key: str, fingerprint: Any, digest: str, *, cache: Path) -> None:
-    """Record the checksum of the source `key`. `fingerprint` is plain JSON."""
+    """Record the checksum of a source for `recall_checksum`.
+
+    Args:
+        key: of the source, as a file's name.
+        fingerprint: plain JSON that changes if the content may have changed.
+        digest: the checksum, as `save_set` returns it.
+        cache: the folder of `cache_dir`.
+    """
     target = cache / "sources" / f"{key}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(cache) as partial:
@@ -107,7 +124,16 @@ def record_checksum(key: str, fingerprint: Any, digest: str, *, cache: Path) -> 
 
 @contextmanager
 def lock(key: str, *, cache: Path, seconds: float | None = None) -> Iterator[None]:
-    """Hold a lock of this node, which the kernel releases if its holder dies. Raises TimeoutError after `seconds`."""
+    """Hold a lock of this node, which the kernel releases if its holder dies.
+
+    Args:
+        key: the lock's name.
+        cache: the folder of `cache_dir`.
+        seconds: how long to wait for it; None waits until it is free.
+
+    Raises:
+        TimeoutError: another process held it for longer.
+    """
     folder = cache / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     until = None if seconds is None else time.monotonic() + seconds

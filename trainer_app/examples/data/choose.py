@@ -24,9 +24,13 @@ FASHION_MNIST_CHECKSUM: Final = "sha256:58a45a1e6a85a2cf35f8972c90a77afe1fc31e8e
 
 
 def resolve_source(init_args: Mapping[str, Any], *, dataset: str) -> dict[str, Any]:
-    """Return `init_args` with a concrete `source` and the `checksum` of its data, for a module's `resolve_init_args`.
+    """Choose the source of a run's data, for a data module's `resolve_init_args`.
 
-    Raises DataError if the source has no such data, or `init_args` has another checksum already.
+    Returns:
+        `init_args` with a concrete `source` and the `checksum` of its data.
+
+    Raises:
+        DataError: the source has no such data, or `init_args` has another checksum already.
     """
     wanted = str(init_args.get("source") or "auto")
     name, digest = _resolve_auto(dataset) if wanted == "auto" else _resolve_named(wanted, dataset)
@@ -42,7 +46,13 @@ def resolve_source(init_args: Mapping[str, Any], *, dataset: str) -> dict[str, A
 def load_arrays(source: str, *, dataset: str, checksum: str | None = None) -> Arrays:
     """Return the images, memory-mapped from this node's cache, and fetch them first if they are not there.
 
-    With `checksum` it is exactly this data, even if the source has changed. Raises DataError if there is no such data.
+    Args:
+        source: as a run file names it.
+        dataset: MNIST or FashionMNIST.
+        checksum: return exactly this data, even if the source has changed; None takes what the source has.
+
+    Raises:
+        DataError: there is no such data, or `checksum` is that of other data.
     """
     cache = caches.cache_dir()
     arrays = caches.load_set(checksum, cache=cache) if checksum else None
@@ -60,7 +70,13 @@ def load_arrays(source: str, *, dataset: str, checksum: str | None = None) -> Ar
 def fetch_source(source: Source, *, seconds: float | None = None) -> str:
     """Put the source into this node's cache, once for all processes, and return its checksum.
 
-    Raises DataError (a DownloadError if a download fails), or TimeoutError if another process took over `seconds`.
+    Args:
+        source: is read only if the cache lacks it or it may have changed.
+        seconds: how long to wait for another process that is fetching it; None waits until it is done.
+
+    Raises:
+        DataError: it has no such data or can't be kept; a DownloadError if a download fails.
+        TimeoutError: another process took longer.
     """
     cache = caches.cache_dir()
     key = hashlib.sha256(source.key.encode()).hexdigest()[:16]

@@ -40,7 +40,16 @@ class DownloadError(DataError):
 
 
 def download(dataset: str, folder: Path, *, seconds: float) -> None:
-    """Run torchvision's download of MNIST or FashionMNIST into `folder`, or raise DownloadError."""
+    """Run torchvision's download.
+
+    Args:
+        dataset: MNIST or FashionMNIST.
+        folder: what it is downloaded into.
+        seconds: after which it is killed.
+
+    Raises:
+        DownloadError: no network, a server that refused, or too little time.
+    """
     seconds = max(seconds, 0.1)
     child = [sys.executable, "-c", CHILD, dataset, str(folder), str(math.ceil(seconds) + 1), *HOSTS[dataset]]
     process = subprocess.Popen(

@@ -48,7 +48,11 @@ class Arrays:
 
 
 def read_idx(path: Path) -> Bytes:
-    """Return the values of an IDX file of unsigned bytes, gzip-packed if its name ends in .gz. Raises DataError."""
+    """Return the values of an IDX file of unsigned bytes, gzip-packed if its name ends in .gz.
+
+    Raises:
+        DataError: it is damaged or can't be read.
+    """
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:
             return _parse_idx(stream, path)
@@ -59,7 +63,11 @@ def read_idx(path: Path) -> Bytes:
 
 
 def read_folder(files: dict[str, Path]) -> Arrays:
-    """Read the four files, by the keys of NAMES, and check them against each other. Raises DataError."""
+    """Read the four files, by the keys of NAMES, and check them against each other.
+
+    Raises:
+        DataError: one is damaged, or they don't fit together.
+    """
     arrays = {key: read_idx(files[key]) for key in NAMES}
     for part in ("train", "test"):
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]

@@ -30,7 +30,15 @@ class Source:
 
 
 def find_source(name: str, dataset: str) -> Source:
-    """Return the source that a run file names. `dataset`: MNIST or FashionMNIST. Raises DataError."""
+    """Return the source that a run file names.
+
+    Args:
+        name: as in ALLOWED, without `auto`.
+        dataset: MNIST or FashionMNIST.
+
+    Raises:
+        DataError: the name is not allowed, or the data is not there.
+    """
     if name == "digits":
         return Source(name, name, lambda _: digits.read_digits(), lambda: digits.CHECKSUM)
     if name == "download":
@@ -71,7 +79,13 @@ def _find_all(prefixes: Sequence[str], exists: Callable[[str], bool]) -> dict[st
 
 
 def folder_source(folder: Path, files: dict[str, Path], dataset: str) -> Source:
-    """Return a folder as a source: its absolute path is its name."""
+    """Return a folder as a source: its absolute path is its name.
+
+    Args:
+        folder: absolute.
+        files: as `find_files` returns them.
+        dataset: MNIST or FashionMNIST.
+    """
 
     def fingerprint() -> Any:
         stats = [(path, path.stat()) for path in files.values()]
@@ -81,7 +95,12 @@ def folder_source(folder: Path, files: dict[str, Path], dataset: str) -> Source:
 
 
 def download_source(dataset: str, *, seconds: Callable[[], float]) -> Source:
-    """Return torchvision's download, which verifies each file; `seconds` returns its time limit when it starts."""
+    """Return torchvision's download, which verifies each file.
+
+    Args:
+        dataset: MNIST or FashionMNIST.
+        seconds: returns its time limit when it starts.
+    """
 
     def read(work: Path) -> Arrays:
         download(dataset, work, seconds=seconds())

@@ -96,6 +96,13 @@ class Scores(nn.Module):
         self.accuracy = MulticlassAccuracy(10, average="micro", validate_args=False)
 
     def update(self, loss: Tensor, log_probabilities: Tensor, y: Tensor) -> None:
+        """Add one batch.
+
+        Args:
+            loss: its mean loss, a scalar.
+            log_probabilities: [b, 10].
+            y: its labels, [b].
+        """
         self.loss.update(loss.detach().expand(len(y)))  # not as `weight`, which nan_strategy="disable" ignores
         self.accuracy.update(log_probabilities, y)
 
