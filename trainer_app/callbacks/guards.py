@@ -37,8 +37,12 @@ def fixed_schedules(trainer: L.Trainer) -> list[Schedule]:
 def check_progress(trainer: L.Trainer, resumed: Manifest | None, reached: tuple[int, int]) -> tuple[int, int]:
     """Return the fit's finished epochs and steps.
 
+    Args:
+        resumed: the manifest of the commit that the fit started from, None for a new fit.
+        reached: (epochs, steps) that the fit has had itself.
+
     Raises:
-        TrainerError: they are fewer than in the commit that it `resumed` from, or than it has `reached` itself.
+        TrainerError: they are fewer than in that commit, or than were `reached`.
     """
     reached = max(reached, (resumed.epochs, resumed.step) if resumed else reached)
     now = (trainer.fit_loop.epoch_progress.current.processed, trainer.global_step)

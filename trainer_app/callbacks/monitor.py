@@ -29,7 +29,11 @@ class MonitorCheck:
         self.hinted = self.validated
 
     def check(self, trainer: L.Trainer, fit_folder: FitFolder) -> None:
-        """Raise a TrainerError, on every rank, if no epoch of any attempt has logged it."""
+        """Check, on every rank, that some epoch of some attempt has logged the metric.
+
+        Raises:
+            TrainerError: none has; what was logged is named.
+        """
         unvalidated = trainer.enable_validation and not self.validated
         if self.name is None or (unvalidated and not self.needed):
             return

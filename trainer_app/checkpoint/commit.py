@@ -25,6 +25,7 @@ class Commit:
 
     @property
     def uri(self) -> str:
+        """The URI of the commit's folder."""
         return self.store.child(self.name).uri
 
 
@@ -33,6 +34,10 @@ def name_commit(epochs: int, step: int, attempt: int) -> str:
 
     The attempt comes first: what a later attempt commits is newer, even if it resumed from an older epoch because the
     newest commit was damaged or PBT cloned another trial.
+
+    Args:
+        epochs, step: how many epochs and optimizer steps the fit has finished.
+        attempt: the number of the fit's start, 1-based.
     """
     return f"a{attempt:04d}-e{epochs:06d}-s{step:09d}"
 
@@ -44,9 +49,15 @@ def attempt_of_commit(name: str) -> int:
 
 
 def write_commit(store: Store, payload: Path, manifest: Manifest) -> Commit:
-    """Upload `payload` to the fit's `checkpoints`, then `manifest` with its name and the payload's size and SHA-256.
+    """Upload `payload`, then the manifest with its size and SHA-256.
 
-    Raises StorageError: nothing is committed; a payload without a manifest may remain, which readers ignore.
+    Args:
+        store: the fit's folder `checkpoints`.
+        payload: a local file, a plain Lightning checkpoint.
+        manifest: without `objects` and `name`, which are filled in here.
+
+    Raises:
+        StorageError: nothing is committed; a payload without a manifest may remain, which readers ignore.
     """
     name = name_commit(manifest.epochs, manifest.step, manifest.attempt)
     described = manifest.model_copy(update={"objects": {PAYLOAD: describe_file(payload)}, "name": name})
@@ -82,16 +93,25 @@ def list_commits(store: Store, *, reject: Callable[[str, str], None] | None = No
 
 
 def read_commit(store: Store, name: str) -> Commit:
-    """Return a commit. Raises NotFoundError if it has no manifest, CheckpointRejectedError if that is damaged."""
+    """Return the commit of a name.
+
+    Raises:
+        NotFoundError: there is no manifest.
+        CheckpointRejectedError: the manifest is damaged.
+    """
     folder = store.child(name)
     manifest = parse_manifest(folder.get(MANIFEST), name=name, where=f"{folder.uri}/{MANIFEST}")
     return Commit(name, manifest, store)
 
 
 def download_commit(commit: Commit, folder: Path) -> Path:
-    """Download a commit's payload, a Lightning checkpoint, into `folder` and return its path.
+    """Download and verify a commit's payload.
 
-    Raises CheckpointRejectedError if it is missing, or its size or SHA-256 differs from the manifest.
+    Returns:
+        the local path of the Lightning checkpoint, inside `folder`.
+
+    Raises:
+        CheckpointRejectedError: the payload is missing, or its size or SHA-256 differs from the manifest.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if PAYLOAD not in commit.manifest.objects:
@@ -117,7 +137,9 @@ def download_newest(
 ) -> tuple[Commit, Path] | None:
     """Download the newest commit that verifies into `folder` and return it; None if there is none.
 
-    `reject(name, reason)` is called for each commit that does not, and the next older one is tried.
+    Args:
+        store: the fit's folder `checkpoints`.
+        reject: called with (name, reason) for each commit that does not; the next older one is tried.
     """
     for name in sorted(store.list_folders(), reverse=True):
         try:

@@ -57,9 +57,13 @@ def check_loadable(path: Path, allow: Sequence[str]) -> None:
 
 
 def check_savable(checkpoint: Mapping[str, Any], path: Path, allow: Sequence[str]) -> None:
-    """Save to `path` without the weights' bytes, and find out what torch would refuse to load.
+    """Save without the weights' bytes, and find out what torch would refuse to load.
 
     Measured with 100 MB of weights: 0.03 s; with their bytes 0.5 s.
+
+    Args:
+        path: a temporary file.
+        allow: the run file's `checkpoint.allow`: classes that may be loaded.
 
     Raises:
         TrainerError: as `check_loadable`, or it can't be pickled.

@@ -10,13 +10,18 @@ from trainer_app.records.manifest import MANIFEST
 
 
 def find_surplus(commits: Sequence[Commit], *, keep: int | None, monitor: str | None, mode: str | None) -> list[Commit]:
-    """Return the commits beyond `keep`: the worst by `monitor` (the oldest without one), never the newest.
+    """Return the commits beyond `keep`: the worst by `monitor`, never the newest.
 
     Nor the one that is furthest in training, which an attempt that began further back may yet lose.
 
     The same policy as Ray's CheckpointConfig(num_to_keep, checkpoint_score_attribute, checkpoint_score_order): the
     newest is kept beside the `keep` best, since a resume starts from it. A commit whose metric is missing or
     NaN counts as the worst.
+
+    Args:
+        keep: how many stay besides; None keeps all.
+        monitor: the name of a metric; None: the oldest are the worst.
+        mode: "min" or "max", of the metric.
     """
     if keep is None or len(commits) <= keep:
         return []
@@ -31,7 +36,14 @@ def find_surplus(commits: Sequence[Commit], *, keep: int | None, monitor: str | 
 
 
 def prune(commits: Sequence[Commit], *, keep: int | None, monitor: str | None, mode: str | None) -> list[Commit]:
-    """Delete what `find_surplus` names, manifest first: a half-deleted commit never counts. Return those that stay."""
+    """Delete what `find_surplus` names, manifest first, so that a half-deleted commit never counts.
+
+    Args:
+        keep, monitor, mode: as for `find_surplus`.
+
+    Returns:
+        the commits that stay.
+    """
     gone = find_surplus(commits, keep=keep, monitor=monitor, mode=mode)
     for commit in gone:
         folder = commit.store.child(commit.name)

@@ -39,11 +39,16 @@ class Work:
 def run_attempt(
     config: RunConfig, work: Work, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool
 ) -> int:
-    """Open the run, do the work under its lease, and record how it ended. Return the exit code of the run's state.
+    """Open the run, do the work under its lease, and record how it ended.
 
     Args:
-        log: the path of the driver's log, for the first event.
+        resume: whether it is the next attempt of a run that exists.
+        emit: takes each event of the run.
+        log: the path of the driver's log, for the first event; None if it goes to stderr.
         test: score the best checkpoint of a run that succeeded.
+
+    Returns:
+        the exit code of the state that the run ended in.
 
     Raises:
         TrainerError: before anything was started; or the run succeeded and its test did not.
@@ -68,8 +73,15 @@ def open_run(
 ) -> tuple[RunFolder, RunConfig]:
     """Create a run, or open an existing one for its next attempt, after `check`; nothing is written before it.
 
+    Args:
+        check: raises if the cluster can never give what the run file asks for.
+
     Returns:
         its folder, and its run file with what was chosen for it.
+
+    Raises:
+        AlreadyExistsError: the name of a new run is taken. NotFoundError: there is no run to resume.
+        InputError: of `check`, or the run file describes another run. LeaseHeldError: another driver works on it.
     """
     if not resume:
         prepare.check_name_free(storage, name, task=task)
@@ -105,6 +117,12 @@ def recording(
     """Record how the attempt ended, whatever ends it, and emit the last event.
 
     Meanwhile this driver has the run's lease, and deadlines and requests to stop are watched.
+
+    Args:
+        missing: which resources the run waits for, in words; "" if none.
+
+    Raises:
+        DeadlineError, LeaseLostError: in place of what was raised, if the watch has ended the attempt.
     """
     started = time.monotonic()
     watch = start_watch(folder, emit, missing)
@@ -131,7 +149,14 @@ def recording(
 
 
 def start_watch(folder: RunFolder, emit: Emit, missing: Callable[[], str]) -> Watch:
-    """Return a watch over the run's lease, which is acquired if this process does not have it yet."""
+    """Return a watch over the run's lease, which is acquired if this process does not have it yet.
+
+    Args:
+        missing: which resources the run waits for, in words; "" if none.
+
+    Raises:
+        LeaseHeldError: another driver has the lease.
+    """
     deadlines = Deadlines.from_env()
     begun = deadlines.first_step is None or any("metrics/" in entry.key for entry in folder.run_store.list())
     held = lease.acquire(folder.run_store, identity.current_submission())
@@ -148,7 +173,14 @@ def record_failure(folder: RunFolder, error: Exception) -> None:
 
 
 def run_test(work: Work, storage: Store, name: str, emit: Emit) -> TrainerError | None:
-    """Score the best checkpoint on the test split. An error is returned, since the run itself has succeeded."""
+    """Score the best checkpoint of run `name` on the test split, and emit the event `test`.
+
+    Args:
+        storage: holds the run.
+
+    Returns:
+        None, or why the test failed: not raised, since the run itself has succeeded.
+    """
     try:
         emit(work.test(storage, name))
     except Exception as e:  # noqa: BLE001 - whatever the user's test raises: training has succeeded

@@ -44,8 +44,12 @@ ENVIRONMENT = {
 def connected(local: Mapping[str, str] | None = None, meanwhile: Sequence[str] = ()) -> Iterator[None]:
     """Connect to Ray, and stop it at the end if it was started here.
 
-    `local` is added to the environment of a Ray that is started here; the modules `meanwhile`, which may not import
-    Ray, are imported while it starts.
+    Args:
+        local: environment variables for a Ray that is started here, besides this process's own.
+        meanwhile: modules to import while Ray starts; none of them may import Ray.
+
+    Raises:
+        InputError: as `init_arguments`. TrainerError: a Ray of this machine does not start.
     """
     prepare_environment()
     import ray
@@ -108,7 +112,11 @@ def run_folders() -> list[str]:
 
 
 def init_arguments(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return arguments for ray.init: RAY_ADDRESS if set, else a local Ray with TRAINER_NUM_CPUS (default: all) CPUs."""
+    """Return arguments for ray.init: RAY_ADDRESS if set, else a local Ray with TRAINER_NUM_CPUS (default: all) CPUs.
+
+    Raises:
+        InputError: TRAINER_NUM_CPUS is not a number of CPUs, or TMPDIR is too long, see `ray_folder`.
+    """
     address = environ.get("RAY_ADDRESS") or "local"
     if address != "local":
         passed = {k: environ[k] for k in (*ENVIRONMENT, "PYTHONPATH") if k in environ}
@@ -128,7 +136,11 @@ def init_arguments(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def ray_folder(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the argument that puts Ray's files below /tmp if the paths of its sockets would be too long elsewhere."""
+    """Return the argument that puts Ray's files below /tmp if the paths of its sockets would be too long elsewhere.
+
+    Raises:
+        InputError: they would, and the folder in /tmp is not private to this user.
+    """
     name = "RAY_TMPDIR" if environ.get("RAY_TMPDIR") else "TMPDIR"
     folder, longest = environ.get(name) or "/tmp", 103 if sys.platform == "darwin" else 107
     session = f"/ray/session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
@@ -145,7 +157,11 @@ def ray_folder(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def max_resources() -> dict[str, float]:
-    """Return what the cluster can have at most: TRAINER_CLUSTER_RESOURCES, the chart's pools, else what Ray has now."""
+    """Return what the cluster can have at most: TRAINER_CLUSTER_RESOURCES, the chart's pools, else what Ray has now.
+
+    Raises:
+        InputError: the variable is not a JSON object {name: amount}.
+    """
     stated = os.environ.get("TRAINER_CLUSTER_RESOURCES")
     if stated:
         try:
@@ -164,7 +180,16 @@ def has_gpus(needed: float) -> bool:
 
 
 def check_feasible(wanted: Mapping[str, float], count: int, what: str) -> None:
-    """Raise InputError, with both amounts, for a resource that this cluster can never have."""
+    """Refuse what this cluster can never have.
+
+    Args:
+        wanted: {resource: amount} of one worker or trial.
+        count: how many of them run at once.
+        what: the beginning of the message, such as "a trial needs".
+
+    Raises:
+        InputError: for the first resource of which there is too little, with both amounts.
+    """
     have = max_resources()
     stated = bool(os.environ.get("TRAINER_CLUSTER_RESOURCES"))  # amounts of CPU and GPU, not the kinds of the latter
     for name, each in wanted.items():
@@ -178,7 +203,11 @@ def check_feasible(wanted: Mapping[str, float], count: int, what: str) -> None:
 
 
 def missing_resources(wanted: Mapping[str, float], count: int, what: str) -> str:
-    """Return which resources this Ray does not have now, in words; "" if it has all of them."""
+    """Return which resources this Ray does not have now, in words; "" if it has all of them.
+
+    Args:
+        wanted, count, what: as for `check_feasible`.
+    """
     import ray
 
     have = ray.cluster_resources()

@@ -14,7 +14,10 @@ from trainer_app.run.request import PreparedRun
 def completion_event(prepared: PreparedRun) -> dict[str, Any] | None:
     """Return the event `complete` with a line for users and the event `end` for machines; None if there is more to do.
 
-    Nothing is written. Raises InputError or StorageError, as the run itself would, if it can't be resumed.
+    Nothing is written.
+
+    Raises:
+        InputError, StorageError: as the run itself would, if it can't be resumed.
     """
     storage = prepared.storage
     if RunFolder.open(storage, prepared.name).record.state != "succeeded":

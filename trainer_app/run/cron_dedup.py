@@ -33,6 +33,12 @@ def owner_of_tick(storage: Store, run: str, env: Mapping[str, str] | None = None
     """Return the other run that has this tick; None if it is this run's, or if no schedule started this run.
 
     If it is this run's, that is noted in `.cron/<id>/<number>.json`. A run that has begun keeps its tick.
+
+    Args:
+        env: the environment, which names the schedule; None: this process's.
+
+    Raises:
+        StorageError: the storage did not answer.
     """
     env = os.environ if env is None else env
     cron = env.get(SCHEDULE)

@@ -24,7 +24,11 @@ class Deadlines:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Deadlines:
-        """Read the environment. Raises InputError if a variable is not a number of seconds above 0."""
+        """Read the environment.
+
+        Raises:
+            InputError: a variable is not a number of seconds above 0.
+        """
         env = os.environ if env is None else env
         return cls(_seconds(env, TOTAL), _seconds(env, FIRST_STEP))
 

@@ -30,7 +30,15 @@ class Decision:
 
 
 def decide(storage: Store, name: str, submission: str) -> Decision:
-    """Return what the driver of a submission has to do with run `name`. Raises InputError if it is another's run."""
+    """Return what the driver of a submission has to do with run `name`.
+
+    Args:
+        submission: the id of this driver's submission.
+
+    Raises:
+        InputError: the run belongs to another submission.
+        StorageError: the storage did not answer, or the run's record is damaged.
+    """
     store = storage.child(name)
     storage.list_folders(name)  # fails if the bucket is missing, which a look for one object does not say
     note = documents.read(store, KEY)
@@ -55,7 +63,12 @@ def decide_under_lease(
     """Acquire the run's lease, unless the run has ended, and return what there is to do.
 
     The decision is made again after waiting for another driver's lease, since that driver may have ended the run.
-    Lines for users, what is waited for and where the run resumes, go to `say`. Raises what `decide` raises.
+
+    Args:
+        say: called with a line for users: what is waited for, and where the run resumes.
+
+    Raises:
+        InputError, StorageError: as `decide`.
     """
     decision = decide(storage, name, submission)
     if decision.what == "replay":
@@ -92,20 +105,39 @@ def _ended(record: RunRecord) -> bool:
 
 
 def claim(store: Store, submission: str | None, *, task: str) -> None:
-    """Note which submission the run belongs to, unless the launcher has done so."""
+    """Note which submission the run belongs to, unless the launcher has done so.
+
+    Args:
+        store: the run's folder.
+        submission: its id; None, of a run that a user started by hand, notes nothing.
+        task: train or tune.
+    """
     with suppress(AlreadyExistsError):
         if submission is not None:
             write_owner(store, submission, task=task, create=True)
 
 
 def write_owner(store: Store, submission: str, *, task: str, create: bool = False) -> None:
-    """Write which submission the run belongs to. With `create`, raise AlreadyExistsError if one is noted."""
+    """Write which submission the run belongs to.
+
+    Args:
+        store: the run's folder.
+        create: whether the note must be the first.
+
+    Raises:
+        AlreadyExistsError: with `create`, if there is one.
+    """
     document = {"submission": submission, "run": store_name(store), "task": task, "created": round(time.time(), 3)}
     documents.write(store, KEY, document, create=create)
 
 
 def record_failed_start(storage: Store, name: str, submission: str, error: TrainerError, **about: Any) -> None:
-    """Record a run that fails before it is created, if another attempt would fail alike; `about`: its fields."""
+    """Record a run that fails before it is created, if another attempt would fail alike.
+
+    Args:
+        error: why it fails.
+        about: further fields of the record, `task` among them.
+    """
     if storage.exists(f"{name}/run.json") or not is_permanent(error):
         return
     store = storage.child(name)

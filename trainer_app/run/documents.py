@@ -26,5 +26,12 @@ def read(store: Store, key: str) -> dict[str, Any] | None:
 
 
 def write(store: Store, key: str, document: dict[str, Any], *, create: bool = False) -> None:
-    """Write the document. With `create`, raise AlreadyExistsError if there is one."""
+    """Write the document.
+
+    Args:
+        create: whether it must be new.
+
+    Raises:
+        AlreadyExistsError: with `create`, if there is one.
+    """
     store.put(key, to_json(document), create=create)

@@ -53,8 +53,9 @@ def run_driver(
     """Run the driver of a run to its end, and emit the event `end` if the driver did not.
 
     Args:
+        load_driver: imports the driver, with torch and Ray.
         interrupts: knows whether the user asked for an end; what the driver does after that is an interruption.
-        log: the file of the driver's output, for the run's first event.
+        log: the file of the driver's output, for the run's first event; None if it goes to stderr.
         test: score the best checkpoint on the test split at the end.
     """
     progress, started = _Progress(emit), time.monotonic()

@@ -26,7 +26,11 @@ def current_submission(env: Mapping[str, str] | None = None) -> str | None:
 
 
 def run_from_cluster(env: Mapping[str, str]) -> str | None:
-    """Return RAY_CLUSTER_NAME, which KubeRay sets, without its suffix if TRAINER_RUN_FROM_CLUSTER=1: RayJob and run."""
+    """Return the name of RayJob and run if TRAINER_RUN_FROM_CLUSTER=1: RAY_CLUSTER_NAME without KubeRay's suffix.
+
+    Raises:
+        InputError: RAY_CLUSTER_NAME, which KubeRay sets in Ray's containers, is missing or has no suffix.
+    """
     if env.get(FROM_CLUSTER) != "1":
         return None
     cluster = env.get("RAY_CLUSTER_NAME", "")
@@ -53,6 +57,7 @@ class Process:
 
     @property
     def name(self) -> str:
+        """The host and the PID, for messages."""
         return f"{self.host}:{self.pid}"
 
     def is_dead(self) -> bool:
@@ -79,6 +84,7 @@ def _process(pid: int) -> Process:
 
 
 def this_process() -> Process:
+    """Describe this process."""
     return _process(os.getpid())
 
 

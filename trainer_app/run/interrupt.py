@@ -47,7 +47,11 @@ class Interrupts:
         return self._count > 0
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
-        """The signal handler. Raises KeyboardInterrupt in the main thread if the run has to end."""
+        """The signal handler.
+
+        Raises:
+            KeyboardInterrupt: in the main thread, if the run has to end.
+        """
         now, before = self._clock(), self._last
         if now - before < SAME_SIGNAL_S:
             return

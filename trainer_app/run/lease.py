@@ -54,7 +54,15 @@ class Lease:
         return self._before + time.monotonic() - self._since
 
     def acquire(self, *, wait: bool, say: Say) -> None:
-        """Acquire the lease; if another driver holds it, `wait` until it is free, or raise LeaseHeldError."""
+        """Acquire the lease, which another driver may hold.
+
+        Args:
+            wait: whether to wait until a lease that is held expires or is released.
+            say: called once with what is waited for.
+
+        Raises:
+            LeaseHeldError: without `wait`; it names the holder and the end of its lease.
+        """
         announced = False
         while True:
             document = documents.read(self.store, KEY)
@@ -99,7 +107,11 @@ class Lease:
                 return
 
     def renew(self) -> None:
-        """Extend the lease, unless another driver has it. Raises StorageError."""
+        """Extend the lease; if another driver has it, set `lost` to that driver's name.
+
+        Raises:
+            StorageError: the storage did not answer.
+        """
         with self._lock:
             if self._over.is_set():
                 return
@@ -122,7 +134,15 @@ class Lease:
 
 
 def acquire(store: Store, submission: str | None, *, wait: bool = False, say: Say = _log.warning) -> Lease:
-    """Return this process's lease of the run in `store`, acquired if it holds none. See `Lease.acquire`."""
+    """Return this process's lease of the run in `store`, acquired if it holds none.
+
+    Args:
+        submission: the id of this process's submission; None for a run that a user starts here.
+        wait, say: as for `Lease.acquire`.
+
+    Raises:
+        LeaseHeldError: another driver has it, and `wait` is false.
+    """
     lease = _held.get(store.uri)
     if lease is None:
         lease = Lease(store, submission)
@@ -138,9 +158,12 @@ def token(store: Store) -> str:
 
 
 def check_token(store: Store, token: str) -> None:
-    """Raise LeaseLostError in a worker whose driver, with this token, has been replaced: workers may outlive it.
+    """Refuse what a worker makes after its driver has been replaced: workers may outlive it.
 
     A lease that has only expired is no reason: the next driver resumes from a commit that is made before it looks.
+
+    Raises:
+        LeaseLostError: the lease is another driver's than the one with this `token`; "" is no driver's.
     """
     document = documents.read(store, KEY)
     if document is not None and token not in ("", _token(document)):
@@ -149,7 +172,11 @@ def check_token(store: Store, token: str) -> None:
 
 
 def check_not_held(store: Store) -> None:
-    """Raise LeaseHeldError if another driver has the lease of the run in `store`; write nothing."""
+    """Check that no other driver works on the run in `store`; write nothing.
+
+    Raises:
+        LeaseHeldError: one has its lease.
+    """
     document = documents.read(store, KEY)
     if document is not None and not _is_free(document) and not _is_held_by(document, this_process()):
         raise LeaseHeldError(_describe(store, document))

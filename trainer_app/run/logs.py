@@ -36,7 +36,11 @@ class GrowingFile:
         self.sent = 0
 
     def send(self, store: Store) -> None:
-        """Send what is new. Raises StorageError; what was not sent is sent the next time."""
+        """Send what is new; what was not sent is sent the next time.
+
+        Raises:
+            StorageError: the storage did not answer.
+        """
         try:
             with self.path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size - self.since
@@ -88,7 +92,12 @@ class Uploader:
 
 
 def driver_uploader(store: Store, attempt: int, log: Path | None) -> Uploader:
-    """Return an uploader of the command's `log`, or of the files that its output goes to, as Ray's job log is one."""
+    """Return an uploader of the command's own output.
+
+    Args:
+        attempt: the number of the attempt, in the names of the objects.
+        log: the command's log file; None: the files that its stdout and stderr go to, as Ray's job log is one.
+    """
     key = f"logs/driver/a{attempt:04d}"
     if log is not None:
         return Uploader(store, [GrowingFile(log, key, since=log.stat().st_size if log.exists() else 0)])

@@ -41,7 +41,14 @@ VERSIONS = ("trainer-app", "ray", "torch", "lightning", "torchvision", "torchmet
 
 
 def resolve_choices(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
-    """Draw the seed, choose the data and the devices. Return the run file, and what was chosen by dotted key."""
+    """Draw the seed, choose the data and the devices.
+
+    Returns:
+        the resolved run file, and what was chosen as {dotted key: value}.
+
+    Raises:
+        ConfigError: a file that the run file names is not there.
+    """
     from trainer_app import lightning_cli
 
     check_start_files(config)
@@ -81,7 +88,15 @@ def collect_warnings(name: str) -> Iterator[list[str]]:
 
 
 def check_name_free(store: Store, name: str, *, task: str) -> None:
-    """Raise AlreadyExistsError, with the command that resumes it, if there is a run of that name."""
+    """Refuse a name that another run has, before anything is resolved for this one.
+
+    Args:
+        store: the storage.
+        task: train or tune, for the message.
+
+    Raises:
+        AlreadyExistsError: with the command that resumes that run.
+    """
     store.list_folders(name)  # fails if the bucket is missing, which a look for one object does not say
     if store.exists(f"{name}/run.json"):
         advice = f"give another --name, or resume it: trainer {task} --resume {name}"
@@ -89,7 +104,15 @@ def check_name_free(store: Store, name: str, *, task: str) -> None:
 
 
 def create_run(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, name: str, task: str) -> RunFolder:
-    """Create a run in storage. Raises AlreadyExistsError."""
+    """Create a run in storage.
+
+    Args:
+        config: the resolved run file.
+        chosen: what was chosen for it, by dotted key; kept in the record.
+
+    Raises:
+        AlreadyExistsError: there is a run of that name.
+    """
     tune = config.tune if task == "tune" else None
     metric, mode = config.selection_metric(task)
     now = time.time()
@@ -118,7 +141,13 @@ def create_run(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, na
 def reopen_run(store: Store, config: RunConfig, *, name: str, task: str) -> tuple[RunFolder, RunConfig]:
     """Return a run's folder and the run file to resume with: the stored one, with what may change from `config`.
 
-    Raises InputError if the task differs, or the run file describes another run, with the keys.
+    Args:
+        config: the run file of this attempt.
+        task: train or tune, which must be the run's.
+
+    Raises:
+        InputError: the task differs, or the run file describes another run; each key is named.
+        NotFoundError: there is no such run.
     """
     folder = RunFolder.open(store, name)
     record = folder.record
@@ -199,7 +228,13 @@ def target_epochs(config: RunConfig) -> int | None:
 
 
 def run_spec(folder: RunFolder, store: Store, config: RunConfig) -> RunSpec:
-    """Return what the worker processes of this attempt get."""
+    """Return what the worker processes of this attempt get.
+
+    Args:
+        folder: the run's.
+        store: the storage.
+        config: the resolved run file.
+    """
     return RunSpec(
         run=folder.record.name,
         uri=store.uri,

@@ -31,7 +31,11 @@ def emit_note(emit: Emit, text: str) -> None:
 def replay_end(prepared: PreparedRun, record: RunRecord, emit: Emit) -> int:
     """Emit how the run ended: its first and last event, its error, and the traceback unless the input was wrong.
 
-    Return the exit code that the run ended with.
+    Args:
+        record: the ended run's.
+
+    Returns:
+        the exit code that the run ended with.
     """
     folder = RunFolder.open(prepared.storage, record.name)
     run = results.read_run(prepared.storage, record.name)
@@ -47,7 +51,14 @@ def replay_end(prepared: PreparedRun, record: RunRecord, emit: Emit) -> int:
 
 
 def answer_stop(prepared: PreparedRun, record: RunRecord | None, emit: Emit) -> int:
-    """Answer a stop that was requested before this attempt began, in the run's storage and to the user."""
+    """Answer a stop that was requested before this attempt began, in the run's storage and to the user.
+
+    Args:
+        record: the run's; None if it never began.
+
+    Returns:
+        the exit code, that of an interruption.
+    """
     folder = RunFolder.open(prepared.storage, record.name) if record else None
     if folder and folder.record.state == "running":
         folder.update(state="interrupted", error=None)
@@ -63,6 +74,9 @@ def linger_after_stop(run_store: Store, emit: Emit) -> None:
 
     For the operator a driver that ends with 130 has failed, and it starts the next attempt. Only a RayJob whose job
     still runs can be suspended.
+
+    Raises:
+        InputError: the variable is not a number.
     """
     if not stop.is_answered(run_store):
         return

@@ -65,8 +65,11 @@ def prepare_run(request: RunRequest, env: Mapping[str, str] | None = None) -> Pr
     """Check everything that can be checked without starting anything.
 
     Options take precedence over the environment, and the environment over the run file. A storage is read only to
-    resume without files. Raises ConfigError with all problems of the run file, InputError, or NotFoundError if there
-    is no such run to resume.
+    resume without files.
+
+    Raises:
+        ConfigError: the run file's problems, all of them.
+        InputError: a name, or a file that is missing. NotFoundError: there is no such run to resume.
     """
     env = os.environ if env is None else env
     from trainer_app.records import generate_name

@@ -8,9 +8,15 @@ from trainer_app.errors import TrainerError
 
 
 def require(*modules: str, what: str) -> None:
-    """Raise TrainerError, with what to install, if modules of the extra [train] are missing that `what` needs.
+    """Check that the `modules` of the extra [train] are installed.
 
     Only our own wheel is named: a package of its name in a registry is somebody else's.
+
+    Args:
+        what: the verb or option that needs them, for the message.
+
+    Raises:
+        TrainerError: some are missing; it says what to install.
     """
     missing = [name for name in modules if not _is_installed(name)]
     if missing:

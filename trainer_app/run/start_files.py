@@ -15,7 +15,11 @@ LAST = "last"  # Lightning's word: the newest file of the project's own ModelChe
 
 
 def check_start_files(config: RunConfig) -> None:
-    """Raise ConfigError, by key, for a file that is not there."""
+    """Check that the files that the run file names are there.
+
+    Raises:
+        ConfigError: one is not; its key is named.
+    """
     with config.locate_problems():
         for key, path in named_files(config).items():
             if parse_scheme(path):

@@ -53,7 +53,11 @@ class StopPoll:
     _requested: bool = field(default=False, init=False)
 
     def __call__(self) -> bool:
-        """Return whether to stop. Raises LeaseLostError if another driver has taken over the run."""
+        """Return whether to stop.
+
+        Raises:
+            LeaseLostError: another driver has taken over the run.
+        """
         now = time.monotonic()
         if not self._requested and now >= self._next:
             self._next = now + EVERY_S

@@ -23,8 +23,16 @@ FOLDER: Final = "trainer-code"  # of the machine's temporary files
 def install(store: Store, digest: str) -> Path | None:
     """Make the run's `code/<digest>.zip` importable, before all else, here and in this process's children.
 
-    Return its folder; None if `digest`, the SHA-256 of the archive, is "". Raises UserCodeError if the archive has
-    another digest, or would write outside its folder.
+    Args:
+        store: the run's folder.
+        digest: the SHA-256 of the archive, in hex; "" if there is none.
+
+    Returns:
+        the folder of the unpacked code; None without a digest.
+
+    Raises:
+        UserCodeError: the archive has another digest, or would write outside its folder.
+        StorageError: there is no archive, or the storage did not answer.
     """
     if not digest:
         return None
@@ -36,7 +44,11 @@ def install(store: Store, digest: str) -> Path | None:
 
 
 def fetch(store: Store, digest: str) -> Path:
-    """Return the folder of the unpacked archive, which is complete whenever it exists."""
+    """Return the folder of the unpacked archive, which is complete whenever it exists.
+
+    Raises:
+        InputError: `digest` is not a SHA-256 in hex. UserCodeError, StorageError: as `install`.
+    """
     if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
         raise InputError(f"{CODE} must be the SHA-256 of the code's archive, in hex, not {digest!r}")
     root = _root()

@@ -53,7 +53,11 @@ class Watch:
         self._emit(event)
 
     def __enter__(self) -> Self:
-        """Raises DeadlineError if one has passed in earlier attempts."""
+        """Start to watch.
+
+        Raises:
+            DeadlineError: one has passed in earlier attempts. LeaseLostError: another driver has the lease.
+        """
         self._check()
         if self.error:
             raise self.error

@@ -23,14 +23,21 @@ from trainer_app.user_errors import plain_errors
 
 
 def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool = False) -> int:
-    """Train `config` as run `name`; with `test`, score its best checkpoint on the test split at the end.
+    """Train `config` as run `name`.
+
+    Args:
+        resume: whether it is the next attempt of a run that exists.
+        emit: takes each event of the run.
+        log: the path of the driver's log, for the first event; None if it goes to stderr.
+        test: score the best checkpoint on the test split at the end.
 
     Returns:
         the exit code: 0 trained to its end, 1 failed, 130 stopped by a request (`trainer stop`).
 
     Raises:
-        InputError, StorageError, LeaseHeldError: before anything was started. KeyboardInterrupt: the run is recorded.
+        InputError, StorageError, LeaseHeldError: before anything was started.
         DeadlineError, LeaseLostError: see `run.watch.Watch`.
+        KeyboardInterrupt: after the run was recorded as interrupted.
     """
     lightning_cli.check_code(config)
     work = Work("train", check_scaling, missing_resources, run_workers, evaluate.test)
@@ -43,7 +50,11 @@ def run_workers(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watc
 
 
 def check_scaling(config: RunConfig) -> None:
-    """Raise InputError if the cluster can never hold the run's workers."""
+    """Check that the cluster can hold the run's workers.
+
+    Raises:
+        InputError: it can never do so; the resource is named.
+    """
     wanted = {**config.scaling.worker_resources, **accelerator(config)}
     cluster.check_feasible(wanted, config.scaling.num_workers, "the workers need")
 
@@ -55,6 +66,11 @@ def missing_resources(config: RunConfig) -> str:
 
 def fit(config: RunConfig, folder: RunFolder, spec: RunSpec, emit: Emit) -> ray.train.Result:
     """Run the workers until they finish, fail or stop by a request; the record says which.
+
+    Args:
+        folder: the run's, opened for this attempt.
+        spec: what the workers get.
+        emit: takes the events that the workers report.
 
     Returns:
         Ray's Result: `metrics` of the last epoch, `checkpoint` the newest commit, `best_checkpoints` all that stay,

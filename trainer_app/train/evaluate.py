@@ -26,11 +26,15 @@ from trainer_app.user_errors import plain_errors
 def test(store: Store, run: str) -> dict[str, Any]:
     """Score the best checkpoint: in a Ray task with a GPU if the run trained on GPUs, else in this process.
 
-    The driver's own CUDA is not asked: on a cluster it says nothing about the workers'. Return the event `test`:
-    {"event", "checkpoint", "trial", "metrics"}.
+    The driver's own CUDA is not asked: on a cluster it says nothing about the workers'.
+
+    Returns:
+        the event `test`: {"event", "checkpoint", "trial", "metrics"}.
 
     Raises:
-        NotFoundError: no commit. CheckpointRejectedError: it does not match its manifest. InputError: no test split.
+        NotFoundError: no checkpoint is committed.
+        CheckpointRejectedError: it does not match its manifest.
+        InputError: the module or the data has no test.
     """
     folder = RunFolder.open(store, run)
     if not folder.record.use_gpu:
@@ -44,7 +48,14 @@ def test(store: Store, run: str) -> dict[str, Any]:
 
 
 def test_in_task(store: Store, run: str, *, accelerator: str, **options: Any) -> dict[str, Any]:
-    """Run `test_here` in a task with these options on the connected Ray, and raise what it raised."""
+    """Run `test_here` in a task on the connected Ray.
+
+    Args:
+        options: Ray's, of the task, such as num_gpus.
+
+    Raises:
+        TrainerError: what `test_here` raised in the task.
+    """
     import ray
 
     task = ray.remote(max_retries=0, **options)(_task)
@@ -61,7 +72,17 @@ def _task(uri: str, run: str, accelerator: str) -> dict[str, Any]:
 
 
 def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
-    """Download and verify the best checkpoint, build its model and data again, and test in this process."""
+    """Download and verify the best checkpoint, build its model and data again, and test in this process.
+
+    Args:
+        accelerator: "cpu" or "gpu".
+
+    Returns:
+        the event `test`.
+
+    Raises:
+        NotFoundError, CheckpointRejectedError, InputError: as `test`.
+    """
     run_results = results.read_run(store, run)
     chosen = run_results.checkpoint
     if chosen is None:
@@ -76,15 +97,26 @@ def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
 
 
 def config_of_checkpoint(folder: RunFolder, run_results: RunResults, chosen: Checkpoint) -> RunConfig:
-    """Return the run file that a checkpoint was trained with: the run's, with its trial's parameters."""
+    """Return the run file that a checkpoint was trained with: the run's, with its trial's parameters.
+
+    Args:
+        run_results: of the run in `folder`.
+        chosen: one of its checkpoints.
+    """
     fit_folder = next(u for u in run_results.fits if u.trial == chosen.trial)
     return override(loads(folder.read_config(), file=f"{folder.name}/run.yaml"), fit_folder.params)
 
 
 def score(config: RunConfig, path: Path, folder: str, *, accelerator: str) -> dict[str, float]:
-    """Run `Trainer.test` with the checkpoint at `path`, on one device: "cpu" or "gpu".
+    """Run `Trainer.test` with one checkpoint, on one device.
 
-    What Lightning writes goes to `folder`, which is temporary. Raises InputError if the module or the data has no test.
+    Args:
+        path: the downloaded checkpoint.
+        folder: temporary, for what Lightning writes.
+        accelerator: "cpu" or "gpu".
+
+    Raises:
+        InputError: the module or the data has no test.
     """
     kwargs = {"devices": 1, "num_nodes": 1, "strategy": "auto", "accelerator": accelerator}
     defaults = {**QUIET, "default_root_dir": folder}

@@ -39,7 +39,11 @@ class RunTrainer(TorchTrainer):
         self.controller = controller
 
     def fit(self) -> ray.train.Result:
-        """Run the workers; on Ctrl-C abort them, then raise."""
+        """Run the workers; on Ctrl-C abort them first.
+
+        Raises:
+            KeyboardInterrupt: after they were aborted. ray.train.TrainingFailedError: the workers failed for good.
+        """
         try:
             return super().fit()
         except KeyboardInterrupt:
@@ -90,7 +94,12 @@ def torch_config(config: RunConfig) -> TorchConfig:
 def run_config(
     config: RunConfig, spec: RunSpec, callbacks: list[Any], *, trial: str | None = None
 ) -> ray.train.RunConfig:
-    """Return Ray's RunConfig. Ray's own files stay in a scratch folder: commits and records do not pass through it."""
+    """Return Ray's RunConfig. Ray's own files stay in a scratch folder: commits and records do not pass through it.
+
+    Args:
+        callbacks: of Ray Train's controller.
+        trial: the nested trial that the workers train, None for a train run.
+    """
     return ray.train.RunConfig(
         name=f"train-trial_id={trial}" if trial else spec.run,
         storage_path=cluster.scratch_folder(spec.run),

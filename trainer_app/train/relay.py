@@ -22,9 +22,11 @@ class Mailbox:
         self.events: list[dict[str, Any]] = []
 
     def put(self, event: dict[str, Any]) -> None:
+        """Take an event."""
         self.events.append(event)
 
     def drain(self) -> list[dict[str, Any]]:
+        """Return the events since the last call, oldest first."""
         events, self.events = self.events, []
         return events
 

@@ -38,7 +38,13 @@ class Start:
 
 
 def find_start(config: RunConfig, fit_folder: FitFolder, folder: Path, *, origin: Origin | None = None) -> Start:
-    """Download what a fit starts from into `folder`: what `origin` does, or the newest commit, or `ckpt_path`."""
+    """Download what a fit starts from: what `origin` does, or the newest commit, or `ckpt_path`, or `weights`.
+
+    Args:
+        fit_folder: the run's or the trial's, with its commits.
+        folder: a temporary one, to download into.
+        origin: downloads a commit of another trial (a PBT exploit), in place of the newest of `fit_folder`.
+    """
     resumed = origin(folder) if origin else resume_point(fit_folder, folder)
     if resumed:
         return Start(str(resumed[1]), weights_only=True, resumed=resumed[0].manifest)
@@ -75,7 +81,10 @@ def download(path: str, folder: Path) -> str:
 
 
 def load_weights(model: LightningModule, config: RunConfig, path: str | None) -> None:
-    """Load the weights of a checkpoint, or of a file of weights, into a new model; None loads nothing.
+    """Load the weights of a checkpoint, or of a file of weights, into a new model.
+
+    Args:
+        path: the downloaded file; None loads nothing.
 
     Raises:
         InputError: the file can't be loaded, or `strict` and its weights are not the model's; each is named.

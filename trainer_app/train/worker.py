@@ -32,7 +32,13 @@ QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "enable_ch
 
 
 def policy(config: RunConfig, spec: RunSpec, *, task: str, every_epoch: bool = False, keep_at_least: int = 1) -> Policy:
-    """Return when to commit (`every_epoch` for schedulers that pause or clone trials) and what to keep."""
+    """Return when to commit and what to keep.
+
+    Args:
+        task: train or tune, which decides what the best commits are.
+        every_epoch: commit after every epoch, for schedulers that pause or clone trials.
+        keep_at_least: the fewest commits to keep.
+    """
     c = config.checkpoint
     monitor, mode = config.selection_metric(task)
     return Policy(
@@ -91,7 +97,12 @@ def fit(
 
 
 def make_reporter(fit_folder: FitFolder, policy: Policy, report: Report) -> EpochReporter:
-    """Return the reporter of a new attempt; only rank 0 reads what earlier ones wrote, since only it writes."""
+    """Return the reporter of a new attempt; only rank 0 reads what earlier ones wrote, since only it writes.
+
+    Args:
+        policy: when to commit, and what to keep.
+        report: called after each epoch, see EpochReporter.
+    """
     if ranks.get_rank() != 0:
         return EpochReporter(fit_folder, attempt=1, policy=policy, report=report)
     lines, attempt = fit_folder.read_metrics(), next_attempt(fit_folder)
@@ -100,9 +111,16 @@ def make_reporter(fit_folder: FitFolder, policy: Policy, report: Report) -> Epoc
 
 
 def fit_with_ray(config: RunConfig, spec: RunSpec, *, trial: str | None, report: Report) -> bool:
-    """Do one rank's part of a fit. Return as `fit`.
+    """Do one rank's part of a fit.
 
     Several workers, or a strategy in the run file, use Ray's strategy and environment; one worker is one device.
+
+    Args:
+        trial: the nested trial that is trained, None for a train run.
+        report: called after each epoch, see EpochReporter.
+
+    Returns:
+        as `fit`: whether it stopped before its end, because a user asked for it.
     """
     check_device(spec)
     kwargs = one_device(spec)
@@ -150,7 +168,11 @@ def next_attempt(fit_folder: FitFolder) -> int:
 
 
 def check_device(spec: RunSpec) -> None:
-    """Raise a TrainerError that names the node, in place of Lightning's traceback, if a worker has no CUDA device."""
+    """Check that a worker that is to use a GPU has a CUDA device.
+
+    Raises:
+        TrainerError: it has none; the node is named, in place of Lightning's traceback.
+    """
     if spec.use_gpu and not torch.cuda.is_available():
         import ray
 

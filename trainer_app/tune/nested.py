@@ -25,9 +25,13 @@ POLL_S = 0.2
 
 
 def run_nested(params: dict[str, Any], spec: RunSpec, controllers: Any, prefix: str) -> None:
-    """Run a trial as a Train run; Tune calls this. A failure is reported as the trial's result, not raised: Tune would
-    take it for a lost process and retry.
-    `controllers` and `prefix` are those of `placement_groups.NestedTrialResources`.
+    """Run a trial as a Train run; Tune calls this.
+
+    A failure is reported as the trial's result, not raised: Tune would take it for a lost process and retry.
+
+    Args:
+        params: the trial's parameters, {dotted key: value}.
+        controllers, prefix: those of `placement_groups.NestedTrialResources`.
     """
     trial = tune.get_context().get_trial_id()
     config = override(spec.load(), params)

@@ -12,7 +12,11 @@ from trainer_app.user_errors import plain_errors
 
 
 def check_mutations(config: RunConfig) -> None:
-    """Build the model with two values of each mutated `model.` key. Raises ConfigError if its state's shapes differ."""
+    """Build the model with two values of each mutated `model.` key, and compare the shapes of its state.
+
+    Raises:
+        ConfigError: naming each key whose values give other shapes.
+    """
     tuning = require_tune(config)
     if tuning.scheduler.kind != "pbt":
         return
@@ -54,7 +58,14 @@ def probe_values(key: str, values: Primitive | list[Any]) -> list[Any]:
 
 
 def shapes(config: RunConfig, key: str, value: Any) -> dict[str, tuple[int, ...]]:
-    """Return {name: shape} of the model's state with one key changed."""
+    """Return {name: shape} of the model's state with one key of the run file changed.
+
+    Args:
+        key: the dotted key, set to `value`.
+
+    Raises:
+        UserError: the user's code can't build that model.
+    """
     with plain_errors():
         parts = lightning_cli.build_parts(
             override(config, {key: value}), trainer_kwargs={"logger": False, "accelerator": "cpu"}

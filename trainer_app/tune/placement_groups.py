@@ -30,9 +30,16 @@ class ControllerRegistry:
         self.controllers: dict[str, list[tuple[str, Any]]] = {}
 
     def add(self, trial: str, actor: str, handles: list[Any]) -> None:
+        """Note a controller of a trial.
+
+        Args:
+            actor: the controller's actor ID.
+            handles: a list of one: its handle.
+        """
         self.controllers.setdefault(trial, []).append((actor, handles))
 
     def pop(self, trial: str) -> list[tuple[str, Any]]:
+        """Return the (actor ID, handles) of a trial's controllers, and forget them."""
         return self.controllers.pop(trial, [])
 
 

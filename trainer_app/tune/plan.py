@@ -25,7 +25,10 @@ def plan_search(
 ) -> ResumableSearch:
     """Return the trials that are left to run, and report those of earlier attempts to the searcher and the scheduler.
 
-    `records` are those of earlier attempts, by trial; see `ResumableSearch` for `stopping`.
+    Args:
+        records: of earlier attempts, by trial.
+        concurrency: how many trials may run at once.
+        stopping: set when no more trials may begin.
     """
     tuning = require_tune(config)
     seed = tuning.searcher.args.seed if tuning.searcher.args.seed is not None else config.seed_everything
@@ -59,7 +62,12 @@ def read_objectives(fit_folder: FitFolder, metric: str) -> list[dict[str, Any]]:
 
 
 def optuna_searcher(config: RunConfig, seed: Any, start: int) -> Any:
-    """Return Tune's OptunaSearch with Optuna's TPE sampler, whose seed differs after `start` trials."""
+    """Return Tune's OptunaSearch with Optuna's TPE sampler.
+
+    Args:
+        seed: an integer; anything else samples at random.
+        start: how many trials earlier attempts began; added to the seed, so that new trials differ.
+    """
     import optuna
     from ray.tune.search.optuna import OptunaSearch
 

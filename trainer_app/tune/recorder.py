@@ -141,7 +141,11 @@ class SweepRecorder(Callback):
             self.nested_resources.release(record.trial)
 
     def flush(self) -> None:
-        """Write the records that could not be written during the sweep. Raise StorageError if it still fails."""
+        """Write the records that could not be written during the sweep.
+
+        Raises:
+            StorageError: it still fails.
+        """
         for name in sorted(self.unwritten):
             self.folder.write_trial(self.records[name])
 

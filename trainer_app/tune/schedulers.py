@@ -207,7 +207,12 @@ def replay(scheduler: Any, trial: str, results: Sequence[dict[str, Any]], *, end
     """Report an earlier attempt's trial to a new scheduler, so that its rungs and medians continue.
 
     ASHA and median stopping learn from it; HyperBand and PBT start new brackets and populations.
-    `results` has {"epochs", "objective"} of each epoch; `ended` says whether the trial is over.
+
+    Args:
+        scheduler: from `build`.
+        trial: the trial's name.
+        results: {"epochs", "objective"} of each epoch.
+        ended: whether the trial is over.
     """
     if not results:
         return

@@ -47,6 +47,10 @@ def draws(space: Mapping[str, Primitive], *, num_samples: int, seed: int | None)
 
     The same `space` and `seed` give the same sequence, so that trial i of a resumed sweep is trial i of the first
     attempt. As in Tune, each sample is tried with every combination of the grids.
+
+    Args:
+        num_samples: how many, -1 without bound.
+        seed: None draws other parameters each time.
     """
     random = np.random.default_rng(seed)
     spec = {"config": domains(space)}

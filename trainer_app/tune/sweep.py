@@ -30,10 +30,21 @@ from trainer_app.tune.search import ResumableSearch
 
 
 def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool = False) -> int:
-    """Run the sweep of `config` as run `name`; return the exit code.
+    """Run the sweep of `config` as run `name`.
 
-    It is 0 if at least one trial gave a result, 1 if all failed, 130 if the sweep was asked to stop. Raises InputError
-    or StorageError before anything is started, KeyboardInterrupt after the run was recorded as interrupted.
+    Args:
+        resume: whether it is the next attempt of a run that exists.
+        emit: takes each event of the run.
+        log: the path of the driver's log, for the first event; None if it goes to stderr.
+        test: score the best checkpoint on the test split at the end.
+
+    Returns:
+        the exit code: 0 if at least one trial gave a result, 1 if all failed, 130 if the sweep was asked to stop.
+
+    Raises:
+        InputError, StorageError, LeaseHeldError: before anything was started.
+        DeadlineError, LeaseLostError: see `run.watch.Watch`.
+        KeyboardInterrupt: after the run was recorded as interrupted.
     """
     require_tune(config)
     lightning_cli.check_code(config)
@@ -58,7 +69,12 @@ def is_unfinished(records: Mapping[str, TrialRecord], total: int | None) -> bool
 
 
 def record_outcome(folder: RunFolder, records: Mapping[str, TrialRecord], *, stopped: bool = False) -> None:
-    """Record how the sweep ended; `stopped`: by a request, with trials left."""
+    """Record how the sweep ended.
+
+    Args:
+        records: of all trials, by trial.
+        stopped: whether a request ended it, with trials left.
+    """
     if stopped:
         folder.update(state="interrupted", error=None)
         stop.write_answer(folder.run_store, stop_position(folder, records.values()))
@@ -77,7 +93,14 @@ def missing_resources(config: RunConfig) -> str:
 
 
 def sweep(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watch) -> dict[str, TrialRecord]:
-    """Run what is left of the sweep; return the records of all trials, of earlier attempts too, by trial."""
+    """Run what is left of the sweep.
+
+    Args:
+        watch: takes the events, and says whether to stop.
+
+    Returns:
+        the records of all trials, of earlier attempts too, by trial.
+    """
     tuning = require_tune(config)
     records = {r.trial: r for r in folder.read_trials()}
     scheduler = schedulers.build(config, epochs=prepare.target_epochs(config))
@@ -119,7 +142,12 @@ def make_tuner(
     recorder: SweepRecorder,
     nested_resources: Any,
 ) -> tune.Tuner:
-    """Return Ray's Tuner for the planned trials."""
+    """Return Ray's Tuner for the planned trials.
+
+    Args:
+        recorder: Tune's callback that writes the trials' records.
+        nested_resources: a `NestedTrialResources` if trials are nested, else None.
+    """
     trainable, reuse = make_trainable(config, spec, nested_resources)
     return tune.Tuner(
         trainable,
@@ -145,7 +173,11 @@ def make_tuner(
 
 
 def concurrency(config: RunConfig) -> int:
-    """Return how many trials run at once, at most what the resources allow. Raises InputError if not one fits."""
+    """Return how many trials run at once: `max_concurrent_trials`, at most what the cluster's resources allow.
+
+    Raises:
+        InputError: not even one trial fits; both amounts are named.
+    """
     wanted, have = config.trial_resources, cluster.max_resources()
     what = "one trial's workers need" if config.has_nested_trials else "a trial needs"
     cluster.check_feasible({**wanted, **accelerator(config)}, 1, what)
@@ -162,9 +194,15 @@ def run_trial(params: dict[str, Any], spec: RunSpec) -> None:
 
 
 def make_trainable(config: RunConfig, spec: RunSpec, nested_resources: Any) -> tuple[Any, bool]:
-    """Return the function that Tune runs, with its resources, and whether its process may be used again.
+    """Make the function that Tune runs, with its resources.
 
     A nested trial's process waits in its Train run and does not return from it: it ends with the trial.
+
+    Args:
+        nested_resources: a `NestedTrialResources` if trials are nested, else None.
+
+    Returns:
+        the function, and whether its process may be used again for the next trial.
     """
     if not config.has_nested_trials:
         return tune.with_resources(

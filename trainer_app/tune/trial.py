@@ -61,7 +61,15 @@ def run(params: dict[str, Any], spec: RunSpec) -> None:
 
 
 def fit_here(config: RunConfig, fit_folder: FitFolder, spec: RunSpec, progress: FitProgress) -> bool:
-    """Fit in this process and report to Tune. Return whether it stopped because a user asked for it."""
+    """Fit in this process and report to Tune.
+
+    Args:
+        fit_folder: the trial's.
+        progress: is told how far the fit came, for `plain_errors`.
+
+    Returns:
+        whether it stopped before its end, because a user asked for it.
+    """
     assert config.tune is not None
     every = config.tune.scheduler.kind in NEEDS_EVERY_EPOCH
     cloned = pbt_source(fit_folder, spec)
@@ -79,7 +87,12 @@ def fit_here(config: RunConfig, fit_folder: FitFolder, spec: RunSpec, progress: 
 
 
 def make_reporter(config: RunConfig, fit_folder: FitFolder, folder: Path) -> worker.Report:
-    """Return the function that reports to Tune: the objective and, for PBT, a pointer to the commit to clone."""
+    """Return the function that reports to Tune: the objective and, for PBT, a pointer to the commit to clone.
+
+    Args:
+        fit_folder: the trial's.
+        folder: a temporary one, for the pointer.
+    """
     assert config.tune is not None
     pbt = config.tune.scheduler.kind == "pbt"
     trial = store_name(fit_folder.store)
