@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
 
 def connect_run(run: str | None, namespace: str | None, context: str | None) -> tuple[Kube, Object]:
-    """Return the cluster, and the RayJob of the run or of this user's newest one."""
+    """Return the cluster and the RayJob of a run.
+
+    Args:
+        run: its name; None for this user's newest run in the namespace.
+        namespace, context: of the kubeconfig; None for the current ones.
+
+    Raises:
+        InputError: there is no such context.
+        NotFoundError: there is no such run.
+    """
     from trainer_app.launch import location
     from trainer_app.launch.kube import connect
 
@@ -25,7 +34,15 @@ def connect_run(run: str | None, namespace: str | None, context: str | None) -> 
 
 
 def connect_stored_run(run: str | None, namespace: str | None, context: str | None) -> tuple[Kube, Object | None]:
-    """Return what `connect_run` does; None for the RayJob of a named run that is gone from the cluster."""
+    """Return the cluster and the RayJob of a run; None for the RayJob if a named run is gone from the cluster.
+
+    Args:
+        run: its name; None for this user's newest run in the namespace.
+        namespace, context: of the kubeconfig; None for the current ones.
+
+    Raises:
+        NotFoundError: no run is named, and this user has none.
+    """
     from trainer_app.launch.kube import connect
 
     try:
@@ -41,8 +58,14 @@ def reads_cluster(
 ) -> bool:
     """Decide whether `results` and `list` read the runs of a namespace, or those of a storage.
 
-    Options count before the environment: -n or --context asks for the cluster; --storage, or a path or URI in place
-    of a run's name, for the storage. Of the variables, TRAINER_STORAGE_URI counts before TRAINER_NAMESPACE.
+    Options count before the environment, in which TRAINER_STORAGE_URI counts before TRAINER_NAMESPACE.
+
+    Args:
+        namespace, context: as options they ask for the cluster.
+        storage: asks for the storage, and so does a path or URI as `run`.
+
+    Raises:
+        InputError: the options ask for both.
     """
     from_environment = getattr(command.get_parameter_source("namespace"), "name", "") == "ENVIRONMENT"
     place = storage or (run if run and ("/" in run or run in (".", "..")) else None)

@@ -114,7 +114,11 @@ def _foot(view: RunView) -> Text:
 
 
 def live_trials(view: RunView, width: int, height: int) -> Group:
-    """Return the running trials and the best others, as many as the terminal holds, and how many more there are."""
+    """Return the running trials and the best others, as many as the terminal holds, and how many more there are.
+
+    Args:
+        width, height: of the terminal, in characters.
+    """
     running = view.running()
     columns = _param_columns(view, running, width, fixed=6 + 8 + 16 + 9 + 7 + 7 + 12)
     lines_each = 1 if columns is not None or width < NARROW else 2
@@ -159,7 +163,11 @@ def _param_columns(view: RunView, rows: Sequence[TrialRow], width: int, *, fixed
 
 
 def live_epochs(view: RunView, width: int, height: int) -> Group:
-    """Return the last epochs of a train run with as many metrics as fit, the run's own first."""
+    """Return the last epochs of a train run with as many metrics as fit, the run's own first.
+
+    Args:
+        width, height: of the terminal, in characters.
+    """
     shown = sorted(view.epochs)[-max(3, height - 8) :]
     return Group(_epochs(view, shown, width), *_more(len(view.epochs) - len(shown)))
 

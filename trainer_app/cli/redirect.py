@@ -31,7 +31,12 @@ class OriginalStreams:
 
 
 def log_path(option: str | None, run: str, storage: str) -> Path | None:
-    """Return the file that `--log` names; None, for stderr, if it is `-`."""
+    """Return the file for what the run prints; None for stderr.
+
+    Args:
+        option: of `--log`: a path, `-` for stderr, or None for a file of the run in the temporary folder.
+        storage: the URI of the storage, from which that file's name is made.
+    """
     return None if option == "-" else Path(option).absolute() if option else default_log(run, storage)
 
 
@@ -50,10 +55,13 @@ def default_log(run: str, storage: str) -> Path:
 
 @contextmanager
 def to_log(path: Path | None) -> Iterator[OriginalStreams]:
-    """Append everything that is printed to the log at `path`, and yield the original streams.
+    """Append everything that is printed to a log, and yield the original streams.
 
-    None leaves stderr as it is and sends other output on stdout there too. Raises InputError if the log can't be
-    written.
+    Args:
+        path: the log; None leaves stderr as it is and sends other output on stdout there too.
+
+    Raises:
+        InputError: the log can't be written.
     """
     log = _open_log(path) if path else os.dup(2)
     _flush()

@@ -65,9 +65,14 @@ def show_submitted(
     trial: str | None = None,
     values: list[str] | None = None,
 ) -> None:
-    """Print the results of a run on Kubernetes, or of this user's newest, with the options of `trainer results`.
+    """Print the results of a run on Kubernetes, read from its storage.
 
-    Raises NotFoundError if there is no such run, or if it has written nothing yet.
+    Args:
+        run: its name; None for this user's newest.
+        endpoint, json, trial, values: as the options of `trainer results`.
+
+    Raises:
+        NotFoundError: there is no such run, or it has written nothing yet.
     """
     from trainer_app.launch import location
     from trainer_app.launch.remote_run import RemoteRun
@@ -83,7 +88,16 @@ def show_submitted(
 
 
 def show_results(uri: str, name: str | None, *, json: bool, trial: str | None) -> None:
-    """Print the results of a run, or of the newest one in a storage; those of one trial if it is named."""
+    """Print the results of a run from its storage.
+
+    Args:
+        uri: of the storage that has the run.
+        name: the run's; None for the newest in the storage.
+        trial: show only this one; None for the whole run.
+
+    Raises:
+        NotFoundError: there is no such run or trial.
+    """
     from trainer_app.records import to_json
     from trainer_app.results import load_run, newest_run, run_document
     from trainer_app.results.view import trial_rows

@@ -35,7 +35,12 @@ class Screen(Protocol):
 
 
 def open_screen(view: RunView, out: TextIO, err: TextIO, *, as_json: bool) -> Screen:
-    """Return a JSON screen, or a live one on a terminal that can move its cursor, or one of plain lines."""
+    """Return a JSON screen, or a live one on a terminal that can move its cursor, or one of plain lines.
+
+    Args:
+        out: gets the events.
+        err: gets what is said beside them, except on a live screen.
+    """
     if as_json:
         return JsonScreen(view, out, err)
     if out.isatty() and os.environ.get("TERM", "") not in ("", "dumb"):

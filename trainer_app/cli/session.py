@@ -26,9 +26,15 @@ _SHOW_CURSOR: Final = "\x1b[?25h"
 
 
 def start(request: RunRequest, *, as_json: bool, log: str | None, test: bool) -> int:
-    """Check what is asked for, then run it. Return the exit code.
+    """Check what is asked for, then run it; return the exit code.
 
-    Raises InputError if nothing was started because of bad input, TrainerError if the extra [train] is missing.
+    Args:
+        log: the option --log: a path, `-` for stderr, None for the default file.
+        test: score the best checkpoint on the test split at the end.
+
+    Raises:
+        InputError: bad input, nothing was started.
+        TrainerError: the extra [train] is missing.
     """
     prepared = prepare_run(request)
     path = redirect.log_path(log, prepared.name, prepared.config.storage.uri)

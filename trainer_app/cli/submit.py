@@ -76,7 +76,12 @@ def submit(
 
 
 def pack_code(code: str | None, include: Sequence[str] | None) -> CodeArchive | None:
-    """Return the archive of --code, if it is given, and print what is not in it."""
+    """Return the archive of --code, and print what is not in it; None without --code.
+
+    Raises:
+        InputError: --include without --code, or the folder can't be packed.
+        TrainerError: git is missing, or fails.
+    """
     from trainer_app.launch.pack import pack
 
     if code is None:
@@ -90,7 +95,11 @@ def pack_code(code: str | None, include: Sequence[str] | None) -> CodeArchive | 
 
 
 def follow_submitted(kube: Kube, run: str, endpoint: str | None) -> int:
-    """Show a run's log until it ends, then its results; return the exit code of `trainer wait`."""
+    """Show a run's log until it ends, then its results; return the exit code of `trainer wait`.
+
+    Args:
+        endpoint: the storage's address from this machine; None for the pods' own, a Service's by a port-forward.
+    """
     from trainer_app.cli.results import show_submitted
     from trainer_app.launch.follow import follow_run
 

@@ -37,8 +37,9 @@ def show_table(
 ) -> None:
     """Print a table on a terminal; in a pipe aligned columns, two spaces apart, with nothing cut.
 
-    The columns of the headers `right` are aligned at the right. On a terminal of fewer characters than `narrow` each
-    row is running text.
+    Args:
+        right: the headers of the columns that are aligned at the right (numbers).
+        narrow: on a terminal of fewer characters each row is running text.
     """
     if (width := terminal_width()) is not None:
         from rich.console import Console
@@ -56,7 +57,12 @@ def show_facts(facts: Sequence[tuple[str, str]]) -> None:
 
 
 def plain_lines(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str]) -> list[str]:
-    """Return the header and the rows, padded; empty cells are "-", so that each line has as many fields."""
+    """Return the header and the rows, padded.
+
+    Args:
+        rows: their cells; an empty one becomes "-", so that each line has as many fields.
+        right: the headers of the columns that are aligned at the right.
+    """
     lines = [list(headers), *([cell or "-" for cell in row] for row in rows)]
     sizes = [max(len(line[column]) for line in lines) for column in range(len(headers))]
     return [
@@ -76,9 +82,12 @@ def rich_table(
     bold: str | None = None,
     stacked: bool = False,
 ) -> RenderableType:
-    """Return a table for a terminal, or each row as running text if `stacked`. Texts are folded, never cut.
+    """Return a table for a terminal. Texts that do not fit are folded, never cut.
 
-    `bold` is the first cell of the row that stands out; `right` is as for `show_table`.
+    Args:
+        right: as for `show_table`.
+        bold: the first cell of the row that stands out.
+        stacked: each row as running text, for a terminal that is too narrow for columns.
     """
     from rich.console import Group
     from rich.table import Table

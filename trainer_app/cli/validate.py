@@ -31,7 +31,12 @@ def validate(items: Items, deep: Deep = False) -> int:
 def report(files: Sequence[str], overrides: Sequence[str] = (), *, deep: bool = False) -> list[str]:
     """Return the lines that `trainer validate` prints for files without a problem.
 
-    Raises ConfigError with all problems of the files; with `deep` and if there are none, with those of the code.
+    Args:
+        overrides: KEY=VALUE, over the files.
+        deep: import the code, and check `init_args` against its signatures.
+
+    Raises:
+        ConfigError: all problems of the files; with `deep` and if there are none, all problems of the code.
     """
     from trainer_app.config import load
 

@@ -31,7 +31,8 @@ def stop(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str | 
         grace: seconds to wait for the commit: the rest of an epoch, its validation and the upload.
 
     Raises:
-        InputError: KubeRay would refuse to suspend it. TrainerError: the operator does not respond.
+        InputError: KubeRay would refuse to suspend it.
+        TrainerError: the operator does not respond.
     """
     run = rayjob["metadata"]["name"]
     if rayjobs.has_ended(rayjob) and rayjobs.status(rayjob) != "Suspended":
@@ -62,7 +63,11 @@ def stop(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str | 
 
 @contextmanager
 def open_run(kube: Kube, rayjob: Object, endpoint: str | None, say: Say) -> Iterator[RemoteRun | None]:
-    """Open the run's storage; None, and a line to `say`, if only its pods reach it, or know where it is."""
+    """Yield the run's opened folder in storage; None, and a line to `say`, if only its pods can open it.
+
+    Args:
+        endpoint: the storage's address from this machine; None for the pods' own, a Service's by a port-forward.
+    """
     run_location = location.location_of(rayjob)
     if not is_s3_uri(run_location.uri):
         where = "in a volume" if run_location.uri else "where only its run file says"
@@ -101,7 +106,14 @@ def request_commit(
 
 
 def set_suspended(kube: Kube, rayjob: Object, *, on: bool) -> None:
-    """Suspend or resume the RayJob; through Kueue's Workload if it has a queue, since Kueue would undo the former."""
+    """Suspend or resume the RayJob; through Kueue's Workload if it has a queue, since Kueue would undo the former.
+
+    Args:
+        on: True suspends it, False resumes it.
+
+    Raises:
+        NotFoundError: it has a queue, but Kueue has no Workload of it yet.
+    """
     run = rayjob["metadata"]["name"]
     if rayjobs.QUEUE not in rayjob["metadata"].get("labels", {}):
         kube.patch("RayJob", run, {"spec": {"suspend": on}})
@@ -124,7 +136,14 @@ def _workloads(kube: Kube, rayjob: Object) -> list[Object]:
 
 
 def resume(kube: Kube, rayjob: Object, *, say: Say, endpoint: str | None = None) -> bool:
-    """Resume a suspended run once its former pods are gone; False if it failed or was stopped: create it again."""
+    """Resume a suspended run once its former pods are gone.
+
+    Returns:
+        False if it failed or ended by a stop, and must be created again; else True, also if it needs no resume.
+
+    Raises:
+        TrainerError: it is not suspended, or its pods are not gone, within OPERATOR_TIMEOUT_S and PODS_TIMEOUT_S.
+    """
     run = rayjob["metadata"]["name"]
     status = rayjobs.status(rayjob)
     if status in ("Failed", "ValidationFailed") or (status == "Complete" and rayjobs.exit_code(rayjob) != 0):
@@ -152,8 +171,13 @@ def resume(kube: Kube, rayjob: Object, *, say: Say, endpoint: str | None = None)
 def delete(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str | None = None) -> None:
     """Have the run commit, delete its objects, and wait until its pods are gone; what it stored stays.
 
-    It waits `grace` seconds for the commit; 0 asks for none. If the storage does not answer, the run is deleted all
-    the same: what was trained since the newest commit is lost.
+    If the storage does not answer, it is deleted all the same: what was trained since the newest commit is lost.
+
+    Args:
+        grace: seconds to wait for the commit; 0 asks for none.
+
+    Raises:
+        TrainerError: the RayJob or its pods are not gone in time.
     """
     run = rayjob["metadata"]["name"]
     if grace > 0 and not rayjobs.has_ended(rayjob) and not rayjob["spec"].get("suspend"):
@@ -167,7 +191,11 @@ def delete(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str 
 
 
 def delete_rayjob(kube: Kube, run: str, *, say: Say) -> None:
-    """Delete the RayJob if it exists; wait until it and its pods are gone. Raises TrainerError if they stay."""
+    """Delete the RayJob if it exists, and wait until it and its pods are gone.
+
+    Raises:
+        TrainerError: it still exists after OPERATOR_TIMEOUT_S, or its pods after PODS_TIMEOUT_S.
+    """
     with suppress(NotFoundError):
         kube.delete("RayJob", run)
     for _ in _poll(OPERATOR_TIMEOUT_S):
@@ -183,7 +211,11 @@ def delete_rayjob(kube: Kube, run: str, *, say: Say) -> None:
 
 
 def wait_until_no_pods(kube: Kube, run: str, *, say: Say) -> None:
-    """Wait for the run's pods, since KubeRay does not and they still write. Raises TrainerError if they stay."""
+    """Wait for the run's pods to end: KubeRay does not, and they still write.
+
+    Raises:
+        TrainerError: pods still exist after PODS_TIMEOUT_S.
+    """
     names = ""
     for _ in _poll(PODS_TIMEOUT_S):
         left = [pod for pod in pods.list_run_pods(kube, run) if pods.phase(pod) not in ("succeeded", "failed")]

@@ -26,10 +26,13 @@ def run_checks(kube: Kube, values: Sequence[str], sets: Sequence[str], endpoint:
     """Yield all findings, the most basic first. Takes a few seconds, or 15 if nothing answers.
 
     Args:
-        endpoint: the storage's address from this machine, if it is not the pods'.
+        values: values files, later ones over earlier ones.
+        sets: dotted values (KEY=VALUE), over the files.
+        endpoint: the storage's address from this machine; None for the pods' own, a Service's by a port-forward.
 
     Raises:
-        TrainerError: no cluster answers, or there is no helm. InputError: the chart refuses the values.
+        TrainerError: no cluster answers, or helm is missing.
+        InputError: the chart refuses the values.
     """
     objects = location.render_sample(kube, values, sets, name=probe_name())
     version, app = helm.chart_versions()
@@ -187,7 +190,12 @@ def check_network(objects: Sequence[Object]) -> list[Finding]:
 
 
 def check_storage(kube: Kube, objects: Sequence[Object], endpoint: str | None) -> list[Finding]:
-    """Write, read and delete an object with the run's keys, from this machine."""
+    """Write, read and delete an object with the run's keys, from this machine.
+
+    Args:
+        objects: those of a run with the user's values, the RayJob last.
+        endpoint: the storage's address from this machine; None for the pods' own, a Service's by a port-forward.
+    """
     run_location = location.location_of_objects(objects)
     if not is_s3_uri(run_location.uri):
         return [Finding("storage", "warn", f"a volume ({run_location.uri}): only doctor --in-cluster can check it")]

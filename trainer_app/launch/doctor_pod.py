@@ -34,6 +34,7 @@ def run_probe(
         objects: those of a run, of which the pod is a worker.
         deadline: how many seconds to wait for the pod.
         image: repository:tag in place of the run's; "" for the run's.
+        say: called with each line for the user.
     """
     if any(obj["kind"] == "PersistentVolumeClaim" for obj in objects):
         message = "storage.claim.size creates a volume with each run, so there is none to check; give claim.existing"

@@ -27,6 +27,9 @@ def follow_run(kube: Kube, run: str, *, say: Say, show: Say | None, endpoint: st
 
     Returns:
         0 SUCCEEDED, 1 FAILED, 130 STOPPED or suspended.
+
+    Raises:
+        TrainerError: the run is gone or may not be read, or the cluster does not answer for API_RETRY_S.
     """
     with ExitStack() as stack:
         log: DriverLog | LogTail | None = DriverLog(kube, run, show) if show else None
@@ -103,7 +106,11 @@ def _retry_api(ask: Callable[[], Object], say: Say) -> Object:
 
 
 def find_blockers(kube: Kube, rayjob: Object, list_pods: Callable[[], list[Object]]) -> list[str]:
-    """Return why a run does not run, or never ran; `list_pods` is called only for one that is to start or runs."""
+    """Return why a run does not run, or never ran, a line a reason.
+
+    Args:
+        list_pods: lists the run's pods; called only for a run that is to start or runs.
+    """
     if rayjobs.is_queued(rayjob):
         return [f"run {rayjob['metadata']['name']} waits in queue {rayjob['metadata']['labels'][rayjobs.QUEUE]}"]
     if rayjobs.has_ended(rayjob):

@@ -67,7 +67,12 @@ class Release:
 
 
 def template(release: Release) -> str:
-    """Return the objects as YAML. Raises InputError, with the chart's message, if it refuses these values."""
+    """Return the objects as YAML.
+
+    Raises:
+        InputError: the chart refuses these values; the message is the chart's.
+        TrainerError: helm is missing, or does not end in time.
+    """
     check_image(release.image)
     with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
         file, own = Path(folder, "run.yaml"), Path(folder, "own.json")
@@ -99,7 +104,11 @@ def chart_versions() -> tuple[str, str]:
 
 
 def helm_version() -> str:
-    """Return the version of the helm on PATH. Raises TrainerError if there is none, or the chart needs a newer one."""
+    """Return the version of the helm on PATH.
+
+    Raises:
+        TrainerError: there is none, or the chart needs a newer one.
+    """
     version = _run_helm("version", "--template", "{{.Version}}").strip()
     number = re.match(r"v?(\d+)\.(\d+)", version)
     if number and (int(number[1]), int(number[2])) < MIN_VERSION:
@@ -115,13 +124,21 @@ def _value_options(values: Sequence[str], sets: Sequence[str]) -> list[str]:
 
 
 def check_image(image: str) -> None:
-    """Raise InputError for an image without a tag: `latest` would be another image tomorrow."""
+    """Refuse an image without a tag: `latest` would be another image tomorrow.
+
+    Raises:
+        InputError: the image has no tag.
+    """
     if image and not re.fullmatch(r"[^\s:@]+(:\d+/[^\s:@]+)?(@sha256)?:[\w.-]+", image):
         raise InputError(f"image {image!r} has no tag; give repository:tag or repository@sha256:digest")
 
 
 def find_values_file(name: str) -> Path:
-    """Return a values file by its path, or by the name of one of the chart's. Raises InputError with those names."""
+    """Return a values file by its path, or by the name of one that comes with the chart.
+
+    Raises:
+        InputError: there is no such file; the message lists the names.
+    """
     if Path(name).is_file():
         return Path(name)
     folder = chart_folder("values")
@@ -132,7 +149,11 @@ def find_values_file(name: str) -> Path:
 
 
 def chart_folder(part: str) -> Path:
-    """Return the folder of the chart (`trainer`) or its values files (`values`) in the wheel, else in the checkout."""
+    """Return the folder of the chart (`trainer`) or its values files (`values`) in the wheel, else in the checkout.
+
+    Raises:
+        TrainerError: this installation has none.
+    """
     package = Path(__file__).parent.parent
     for folder in (package / "helm" / part, package.parent / "helm" / part):
         if folder.is_dir():

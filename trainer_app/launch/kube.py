@@ -60,16 +60,32 @@ class Kube:
         return self._call("POST", obj["kind"], obj["metadata"]["name"], body=obj, query=query)
 
     def get(self, kind: str, name: str, *, namespace: str | None = None) -> Object:
-        """Return one object."""
+        """Return one object.
+
+        Args:
+            kind: a key of KINDS.
+            namespace: where it is; None for that of this Kube.
+        """
         return self._call("GET", kind, name, namespace=namespace)
 
     def list(self, kind: str, *, labels: Mapping[str, str] | None = None, namespace: str | None = None) -> list[Object]:
-        """Return the objects of a kind that have all of `labels`."""
+        """Return the objects of a kind.
+
+        Args:
+            kind: a key of KINDS.
+            labels: those that an object must have, all of them; None for every object.
+            namespace: where they are; None for that of this Kube.
+        """
         query = [("labelSelector", ",".join(f"{k}={v}" for k, v in labels.items()))] if labels else []
         return self._call("GET", kind, query=query, namespace=namespace)["items"]
 
     def patch(self, kind: str, name: str, change: Object) -> Object:
-        """Apply a merge patch; return the object."""
+        """Apply a merge patch; return the object.
+
+        Args:
+            kind: a key of KINDS.
+            change: the fields to change; None as a value removes one.
+        """
         return self._call("PATCH", kind, name, body=change)
 
     def delete(self, kind: str, name: str) -> Object:
@@ -83,7 +99,12 @@ class Kube:
         return self.request("POST", path, body, what="read this user's name")["status"]["userInfo"]["username"]
 
     def request(self, verb: str, path: str, body: Any = None, *, what: str = "") -> Object:
-        """Send a request to any path of the API; return its answer. `what` it does is for the error's text."""
+        """Send a request to any path of the API; return its answer.
+
+        Args:
+            body: sent as JSON.
+            what: what the request does, as in "can't {what}", for the error's text; "" for the verb and the path.
+        """
         with explain_errors(what or f"{verb.lower()} {path}", namespace=self.namespace):
             return self._send(verb, path, body=body)
 
@@ -115,7 +136,11 @@ def _shared_client(configuration: Any) -> Any:
 
 
 def connect(namespace: str | None, context: str | None = None) -> Kube:
-    """Return the cluster of a context, in this namespace or the context's own. Raises InputError if there is none."""
+    """Return the cluster of a kubeconfig's context; None is the current context, and its own namespace.
+
+    Raises:
+        InputError: there is no kubeconfig or no such context.
+    """
     configuration = client.Configuration()
     try:
         config.load_kube_config(context=context, client_configuration=configuration)
@@ -138,7 +163,15 @@ def _namespace(context: str | None) -> str:
 
 @contextmanager
 def explain_errors(what: str, *, kind: str = "", name: str = "", namespace: str = "") -> Iterator[None]:
-    """Turn the API's errors into ours: "can't {what}", the API's message, and what to do about this object."""
+    """Turn the API's errors into ours: what was tried, the API's message, and what to do.
+
+    Args:
+        what: what is tried inside, as in "can't {what}".
+        kind, name, namespace: of the object that it is about; "" if it is about none.
+
+    Raises:
+        TrainerError: the API refused it (a subclass says which way, such as NotFoundError), or did not answer.
+    """
     try:
         yield
     except ApiException as error:

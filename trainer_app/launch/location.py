@@ -62,7 +62,11 @@ def location_of_objects(objects: Sequence[Object]) -> RunLocation:
 
 
 def find_rayjob(kube: Kube, run: str | None) -> Object:
-    """Return the RayJob of a run, or of this user's newest run. Raises NotFoundError, with the runs that exist."""
+    """Return the RayJob of a run; with None that of this user's newest run in the namespace.
+
+    Raises:
+        NotFoundError: there is none; the message says how to find the runs that exist.
+    """
     if run:
         return _get_rayjob(kube, run)
     rayjobs = list_rayjobs(kube)
@@ -98,7 +102,14 @@ def _get_rayjob(kube: Kube, run: str) -> Object:
 
 
 def locate_run(kube: Kube, run: str, values: Sequence[str], sets: Sequence[str]) -> RunLocation:
-    """Return where a run is stored, with or without its RayJob: by the values given, else as the newest other run."""
+    """Return where a run is stored, with or without its RayJob.
+
+    Args:
+        values, sets: those it was submitted with; without them its RayJob says it, else that of the newest run.
+
+    Raises:
+        NotFoundError: there are no values and no RayJob of any run.
+    """
     if values or sets:
         return replace(location_of(render_sample(kube, values, sets)[-1]), run=run)
     rayjobs = list_rayjobs(kube)
@@ -112,7 +123,13 @@ def locate_run(kube: Kube, run: str, values: Sequence[str], sets: Sequence[str])
 
 
 def render_sample(kube: Kube, values: Sequence[str], sets: Sequence[str], name: str = "sample") -> list[Object]:
-    """Return the objects of a run with an empty run file; last the RayJob, or the kind these values make instead."""
+    """Return the objects of a run with an empty run file; last the RayJob, or the kind these values make instead.
+
+    Args:
+        values: values files, later ones over earlier ones.
+        sets: dotted values (KEY=VALUE), over the files.
+        name: the run's name.
+    """
     is_cluster = helm.merged_values(values, sets).get("kind") == "RayCluster"
     release = helm.Release(name, kube.namespace, "train", "" if is_cluster else "name: sample\n", name, values, sets)
     return load_objects(helm.template(release))
@@ -132,7 +149,8 @@ def storage_access(kube: Kube, location: RunLocation, endpoint: str | None = Non
         endpoint: the storage's address from this machine; without it a Service is reached through a port-forward.
 
     Raises:
-        InputError: the storage is a volume, which only pods reach. StorageError: nothing answers at the endpoint.
+        InputError: the storage is a volume, which only pods reach, or unknown.
+        StorageError: nothing answers at the endpoint.
     """
     if not location.uri:
         raise InputError(
@@ -182,7 +200,11 @@ def _errors_name_values(kube: Kube, location: RunLocation, *, from_secret: bool)
 
 
 def check_endpoint(endpoint: str) -> None:
-    """Connect once, before boto3 tries three times: 3 s instead of 15. Raises StorageError if nothing answers."""
+    """Connect once, before boto3 tries three times: 3 s instead of 15.
+
+    Raises:
+        StorageError: nothing answers.
+    """
     parts = urlsplit(endpoint)
     if not parts.hostname or (getproxies().get(parts.scheme) and not proxy_bypass(parts.hostname)):
         return

@@ -98,7 +98,8 @@ def blocked_pods(run_pods: Iterable[Object]) -> list[str]:
 def warning_events(kube: Kube, rayjob: Object, run_pods: Iterable[Object]) -> list[str]:
     """Return why the run does not run now, from events of its waiting pods, and of what could not be created.
 
-    An event outlives its cause: those of pods that run by now, and of a run that has ended, are left out.
+    Args:
+        run_pods: all its pods; only events of those that still wait count, since an event outlives its cause.
     """
     waiting = {pod["metadata"]["name"] for pod in run_pods if phase(pod) in ("pending", "pulling")}
     starting = rayjobs.status(rayjob) in ("New", "Initializing", "Waiting", "Retrying")

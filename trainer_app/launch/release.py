@@ -29,6 +29,12 @@ def new_release(
 ) -> Release:
     """Return the Helm release of a new run, which is checked first and gets a submission id.
 
+    Args:
+        values, sets: as the options --values and --set of `trainer submit`.
+        image: repository:tag in place of the values' image.
+        code: the digest of the user's packed code; "" if it is in the image.
+        user: who submits it, by name in the cluster; "" if that is unknown.
+
     Raises:
         ConfigError, InputError: the run file or the name is wrong.
     """
@@ -57,8 +63,9 @@ def make_plan(config: RunConfig, task: str) -> dict[str, Any]:
 def run_file_text(config: RunConfig, files: Sequence[str], overrides: Sequence[str]) -> str:
     """Return the run file that a run is submitted with.
 
-    One file without overrides is passed on byte for byte; several files, also those that it names, or overrides
-    are written as one.
+    Args:
+        config: what the files and overrides say, merged.
+        files, overrides: as `trainer submit` got them; one file without overrides is passed on byte for byte.
     """
     if len(files) == 1 and not overrides:
         text = Path(files[0]).read_bytes().decode()
@@ -68,7 +75,14 @@ def run_file_text(config: RunConfig, files: Sequence[str], overrides: Sequence[s
 
 
 def namespace_and_user(namespace: str | None, context: str | None, *, say: Callable[[str], None]) -> tuple[str, str]:
-    """Return a dry run's namespace and user, or what is known without a cluster. Raises InputError: no such context."""
+    """Return the namespace and the user of a dry run: those of a real submission, or what is known without a cluster.
+
+    Args:
+        say: called with a note about what is not known.
+
+    Raises:
+        InputError: the context that was named does not exist.
+    """
     try:
         kube = connect(namespace, context)
     except InputError as error:

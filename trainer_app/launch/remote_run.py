@@ -47,7 +47,11 @@ class RemoteRun:
         return cls(open_store(uri).child(run), run)
 
     def claim(self, launch: Launch, run_file: str, values: dict[str, Any]) -> None:
-        """Reserve the run's name by creating launch.json, and write what `resume` needs; `values` are without secrets.
+        """Reserve the run's name in the storage, and write what `resume` needs.
+
+        Args:
+            launch: written as launch.json, whose existence reserves the name.
+            values: the user's merged values, without secrets.
 
         Raises:
             AlreadyExistsError: there is a run of this name, submitted or not.
@@ -76,7 +80,11 @@ class RemoteRun:
                 self.run_store.delete(key)
 
     def read_launch(self) -> tuple[Launch, str, dict[str, Any]]:
-        """Return (launch.json, the run file's text, the values). Raises NotFoundError if the run was not submitted."""
+        """Return (what it was submitted with, the run file's text, the values).
+
+        Raises:
+            NotFoundError: no run of this name was submitted to this storage.
+        """
         try:
             launch = self._read_json(LAUNCH)
             text = self.run_store.get(RUN_FILE).decode()

@@ -33,11 +33,13 @@ def resubmit(
     """Create a run again from its storage, under the same name and a new submission; it resumes where it was.
 
     Args:
+        say: called with each line for the user.
         values, sets: over the stored values, which have no secrets.
-        endpoint: the storage's address from this machine, if it is not the pods'.
+        endpoint: the storage's address from this machine; None for the pods' own, a Service's by a port-forward.
 
     Raises:
         NotFoundError: the run was not submitted to this storage.
+        TrainerError: the chart, the cluster or the storage refuses it.
     """
     run = run_location.run
     with location.storage_access(kube, run_location, endpoint):

@@ -72,7 +72,12 @@ REACH_STORAGE: Final = [*_rights("services", "get"), *_rights("pods", "list"), *
 def missing_rights(
     kube: Kube, verbs: Mapping[str, Iterable[Right]], namespace: str | None = None
 ) -> dict[str, list[Right]]:
-    """Return those of the verbs' rights that this user does not have, in `namespace` or that of `kube`."""
+    """Return the rights that this user does not have, by verb.
+
+    Args:
+        verbs: the rights that each verb needs.
+        namespace: where; None for that of `kube`.
+    """
     wanted = list(dict.fromkeys(right for rights in verbs.values() for right in rights))
     with ThreadPoolExecutor(PARALLEL) as pool:
         answers = pool.map(lambda right: is_allowed(kube, right, namespace or kube.namespace), wanted)
@@ -91,7 +96,11 @@ def format_rights(rights: Iterable[Right]) -> str:
 
 
 def is_allowed(kube: Kube, right: Right, namespace: str, name: str = "") -> bool:
-    """Ask the API server whether this user has the right, for one object's `name` or for all objects of the kind."""
+    """Ask the API server whether this user has the right.
+
+    Args:
+        name: of one object; "" asks for all objects of the kind.
+    """
     attributes = {"namespace": namespace, "verb": right.verb, "group": right.group, "name": name}
     attributes["resource"], _, attributes["subresource"] = right.resource.partition("/")
     path, group = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "authorization.k8s.io/v1"

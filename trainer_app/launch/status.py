@@ -93,7 +93,11 @@ class RunStatus:
 
 
 def get_status(kube: Kube, rayjob: Object, *, endpoint: str | None = None) -> RunStatus:
-    """Return all that is known of a run, in about a second. A storage that can't be read is no failure."""
+    """Return all that is known of a run, in about a second. A storage that can't be read is no failure.
+
+    Args:
+        endpoint: the storage's address from this machine; None for the pods' own, a Service's by a port-forward.
+    """
     with ThreadPoolExecutor(3) as pool:
         run_pods = pool.submit(pods.list_run_pods, kube, rayjob["metadata"]["name"])
         blockers = pool.submit(find_blockers, kube, rayjob, run_pods.result)
@@ -104,7 +108,11 @@ def get_status(kube: Kube, rayjob: Object, *, endpoint: str | None = None) -> Ru
 
 
 def run_phase(rayjob: Object, run_pods: Sequence[Object], record: RunRecord | None = None) -> str:
-    """Return the phase, as in `RunStatus`; failed also while KubeRay retries a run whose error is permanent."""
+    """Return the phase, as in `RunStatus`; failed also while KubeRay retries a run whose error is permanent.
+
+    Args:
+        record: its run.json; None if it has not started or can't be read.
+    """
     status = rayjobs.status(rayjob)
     if rayjobs.is_queued(rayjob):
         return "queued"

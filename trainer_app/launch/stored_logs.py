@@ -19,7 +19,14 @@ Out = Callable[[str], None]
 
 
 def show_logs(run_location: RunLocation, *, workers: bool, out: Out) -> None:
-    """Send each stored line of the driver's or the workers' files to `out`. Raises NotFoundError if there is none."""
+    """Send all stored lines to `out`, file by file under their names; a driver's only file has none.
+
+    Args:
+        workers: the logs of workers and trials, and not the driver's.
+
+    Raises:
+        NotFoundError: there is no log.
+    """
     files = read_logs(run_location, workers=workers)
     if not files:
         what = "worker" if workers else "driver"
@@ -65,7 +72,11 @@ class LogTail:
 
 
 def follow_workers(kube: Kube, run_location: RunLocation, *, show: Out) -> None:
-    """Show the workers' new lines until the run has ended."""
+    """Show the workers' new lines until the run has ended.
+
+    Args:
+        show: called with each line, which begins with its file's name.
+    """
     tail = LogTail(run_location, show, workers=True)
     while True:
         ended = rayjobs.has_ended(kube.get("RayJob", run_location.run))

@@ -31,8 +31,9 @@ def submit(
     """Create a new run: its objects on the cluster, and in its storage what `resume` needs and the user's code.
 
     Args:
-        packed: the user's code, if it is not in the image.
-        endpoint: the storage's address from this machine.
+        packed: the user's code; None if it is in the image.
+        say: called with each line for the user.
+        endpoint: the storage's address from this machine; None for the pods' own, a Service's by a port-forward.
 
     Raises:
         TrainerError: the chart, the cluster or the storage refuses it; nothing was created.
@@ -70,7 +71,11 @@ def make_launch(release: helm.Release) -> Launch:
 
 
 def create_objects(kube: Kube, objects: Sequence[Object]) -> Object:
-    """Create all objects; return the RayJob. If one is refused, delete those before it and raise TrainerError."""
+    """Create all objects; return the RayJob.
+
+    Raises:
+        TrainerError: one is refused; those created before it are deleted.
+    """
     created: list[Object] = []
     try:
         for obj in objects:
@@ -89,7 +94,11 @@ def create_objects(kube: Kube, objects: Sequence[Object]) -> Object:
 
 
 def set_owner(kube: Kube, owner: Object, objects: Sequence[Object]) -> None:
-    """Make the objects be deleted with the RayJob, the chart's Secret too; a volume's claim stays, with its data."""
+    """Make the objects be deleted with the RayJob, the chart's Secret too; a volume's claim stays, with its data.
+
+    Args:
+        owner: the RayJob, as the API server returned it: its uid is needed.
+    """
     meta = owner["metadata"]
     reference = {"apiVersion": "ray.io/v1", "kind": owner["kind"], "name": meta["name"], "uid": meta["uid"]}
     for obj in objects:
@@ -98,7 +107,11 @@ def set_owner(kube: Kube, owner: Object, objects: Sequence[Object]) -> None:
 
 
 def check_secret(kube: Kube, objects: Sequence[Object]) -> None:
-    """Raise InputError, with the command that creates it, if the storage's Secret or one of its keys is missing."""
+    """Check that the storage's Secret exists and has both keys, if this user may read it.
+
+    Raises:
+        InputError: it or a key is missing; the message has the command that creates it.
+    """
     name = objects[-1]["metadata"].get("annotations", {}).get("trainer/storage-secret")
     if not name or any(obj["kind"] == "Secret" and obj["metadata"]["name"] == name for obj in objects):
         return
@@ -116,7 +129,14 @@ def check_secret(kube: Kube, objects: Sequence[Object]) -> None:
 
 
 def check_admission(kube: Kube, objects: Sequence[Object], say: Say) -> None:
-    """Create all objects in a dry run, the RayJob first; warn if the cluster drops labels that policies select by."""
+    """Create all objects in a dry run, the RayJob first.
+
+    Args:
+        say: called with a warning if the cluster drops labels that policies select by.
+
+    Raises:
+        TrainerError: the cluster refuses one.
+    """
     for obj in reversed(objects):
         try:
             created = kube.create(obj, dry_run=True)

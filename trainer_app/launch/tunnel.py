@@ -41,7 +41,15 @@ class Server(ThreadingTCPServer):
 
 @contextmanager
 def forward_port(kube: Kube, service: str, namespace: str, port: int) -> Iterator[int]:
-    """Yield a local port to a ready pod of the Service. Raises NotFoundError (no pod) or InputError (no such port)."""
+    """Yield a port of 127.0.0.1 that leads to a ready pod of the Service.
+
+    Args:
+        port: the Service's, not the pod's.
+
+    Raises:
+        NotFoundError: there is no such Service, or no ready pod behind it.
+        InputError: the Service has no such port.
+    """
     pod, target = _find_target(kube, service, namespace, port)
 
     class Connection(BaseRequestHandler):

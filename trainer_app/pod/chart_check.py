@@ -24,10 +24,15 @@ PAUSE_S: Final = 2.0
 
 
 def check_dashboard(address: str, token: str, *, wait_s: float = DASHBOARD_WAIT_S) -> str:
-    """Ask Ray at `address` (host:port) for its version; return a line with the answer. Without a token 401 is right.
+    """Ask Ray's dashboard for its version; return a line with the answer.
+
+    Args:
+        address: host:port.
+        token: Ray's; with "" the right answer is 401.
+        wait_s: seconds to wait for an answer.
 
     Raises:
-        TrainerError: no answer within `wait_s` seconds, or a wrong one.
+        TrainerError: no answer in time, or a wrong one.
     """
     end = time.monotonic() + wait_s
     while True:

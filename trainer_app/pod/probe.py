@@ -30,7 +30,11 @@ def main() -> int:
 
 
 def check_image() -> str:
-    """Return what the image has. Raises TrainerError if it lacks what runs need."""
+    """Return what the image has.
+
+    Raises:
+        TrainerError: it lacks what runs need.
+    """
     missing = [name for name in ("torch", "lightning", "ray") if find_spec(name) is None]
     if missing:
         raise TrainerError(f"the image has no {', '.join(missing)}; build it with: make image")
@@ -38,7 +42,12 @@ def check_image() -> str:
 
 
 def check_storage() -> str:
-    """Write, read and delete an object. Raises StorageError, or TrainerError if no storage is set."""
+    """Write, read and delete an object; return a line that says so.
+
+    Raises:
+        StorageError: the storage refuses it, or does not answer.
+        TrainerError: no storage is set.
+    """
     uri = os.environ.get("TRAINER_STORAGE_URI")
     if not uri:
         raise TrainerError("no TRAINER_STORAGE_URI in the pod: set storage.bucket or storage.claim")

@@ -44,7 +44,11 @@ class RayJobClient:
     shown: int = 0  # how many characters of the log
 
     def state(self) -> str | None:
-        """Return Ray's status of the job; None if this head does not know it. Raises OSError without a dashboard."""
+        """Return Ray's status of the job; None if this head does not know it.
+
+        Raises:
+            OSError: the dashboard does not answer, or with an error.
+        """
         try:
             return str(self._request("GET", f"/api/jobs/{self.submission}")["status"])
         except HTTPError as error:
@@ -53,7 +57,12 @@ class RayJobClient:
             raise
 
     def submit(self, entrypoint: str) -> None:
-        """Submit the job. Raises SubmissionRefusedError if Ray rejects it; OSError if it is to be tried again."""
+        """Submit the job.
+
+        Raises:
+            SubmissionRefusedError: Ray rejects it.
+            OSError: the dashboard does not answer, or with another error; try again.
+        """
         self.shown = 0  # a new head has a new log
         try:
             body = {"entrypoint": entrypoint, "submission_id": self.submission}

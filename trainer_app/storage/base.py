@@ -39,18 +39,30 @@ class Store(Protocol):
     def put(self, key: str, data: bytes, *, create: bool = False) -> None:
         """Write an object, whole or not at all.
 
-        With `create`, an existing object stays and `AlreadyExistsError` is raised; of several writers at once one wins.
-        On S3 that holds as far as the server honours `If-None-Match: *`: AWS does, some others accept several writers.
+        Args:
+            create: overwrite no object; of several writers at once one wins. On S3 that holds as far as the server
+                honours `If-None-Match: *`: AWS does, some others accept several writers.
+
+        Raises:
+            AlreadyExistsError: with `create`, there is such an object; it stays as it is.
         """
 
     def put_file(self, key: str, path: str | PathLike[str]) -> None:
         """Write a file's content as an object, streaming, whole or not at all."""
 
     def get(self, key: str) -> bytes:
-        """Return the object's bytes. Raises `NotFoundError`."""
+        """Return the object's bytes.
+
+        Raises:
+            NotFoundError: there is no such object.
+        """
 
     def get_file(self, key: str, path: str | PathLike[str]) -> None:
-        """Stream the object to a local file, which is there whole or not at all. Raises `NotFoundError`."""
+        """Stream the object to a local file, which is there whole or not at all.
+
+        Raises:
+            NotFoundError: there is no such object.
+        """
 
     def exists(self, key: str) -> bool:
         """Return whether there is an object of this key; a folder is not one."""
@@ -77,13 +89,24 @@ def store_name(store: Store) -> str:
 
 
 def check_key(key: str, *, what: str = "key") -> str:
-    """Return the key, or raise InputError if no object can have it."""
+    """Return the key if an object can have it.
+
+    Args:
+        what: what it is called in the message.
+
+    Raises:
+        InputError: no object can have it.
+    """
     if problem := find_key_problem(key):
         raise InputError(f"storage {what} {key!r} can't be used: {problem}")
     return key
 
 
 def check_prefix(prefix: str) -> str:
-    """Return a folder as `""` or `"a/b"`, without a slash at its end."""
+    """Return a folder as `""` or `"a/b"`, without a slash at its end.
+
+    Raises:
+        InputError: no folder can have this name.
+    """
     trimmed = prefix.removesuffix("/")
     return check_key(trimmed, what="prefix") if trimmed else ""

@@ -11,7 +11,12 @@ from trainer_app.storage.uri import open_store
 
 
 def check_round_trip(uri: str) -> str:
-    """Write, read and delete one object; return a line that says so. Raises TrainerError if other bytes come back."""
+    """Write, read and delete one object; return a line that says so.
+
+    Raises:
+        StorageError: the storage refuses it, or does not answer.
+        TrainerError: other bytes come back.
+    """
     store, key, data = open_store(uri), f".check/{uuid.uuid4().hex[:12]}", os.urandom(1024)
     started = time.monotonic()
     store.put(key, data)

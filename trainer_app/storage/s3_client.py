@@ -12,9 +12,14 @@ _LOCK = threading.Lock()
 
 
 def get_client(endpoint: str | None, region: str | None, *, virtual: bool = False) -> Any:
-    """Return a boto3 client (they are thread-safe); credentials, profile, proxies and CA bundle as boto3 finds them.
+    """Return a boto3 client, which is thread-safe; credentials, profile, proxies and CA bundle as boto3 finds them.
 
     A changed `AWS_*` variable gives a new client, and so does a fork: two processes on one connection mix up answers.
+
+    Args:
+        endpoint: the server's URL; None for AWS_ENDPOINT_URL or AWS itself.
+        region: None for that of the environment or the profile, else us-east-1.
+        virtual: name the bucket in the host, and not in the path.
     """
     environment = hash(frozenset((k, v) for k, v in os.environ.items() if k.startswith("AWS_")))
     with _LOCK:

@@ -29,17 +29,28 @@ class ObjectLocation:
 
     @property
     def server(self) -> str:
+        """The server's URL without secrets, or AWS S3."""
         endpoint = self.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         return clean_message(endpoint) if endpoint else "AWS S3 (no AWS_ENDPOINT_URL is set)"
 
     def format_key(self, key: str) -> str:
+        """Return `s3://bucket/prefix/key at <server>`."""
         path = "/".join(part for part in (self.bucket, self.prefix, key) if part)
         return f"s3://{path} at {self.server}"
 
 
 @contextmanager
 def translate_errors(location: ObjectLocation, verb: str, key: str, connect: Callable[[], Any]) -> Iterator[Any]:
-    """Yield the client that `connect` makes; turn what boto3 raises into StorageError and its kinds."""
+    """Yield a client; turn what boto3 raises into errors with what failed, where, and what to do.
+
+    Args:
+        verb, key: what is done, such as read, to which object.
+        connect: makes the client.
+
+    Raises:
+        StorageError: the server refused it (AccessDeniedError and NotFoundError are kinds of it) or did not answer.
+        InputError: the endpoint is not a URL.
+    """
     try:
         yield connect()
     except Exception as error:

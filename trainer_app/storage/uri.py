@@ -16,10 +16,14 @@ from trainer_app.storage_uri import FolderUri, StorageUriError, parse_scheme, pa
 
 
 def open_store(uri: str, *, endpoint: str | None = None) -> Store:
-    """Open the store of a storage URI (see `parse_storage_uri`), or raise InputError. Nothing is read or written yet.
+    """Open the store of a storage URI. Nothing is read or written yet.
 
-    A relative folder or `~` is made absolute now. `endpoint` replaces the URI's S3 server; without either it is
-    `AWS_ENDPOINT_URL` or AWS itself.
+    Args:
+        uri: see `parse_storage_uri`; a relative folder or `~` is made absolute now.
+        endpoint: the S3 server, in place of the URI's. Without either, `AWS_ENDPOINT_URL` or AWS itself.
+
+    Raises:
+        InputError: the URI is not allowed.
     """
     try:
         location = parse_storage_uri(uri, endpoint=endpoint)
@@ -29,7 +33,11 @@ def open_store(uri: str, *, endpoint: str | None = None) -> Store:
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """Return `(storage URI, run)` of a URI or path of a run: the last part of its path is the run's name."""
+    """Return `(storage URI, run)` of a URI or path of a run: the last part of its path is the run's name.
+
+    Raises:
+        InputError: a URI without a run's name.
+    """
     if parse_scheme(uri):
         base, mark, query = uri.partition("?")
         parent, _, name = base.rstrip("/").rpartition("/")
