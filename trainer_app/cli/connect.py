@@ -58,10 +58,8 @@ def reads_cluster(
 ) -> bool:
     """Decide whether `results` and `list` read the runs of a namespace, or those of a storage.
 
-    Options count before the environment, in which TRAINER_STORAGE_URI counts before TRAINER_NAMESPACE.
-
     Args:
-        namespace, context: as options they ask for the cluster.
+        namespace, context: as options they ask for the cluster; TRAINER_NAMESPACE counts after TRAINER_STORAGE_URI.
         storage: asks for the storage, and so does a path or URI as `run`.
 
     Raises:

@@ -75,13 +75,10 @@ def run_file_text(config: RunConfig, files: Sequence[str], overrides: Sequence[s
 
 
 def namespace_and_user(namespace: str | None, context: str | None, *, say: Callable[[str], None]) -> tuple[str, str]:
-    """Return the namespace and the user of a dry run: those of a real submission, or what is known without a cluster.
+    """Return a dry run's namespace and user, or what is known of them; raise InputError if `context` does not exist.
 
     Args:
-        say: called with a note about what is not known.
-
-    Raises:
-        InputError: the context that was named does not exist.
+        say: called with a note about what is not known without a cluster.
     """
     try:
         kube = connect(namespace, context)

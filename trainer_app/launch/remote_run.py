@@ -47,14 +47,11 @@ class RemoteRun:
         return cls(open_store(uri).child(run), run)
 
     def claim(self, launch: Launch, run_file: str, values: dict[str, Any]) -> None:
-        """Reserve the run's name in the storage, and write what `resume` needs.
+        """Reserve the run's name, and write what `resume` needs; raise AlreadyExistsError if there is such a run.
 
         Args:
             launch: written as launch.json, whose existence reserves the name.
             values: the user's merged values, without secrets.
-
-        Raises:
-            AlreadyExistsError: there is a run of this name, submitted or not.
         """
         taken = AlreadyExistsError(
             f"run {self.run!r} is in {self.run_store.uri} already; resume it: trainer resume {self.run}; "

@@ -71,11 +71,7 @@ def make_launch(release: helm.Release) -> Launch:
 
 
 def create_objects(kube: Kube, objects: Sequence[Object]) -> Object:
-    """Create all objects; return the RayJob.
-
-    Raises:
-        TrainerError: one is refused; those created before it are deleted.
-    """
+    """Create all objects; return the RayJob. If one is refused, delete those before it and raise TrainerError."""
     created: list[Object] = []
     try:
         for obj in objects:
@@ -129,13 +125,10 @@ def check_secret(kube: Kube, objects: Sequence[Object]) -> None:
 
 
 def check_admission(kube: Kube, objects: Sequence[Object], say: Say) -> None:
-    """Create all objects in a dry run, the RayJob first.
+    """Create all objects in a dry run, the RayJob first; raise TrainerError if the cluster refuses one.
 
     Args:
         say: called with a warning if the cluster drops labels that policies select by.
-
-    Raises:
-        TrainerError: the cluster refuses one.
     """
     for obj in reversed(objects):
         try:
