@@ -100,7 +100,6 @@ def _row(run: RunSummary) -> list[str]:
     record = run.record
     if record is None:
         return [run.name, "", "damaged", "", "", ""]
-    target, what = (record.num_samples, "trials") if record.task == "tune" else (record.epochs, "epochs")
     best = f"{record.metric}={format_number(run.best)}" if record.metric and run.best is not None else ""
     state = state_text(record.state, run.silent_for(time.time()))
-    return [run.name, record.task, state, local_time(record.created), progress(run.done, target, what), best]
+    return [run.name, record.task, state, local_time(record.created), progress(run.done, *record.target), best]

@@ -137,10 +137,9 @@ def _select_fit(run: RunResults, trial: str | None) -> FitResults | None:
 
 def _run_facts(run: RunResults) -> list[tuple[str, str]]:
     record = run.record
-    target, what = (record.num_samples, "trials") if record.task == "tune" else (record.epochs, "epochs")
     attempt = f", attempt {record.attempt}" if record.attempt > 1 else ""
     facts = [
-        ("run", f"{record.name}: {record.task}, {progress(run.done, target, what)}{attempt}"),
+        ("run", f"{record.name}: {record.task}, {progress(run.done, *record.target)}{attempt}"),
         ("state", state_text(record.state, run.silent_for(time.time()))),
         ("created", local_time(record.created)),
         ("storage", run.uri),

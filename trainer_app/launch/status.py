@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from trainer_app.errors import TrainerError
+from trainer_app.formatting import progress
 from trainer_app.launch import cron, location, pods, rayjobs
 from trainer_app.launch.follow import find_blockers
 from trainer_app.launch.kube import Kube, Object
@@ -141,10 +142,9 @@ def _startup_phase(run_pods: Sequence[Object]) -> str:
 
 def format_progress(record: RunRecord) -> str:
     """`running, 3/5 epochs, best val_accuracy=0.93, attempt 2`"""
-    target, unit = (record.num_samples, "trials") if record.task == "tune" else (record.epochs, "epochs")
     parts: list[str] = [record.state]
     if record.done is not None:
-        parts.append(f"{record.done}{f'/{target}' if target and target > 0 else ''} {unit}")
+        parts.append(progress(record.done, *record.target))
     if record.best is not None and record.metric:
         parts.append(f"best {record.metric}={record.best:.4g}")
     return ", ".join([*parts, *([f"attempt {record.attempt}"] if record.attempt > 1 else [])])

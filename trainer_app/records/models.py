@@ -91,6 +91,11 @@ class RunRecord(_Record):
     final: bool = False
     exit_code: int | None = None
 
+    @property
+    def target(self) -> tuple[int | None, str]:
+        """How many trials or epochs the run does, None if there is no such end, and which of the two they are."""
+        return (self.num_samples, "trials") if self.task == "tune" else (self.epochs, "epochs")
+
 
 class TrialRecord(_Record):
     """`trial.json`: one sample of a sweep. `epochs` is how many are done, `metrics` those of the last one.
