@@ -175,7 +175,7 @@ manifests: setup ## update k8s/rendered and the chart's README (tests fail if th
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-unit test-chart chart-test test-local test-e2e
+.PHONY: test test-unit test-chart chart-test test-local test-e2e test-full
 test: setup ## run the tests that need no cluster: unit, chart, local (ARGS="-k name" for some)
 	@$(PYTEST) $(wildcard tests/unit tests/chart tests/local) $(ARGS)
 
@@ -191,6 +191,10 @@ test-local: setup ## run the tests with a Ray and an S3 server on this machine: 
 
 test-e2e: setup ## run the end-to-end tests on a kind cluster of their own: 30 minutes
 	@KIND_IMAGE=$(KIND_IMAGE) $(PYTEST) tests/e2e $(ARGS)
+
+test-full: setup ## run all tests, also the slow ones marked `full` that `make test` and `make test-e2e` leave out
+	@$(PYTEST) --full $(wildcard tests/unit tests/chart tests/local) $(ARGS)
+	@KIND_IMAGE=$(KIND_IMAGE) $(PYTEST) --full tests/e2e $(ARGS)
 
 .PHONY: lint
 lint: setup ## check with ruff, mypy and the import rules
