@@ -34,6 +34,36 @@ class TestS3(StoreContract):
         return open_store(s3.uri)
 
 
+def test_a_writer_that_dies_after_its_headers_leaves_what_was_there(
+    s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The server sees the headers of a PUT and no byte of its body: no empty object comes of it."""
+    from botocore.awsrequest import AWSConnection
+
+    def send(connection: Any, data: bytes) -> None:
+        if not data.startswith((b"PUT ", b"HEAD ")):  # a body
+            connection.sock.close()
+            raise BrokenPipeError("the writer is dead")
+        send_all(connection, data.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+
+    send_all = AWSConnection.send
+    store = open_store(s3.uri)
+    store.put("there", b"x")
+    (tmp_path / "file").write_bytes(b"y" * 1000)
+    with monkeypatch.context() as dead:
+        dead.setattr(AWSConnection, "send", send)
+        for write in (
+            lambda: store.put("there", b"y" * 1000),
+            lambda: store.put("new", b"y" * 1000, create=True),
+            lambda: store.put_file("file", tmp_path / "file"),
+        ):
+            with pytest.raises(StorageError):
+                write()
+    time.sleep(1)  # until the server has seen that nobody is there
+    assert store.get("there") == b"x"
+    assert keys(store) == ["there"]
+
+
 def calls(store: Store, folder: Path) -> list[Callable[[], object]]:
     """Every method that asks the server."""
     (folder / "source").write_bytes(b"x")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from trainer_app.storage.s3_errors import ObjectLocation, error_code, translate_
 from trainer_app.storage_uri import S3Uri
 
 _PARALLEL = 16
-_MB = 1 << 20
+_PART = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,17 @@ class S3Store(S3Uri):
             if create:
                 self._create(s3, check_key(key), data)
             else:
-                s3.put_object(Bucket=self.bucket, Key=self._full(check_key(key)), Body=data)
+                _put(s3, self.bucket, self._full(check_key(key)), data)
 
     def put_file(self, key: str, path: str | PathLike[str]) -> None:
         if not Path(path).is_file():
             raise NotFoundError(f"there is no file {os.fspath(path)} to write to {self._location.format_key(key)}")
         with self._s3("write", key) as s3:
-            s3.upload_file(os.fspath(path), self.bucket, self._full(check_key(key)), Config=_transfer())
+            full = self._full(check_key(key))
+            if Path(path).stat().st_size <= _PART:
+                _put(s3, self.bucket, full, Path(path).read_bytes())
+            else:
+                s3.upload_file(os.fspath(path), self.bucket, full, Config=_transfer())
 
     def get(self, key: str) -> bytes:
         with self._s3("read", key) as s3:
@@ -125,17 +131,26 @@ class S3Store(S3Uri):
                     return  # the answer to the first try was lost; the object is this writer's
                 raise exists from failure
             elif error_code(failure) in ("NotImplemented", "501"):
-                s3.put_object(Bucket=self.bucket, Key=full, Body=data)
+                _put(s3, self.bucket, full, data)
                 return
             else:
                 raise failure
+
+
+def _put(s3: Any, bucket: str, key: str, data: bytes, **condition: str) -> None:
+    """Write an object with the MD5 of its bytes.
+
+    SeaweedFS 4.48 keeps an empty object where a writer dies between the headers and the body, unless it knows the MD5.
+    """
+    md5 = hashlib.md5(data, usedforsecurity=False).digest()
+    s3.put_object(Bucket=bucket, Key=key, Body=data, ContentMD5=base64.b64encode(md5).decode(), **condition)
 
 
 def _conditional_put(s3: Any, bucket: str, key: str, data: bytes) -> Exception | None:
     from botocore.exceptions import ClientError
 
     try:
-        s3.put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+        _put(s3, bucket, key, data, IfNoneMatch="*")
     except ClientError as error:
         return cast(Exception, error)
     return None
@@ -178,7 +193,6 @@ def _transfer() -> Any:
     from boto3.s3.transfer import TransferConfig
 
     # Four parts of 16 MB in flight: 64 MB of memory at most. The CRT client would ignore our time-outs.
-    size = 16 * _MB
     return TransferConfig(
-        multipart_threshold=size, multipart_chunksize=size, max_concurrency=4, preferred_transfer_client="classic"
+        multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=4, preferred_transfer_client="classic"
     )
