@@ -30,6 +30,11 @@ def redact_text(text: str) -> str:
     return _OPTION.sub(rf"\1{HIDDEN}", _KEY_PAIR.sub(rf"\1{HIDDEN}", _USER_INFO.sub(rf"\1{HIDDEN}@", text)))
 
 
+def has_credentials(text: str) -> bool:
+    """Whether the text has a URI with a user's name, and so with a password."""
+    return bool(_USER_INFO.search(text))
+
+
 def redact_value(value: Any, *, secret: bool = False) -> Any:
     """Return the value as a message may show it: short, and without secrets."""
     if secret:
@@ -45,14 +50,15 @@ def redact_value(value: Any, *, secret: bool = False) -> Any:
 
 
 def remove_secrets(values: Any) -> Any:
-    """Return a copy without secret entries and without secret values of an `env` list.
+    """Return a copy without secret entries and without values of environment variables, whose names are kept.
 
     A mapping or a boolean under such a name is kept: a volume's `secret` and `serviceAccountToken` say where one is.
     """
     if isinstance(values, dict):
-        return {key: remove_secrets(value) for key, value in values.items() if not _is_secret(key, value)}
+        kept = {key: value for key, value in values.items() if not _is_secret(key, value)}
+        return {key: _remove_values(value) if key == "env" else remove_secrets(value) for key, value in kept.items()}
     if isinstance(values, list):
-        return [remove_secrets(item) for item in values if not _is_secret_variable(item)]
+        return [remove_secrets(item) for item in values]
     return values
 
 
@@ -60,5 +66,8 @@ def _is_secret(name: object, value: Any) -> bool:
     return is_secret_name(name) and not isinstance(value, dict | bool)
 
 
-def _is_secret_variable(item: Any) -> bool:
-    return isinstance(item, dict) and is_secret_name(item.get("name", "")) and "valueFrom" not in item
+def _remove_values(env: Any) -> Any:
+    """Return an `env` block without values, but for empty ones: of a list the names, of a mapping nothing."""
+    entries = [item for item in env if isinstance(item, dict)] if isinstance(env, list) else []
+    kept = [{key: item[key] for key in item if key != "value" or not item[key]} for item in entries]
+    return kept if isinstance(env, list) else {}

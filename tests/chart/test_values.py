@@ -53,6 +53,7 @@ OTHER = {
     "{key}.podAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.topologyKey=k",
     "tolerations": "[0].key=k",
     "topologySpreadConstraints": "[0].maxSkew=1,{key}[0].topologyKey=k,{key}[0].whenUnsatisfiable=DoNotSchedule",
+    "run.env": ".K=v",
     "env": "[0].name=K",
     "shmSize": "=1Gi",
     "volumes": "[0].name=v,{key}[0].emptyDir.medium=Memory",

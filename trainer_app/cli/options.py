@@ -51,6 +51,12 @@ Strings = Annotated[
     list[str] | None,
     typer.Option("--set-string", metavar="KEY=VALUE", help="The same, whose value is a string whatever it looks like."),
 ]
+Env = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME[=VALUE]", help="An environment variable of head and workers; NAME takes its value from here."
+    ),
+]
 Grace = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="How long to wait for the checkpoint at the end of the epoch.")
 ]

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
-from trainer_app.cli.options import Code, Image, Include, Items, Name, Namespace, Sets, Strings, Task, Values, join_sets
-from trainer_app.cli.submit import pack_code
+from trainer_app.cli.options import (
+    Code,
+    Env,
+    Image,
+    Include,
+    Items,
+    Name,
+    Namespace,
+    Sets,
+    Strings,
+    Task,
+    Values,
+    join_sets,
+)
+from trainer_app.cli.submit import pack_code, read_variables
 from trainer_app.run.request import RunRequest
 
 
@@ -18,14 +31,14 @@ def render(
     code: Code = None,
     include: Include = None,
     image: Image = None,
+    env: Env = None,
 ) -> None:
     """Print the objects of a run; needs helm, and no cluster."""
     from trainer_app.launch import helm
     from trainer_app.launch.release import new_release
 
-    packed, request = pack_code(code, include), RunRequest(task, items or (), name)
-    digest = packed.digest if packed else ""
-    release = new_release(
-        request, values or (), join_sets(sets, strings), namespace or "default", image=image, code=digest
-    )
+    variables, packed = read_variables(env), pack_code(code, include)
+    request, digest = RunRequest(task, items or (), name), packed.digest if packed else ""
+    values, sets = values or [], join_sets(sets, strings)
+    release = new_release(request, values, sets, namespace or "default", image=image, code=digest, env=variables)
     print(helm.template(release), end="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from trainer_app.cli.options import (
     Code,
     Context,
     Endpoint,
+    Env,
     Follow,
     Image,
     Include,
@@ -50,6 +52,7 @@ def submit(
     code: Code = None,
     include: Include = None,
     image: Image = None,
+    env: Env = None,
     dry_run: DryRun = False,
     follow: Follow = False,
 ) -> int:
@@ -59,9 +62,10 @@ def submit(
     from trainer_app.launch.kube import connect
     from trainer_app.launch.release import namespace_and_user, new_release
 
-    packed = pack_code(code, include)
+    variables, packed = read_variables(env), pack_code(code, include)
     request, digest = RunRequest(task, items or (), name), packed.digest if packed else ""
-    build = partial(new_release, request, values or (), join_sets(sets, strings), image=image, code=digest)
+    sets = join_sets(sets, strings)
+    build = partial(new_release, request, values or (), sets, image=image, code=digest, env=variables)
     if dry_run:
         namespace, user = namespace_and_user(namespace, context, say=notify)
         print(helm.template(build(namespace, user=user)), end="")
@@ -73,6 +77,16 @@ def submit(
         notify(f"code: {len(packed.names)} files, {packed.size / 1024:.0f} kB, sha256 {packed.digest[:12]}")
     notify(f"submitted run {release.name} to namespace {kube.namespace}")
     return follow_submitted(kube, release.name, endpoint) if follow else 0
+
+
+def read_variables(env: Sequence[str] | None) -> dict[str, str]:
+    """Return the variables of --env, and print their names; raise InputError if one is not allowed or not set."""
+    from trainer_app.launch.variables import describe_variables, parse_variables
+
+    variables = parse_variables(env or (), os.environ)
+    for line in describe_variables(variables):
+        notify(line)
+    return variables
 
 
 def pack_code(code: str | None, include: Sequence[str] | None) -> CodeArchive | None:

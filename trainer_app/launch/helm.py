@@ -39,6 +39,7 @@ class Release:
         image: repository:tag in place of the values'; "" for theirs.
         code: SHA-256 of the user's code archive in the run's storage, or "".
         user: who submits, by the cluster's name for them, or "".
+        env: the environment variables of head and workers, over those of the values.
         plan: what the chart needs of the run file, from release.make_plan; empty: the chart reads the file itself.
     """
 
@@ -53,6 +54,7 @@ class Release:
     code: str = ""
     user: str = ""
     plan: Mapping[str, Any] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
 
     def launcher_values(self) -> dict[str, dict[str, Any]]:
         """Return the chart's values that the launcher sets."""
@@ -60,6 +62,8 @@ class Release:
         values: dict[str, dict[str, Any]] = {"run": {key: value for key, value in run.items() if value}}
         if self.plan:
             values["run"]["plan"] = dict(self.plan)
+        if self.env:
+            values["run"]["env"] = dict(self.env)
         if self.image:
             repository, _, tag = self.image.rpartition(":")
             values["image"] = {"repository": repository, "tag": tag}

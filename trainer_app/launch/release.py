@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ def new_release(
     image: str | None = None,
     code: str = "",
     user: str = "",
+    env: Mapping[str, str] | None = None,
 ) -> Release:
     """Return the Helm release of a new run, which is checked first and gets a submission id.
 
@@ -34,6 +35,7 @@ def new_release(
         image: repository:tag in place of the values' image.
         code: the digest of the user's packed code; "" if it is in the image.
         user: who submits it, by name in the cluster; "" if that is unknown.
+        env: environment variables of its pods.
 
     Raises:
         ConfigError, InputError: the run file or the name is wrong.
@@ -45,7 +47,7 @@ def new_release(
         name = f"{fit_name(base, CRON_NAME_MAX - len(time) - 1)}-{time}"
     submission, plan = make_submission(name), make_plan(prepared.config, request.task)
     names = (name, namespace, request.task, text, submission)
-    return Release(*names, tuple(values), tuple(sets), image or "", code, user, plan)
+    return Release(*names, tuple(values), tuple(sets), image or "", code, user, plan, env or {})
 
 
 def make_plan(config: RunConfig, task: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Launch:
     image: str = ""
     user: str = ""
     created: float = field(default_factory=time.time)
+    env: tuple[str, ...] = ()  # names of the environment variables of --env; their values are not kept
     former: tuple[str, ...] = ()  # submissions before this one: each was ended by a user's resume
 
 
@@ -92,7 +93,8 @@ class RemoteRun:
                 "(--values FILE), and that the run was submitted with trainer submit"
             ) from error
         known = {name: launch[name] for name in Launch.__dataclass_fields__ if name in launch}
-        return Launch(**{**known, "former": tuple(launch.get("former", ()))}), text, values
+        names = {name: tuple(launch.get(name, ())) for name in ("env", "former")}
+        return Launch(**{**known, **names}), text, values
 
     def record_resubmission(self, launch: Launch) -> None:
         """Record a user's resume: drivers of any other submission will refuse to start."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,7 @@ from trainer_app.launch import control, helm, location, submit
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.release import make_plan
 from trainer_app.launch.remote_run import RUN_FILE, Launch, RemoteRun
+from trainer_app.launch.variables import check_given
 from trainer_app.redact import remove_secrets
 
 REMOVAL_TIMEOUT_S: Final = 60.0
@@ -28,13 +29,14 @@ def resubmit(
     say: submit.Say,
     values: Sequence[str] = (),
     sets: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
     endpoint: str | None = None,
 ) -> None:
     """Create a run again from its storage, under the same name and a new submission; it resumes where it was.
 
     Args:
         say: called with each line for the user.
-        values, sets: over the stored values, which have no secrets.
+        values, sets, env: over the stored values, which have no secrets and no values of environment variables.
         endpoint: the storage's address from this machine; None for the pods' own, a Service's by a port-forward.
 
     Raises:
@@ -49,7 +51,7 @@ def resubmit(
         if record and record.state == "succeeded":
             say(f"run {run} has finished: nothing to resume")
             return
-        release, objects, merged_values = _render(kube, launch, run_file, stored_values, values, sets)
+        release, objects, merged_values = _render(kube, launch, run_file, stored_values, values, sets, env)
         submit.check_secret(kube, objects)
         control.delete_rayjob(kube, run, say=say)
         _wait_until_removed(kube, objects)
@@ -57,13 +59,19 @@ def resubmit(
         remote_run.clear_stop()
         remote_run.write_values(remove_secrets(merged_values))
         former = (*launch.former, launch.submission)
-        remote_run.record_resubmission(replace(submit.make_launch(release), former=former))
+        remote_run.record_resubmission(replace(submit.make_launch(release, merged_values), former=former))
         submit.create_objects(kube, objects)
     say(f"resumed run {run} from its newest commit: created again from {run_location.uri}")
 
 
 def _render(
-    kube: Kube, launch: Launch, run_file: str, stored: dict[str, Any], values: Sequence[str], sets: Sequence[str]
+    kube: Kube,
+    launch: Launch,
+    run_file: str,
+    stored: dict[str, Any],
+    values: Sequence[str],
+    sets: Sequence[str],
+    env: Mapping[str, str] | None = None,
 ) -> tuple[helm.Release, list[Object], dict[str, Any]]:
     """Return (release, objects, merged values) of what was submitted, as this user's and with a new submission."""
     submission = submit.make_submission(launch.run)
@@ -71,11 +79,14 @@ def _render(
         file = Path(folder, "values.yaml")
         file.write_text(json.dumps(stored))
         files = (str(file), *values)
+        merged_values = helm.merged_values(files, sets)
+        check_given(launch.env, env or {}, merged_values)
         release = helm.Release(launch.run, kube.namespace, launch.task, run_file, submission, files, tuple(sets))
         plan = make_plan(loads(run_file, file=f"{launch.run}/{RUN_FILE}"), launch.task)
-        release = replace(release, image=launch.image, code=launch.code, user=kube.user(), plan=plan)
-        objects = location.load_objects(helm.template(release))
-        return release, objects, helm.merged_values(release.values, release.sets)
+        release = replace(
+            release, image=launch.image, code=launch.code, user=kube.user(), plan=plan, env=dict(env or {})
+        )
+        return release, location.load_objects(helm.template(release)), merged_values
 
 
 def _wait_until_removed(kube: Kube, objects: Sequence[Object]) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, TrainerError
 from trainer_app.launch import helm, location, pods, rayjobs
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pack import CodeArchive
 from trainer_app.launch.remote_run import Launch, RemoteRun
+from trainer_app.launch.variables import run_variables
 from trainer_app.redact import remove_secrets
 from trainer_app.storage_uri import is_s3_uri
 
@@ -49,11 +50,12 @@ def submit(
     if not _can_open_storage(objects[-1], packed, say):
         create_objects(kube, objects)
         return
-    values = remove_secrets(helm.merged_values(release.values, release.sets))
+    own_values = helm.merged_values(release.values, release.sets)
+    launch, values = make_launch(release, own_values), remove_secrets(own_values)
     run_location = location.location_of_objects(objects)
     with location.storage_access(kube, run_location, endpoint):
         remote_run = RemoteRun.open(run_location.uri, release.name)
-        remote_run.claim(make_launch(release), release.run_file, values)
+        remote_run.claim(launch, release.run_file, values)
         try:
             if packed:
                 remote_run.put_code(packed.digest, packed.data)
@@ -63,11 +65,12 @@ def submit(
             raise
 
 
-def make_launch(release: helm.Release) -> Launch:
-    """Return what is kept of a release, to create its run again."""
+def make_launch(release: helm.Release, values: Mapping[str, Any]) -> Launch:
+    """Return what is kept of a release, to create its run again; `values` are the user's, merged."""
     chart, app = helm.chart_versions()
     names = (release.name, release.task, release.namespace, release.submission)
-    return Launch(*names, chart, app, release.code, release.image, release.user)
+    variables = tuple(dict.fromkeys((*run_variables(values), *release.env)))
+    return Launch(*names, chart, app, release.code, release.image, release.user, env=variables)
 
 
 def create_objects(kube: Kube, objects: Sequence[Object]) -> Object:

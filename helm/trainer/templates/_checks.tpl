@@ -31,6 +31,15 @@
 {{- if and (eq $kind "RayCluster") .Values.run.file -}}
 {{- fail (printf "run.file is not allowed with kind RayCluster: install %s without it, then each run with clusterSelector=%s" .Release.Name .Release.Name) -}}
 {{- end -}}
+{{- if and (eq $kind "RayCluster") .Values.run.env -}}
+{{- fail (printf "run.env (--env) is not allowed with kind RayCluster, which has no run: set head.env and poolDefaults.env, or give --env to each run with clusterSelector=%s" .Release.Name) -}}
+{{- end -}}
+{{- range $name, $value := .Values.run.env -}}
+{{- if not (regexMatch "^[A-Za-z_][A-Za-z0-9_]*$" $name) -}}
+{{- fail (printf "run.env (--env) has the name %q; a name has letters, digits and _, and no digit first" $name) -}}
+{{- end -}}
+{{- include "trainer.checkVariable" (dict "where" "run.env (--env)" "name" $name "value" $value) -}}
+{{- end -}}
 {{- if and .Values.clusterSelector (ne $kind "RayJob") -}}
 {{- fail (printf "clusterSelector is only allowed with kind RayJob, not with %s" $kind) -}}
 {{- end -}}

@@ -26,17 +26,22 @@
 (?i)(pass(word|wd|phrase)|credential|signature|(access|api|private|secret)[_-]?(access[_-]?)?key)s?([_-]?(id|value|\d+))?$|((^|[_-]|auth|client|session)(token|secret|sig)|(?-i:[a-z]Token))([_-]?(value|\d+))?$
 {{- end -}}
 
-{{- /* Variables that KubeRay, Ray or the chart set, and keys that belong into a Secret. */ -}}
+{{- /* A variable that KubeRay, Ray or the chart sets, or one that belongs into a Secret. (dict "where" "name" "value") */ -}}
+{{- define "trainer.checkVariable" -}}
+{{- if regexMatch "^(TRAINER_.*|RAY_(enable_autoscaler_v2|ADDRESS|PORT|IP|CLUSTER_NAME|NODE_TYPE_NAME|AUTH_.*|REDIS_ADDRESS|external_storage_namespace)|REDIS_(USERNAME|PASSWORD)|FQ_RAY_IP)$" .name -}}
+{{- fail (printf "%s sets %s, which is reserved for the chart, Ray and KubeRay" .where .name) -}}
+{{- end -}}
+{{- if and (regexMatch (include "trainer.secretName" .) .name) .value -}}
+{{- fail (printf "%s has a value for %s; take it from a Secret, with storage.existingSecret or valueFrom" .where .name) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Variables, volumes and sizes of a group. */ -}}
 {{- define "trainer.checkGroup" -}}
 {{- $name := .name -}}
 {{- $group := .group -}}
 {{- range $group.env -}}
-{{- if regexMatch "^(TRAINER_.*|RAY_(enable_autoscaler_v2|ADDRESS|PORT|IP|CLUSTER_NAME|NODE_TYPE_NAME|AUTH_.*|REDIS_ADDRESS|external_storage_namespace)|REDIS_(USERNAME|PASSWORD)|FQ_RAY_IP)$" .name -}}
-{{- fail (printf "%s.env sets %s, which is reserved for the chart, Ray and KubeRay" $name .name) -}}
-{{- end -}}
-{{- if and (regexMatch (include "trainer.secretName" $) .name) (get . "value") -}}
-{{- fail (printf "%s.env has a value for %s; take it from a Secret, with storage.existingSecret or valueFrom" $name .name) -}}
-{{- end -}}
+{{- include "trainer.checkVariable" (dict "where" (printf "%s.env" $name) "name" .name "value" (get . "value")) -}}
 {{- end -}}
 {{- $volumes := dict -}}
 {{- range $group.volumes -}}

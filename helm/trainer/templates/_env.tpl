@@ -54,9 +54,24 @@
 {{- $env | toJson -}}
 {{- end -}}
 
+{{- /* The variables of the command line, and those of the group that it does not name, as a JSON list. Kubernetes reads
+       $(NAME) in a value, and $$ as $: what was given literally stays what it is. */ -}}
+{{- define "trainer.userEnv" -}}
+{{- $env := list -}}
+{{- range $name, $value := .root.Values.run.env -}}
+{{- $env = append $env (dict "name" $name "value" ($value | replace "$" "$$")) -}}
+{{- end -}}
+{{- range .group.env -}}
+{{- if not (hasKey $.root.Values.run.env .name) -}}
+{{- $env = append $env . -}}
+{{- end -}}
+{{- end -}}
+{{- $env | toJson -}}
+{{- end -}}
+
 {{- /* Ray's runtime_env of a job on another release's cluster, whose pods have nothing of this run. */ -}}
 {{- define "trainer.runtimeEnv" -}}
-{{- $env := include "trainer.runEnv" . | fromJson -}}
+{{- $env := merge (include "trainer.runEnv" . | fromJson) .Values.run.env -}}
 {{- with include "trainer.storageUri" . -}}
 {{- $_ := set $env "TRAINER_STORAGE_URI" . -}}
 {{- end -}}

@@ -56,15 +56,15 @@ spec:
         {{- with include "trainer.drainEnv" $group | trim }}
         {{- . | nindent 8 }}
         {{- end }}
-        {{- with $group.env }}
-        {{- toYaml . | nindent 8 }}
+        {{- range include "trainer.userEnv" (dict "root" $ "group" $group) | fromJsonArray }}
+        - {{ toJson . }}
         {{- end }}
       {{- with include "trainer.storageEnvFrom" $ }}
       {{- . | nindent 6 }}
       {{- end }}
       {{- else if $.Values.clusterSelector }}
       env:
-        - {name: TRAINER_RUNTIME_ENV, value: {{ include "trainer.runtimeEnv" $ | quote }}}
+        - {name: TRAINER_RUNTIME_ENV, value: {{ include "trainer.runtimeEnv" $ | replace "$" "$$" | quote }}}
       {{- end }}
       volumeMounts:
         - {name: tmp, mountPath: /tmp}

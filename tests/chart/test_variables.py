@@ -1,0 +1,94 @@
+"""`--env`: variables of the command line in the pods of a run, in every kind of object."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.chart.conftest import RUN_FILE, Rendered, environment, pod_templates
+from trainer_app.cli.render import render as render_command
+from trainer_app.errors import InputError
+from trainer_app.launch import helm, resubmit
+from trainer_app.launch.location import load_objects
+from trainer_app.launch.remote_run import Launch
+from trainer_app.launch.submit import make_launch
+from trainer_app.redact import remove_secrets
+
+pytestmark = pytest.mark.chart
+CRON = ("kind=RayCronJob", "cron.schedule=@daily")
+
+
+def rendered(env: dict[str, str], *sets: str, run_file: str = RUN_FILE) -> Rendered:
+    release = helm.Release("demo", "trainer", "train", run_file, "demo-1", ("kind",), sets, env=env)
+    return {one["kind"]: one for one in load_objects(helm.template(release))}
+
+
+@pytest.mark.parametrize("sets, kind", [((), "RayJob"), (CRON, "RayCronJob")])
+def test_the_variables_are_in_head_and_workers(sets: tuple[str, ...], kind: str) -> None:
+    env = {"APP_TRAINER__MAX_EPOCHS": "3", "APP_TEXT": 'a "b" $(HOME) $$\nc', "OFF": "off", "EMPTY": ""}
+    pods = pod_templates(rendered(env, *sets)[kind])
+    for role in ("head", "cpu"):
+        found = environment(pods[role])
+        # Kubernetes makes $ of $$, and replaces $(NAME)
+        assert {name: found[name].replace("$$", "$") for name in env} == env
+        assert "$$(HOME) $$$$" in found["APP_TEXT"]
+    assert not set(env) & set(environment(pods["submitter"]))
+
+
+def test_the_command_line_is_over_the_values() -> None:
+    pools = ("pools.cpu.env[0].name=A", "pools.cpu.env[0].value=values", "pools.cpu.env[1].name=B")
+    pod = pod_templates(rendered({"A": "line"}, *pools)["RayJob"])["cpu"]
+    env = pod["spec"]["containers"][0]["env"]
+    assert [one for one in env if one["name"] in "AB"] == [{"name": "A", "value": "line"}, {"name": "B"}]
+
+
+def test_on_the_cluster_of_another_release_the_job_has_them() -> None:
+    spec = rendered({"A": "$(x)"}, "clusterSelector=big")["RayJob"]["spec"]
+    submitter = environment({"spec": spec["submitterPodTemplate"]["spec"]})["TRAINER_RUNTIME_ENV"]
+    assert json.loads(submitter.replace("$$", "$"))["env_vars"]["A"] == "$(x)"
+    assert json.loads(spec["runtimeEnvYAML"])["env_vars"]["A"] == "$(x)"
+
+
+@pytest.mark.parametrize(
+    "env, sets, words",
+    [
+        ({"TRAINER_RUN": "x"}, (), r"run.env \(--env\) sets TRAINER_RUN, which is reserved"),
+        ({"HF_TOKEN": "x"}, (), r"run.env \(--env\) has a value for HF_TOKEN; take it from a Secret"),
+        ({"HF_TOKEN": "x"}, ("clusterSelector=big",), "has a value for HF_TOKEN"),
+        ({"A-B": "x"}, (), 'has the name "A-B"; a name has letters'),
+        ({"A": "x"}, ("kind=RayCluster",), "not allowed with kind RayCluster, which has no run"),
+    ],
+)
+def test_what_the_chart_refuses(env: dict[str, str], sets: tuple[str, ...], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        rendered(env, *sets, run_file="" if "kind=RayCluster" in sets else RUN_FILE)
+
+
+def test_render_lists_the_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run.yaml").write_text("model: {class_path: some.Model}\ndata: {class_path: some.Data}\n")
+    monkeypatch.setenv("APP_SEED", "7")
+    render: Callable[..., None] = render_command
+    render("train", [str(tmp_path / "run.yaml")], ["kind"], name="demo", env=["APP_SEED", "B=2"])
+    out, err = capsys.readouterr()
+    assert err == "environment variables of the pods, from --env: APP_SEED, B\n"
+    job = next(one for one in load_objects(out) if one["kind"] == "RayJob")
+    assert environment(pod_templates(job)["head"])["APP_SEED"] == "7"
+
+
+def test_a_run_that_is_created_again_needs_them_again() -> None:
+    """What is stored of a run has their names only, however often it is resumed."""
+    kube = SimpleNamespace(namespace="team", user=lambda: "")
+    launch = Launch("demo", "train", "team", "demo-1", "0", "0", env=("A",))
+    file = "model: {class_path: some.Model}\ndata: {class_path: some.Data}\n"
+    stored = remove_secrets({"storage": {"bucket": "bucket"}, "head": {"env": [{"name": "B", "value": "x"}]}})
+    with pytest.raises(InputError, match=r"give them again.*: --env A; head\.env: B$"):
+        resubmit._render(kube, launch, file, stored, [], [])  # type: ignore[arg-type]
+    release, objects, values = resubmit._render(kube, launch, file, stored, [], [], {"A": "1", "B": "2"})  # type: ignore[arg-type]
+    found = environment(pod_templates(objects[-1])["head"])
+    assert found["A"] == "1" and found["B"] == "2"
+    again, left = make_launch(release, values), remove_secrets(values)
+    assert again.env == ("A", "B") and left["head"]["env"] == [{"name": "B"}]

@@ -1,0 +1,77 @@
+"""Environment variables for pods: `--env`, and what a run's storage keeps of them."""
+
+import re
+from typing import Any
+
+import pytest
+
+from trainer_app.errors import InputError
+from trainer_app.launch.variables import check_given, describe_variables, parse_variables
+from trainer_app.redact import remove_secrets
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_name_alone_has_the_value_of_the_shell() -> None:
+    given = parse_variables(["A", "B=x=y", "C=", "A=2"], {"A": "1", "D": "4"})
+    assert given == {"A": "2", "B": "x=y", "C": ""}
+    assert parse_variables(["A"], {"A": "1"}) == {"A": "1"}
+    assert describe_variables(given) == ["environment variables of the pods, from --env: A, B, C"]
+    assert describe_variables({}) == []
+
+
+@pytest.mark.parametrize(
+    "option, words",
+    [
+        ("A", "--env A: this variable is not set here; export it, or give --env A=VALUE"),
+        ("1A=x", "--env '1A': a name has letters"),
+        ("=x", "--env '': a name has letters"),
+        ("A-B=x", "--env 'A-B': a name has letters"),
+        ("HF_TOKEN", "--env HF_TOKEN: the name looks like a secret's; .*secretKeyRef"),
+        ("WANDB_API_KEY=CANARY", "WANDB_API_KEY: the name looks like a secret's; .*name: WANDB_API_KEY, valueFrom"),
+        (
+            "DATABASE_URL=postgres://u:CANARY@host/db",
+            "--env DATABASE_URL: the value is a URI with credentials; .*Secret",
+        ),
+    ],
+)
+def test_what_is_refused_says_what_to_do(option: str, words: str) -> None:
+    with pytest.raises(InputError, match=words) as refused:
+        parse_variables([option], {"HF_TOKEN": "CANARY"})
+    assert "CANARY" not in str(refused.value) and "\n" not in str(refused.value)
+
+
+STORED = {
+    "head": {"env": [{"name": "A"}, {"name": "B", "valueFrom": {}}, {"name": "C", "value": ""}]},
+    "pools": {"cpu": {"env": [{"name": "D"}], "replicas": 2}},
+    "poolDefaults": {"env": [{"name": "E"}]},
+}
+
+
+def test_no_value_of_a_variable_is_stored() -> None:
+    values = {
+        "head": {"env": [{"name": "A", "value": "CANARY"}, {"name": "B", "valueFrom": {}}, {"name": "C", "value": ""}]},
+        "pools": {"cpu": {"env": [{"name": "D", "value": "CANARY"}], "replicas": 2}},
+        "poolDefaults": {"env": [{"name": "E", "value": "CANARY"}]},
+    }
+    assert remove_secrets(values) == STORED
+    assert remove_secrets({"run": {"env": {"F": "CANARY"}, "task": "tune"}}) == {"run": {"env": {}, "task": "tune"}}
+    assert remove_secrets({"env": None}) == {"env": {}}
+
+
+@pytest.mark.parametrize(
+    "given, values, missing",
+    [
+        ({}, STORED, "--env F; head.env: A; pools.cpu.env: D; poolDefaults.env: E"),
+        ({"F": "1", "A": "1"}, STORED, "pools.cpu.env: D; poolDefaults.env: E"),
+        ({"F": "1", "A": "1", "D": "1", "E": ""}, STORED, None),
+        ({}, {"run": {"env": {"F": "1"}}, "head": {"env": [{"name": "A", "value": "x"}]}}, None),
+        ({}, {"run": {"env": {}}, "head": {"env": None}}, "--env F"),
+    ],
+)
+def test_resume_asks_for_them_again(given: dict[str, str], values: dict[str, Any], missing: str | None) -> None:
+    if missing is None:
+        check_given(["F"], given, values)
+        return
+    with pytest.raises(InputError, match=re.escape(f"--env NAME[=VALUE]: {missing}") + "$"):
+        check_given(["F"], given, values)
