@@ -69,6 +69,7 @@ def test_own_code_twice(cluster: Cluster, name: Name, tmp_path: Path) -> None:
         cluster.trainer("delete", run, "-n", NAMESPACE, timeout=400).ok()
 
 
+@pytest.mark.full
 def test_tune_with_a_pool_that_grows(cluster: Cluster, name: Name) -> None:
     """A pool with minReplicas 0, for a trial of 2 workers."""
     run = name("grows")

@@ -75,6 +75,7 @@ def test_a_cluster_that_stays_and_a_run_on_it(
     assert cluster.objects(run, "run.json")
 
 
+@pytest.mark.full
 def test_a_release_uninstalled_while_it_runs(
     cluster: Cluster, before: set[str], releases: list[str], tmp_path: Path
 ) -> None:

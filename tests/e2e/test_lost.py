@@ -35,6 +35,7 @@ def test_a_worker_and_then_the_head_deleted(cluster: Cluster, name: Name) -> Non
     assert went_on(cluster, run, first) in cluster.status(run)
 
 
+@pytest.mark.full
 def test_the_operator_away_over_the_end(cluster: Cluster, name: Name) -> None:
     """And for over 30 s after it: KubeRay then calls the RayJob failed, and its next attempt only says how it ended."""
     run = name("no-operator")

@@ -59,6 +59,7 @@ def memory(size: str) -> tuple[str, ...]:
     return ("--set", both)
 
 
+@pytest.mark.full
 def test_a_quota_that_leaves_no_room(cluster: Cluster, name: Name) -> None:
     """Pods that Kubernetes does not even make: the reason is in events alone."""
     cluster.settle()

@@ -31,6 +31,7 @@ def claimed(cluster: Cluster, name: Name) -> Iterator[str]:
     cluster.kubectl("delete", "pvc", "-l", f"trainer/run={run}", "--wait=false")
 
 
+@pytest.mark.full
 def test_the_head_deleted_of_a_run_in_a_volume(cluster: Cluster, claimed: str) -> None:
     """With its grace; tests/e2e/test_lost.py deletes one by force."""
     submit(cluster, "train", claimed, *SLOW, *SOON, *(word for one in CLAIM for word in ("--set", one)))

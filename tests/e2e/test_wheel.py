@@ -39,6 +39,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder / "env" / "bin" / "trainer")
 
 
+@pytest.mark.full
 def test_every_launcher_verb(cluster: Cluster, command: str, name: Name, tmp_path: Path) -> None:
     shutil.copy(ROOT / "trainer_app/examples/mnist/train.yaml", tmp_path / "run.yaml")
     run, n = name("wheel"), ("-n", NAMESPACE)
