@@ -13,7 +13,7 @@ NAMES: Final = (
     P(
         "lightning.pytorch.utilities.exceptions",
         "_TunerExitException",
-        "Lightning's own way out of a fit between two epochs: it winds up and raises nothing",
+        "Lightning's own way out of a fit between two epochs, or before the first: it winds up and raises nothing",
     ),
     P(
         "lightning.pytorch.core.optimizer",
@@ -43,6 +43,12 @@ NAMES: Final = (
         "Trainer",
         "what a checkpoint will hold, before the first epoch (the connector's dump_checkpoint)",
         "_checkpoint_connector",
+    ),
+    P(
+        "lightning.pytorch.loggers",
+        "CSVLogger",
+        "where it writes, which a rehearsal changes; other loggers that write files have the same names",
+        "_save_dir _root_dir",
     ),
     P(
         "lightning.pytorch.cli",

@@ -18,34 +18,42 @@ Items = Annotated[
     list[str], typer.Argument(metavar="FILE... [KEY=VALUE...]", help="Run files, merged in order, and overrides.")
 ]
 Deep = Annotated[bool, typer.Option("--deep", help="Import the code and check init_args against its signatures.")]
+Run = Annotated[bool, typer.Option("--run", help="Build all of it, and train, validate, save and test one batch here.")]
 
 
-def validate(items: Items, deep: Deep = False) -> int:
-    """Check a run file; start nothing. Exit code 2 with a line for each problem."""
+def validate(items: Items, deep: Deep = False, run: Run = False) -> int:
+    """Check a run file; start nothing. Exit code 2 with a line for each problem; with --run, that of the run."""
     files, overrides = split_items(items)
-    for line in report(files, overrides, deep=deep):
+    for line in report(files, overrides, deep=deep, run=run):
         print(line)
     return 0
 
 
-def report(files: Sequence[str], overrides: Sequence[str] = (), *, deep: bool = False) -> list[str]:
+def report(files: Sequence[str], overrides: Sequence[str] = (), *, deep: bool = False, run: bool = False) -> list[str]:
     """Return the lines that `trainer validate` prints for files without a problem.
 
     Args:
         overrides: KEY=VALUE, over the files.
         deep: import the code, and check `init_args` against its signatures.
+        run: rehearse the run, see `trainer_app.rehearsal`.
 
     Raises:
         ConfigError: all problems of the files; with `deep` and if there are none, all problems of the code.
+        TrainerError: with `run`, what the run would end with.
     """
     from trainer_app.config import load
 
     config = load(files, overrides)
     if deep:
         _check_code(config, files)
-    code = "and so is the code that it names" if deep else "but its code was not checked (--deep does that)"
+    done: list[str] = []
+    if run:
+        from trainer_app.cli.rehearse import rehearse
+
+        done = rehearse(files, overrides, option="--run")
+    code = "and so is the code that it names" if deep or run else "but its code was not checked (--deep does that)"
     head = f"{' + '.join(files)}: ok, {code}"
-    return [one_line(head), *(f"  {one_line(line)}" for line in _summary(config))]
+    return [one_line(head), *(f"  {one_line(line)}" for line in (*_summary(config), *done))]
 
 
 def _check_code(config: RunConfig, files: Sequence[str]) -> None:

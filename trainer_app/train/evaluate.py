@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +108,21 @@ def config_of_checkpoint(folder: RunFolder, run_results: RunResults, chosen: Che
     return override(loads(folder.read_config(), file=f"{folder.name}/run.yaml"), fit_folder.params)
 
 
-def score(config: RunConfig, path: Path, folder: str, *, accelerator: str) -> dict[str, float]:
+def score(
+    config: RunConfig,
+    path: Path,
+    folder: str,
+    *,
+    accelerator: str,
+    prepare: Callable[[Any], Any] = lambda trainer: None,
+) -> dict[str, float]:
     """Run `Trainer.test` with one checkpoint, on one device.
 
     Args:
         path: the downloaded checkpoint.
         folder: temporary, for what Lightning writes.
         accelerator: "cpu" or "gpu".
+        prepare: called with the Trainer before it tests.
 
     Raises:
         InputError: the module or the data has no test.
@@ -122,6 +131,7 @@ def score(config: RunConfig, path: Path, folder: str, *, accelerator: str) -> di
     defaults = {**QUIET, "default_root_dir": folder}
     with plain_errors():
         parts = lightning_cli.build_parts(config, trainer_kwargs=kwargs, defaults=defaults)
+    prepare(parts.trainer)
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     try:

@@ -1,0 +1,180 @@
+"""A run in small, in this process: the parts of a run file are built and used for one batch, without Ray."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer_app import checkpoint as ckpt
+from trainer_app import lightning_cli, shadowing
+from trainer_app.callbacks.one_batch import OneBatch
+from trainer_app.config import RunConfig, load, override
+from trainer_app.errors import InputError, UserError
+from trainer_app.lightning_cli import importing
+from trainer_app.run import prepare, start_files
+from trainer_app.run.mirror import mirrored
+from trainer_app.run.request import parent_folders
+from trainer_app.run.spec import RunSpec
+from trainer_app.train import evaluate, worker
+from trainer_app.tune.pbt_checks import check_mutations
+from trainer_app.tune.process_state import restored_process
+from trainer_app.tune.space import draws
+from trainer_app.user_errors import FitProgress, plain_errors
+
+
+@dataclass
+class Rehearsal:
+    """What a rehearsal without an error did."""
+
+    config: RunConfig
+    device: str  # cpu or gpu
+    params: dict[str, Any]  # of the trial, by dotted key; empty for a train run
+    done: list[str] = field(default_factory=list)  # what was done, in words
+    logged: list[str] = field(default_factory=list)  # names of metrics
+    notes: list[str] = field(default_factory=list)  # what was left out, and why
+    seconds: float = 0.0
+
+
+def rehearse(
+    files: Sequence[str], overrides: Sequence[str] = (), *, task: str | None = None, code: str | None = None
+) -> Rehearsal:
+    """Do in this process what a worker or trial does, with one batch: the errors are those of the run.
+
+    Code, arguments and search space are checked; model, data and Trainer are built with the run's own callbacks,
+    loggers, profiler and plugins; one batch is trained and one validated; the checkpoint is saved, loaded with
+    weights_only, and restored by a second fit; the test split's first batch is tested, if the module has a `test_step`.
+
+    It runs on one device, in a copy of the working folder, with a temporary storage. At the end both are removed and
+    the process is restored; modules of the user's are imported anew the next time.
+
+    Args:
+        files, overrides: as for `config.load`.
+        task: train or tune; None for tune if the run file has a block `tune`. A sweep's first trial is rehearsed.
+        code: the folder of the code, which is the working folder then.
+
+    Raises:
+        TrainerError: what the run would end with, with its exit code.
+    """
+    started = time.monotonic()
+    with restored_process(), tempfile.TemporaryDirectory(prefix="trainer-rehearsal-") as tmp:
+        config = load(files, overrides)
+        folders = parent_folders(files) if code is None else ()
+        os.chdir(code or ".")
+        shadowing.check_folders([Path.cwd(), *folders])
+        with _forgotten_modules(Path.cwd(), *folders), _group_of_one(config):
+            lightning_cli.add_import_paths(*folders)
+            task = task or ("tune" if config.tune else "train")
+            config, params = _resolve(config, task)
+            rehearsal = Rehearsal(config, "gpu" if config.scaling.use_gpu else "cpu", params)
+            with mirrored(Path.cwd(), Path(tmp, "work")):
+                _run(rehearsal, task, Path(tmp))
+    rehearsal.seconds = time.monotonic() - started
+    return rehearsal
+
+
+def _resolve(config: RunConfig, task: str) -> tuple[RunConfig, dict[str, Any]]:
+    """Check and resolve a run file as a driver does; return it with a trial's parameters."""
+    lightning_cli.check_code(config)
+    gpu = config.scaling.use_gpu is not False and torch.cuda.is_available()
+    if task == "tune" and config.tune is not None:
+        lightning_cli.check_space(config)
+        if config.tune.scheduler.kind == "pbt":
+            with config.locate_problems():
+                check_mutations(config)
+    config, _ = prepare.resolve_choices(override(config, {"scaling.use_gpu": gpu}))
+    config = start_files.with_absolute_files(config)
+    if task != "tune" or config.tune is None:
+        return config, {}
+    params = next(draws(config.tune.space, num_samples=1, seed=int(config.seed_everything or 0)))
+    return override(config, params), params
+
+
+def _run(rehearsal: Rehearsal, task: str, folder: Path) -> None:
+    """Fit, restore and test."""
+    config, gpu = rehearsal.config, rehearsal.device == "gpu"
+    spec = RunSpec("rehearsal", str(folder / "storage"), "", use_gpu=gpu)
+    cut = OneBatch(folder)
+    _fit(config, spec, task, cut)
+    rehearsal.logged, rehearsal.done = cut.logged, list(cut.done)
+    rehearsal.notes += [f"{name} is left out: it trains many batches" for name in cut.left_out]
+    commits = ckpt.list_commits(spec.fit_folder().checkpoints)
+    if not commits:
+        rehearsal.notes.append("nothing was trained, so no checkpoint was saved")
+        return
+    _fit(config, spec, task, OneBatch(folder, only_restore=True))
+    rehearsal.done.append("a checkpoint saved, loaded and restored")
+    if cut.has_test:
+        _test(rehearsal, ckpt.download_commit(commits[-1], folder / "test"), OneBatch(folder))
+
+
+def _test(rehearsal: Rehearsal, path: Path, cut: OneBatch) -> None:
+    try:
+        evaluate.score(rehearsal.config, path, str(cut.folder), accelerator=rehearsal.device, prepare=cut.attach)
+    except InputError as error:  # with which a run without --test does not end
+        rehearsal.notes.append(str(error))
+    else:
+        rehearsal.done.append("tested")
+
+
+def _fit(config: RunConfig, spec: RunSpec, task: str, cut: OneBatch) -> None:
+    progress = FitProgress()
+    trainer = worker.one_device(spec)
+    if "default_root_dir" in config.trainer and Path(str(config.trainer["default_root_dir"])).is_absolute():
+        trainer["default_root_dir"] = str(cut.folder / "elsewhere")
+    try:
+        with plain_errors(progress):
+            worker.fit(
+                config,
+                spec.fit_folder(),
+                policy=worker.policy(config, spec, task=task),
+                report=lambda _: None,
+                trainer_kwargs=trainer,
+                prepare=cut.attach,
+                progress=progress,
+            )
+    except UserError as error:
+        if isinstance(getattr(error.__cause__, "__context__", None), KeyboardInterrupt):
+            raise KeyboardInterrupt from None  # Lightning answers Ctrl-C with sys.exit
+        raise
+
+
+@contextmanager
+def _group_of_one(config: RunConfig) -> Iterator[None]:
+    """Give code that asks torch.distributed for its rank an answer, if the run has a process group."""
+    distributed = torch.distributed
+    wanted = config.scaling.num_workers > 1 or bool(config.trainer.get("strategy"))
+    if not wanted or not distributed.is_available() or distributed.is_initialized():
+        yield
+        return
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def _forgotten_modules(*folders: str | Path) -> Iterator[None]:
+    """Forget at the end what was imported from the user's folders, and write no byte code there."""
+    modules, scripts = set(sys.modules), dict(importing.SCRIPTS)
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = writes
+        importing.SCRIPTS.clear()
+        importing.SCRIPTS.update(scripts)
+        for name in set(sys.modules) - modules:
+            file = Path(getattr(sys.modules[name], "__file__", None) or os.devnull)
+            if "site-packages" not in file.parts and any(file.is_relative_to(folder) for folder in folders):
+                del sys.modules[name]
