@@ -37,6 +37,7 @@ OTHER = {
     "cron.schedule": "=@hourly",
     "image.pullPolicy": "=Always",
     "image.pullSecrets": "={one}",
+    "image.digest": f"=sha256:{'0' * 64}",
     "run.plan": ".workers=1,{key}.resources.CPU=1,{key}.trials=1,{key}.storageUri=s3://b",
     "run.task": "=tune",
     "run.code": f"={'0' * 64}",
@@ -282,11 +283,27 @@ def test_each_pattern_has_a_description() -> None:
 
 
 def test_set_string_is_a_string(text: Text) -> None:
-    assert "image: trainer:1.10" in text(helm.StringValue("image.tag=1.10"))
+    assert 'image: "trainer:1.10"' in text(helm.StringValue("image.tag=1.10"))
     with pytest.raises(InputError, match=r"podLabels\.a must be a string"):
         text("podLabels.a=1")
     assert 'a: "1"' in text("podLabels.b=x", helm.StringValue("podLabels.a=1"))
     assert helm.merged_values((), (helm.StringValue("podLabels.a=1"),)) == {"podLabels": {"a": "1"}}
+
+
+DIGEST = f"sha256:{'0' * 64}"
+
+
+def test_an_image_by_digest(text: Text) -> None:
+    assert f'image: "trainer@{DIGEST}"' in text(f"image.digest={DIGEST}")
+    assert helm.split_image(f"localhost:5000/a:1@{DIGEST}") == {
+        "repository": "localhost:5000/a",
+        "tag": "1",
+        "digest": DIGEST,
+    }
+    assert helm.split_image("localhost:5000/a:1") == {"repository": "localhost:5000/a", "tag": "1", "digest": ""}
+    for image in ("trainer", f"trainer@sha256:{'0' * 63}", "a b:1"):
+        with pytest.raises(InputError, match="has no tag; give repository:tag or repository@sha256:digest"):
+            helm.split_image(image)
 
 
 @pytest.mark.parametrize("key", ["image.tag", "storage.region", "lifetime.backoffLimit", "networkPolicy"])

@@ -42,7 +42,8 @@ def doctor(
     for finding in checks.run_checks(kube, values, sets, endpoint):
         failed |= _print_finding(finding)
     if in_cluster:
-        helm.check_image(image or "")
+        if image:
+            helm.split_image(image)
         objects = location.render_sample(kube, values, sets, name=checks.probe_name())
         for finding in doctor_pod.run_probe(kube, objects, deadline=deadline, image=image or "", say=notify):
             failed |= _print_finding(finding)

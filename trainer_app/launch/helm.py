@@ -19,6 +19,7 @@ from trainer_app.launch.values_errors import explain
 TIMEOUT_S = 60
 MIN_VERSION = (3, 14)
 _CHART_FIELD = re.compile(r'^(\w+): *"?([^"\n]*)"?$', re.MULTILINE)
+_IMAGE = re.compile(r"(?P<repository>[^\s:@]+(:\d+/[^\s:@]+)?)(:(?P<tag>[\w.-]+))?(@(?P<digest>sha256:[0-9a-f]{64}))?")
 _TEMPLATE_POSITION = re.compile(r"^execution error at \([^)]*\): ")
 
 
@@ -36,7 +37,7 @@ class Release:
         submission: distinguishes a retry of this submission from another submission of the same name.
         values: values files, later ones over earlier ones: a path, or the name of one that comes with the chart (kind).
         sets: dotted values (`pools.cpu.replicas=2`), over the files; a StringValue for --set-string.
-        image: repository:tag in place of the values'; "" for theirs.
+        image: repository:tag or repository@digest in place of the values'; "" for theirs.
         code: SHA-256 of the user's code archive in the run's storage, or "".
         user: who submits, by the cluster's name for them, or "".
         env: the environment variables of head and workers, over those of the values.
@@ -65,8 +66,7 @@ class Release:
         if self.env:
             values["run"]["env"] = dict(self.env)
         if self.image:
-            repository, _, tag = self.image.rpartition(":")
-            values["image"] = {"repository": repository, "tag": tag}
+            values["image"] = split_image(self.image)
         return values
 
 
@@ -77,11 +77,11 @@ def template(release: Release) -> str:
         InputError: the chart refuses these values; the message is the chart's.
         TrainerError: helm is missing, or does not end in time.
     """
-    check_image(release.image)
+    own_values = release.launcher_values()
     with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
         file, own = Path(folder, "run.yaml"), Path(folder, "own.json")
         file.write_bytes(release.run_file.encode())
-        own.write_text(json.dumps(release.launcher_values()))
+        own.write_text(json.dumps(own_values))
         files = [*_value_options(release.values, ()), "--values", str(own), "--set-file", f"run.file={file}"]
         options = ["--namespace", release.namespace, "--skip-tests", *files, *_value_options((), release.sets)]
         return _run_helm("template", release.name, str(chart_folder("trainer")), *options)
@@ -127,14 +127,18 @@ def _value_options(values: Sequence[str], sets: Sequence[str]) -> list[str]:
     return files + [option for pair in zip(flags, sets, strict=True) for option in pair]
 
 
-def check_image(image: str) -> None:
-    """Refuse an image without a tag: `latest` would be another image tomorrow.
+def split_image(image: str) -> dict[str, str]:
+    """Return the chart's values of an image: repository and tag, or repository and digest.
 
     Raises:
-        InputError: the image has no tag.
+        InputError: it has neither: `latest` would be another image tomorrow.
     """
-    if image and not re.fullmatch(r"[^\s:@]+(:\d+/[^\s:@]+)?(@sha256)?:[\w.-]+", image):
+    parts = _IMAGE.fullmatch(image)
+    if parts is None or not (parts["tag"] or parts["digest"]):
         raise InputError(f"image {image!r} has no tag; give repository:tag or repository@sha256:digest")
+    return {"repository": parts["repository"], "digest": ""} | {
+        key: value for key, value in parts.groupdict().items() if value
+    }
 
 
 def find_values_file(name: str) -> Path:

@@ -1,31 +1,31 @@
 {{- /* Labels of the chart's objects, but not of Ray's pods: KubeRay's head Services select by app.kubernetes.io/name. */ -}}
 {{- define "trainer.labels" -}}
 app.kubernetes.io/name: trainer
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ include "trainer.podLabels" . }}
 {{- end -}}
 
 {{- define "trainer.podLabels" -}}
-trainer/run: {{ .Release.Name }}
+trainer/run: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- /* Labels and annotations of the RayJob, RayCluster or RayCronJob. */ -}}
 {{- define "trainer.rayMetadata" -}}
-name: {{ .Release.Name }}
-namespace: {{ .Release.Namespace }}
+name: {{ .Release.Name | quote }}
+namespace: {{ .Release.Namespace | quote }}
 labels:
   {{- include "trainer.labels" . | nindent 2 }}
   {{- with .Values.queue.name }}
   # Kueue admits the run: it sets `suspend`.
-  kueue.x-k8s.io/queue-name: {{ . }}
+  kueue.x-k8s.io/queue-name: {{ . | quote }}
   {{- end }}
 annotations:
   # The launcher reads the results from there, outside the cluster.
   {{- if ne .Values.kind "RayCluster" }}
-  trainer/task: {{ .Values.run.task }}
+  trainer/task: {{ .Values.run.task | quote }}
   {{- end }}
   {{- with .Values.run.user }}
   trainer/user: {{ . | quote }}
@@ -35,7 +35,7 @@ annotations:
   trainer/storage-region: {{ .Values.storage.region | quote }}
   trainer/storage-secret: {{ include "trainer.storageSecret" . | quote }}
   {{- with include "trainer.claim" . }}
-  trainer/storage-claim: {{ . }}
+  trainer/storage-claim: {{ . | quote }}
   {{- end }}
 {{- end -}}
 
@@ -64,8 +64,9 @@ trainer {{ .Values.run.task }} /etc/trainer/run.yaml --log -
 {{- end -}}
 {{- end -}}
 
+{{- /* With a digest the tag is left out: the digest alone decides. */ -}}
 {{- define "trainer.image" -}}
-{{ printf "%s:%s" .Values.image.repository .Values.image.tag }}
+{{ .Values.image.repository }}{{ with .Values.image.digest }}@{{ . }}{{ else }}:{{ $.Values.image.tag }}{{ end }}
 {{- end -}}
 
 {{- /* Merge src into dst, in place, at any depth. Sprig's mergeOverwrite keeps dst where src has 0, false or "". */ -}}

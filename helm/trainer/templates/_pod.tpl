@@ -6,10 +6,10 @@
 metadata:
   labels:
     {{- include "trainer.podLabels" $ | nindent 4 }}
-    trainer/role: {{ .role }}
+    trainer/role: {{ .role | quote }}
     {{- with $.Values.clusterSelector }}
     # The NetworkPolicy of that cluster lets these pods in.
-    trainer/cluster: {{ . }}
+    trainer/cluster: {{ . | quote }}
     {{- end }}
     {{- with $.Values.podLabels }}
     {{- toYaml . | nindent 4 }}
@@ -33,8 +33,8 @@ spec:
   {{- end }}
   containers:
     - name: {{ ternary (printf "ray-%s" .role) "ray-job-submitter" $ray }}
-      image: {{ include "trainer.image" $ }}
-      imagePullPolicy: {{ $.Values.image.pullPolicy }}
+      image: {{ include "trainer.image" $ | quote }}
+      imagePullPolicy: {{ $.Values.image.pullPolicy | quote }}
       {{- if not $ray }}
       # Ray's own submitter ends if the head is lost; this one continues with the next head.
       command: [python, -m, trainer_app.pod.submitter, --]
@@ -94,7 +94,7 @@ securityContext:
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- end -}}
@@ -140,12 +140,12 @@ securityContext:
 {{- define "trainer.rayVolumes" -}}
 {{- if and (eq .role "head") (eq (include "trainer.hasRun" .root) "true") }}
 - name: run
-  configMap: {name: {{ include "trainer.runConfigMap" .root }}}
+  configMap: {name: {{ include "trainer.runConfigMap" .root | quote }}}
 {{- end }}
 {{- include "trainer.storageVolumes" .root }}
 {{- if .group.shmSize }}
 - name: shm
-  emptyDir: {medium: Memory, sizeLimit: {{ include "trainer.size" .group.shmSize }}}
+  emptyDir: {medium: Memory, sizeLimit: {{ include "trainer.size" .group.shmSize | quote }}}
 {{- end }}
 {{- if and (eq .role "head") .root.Values.autoscaling.enabled }}
 {{- include "trainer.autoscalerVolumes" .root }}

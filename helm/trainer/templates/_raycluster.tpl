@@ -18,7 +18,7 @@ headGroupSpec:
     {{- include "trainer.podTemplate" (dict "root" . "role" "head" "group" .Values.head) | nindent 4 }}
 workerGroupSpecs:
   {{- range $name, $pool := include "trainer.pools" . | fromJson }}
-  - groupName: {{ $name }}
+  - groupName: {{ $name | quote }}
     # With autoscaling a run starts with the least: its job waits for all replicas that are set here.
     replicas: {{ int $pool.min }}
     minReplicas: {{ int $pool.min }}
@@ -37,8 +37,8 @@ workerGroupSpecs:
 {{- define "trainer.autoscalerOptions" -}}
 version: v2
 idleTimeoutSeconds: {{ int .Values.autoscaling.idleTimeoutSeconds }}
-upscalingMode: {{ .Values.autoscaling.upscalingMode }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
+upscalingMode: {{ .Values.autoscaling.upscalingMode | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
 resources:
   {{- include "trainer.resources" .Values.autoscaling | nindent 2 }}
 {{ include "trainer.containerSecurity" . }}

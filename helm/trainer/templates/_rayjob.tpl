@@ -1,13 +1,13 @@
 {{- /* The spec of a RayJob, also inside a RayCronJob. */ -}}
 {{- define "trainer.rayJobSpec" -}}
 {{- $life := .Values.lifetime -}}
-submissionMode: {{ $life.submissionMode }}
+submissionMode: {{ $life.submissionMode | quote }}
 {{- if eq .Values.kind "RayJob" }}
-jobId: {{ include "trainer.submission" . }}
+jobId: {{ include "trainer.submission" . | quote }}
 {{- end }}
-entrypoint: {{ include "trainer.entrypoint" . }}
+entrypoint: {{ include "trainer.entrypoint" . | quote }}
 {{- with .Values.managedBy }}
-managedBy: {{ . }}
+managedBy: {{ . | quote }}
 {{- end }}
 {{- if and $life.suspend (eq .Values.kind "RayJob") }}
 suspend: true
@@ -20,7 +20,7 @@ preRunningDeadlineSeconds: {{ int . }}
 {{- end }}
 {{- if .Values.clusterSelector }}
 # The cluster belongs to another release: KubeRay does not delete it, and does not make a new one for a retry.
-clusterSelector: {ray.io/cluster: {{ .Values.clusterSelector }}}
+clusterSelector: {ray.io/cluster: {{ .Values.clusterSelector | quote }}}
 runtimeEnvYAML: {{ include "trainer.runtimeEnv" . | quote }}
 {{- else }}
 backoffLimit: {{ int $life.backoffLimit }}

@@ -48,7 +48,7 @@
 {{- define "trainer.storageEnvFrom" -}}
 {{- with include "trainer.storageSecret" . -}}
 envFrom:
-  - secretRef: {name: {{ . }}}
+  - secretRef: {name: {{ . | quote }}}
 {{- end -}}
 {{- end -}}
 
@@ -66,13 +66,13 @@ envFrom:
 {{- if .configMap }}
 - name: ca
   configMap:
-    name: {{ .configMap }}
+    name: {{ .configMap | quote }}
     items: [{key: {{ .key | quote }}, path: ca.crt}]
 {{- end }}
 {{- end }}
 {{- with include "trainer.claim" . }}
 - name: storage
-  persistentVolumeClaim: {claimName: {{ . }}}
+  persistentVolumeClaim: {claimName: {{ . | quote }}}
 {{- end }}
 {{- end -}}
 
