@@ -57,7 +57,7 @@ def test_on_the_cluster_of_another_release_the_job_has_them() -> None:
         ({"TRAINER_RUN": "x"}, (), r"run.env \(--env\) sets TRAINER_RUN, which is reserved"),
         ({"HF_TOKEN": "x"}, (), r"run.env \(--env\) has a value for HF_TOKEN; take it from a Secret"),
         ({"HF_TOKEN": "x"}, ("clusterSelector=big",), "has a value for HF_TOKEN"),
-        ({"A-B": "x"}, (), 'has the name "A-B"; a name has letters'),
+        ({"A-B": "x"}, (), r"run\.env\.A-B is not allowed .the name of an environment variable: letters"),
         ({"A": "x"}, ("kind=RayCluster",), "not allowed with kind RayCluster, which has no run"),
     ],
 )

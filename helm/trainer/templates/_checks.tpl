@@ -35,9 +35,6 @@
 {{- fail (printf "run.env (--env) is not allowed with kind RayCluster, which has no run: set head.env and poolDefaults.env, or give --env to each run with clusterSelector=%s" .Release.Name) -}}
 {{- end -}}
 {{- range $name, $value := .Values.run.env -}}
-{{- if not (regexMatch "^[A-Za-z_][A-Za-z0-9_]*$" $name) -}}
-{{- fail (printf "run.env (--env) has the name %q; a name has letters, digits and _, and no digit first" $name) -}}
-{{- end -}}
 {{- include "trainer.checkVariable" (dict "where" "run.env (--env)" "name" $name "value" $value) -}}
 {{- end -}}
 {{- if and .Values.clusterSelector (ne $kind "RayJob") -}}
