@@ -41,7 +41,10 @@ CLOSED = {"ingress": {"enabled": False}}
 # Keys that go together: what is left out, and what is set beside.
 SCENES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "RayJob": (("clusterSelector", "cron.schedule", "storage.claim", "storage.keys", "queue"), {}),
-    "RayCluster": (("clusterSelector", "cron.schedule", "storage.claim", "storage.keys", "run.file", "run.env", "queue"), {}),
+    "RayCluster": (
+        ("clusterSelector", "cron.schedule", "storage.claim", "storage.keys", "run.file", "run.env", "queue"),
+        {},
+    ),
     "RayCronJob": (("clusterSelector", "storage.claim.existing", "storage.bucket", "storage.keys", "queue"), CLOSED),
     "queue": (
         ("clusterSelector", "cron.schedule", "storage.claim.size", "storage.bucket", "storage.existingSecret"),
