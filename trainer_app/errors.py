@@ -17,6 +17,10 @@ class _Missing:
 MISSING: Final = _Missing()
 
 
+# Of a submitted run that failed and would fail again: its submitter has KubeRay start no further cluster.
+FAILED_FOR_GOOD: Final = 3
+
+
 class TrainerError(Exception):
     """A failure whose cause is known. `exit_code` is the command's."""
 

@@ -122,6 +122,16 @@ def test_a_pipe_gets_plain_lines_and_the_log_the_noise(folder: Path) -> None:
         assert f"noise of {what}" in log
 
 
+def test_a_submitted_run_says_how_far_it_is(folder: Path) -> None:
+    """In its pod: the submitter reads it there."""
+    done = piped(folder, "quick", TRAINER_SUBMISSION="s-1", TRAINER_RUN="mnist-1")
+    lines = [line for line in done.stderr.splitlines() if line.startswith("progress: ")]
+    assert lines[0] == "progress: 0/3 trials, epoch: 0"
+    assert lines[-1] == "progress: 3/3 trials, epoch: 7, metric: val_accuracy=0.975"
+    assert len(lines) == 2  # what comes within 10 s waits for the end
+    assert "progress: " not in piped(folder, "quick").stderr
+
+
 def test_json_has_nothing_but_events_on_stdout(folder: Path) -> None:
     done = piped(folder, "noisy", "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]

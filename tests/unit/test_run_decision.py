@@ -15,7 +15,7 @@ from tests.unit import fake_driver
 from tests.unit.test_checkpoint import commit
 from tests.unit.test_run_request import RUN_FILE
 from trainer_app.__main__ import main
-from trainer_app.errors import InputError, StorageError
+from trainer_app.errors import FAILED_FOR_GOOD, InputError, StorageError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord
 from trainer_app.run import decision, documents, lease, stop
 from trainer_app.run.identity import this_process
@@ -161,14 +161,14 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("code", [1, 2])
-def test_a_failure_is_said_again_without_torch_and_ray(storage: Store, code: int) -> None:
+@pytest.mark.parametrize("code, expected", [(1, FAILED_FOR_GOOD), (2, 2)])
+def test_a_failure_is_said_again_without_torch_and_ray(storage: Store, code: int, expected: int) -> None:
     written(storage, state="failed", final=True, exit_code=code, error="ValueError: no", traceback="Traceback: here\n")
     words = [sys.executable, "-c", NO_TORCH, "tune", "run.yaml", "--log", "-"]
     began = time.monotonic()
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert time.monotonic() - began < 10
-    assert done.returncode == code, done.stderr
+    assert done.returncode == expected, done.stderr
     assert ("Traceback: here" in done.stderr) is (code == 1)
     assert done.stderr.splitlines()[-1].endswith("ValueError: no")
     assert "failed already, in attempt 1: nothing was started" in done.stderr

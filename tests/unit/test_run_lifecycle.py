@@ -10,12 +10,13 @@ import pytest
 
 from tests.unit.fake_driver import quick, sweep
 from tests.unit.test_run_request import RUN_FILE
-from trainer_app.errors import InputError
+from trainer_app.errors import FAILED_FOR_GOOD, InputError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import lease, lifecycle
 from trainer_app.run.drive import Outcome
 from trainer_app.run.interrupt import Interrupts
 from trainer_app.run.request import RunRequest, prepare_run
+from trainer_app.storage import open_store
 
 pytestmark = pytest.mark.unit
 
@@ -75,5 +76,20 @@ def test_a_submission_that_has_ended_is_reported_and_not_driven() -> None:
         raise AssertionError("driven")
 
     outcome, listener = lived(never, TRAINER_SUBMISSION="s-1")
-    assert (outcome.exit_code, listener.kinds) == (1, ["run", "end", "note", "error"])
+    assert (outcome.exit_code, listener.kinds) == (FAILED_FOR_GOOD, ["run", "end", "note", "error"])
     assert listener.events[-1]["error"] == "ValueError: no"
+
+
+@pytest.mark.parametrize(
+    "env, final, code",
+    [({"TRAINER_SUBMISSION": "s-1"}, True, FAILED_FOR_GOOD), ({"TRAINER_SUBMISSION": "s-1"}, False, 1), ({}, True, 1)],
+)
+def test_a_submission_that_would_fail_again_says_so_by_its_exit_code(env: Any, final: bool, code: int) -> None:
+    """Its submitter takes the RayJob's backoffLimit back; without that KubeRay may try it again."""
+
+    def fail(task: str, config: Any, *, name: str, emit: Any, **options: Any) -> int:
+        fields = {"submission": env.get("TRAINER_SUBMISSION"), "state": "failed", "final": final, "exit_code": 1}
+        RunFolder.create(open_store(config.storage.uri), RunRecord(name=name, task="tune", **fields), RUN_FILE)
+        return 1
+
+    assert lived(fail, **env)[0].exit_code == code

@@ -15,6 +15,7 @@ from trainer_app.cli import redirect
 from trainer_app.cli.screen import Screen, open_screen, write_now
 from trainer_app.errors import TrainerError
 from trainer_app.formatting import command, error_text, one_line
+from trainer_app.results.progress import ProgressReporter
 from trainer_app.results.view import RunView
 from trainer_app.run.drive import Driver, Outcome
 from trainer_app.run.interrupt import INTERRUPTED, Interrupts, installed
@@ -82,13 +83,24 @@ class Session:
             interrupts = Interrupts(screen.say, lambda: _kill(original))
             with installed(interrupts):
                 try:
-                    outcome = drive(screen.emit, interrupts)
+                    outcome = drive(self._receiver(screen), interrupts)
                 finally:
                     screen.close()
             lines = [*self._error_lines(outcome), *self._resume_lines(outcome)]
             if lines:
                 write_now(original.err, "\n".join(lines) + "\n")
         return outcome
+
+    def _receiver(self, screen: Screen) -> Emit:
+        """Return who takes the driver's events: the screen; of a submitted run also the lines for its submitter."""
+        reporter = ProgressReporter(screen.view, screen.say) if self.prepared.submission else None
+
+        def receive(event: Event) -> None:
+            screen.emit(event)
+            if reporter:
+                reporter.report(event)
+
+        return receive
 
     def _view(self, log: Path | None) -> RunView:
         config, task = self.prepared.config, self.prepared.task

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from trainer_app.errors import TrainerError
+from trainer_app.errors import FAILED_FOR_GOOD, TrainerError
 from trainer_app.run import cron_dedup, decision, lease, logs
 from trainer_app.run.completion import completion_event
 from trainer_app.run.decision import Decision
@@ -48,6 +48,22 @@ def run_prepared(
     Returns:
         the exit code, which is the same however often a submission is tried again, and the driver's error.
     """
+    outcome = _run(prepared, display, load_driver, log=log, test=test)
+    if prepared.submission and outcome.exit_code == 1 and _has_failed_for_good(prepared, prepared.submission):
+        return replace(outcome, exit_code=FAILED_FOR_GOOD)
+    return outcome
+
+
+def _has_failed_for_good(prepared: PreparedRun, submission: str) -> bool:
+    """Return whether the submission's next attempt would only report again how the run failed."""
+    with suppress(TrainerError):  # the storage does not answer: the next attempt finds out
+        todo = decision.decide(prepared.storage, prepared.name, submission)
+        return todo.what == "replay" and todo.record is not None and todo.record.state == "failed"
+    return False
+
+
+def _run(prepared: PreparedRun, display: Display, load_driver: LoadDriver, *, log: Path | None, test: bool) -> Outcome:
+    """Decide what there is to do and do it; of a submission the exit code of a failure is that of any command."""
     if prepared.resume and not prepared.submission and not test and (event := completion_event(prepared)):
         display.emit(event)
         return Outcome(0)
