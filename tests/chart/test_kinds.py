@@ -51,7 +51,8 @@ def test_its_pods_are_a_runs(render: Render) -> None:
 
 def test_a_run_on_that_cluster(render: Render) -> None:
     made = render("clusterSelector=big", "lifetime.totalDeadlineSeconds=99")
-    assert set(made) == {"ServiceAccount/demo-worker", "NetworkPolicy/demo", "RayJob/demo"}
+    reports = {f"{kind}/demo-submitter" for kind in ("ServiceAccount", "Role", "RoleBinding", "NetworkPolicy")}
+    assert set(made) == {"ServiceAccount/demo-worker", "NetworkPolicy/demo", "RayJob/demo", *reports}
     spec = made["RayJob/demo"]["spec"]
     assert spec["clusterSelector"] == {"ray.io/cluster": "big"}
     of_a_cluster = {"rayClusterSpec", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished"}

@@ -30,7 +30,8 @@ def tcp(*ports: int) -> list[dict[str, Any]]:
 
 def test_closed_but_for_what_a_run_needs(render: Render) -> None:
     made = render()
-    assert [name for name in made if name.startswith("NetworkPolicy/")] == ["NetworkPolicy/demo"]
+    policies = ["NetworkPolicy/demo-submitter", "NetworkPolicy/demo"]
+    assert [name for name in made if name.startswith("NetworkPolicy/")] == policies
     assert made["NetworkPolicy/demo"]["spec"] == {
         **RUN,
         "policyTypes": ["Ingress", "Egress"],
@@ -61,15 +62,16 @@ def test_prometheus_and_an_ingress_controller_by_value(render: Render) -> None:
     assert rules[2:] == [{"from": [peers[0]], "ports": tcp(8080)}, {"from": [peers[1]], "ports": tcp(8265)}]
 
 
-def test_the_api_server_for_the_head_alone_and_only_with_autoscaling(render: Render) -> None:
+@pytest.mark.parametrize("role, policy", [("head", "demo-autoscaler"), ("submitter", "demo-submitter")])
+def test_the_api_server_for_the_submitter_and_with_autoscaling_the_head(render: Render, role: str, policy: str) -> None:
     made = render("autoscaling.enabled=true")
     assert made["NetworkPolicy/demo"] == render()["NetworkPolicy/demo"]
-    spec = made["NetworkPolicy/demo-autoscaler"]["spec"]
-    labels = pod_templates(made["RayJob/demo"])["head"]["metadata"]["labels"]
-    assert spec["podSelector"] == {"matchLabels": labels} and labels["trainer/role"] == "head"
+    spec = made[f"NetworkPolicy/{policy}"]["spec"]
+    labels = pod_templates(made["RayJob/demo"])[role]["metadata"]["labels"]
+    assert spec["podSelector"] == {"matchLabels": labels} and labels["trainer/role"] == role
     assert spec["policyTypes"] == ["Egress"] and spec["egress"] == [{"ports": tcp(443, 6443)}]
     narrow = render("autoscaling.enabled=true", "networkPolicy.apiServer.to[0].ipBlock.cidr=10.0.0.1/32")
-    rule = narrow["NetworkPolicy/demo-autoscaler"]["spec"]["egress"][0]
+    rule = narrow[f"NetworkPolicy/{policy}"]["spec"]["egress"][0]
     assert rule["to"] == [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
 
 

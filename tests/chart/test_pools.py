@@ -106,7 +106,8 @@ def test_a_growing_pool(render: Render) -> None:
 
 
 def test_the_token_is_the_autoscalers_alone(render: Render) -> None:
-    made = render(*GROWING)["RayJob/demo"]
+    """And the submitter's: test_api_access.py."""
+    made = render(*GROWING, "submitter.apiAccess=false")["RayJob/demo"]
     options = ray_cluster(made)["autoscalerOptions"]
     mounts = {one["mountPath"]: one["name"] for one in options["volumeMounts"]}
     assert set(mounts) == {"/tmp", TOKEN}
@@ -122,4 +123,5 @@ def test_the_token_is_the_autoscalers_alone(render: Render) -> None:
 
 
 def test_without_autoscaling_there_is_no_token_at_all(text: Callable[..., str]) -> None:
-    assert "serviceAccountToken:" not in text() and "kubernetes.io/serviceaccount" not in text()
+    made = text("submitter.apiAccess=false")
+    assert "serviceAccountToken:" not in made and "kubernetes.io/serviceaccount" not in made

@@ -19,8 +19,12 @@ def test_a_run_is_these_objects(render: Render) -> None:
     assert set(render()) == {
         "ConfigMap/demo-run",
         "ServiceAccount/demo-head",
+        "ServiceAccount/demo-submitter",
         "ServiceAccount/demo-worker",
+        "Role/demo-submitter",
+        "RoleBinding/demo-submitter",
         "NetworkPolicy/demo",
+        "NetworkPolicy/demo-submitter",
         "PodDisruptionBudget/demo-head",
         "Service/demo-head",
         "RayJob/demo",

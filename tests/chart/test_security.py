@@ -91,12 +91,15 @@ def test_tokens_and_accounts(render: Render, variant: str) -> None:
     run = next(thing for name, thing in made.items() if name.startswith("Ray"))
     accounts = {thing["metadata"]["name"]: thing for name, thing in made.items() if name.startswith("ServiceAccount/")}
     assert not [name for name, account in accounts.items() if account["automountServiceAccountToken"]]
+    submitter = "demo-worker" if run["kind"] == "RayCronJob" else "demo-submitter"
+    of_role = {"head": "demo-head", "submitter": submitter}
     for role, pod in pod_templates(run).items():
-        assert pod["spec"]["serviceAccountName"] == ("demo-head" if role == "head" else "demo-worker")
+        assert pod["spec"]["serviceAccountName"] == of_role.get(role, "demo-worker")
         assert pod["spec"]["serviceAccountName"] in accounts, role
     cluster = ray_cluster(run)
     assert cluster is None or cluster["authOptions"] == {"mode": "token"}
-    assert not [name for name in made if name.startswith(("Role", "ClusterRole"))], "KubeRay makes the autoscaler's"
+    ours = {"Role/demo-submitter", "RoleBinding/demo-submitter"} if run["kind"] == "RayJob" else set()
+    assert {name for name in made if name.startswith(("Role", "ClusterRole"))} == ours, "KubeRay makes the autoscaler's"
 
 
 def test_ray_pods_leave_kuberays_labels_alone(render: Render) -> None:

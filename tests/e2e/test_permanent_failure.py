@@ -14,26 +14,35 @@ pytestmark = pytest.mark.timeout(900)
 Name = Callable[[str], str]
 
 
+NO_CLASS = ("model.class_path=nowhere.to.be.Found", "model.init_args={}")
+
+
 def test_a_class_that_is_not_in_the_image(cluster: Cluster, name: Name) -> None:
+    """One cluster, although three more would be allowed."""
     run = name("no-class")
-    submit(
-        cluster,
-        "train",
-        run,
-        "model.class_path=nowhere.to.be.Found",
-        "model.init_args={}",
-        "--set",
-        "lifetime.backoffLimit=1",
-        *ONE_POD,
-    )
+    submit(cluster, "train", run, *NO_CLASS, *ONE_POD)
     until("error in the status", lambda: "nowhere" in cluster.status(run), seconds=150)
     told = cluster.status(run)
     assert told.splitlines()[0].endswith(": failed") and "error" in told
+    first = cluster.cluster_of(run)
     began = time.monotonic()
     assert wait(cluster, run).code == 1
-    assert time.monotonic() - began < 200  # two clusters' starts, and no training
+    assert time.monotonic() - began < 30
+    rayjob = cluster.get("rayjob", run)
+    assert (rayjob["spec"]["backoffLimit"], rayjob["status"]["failed"]) == (0, 1)
+    assert (rayjob["status"]["rayClusterName"], rayjob["status"]["jobDeploymentStatus"]) == (first, "Failed")
     assert "nowhere" in cluster.status(run)
-    # The second attempt says how the first ended, and starts nothing.
+    assert {key.partition(".")[0] for key in cluster.objects(run, "logs/driver/")} == {"logs/driver/a0001"}
+
+
+@pytest.mark.full
+def test_without_access_to_the_api_it_is_repeated(cluster: Cluster, name: Name) -> None:
+    """On another cluster, which says how the first ended, and starts nothing."""
+    run = name("repeated")
+    without = ("--set", "submitter.apiAccess=false", "--set", "lifetime.backoffLimit=1")
+    submit(cluster, "train", run, *NO_CLASS, *without, *ONE_POD)
+    assert wait(cluster, run).code == 1
+    assert "nowhere" in cluster.status(run)
     assert cluster.get("rayjob", run)["status"]["failed"] == 2
     assert {key.partition(".")[0] for key in cluster.objects(run, "logs/driver/")} == {"logs/driver/a0001"}
 

@@ -93,6 +93,21 @@ def test_a_worker_gets_nothing_from_the_api_server(cluster: Cluster, running: st
     assert json.loads(python_in(cluster, worker["metadata"]["name"], CONNECT, api, "443")) == [False]
 
 
+def test_the_submitter_may_patch_its_rayjob_and_nothing_else(cluster: Cluster, running: str) -> None:
+    account = f"system:serviceaccount:{NAMESPACE}:{running}-submitter"
+
+    def may(*words: str) -> bool:
+        return cluster.kubectl("auth", "can-i", *words, "--as", account, check=False).strip() == "yes"
+
+    assert may("patch", f"rayjob/{running}")
+    others = (("patch", "rayjob/other"), ("get", f"rayjob/{running}"), ("delete", f"rayjob/{running}"))
+    for words in (*others, ("list", "pods"), ("create", "pods"), ("get", "secrets"), ("create", "roles")):
+        assert not may(*words), words
+    notes = cluster.get("rayjob", running)["metadata"]["annotations"]
+    assert notes["trainer/progress"].endswith("/300 epochs") and int(notes["trainer/epoch"]) >= 1
+    assert notes["trainer/eta"].endswith("Z")
+
+
 def test_the_keys_are_in_secrets_alone(cluster: Cluster, running: str) -> None:
     canary = decoded(cluster.get("secret", "trainer-s3"), "AWS_SECRET_ACCESS_KEY")
     assert len(canary) > 20

@@ -85,3 +85,10 @@ def test_errors_say_what_to_do(
     with pytest.raises(error) as caught:
         kube.create(RAYJOB)
     assert type(caught.value) is error and text in str(caught.value)
+
+
+def test_who_may_make_no_role_is_told_how_to_submit_without(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Api, "status", 403)
+    monkeypatch.setattr(Api, "message", "roles is forbidden")
+    with pytest.raises(AccessDeniedError, match=r"or do without: --set submitter\.apiAccess=false"):
+        kube.create({"kind": "Role", "metadata": {"name": "demo-submitter"}})

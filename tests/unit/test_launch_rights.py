@@ -14,7 +14,8 @@ from trainer_app.launch.kube import KINDS, Kube
 from trainer_app.launch.rights import Right
 
 pytestmark = pytest.mark.unit
-DANGEROUS = {"pods/exec", "pods/attach", "roles", "rolebindings", "serviceaccounts/token", "*"}
+DANGEROUS = {"pods/exec", "pods/attach", "serviceaccounts/token", "escalate", "bind", "impersonate", "*"}
+ROLES = ("roles", "rolebindings")
 
 
 def roles() -> dict[str, Any]:
@@ -55,6 +56,9 @@ class Recorder:
 
     def create(self, thing: Any, *, dry_run: bool = False) -> Any:
         self._note("create", thing["kind"])
+        assert not (dry_run and thing["kind"] == "RoleBinding"), "its Role does not exist yet"
+        if thing["kind"] in rights.CREATED_OWNED and not dry_run:
+            assert thing["metadata"]["ownerReferences"][0]["uid"] == "1"
         if self.refused and thing["kind"] == "RayJob" and not dry_run:
             raise TrainerError("no")
         return {**thing, "metadata": {**thing["metadata"], "uid": "1"}}
@@ -63,6 +67,9 @@ class Recorder:
         self._note("get", kind)
         if (kind, name) in self.gone:
             raise NotFoundError("gone")
+        if kind in rights.CREATED_OWNED:  # Kubernetes deletes it after its owner
+            self.gone.add((kind, name))
+            return {"metadata": {"name": name, "ownerReferences": [{"uid": "1"}]}}
         return {"metadata": {"name": name}}
 
     def list(self, kind: str, *, labels: Any = None) -> list[Any]:
@@ -84,6 +91,20 @@ def made(kube: Recorder) -> None:
         submit.create_objects(cast(Kube, kube), things)
 
 
+def test_without_the_right_to_make_a_role_no_run_is_left_behind() -> None:
+    class Strict(Recorder):
+        def create(self, thing: Any, *, dry_run: bool = False) -> Any:
+            if thing["kind"] == "Role":
+                raise TrainerError("roles is forbidden")
+            return super().create(thing, dry_run=dry_run)
+
+    kube = Strict()
+    things = [{"kind": kind, "metadata": {"name": "demo"}, "spec": {}} for kind in templates()]
+    with pytest.raises(TrainerError, match="forbidden"):
+        submit.create_objects(cast(Kube, kube), things)
+    assert {("RayJob", "demo"), ("ConfigMap", "demo")} <= kube.gone
+
+
 @pytest.mark.parametrize("refused", [False, True])
 def test_submit_asks_for_what_it_says(refused: bool) -> None:
     kube = Recorder(refused)
@@ -91,7 +112,9 @@ def test_submit_asks_for_what_it_says(refused: bool) -> None:
     said = {*rights.VERBS["submit"], *rights.rights_to_create(templates())}
     # Where a refusal leaves an empty claim behind, that is no harm: only who may delete claims takes it back.
     assert kube.asked - said <= {Right("delete", "persistentvolumeclaims")}
-    assert refused or said - kube.asked == {right for right in said if right.verb == "delete"}
+    # Kubernetes lets only who may patch a RayJob create a Role that may.
+    unasked = {*(right for right in said if right.verb == "delete"), Right("patch", "rayjobs", "ray.io")}
+    assert refused or said - kube.asked == unasked
 
 
 def test_resume_asks_for_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,3 +162,5 @@ def test_secrets_are_read_by_name_alone() -> None:
             assert not DANGEROUS & {*rule["resources"], *rule["verbs"], *rule["apiGroups"]}
             if "secrets" in rule["resources"]:
                 assert rule["resourceNames"] and rule["verbs"] == ["get"]
+            if {*ROLES} & {*rule["resources"]}:  # nobody's Role can be changed or deleted
+                assert {*rule["verbs"]} == {"get", "create"}

@@ -77,6 +77,22 @@ def test_a_permanent_error_is_shown_and_not_the_retry() -> None:
     assert lines["retries"] == "KubeRay is at attempt 2 of 4"
 
 
+def test_retries_that_the_submitter_took_back() -> None:
+    ended = job("Failed", failed=2)
+    ended["spec"]["backoffLimit"] = 0
+    assert rayjobs.format_retry(ended) == "attempt 2 of 2"
+
+
+def test_progress_without_a_storage_is_the_rayjobs() -> None:
+    rayjob = job("Running")
+    rayjob["metadata"]["annotations"]["trainer/progress"] = "3/10 epochs"
+    assert (
+        dict(RunStatus(rayjob, "running", storage_error="can't be read from here").lines())["progress"] == "3/10 epochs"
+    )
+    record = RunRecord(name="demo", task="train", done=4, epochs=10)
+    assert RunStatus(rayjob, "running", record=record).progress == "running, 4/10 epochs"
+
+
 @pytest.mark.parametrize(
     "submission, final, words",
     [("demo-1", True, "failed"), ("demo-1", False, "running"), ("demo-0", True, "running")],

@@ -40,6 +40,8 @@ KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "RayCluster": ("/apis/ray.io/v1", "rayclusters"),
     "RayCronJob": ("/apis/ray.io/v1", "raycronjobs"),
     "RayJob": ("/apis/ray.io/v1", "rayjobs"),
+    "Role": ("/apis/rbac.authorization.k8s.io/v1", "roles"),
+    "RoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "rolebindings"),
 }
 
 
@@ -188,6 +190,11 @@ def _translate(error: ApiException, what: str, kind: str, name: str, namespace: 
     if error.status == 401:
         return AccessDeniedError(
             f"can't {what}: the cluster rejects this user's credentials; renew those of the kubeconfig"
+        )
+    if error.status == 403 and kind.startswith("Role"):
+        return AccessDeniedError(
+            f"can't {what}: {message}; ask for the Role of k8s/rbac/submitter.yaml in {namespace}, or do without: "
+            "--set submitter.apiAccess=false"
         )
     if error.status == 403:
         return AccessDeniedError(f"can't {what}: {message}; ask for the Role of k8s/rbac/submitter.yaml in {namespace}")

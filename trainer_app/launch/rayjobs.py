@@ -51,7 +51,7 @@ def format_retry(rayjob: Object) -> str:
     failed = int(rayjob.get("status", {}).get("failed") or 0)
     if not failed:
         return ""
-    limit = int(rayjob["spec"].get("backoffLimit") or 0) + 1
+    limit = max(int(rayjob["spec"].get("backoffLimit") or 0) + 1, failed)  # less: the submitter has ended the retries
     return f"attempt {min(failed + (0 if has_ended(rayjob) else 1), limit)} of {limit}"
 
 

@@ -11,6 +11,8 @@ from trainer_app.launch.kube import KINDS, Kube
 PARALLEL: Final = 8
 # Kinds that no RayJob owns: they hold results, or own the others.
 UNOWNED: Final = ("PersistentVolumeClaim", "RayJob", "RayCluster", "RayCronJob")
+# Kinds that are created after the RayJob, as its own. So nobody needs the right to change or delete Roles.
+CREATED_OWNED: Final = ("Role", "RoleBinding")
 
 
 class Right(NamedTuple):
@@ -30,11 +32,16 @@ def _rayjobs(*verbs: str) -> list[Right]:
 
 
 def rights_to_create(kinds: Iterable[str]) -> list[Right]:
-    """Return what creating these kinds needs: create, patch to set the owner, delete if a later one is refused."""
-    return [
+    """Return what creating these kinds needs: create, patch to set the owner, delete if a later one is refused.
+
+    Nobody can grant more than they have: a Role that may patch a RayJob is only created by users who may.
+    """
+    kinds = list(kinds)
+    granted = _rayjobs("patch") if "Role" in kinds else []
+    return granted + [
         Right(verb, plural, group.removeprefix("/apis/").partition("/")[0] if group.startswith("/apis/") else "")
         for kind, (group, plural) in ((kind, KINDS[kind]) for kind in kinds)
-        for verb in (("create",) if kind in UNOWNED else ("create", "patch", "delete"))
+        for verb in (("create",) if kind in UNOWNED + CREATED_OWNED else ("create", "patch", "delete"))
     ]
 
 

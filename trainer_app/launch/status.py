@@ -64,9 +64,14 @@ class RunStatus:
 
     @property
     def progress(self) -> str:
-        """How far it is, from its own record; a scheduled run that wrote none was a duplicate of another run."""
+        """How far it is, from its own record, else from its RayJob's annotations.
+
+        A scheduled run that wrote neither was a duplicate of another run.
+        """
         if self.record:
             return format_progress(self.record)
+        if reported := self.rayjob["metadata"].get("annotations", {}).get("trainer/progress"):
+            return str(reported)
         is_duplicate = self.phase == "succeeded" and cron.is_scheduled(self.rayjob) and not self.storage_error
         return "skipped: KubeRay triggered the schedule twice, and another run was first" if is_duplicate else ""
 

@@ -12,10 +12,12 @@ from trainer_app.launch import helm, location, pods, rayjobs
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pack import CodeArchive
 from trainer_app.launch.remote_run import Launch, RemoteRun
+from trainer_app.launch.rights import CREATED_OWNED
 from trainer_app.launch.variables import run_variables
 from trainer_app.redact import remove_secrets
 from trainer_app.storage_uri import is_s3_uri
 
+UNCHECKED_KIND: Final = "RoleBinding"  # the API server looks up its Role, which a dry run does not create
 RETAINED_KIND: Final = "PersistentVolumeClaim"  # holds results: never owned by the run, never removed
 KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 Say = Callable[[str], None]
@@ -77,19 +79,22 @@ def create_objects(kube: Kube, objects: Sequence[Object]) -> Object:
     """Create all objects; return the RayJob. If one is refused, delete those before it and raise TrainerError."""
     created: list[Object] = []
     try:
-        for obj in objects:
+        for obj in (obj for obj in objects if obj["kind"] not in CREATED_OWNED):
             try:
                 created.append({**kube.create(obj), "kind": obj["kind"]})
             except AlreadyExistsError:
                 if obj["kind"] != RETAINED_KIND:
                     raise
-        set_owner(kube, created[-1], created[:-1])
+        rayjob = created[-1]
+        set_owner(kube, rayjob, created[:-1])
+        for obj in (obj for obj in objects if obj["kind"] in CREATED_OWNED):
+            kube.create({**obj, "metadata": {**obj["metadata"], "ownerReferences": [owner_reference(rayjob)]}})
     except (TrainerError, KeyboardInterrupt):
         for obj in reversed(created):
             with suppress(TrainerError):  # the refusal is what counts
                 kube.delete(obj["kind"], obj["metadata"]["name"])
         raise
-    return created[-1]
+    return rayjob
 
 
 def set_owner(kube: Kube, owner: Object, objects: Sequence[Object]) -> None:
@@ -98,11 +103,16 @@ def set_owner(kube: Kube, owner: Object, objects: Sequence[Object]) -> None:
     Args:
         owner: the RayJob, as the API server returned it: its uid is needed.
     """
-    meta = owner["metadata"]
-    reference = {"apiVersion": "ray.io/v1", "kind": owner["kind"], "name": meta["name"], "uid": meta["uid"]}
     for obj in objects:
         if obj["kind"] != RETAINED_KIND:
-            kube.patch(obj["kind"], obj["metadata"]["name"], {"metadata": {"ownerReferences": [reference]}})
+            change = {"metadata": {"ownerReferences": [owner_reference(owner)]}}
+            kube.patch(obj["kind"], obj["metadata"]["name"], change)
+
+
+def owner_reference(owner: Object) -> Object:
+    """Return an object's `ownerReferences` entry for an owner that the API server returned."""
+    meta = owner["metadata"]
+    return {"apiVersion": "ray.io/v1", "kind": owner["kind"], "name": meta["name"], "uid": meta["uid"]}
 
 
 def check_secret(kube: Kube, objects: Sequence[Object]) -> None:
@@ -133,7 +143,7 @@ def check_admission(kube: Kube, objects: Sequence[Object], say: Say) -> None:
     Args:
         say: called with a warning if the cluster drops labels that policies select by.
     """
-    for obj in reversed(objects):
+    for obj in (obj for obj in reversed(objects) if obj["kind"] != UNCHECKED_KIND):
         try:
             created = kube.create(obj, dry_run=True)
         except AlreadyExistsError:

@@ -44,6 +44,23 @@ annotations:
 {{- if not .Values.clusterSelector -}}true{{- end -}}
 {{- end -}}
 
+{{- /* Whether the submitter may patch the RayJob. Not that of a RayCronJob, which has no name before it is created. */ -}}
+{{- define "trainer.apiAccess" -}}
+{{- if and .Values.submitter.apiAccess (eq .Values.kind "RayJob") (eq .Values.lifetime.submissionMode "K8sJobMode") -}}true{{- end -}}
+{{- end -}}
+
+{{- /* The rule of a NetworkPolicy for egress to the API server. */ -}}
+{{- define "trainer.apiServerEgress" -}}
+- ports:
+    {{- range .Values.networkPolicy.apiServer.ports }}
+    - {port: {{ int . }}, protocol: TCP}
+    {{- end }}
+  {{- with .Values.networkPolicy.apiServer.to }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
 {{- /* What tells a retry from another run of the same name. Without the launcher: the same file is the same submission. */ -}}
 {{- define "trainer.submission" -}}
 {{ .Values.run.submission | default (printf "%s-%s" .Release.Name (sha256sum .Values.run.file | trunc 8)) }}

@@ -3,6 +3,7 @@
 {{- $ := .root -}}
 {{- $group := .group -}}
 {{- $ray := ne .role "submitter" -}}
+{{- $reports := and (not $ray) (include "trainer.apiAccess" $) -}}
 metadata:
   labels:
     {{- include "trainer.podLabels" $ | nindent 4 }}
@@ -19,7 +20,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  {{- include "trainer.podSecurity" (dict "root" $ "account" (ternary "head" "worker" (eq .role "head"))) | nindent 2 }}
+  {{- include "trainer.podSecurity" (dict "root" $ "account" (include "trainer.account" .)) | nindent 2 }}
   {{- if $ray }}
   terminationGracePeriodSeconds: {{ int $group.terminationGracePeriodSeconds }}
   {{- else }}
@@ -36,8 +37,9 @@ spec:
       image: {{ include "trainer.image" $ | quote }}
       imagePullPolicy: {{ $.Values.image.pullPolicy | quote }}
       {{- if not $ray }}
-      # Ray's own submitter ends if the head is lost; this one continues with the next head.
-      command: [python, -m, trainer_app.pod.submitter, --]
+      # Ray's own submitter ends if the head is lost; this one continues with the next head. -P: the user's modules in /app
+      # are not imported.
+      command: [python, -P, -m, trainer_app.pod.submitter, --]
       args: {{ include "trainer.entrypoint" $ | splitList " " | toJson }}
       {{- end }}
       {{- include "trainer.containerSecurity" $ | nindent 6 }}
@@ -62,21 +64,41 @@ spec:
       {{- with include "trainer.storageEnvFrom" $ }}
       {{- . | nindent 6 }}
       {{- end }}
-      {{- else if $.Values.clusterSelector }}
+      {{- else if or $reports $.Values.clusterSelector }}
       env:
+        {{- if $reports }}
+        - {name: TRAINER_RAYJOB, value: {{ printf "%s/%s" $.Release.Namespace $.Release.Name | quote }}}
+        {{- end }}
+        {{- if $.Values.clusterSelector }}
         - {name: TRAINER_RUNTIME_ENV, value: {{ include "trainer.runtimeEnv" $ | replace "$" "$$" | quote }}}
+        {{- end }}
       {{- end }}
       volumeMounts:
         - {name: tmp, mountPath: /tmp}
+        {{- if $reports }}
+        - {name: api-token, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
+        {{- end }}
         {{- with ternary (include "trainer.rayMounts" .) "" $ray | trim }}
         {{- . | nindent 8 }}
         {{- end }}
   volumes:
     - name: tmp
       emptyDir: {}
+    {{- if $reports }}
+    - name: api-token
+      {{- include "trainer.apiToken" $ | nindent 6 }}
+    {{- end }}
     {{- with ternary (include "trainer.rayVolumes" .) "" $ray | trim }}
     {{- . | nindent 4 }}
     {{- end }}
+{{- end -}}
+
+{{- /* Whose ServiceAccount a pod has: the user's code runs as `head` and `worker`. */ -}}
+{{- define "trainer.account" -}}
+{{- if eq .role "head" -}}head
+{{- else if and (eq .role "submitter") (include "trainer.apiAccess" .root) -}}submitter
+{{- else -}}worker
+{{- end -}}
 {{- end -}}
 
 {{- /* What the restricted profile requires of a pod, and its ServiceAccount. (dict "root" $ "account" "head") */ -}}

@@ -44,7 +44,7 @@ resources:
 {{ include "trainer.containerSecurity" . }}
 volumeMounts:
   - {name: autoscaler-tmp, mountPath: /tmp}
-  # The only container of the run that has an API token.
+  # The only container of a Ray pod that has an API token.
   - {name: autoscaler-token, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
 {{- end -}}
 
@@ -52,9 +52,14 @@ volumeMounts:
 - name: autoscaler-tmp
   emptyDir: {}
 - name: autoscaler-token
-  projected:
-    sources:
-      - serviceAccountToken: {path: token, expirationSeconds: 3600}
-      - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
-      - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+  {{- include "trainer.apiToken" . | nindent 2 }}
+{{- end -}}
+
+{{- /* A volume with a token of the pod's ServiceAccount, which expires and is renewed. */ -}}
+{{- define "trainer.apiToken" -}}
+projected:
+  sources:
+    - serviceAccountToken: {path: token, expirationSeconds: 3600}
+    - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+    - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
 {{- end -}}
