@@ -100,6 +100,10 @@ class NotFoundError(StorageError):
     exit_code = 2
 
 
+class BucketMissingError(NotFoundError):
+    """A bucket that does not exist, or that a server which has just started does not know yet."""
+
+
 class AlreadyExistsError(StorageError):
     """An object or run that exists and would be overwritten."""
 
@@ -108,6 +112,10 @@ class AlreadyExistsError(StorageError):
 
 class AccessDeniedError(StorageError):
     """Credentials that the storage refused, or that lack a permission."""
+
+
+class StorageUnavailableError(StorageError):
+    """A storage that does not answer and may answer later: it is no failure of a run or a trial, and not counted."""
 
 
 class LeaseHeldError(TrainerError):
@@ -122,6 +130,10 @@ class LeaseLostError(TrainerError):
 
 class RunEndedError(KeyboardInterrupt):
     """A request to end the driver's work, handled as Ctrl-C is; `Watch.error` has the reason."""
+
+
+class GuardError(TrainerError):
+    """A guard of the run, such as its lease, that could not do its work for too long: the next attempt may."""
 
 
 class DeadlineError(TrainerError):

@@ -22,10 +22,11 @@ from trainer_app.checkpoint import download_newest, list_commits
 from trainer_app.checkpoint.loading import load_checkpoint
 from trainer_app.config import RunConfig
 from trainer_app.config.tuning import Tune
-from trainer_app.errors import TrainerError
+from trainer_app.errors import AccessDeniedError, TrainerError
 from trainer_app.records import FitFolder
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_store
+from trainer_app.storage.folder import FolderStore
 from trainer_app.train import worker
 from trainer_app.tune.objective import objective
 
@@ -355,6 +356,29 @@ def test_commits_every_second_epoch_and_at_the_end(tmp_path: Path) -> None:
     names = [(c.manifest.epochs, c.manifest.attempt) for c in list_commits(second.fit_folder.checkpoints)]
     assert names == [(2, 1), (4, 2), (5, 2)]
     same(result_of(second.last(tmp_path / "a")), result_of(whole.last(tmp_path / "b")))
+
+
+@pytest.mark.parametrize("denied", ["delete", "delete_prefix"])
+def test_a_checkpoint_that_cant_be_deleted_ends_nothing_and_goes_with_a_later_one(
+    denied: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report comes before the deletion."""
+    seen: list[int] = []
+    denials = [AccessDeniedError("no deletion"), AccessDeniedError("no deletion")]
+    delete = getattr(FolderStore, denied)
+
+    def refused(self: FolderStore, key: str) -> None:
+        seen.append(len(NOTED))
+        if denials:
+            raise denials.pop()
+        delete(self, key)
+
+    monkeypatch.setattr(FolderStore, denied, refused)
+    case = Case("Plain", trainer={"max_epochs": 5}, keep=1)
+    fitted = fit(case, tmp_path / "unit")
+    assert [r["epochs"] for r in fitted.reports] == [1, 2, 3, 4, 5] and seen
+    assert [c.manifest.epochs for c in list_commits(fitted.fit_folder.checkpoints)] == [5]
+    assert len(fitted.fit_folder.checkpoints.list_folders()) == 1
 
 
 def test_a_damaged_commit_costs_an_epoch_and_nothing_else(

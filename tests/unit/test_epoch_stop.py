@@ -99,7 +99,7 @@ def test_storage_is_asked_at_most_once_a_second(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     look = stop.StopPoll(store)
     assert not look()
-    store.put(stop.REQUEST, b"{}")
+    store.put(stop.REQUEST, b'{"id": "1"}')
     now[0] += 0.9
     assert not look() and asked == [1]
     now[0] += 0.1

@@ -71,6 +71,79 @@ def test_a_submission_waits_until_it_expires_and_counts_what_was_spent(store: St
     }
 
 
+DAMAGED = {
+    "empty": b"",
+    "cut": b'{"holder": "head-2:7", "expires": 17',
+    "a list": b"[]",
+    "null": b"null",
+    "a number": b"7",
+    "a text": b'"x"',
+    "binary": b"\xff\x00\x12",
+    "no numbers": b'{"holder": "h", "expires": "soon", "pid": "x"}',
+    "a null pid": b'{"holder": "h", "expires": [1], "pid": {}}',
+    "for ever": b'{"holder": "head-2:7", "host": "head-2", "expires": Infinity}',
+    "not a number": b'{"holder": "head-2:7", "host": "head-2", "expires": NaN, "spent": NaN}',
+    "no seconds": b'{"holder": "head-2:7", "host": "head-2", "expires": 0, "spent": "long", "attempt": "first"}',
+    "deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_lease_is_free(damage: str, store: Store) -> None:
+    store.put(lease.KEY, DAMAGED[damage])
+    lease.check_not_held(store)
+    lease.check_token(store, "another's")
+    held = lease.acquire(store, "s")
+    assert (documents.read(store, lease.KEY) or {})["host"] == this_process().host
+    store.put(lease.KEY, DAMAGED[damage])
+    held.renew()
+    assert held.lost is None and (documents.read(store, lease.KEY) or {})["host"] == this_process().host
+    store.put(lease.KEY, DAMAGED[damage])
+    held.release()
+
+
+def test_a_lease_that_is_never_renewed_is_free_whatever_its_holders_clock_says(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "STALE_S", 0.3)
+    elsewhere(store, expires=time.time() + 86_400)
+    began = time.monotonic()
+    lease.acquire(store, "s", wait=True, say=lambda text: None)
+    assert 0.25 < time.monotonic() - began < 5
+
+
+def test_the_wait_for_a_driver_that_lives_has_a_limit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "WAIT_S", 0.3)
+    said: list[str] = []
+    reads = 0
+
+    def renewed(inner: Any = store.get) -> Any:
+        def get(self: Any, key: str) -> bytes:
+            nonlocal reads
+            reads += 1
+            elsewhere(store, expires=time.time() + 30 + reads)
+            return bytes(inner(key))
+
+        return get
+
+    monkeypatch.setattr(type(store), "get", renewed())
+    with pytest.raises(LeaseHeldError, match=r"held by the driver head-2:7.*; this driver has waited 0 s"):
+        lease.acquire(store, "s", wait=True, say=said.append)
+    assert len(said) == 1 and said[0].endswith("waiting for it to expire or to be released, up to 0 s")
+    assert reads < 200  # it pauses
+
+
+def test_a_lease_that_always_goes_to_another_is_not_asked_for_without_a_pause(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([False] * 4 + [True])
+    monkeypatch.setattr(lease, "POLL_S", 0.05)
+    monkeypatch.setattr(lease.Lease, "_write_own", lambda *_: next(answers))
+    began = time.monotonic()
+    lease.acquire(store, "s", wait=True)
+    assert time.monotonic() - began >= 0.2
+
+
 def test_a_released_lease_is_free_at_once(store: Store) -> None:
     lease.acquire(store, None).release()
     found = documents.read(store, lease.KEY)

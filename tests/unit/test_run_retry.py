@@ -21,6 +21,7 @@ from trainer_app.errors import (
     LeaseLostError,
     NotFoundError,
     StorageError,
+    StorageUnavailableError,
     TrainerError,
     UserError,
 )
@@ -43,6 +44,7 @@ AGAIN, END = True, False
 COMMIT = "a new commit"
 BUG, OTHER = ValueError("shape mismatch"), ValueError("another")
 SILENT, DENIED, GONE = StorageError("no answer"), AccessDeniedError("no"), NotFoundError("no such bucket")
+AWAY = StorageUnavailableError("no answer; it was tried for 600 s")
 BUILD = UserError("HTTPError: HTTP Error 404: Not Found (data.py:7)", "Traceback ...", comes_again=True)
 
 
@@ -67,6 +69,8 @@ ANSWERS: dict[str, list[Any]] = {
     "a storage that does not answer, at one commit": [SILENT, AGAIN, SILENT, AGAIN, SILENT, AGAIN],
     "a storage that does not answer at all": [*[SILENT, AGAIN] * 3, SILENT, END],
     "a storage that does not answer between two errors": [BUG, AGAIN, SILENT, AGAIN, BUG, END],
+    "a storage that was waited for in vain": [AWAY, END],
+    "a storage that was waited for in vain, after other errors": [BUG, AGAIN, OTHER, AGAIN, AWAY, END],
     "a storage that refuses the credentials": [DENIED, END],
     "a bucket that is not there": [GONE, END],
 }

@@ -215,10 +215,12 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             patch.setattr(os, "fsync", full)
             with pytest.raises(StorageError) as caught:
                 store.put("kept", b"new")
-        lines = [f"StorageError {caught.value}"] * 2 + [f"{store.get('kept')!r} {keys(store)}"]
+        lines = [f"{type(caught.value).__name__} {caught.value}"] * 2 + [f"{store.get('kept')!r} {keys(store)}"]
     assert len(lines) == 3, lines
     for line in lines[:2]:
-        expected = f"StorageError can't write {disk}/kept: the disk is full or a quota is reached; free space"
+        expected = (
+            f"StorageUnavailableError can't write {disk}/kept: the disk is full or a quota is reached; free space"
+        )
         assert line.startswith(expected)
     assert lines[2] == "b'old' ['kept']"
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.faulty_store import SILENT, Faults, FaultyStore
+from trainer_app.errors import StorageUnavailableError
 from trainer_app.records import RunFolder, RunRecord
-from trainer_app.records.models import MAX_TRACEBACK
+from trainer_app.records.models import MAX_TRACEBACK, STORAGE_SILENT
 from trainer_app.storage import open_store
 from trainer_app.tune.recorder import SweepRecorder
 
@@ -51,6 +53,44 @@ def test_so_is_that_of_a_process_that_ended(folder: RunFolder) -> None:
     kept.on_trial_error(0, [], trial(LONG))
     (record,) = folder.read_trials()
     assert record.error == "ValueError: boom" and record.traceback == LONG[-MAX_TRACEBACK:]
+
+
+def silent_recorder(folder: RunFolder, *methods: str) -> tuple[SweepRecorder, Faults]:
+    storage: Any = FaultyStore(folder.run_store)
+    storage.faults.matches, storage.faults.always = (lambda method, key: method in methods), SILENT
+    return recorder(RunFolder(storage, folder.record)), storage.faults
+
+
+@pytest.mark.parametrize("methods", [("get", "list"), ("put",), ("get", "list", "put")])
+@pytest.mark.parametrize("hook", ["on_trial_complete", "on_trial_error"])
+def test_a_storage_that_is_silent_while_a_trial_is_closed_ends_no_hook(
+    hook: str, methods: tuple[str, ...], folder: RunFolder
+) -> None:
+    """Tune would train a finished trial again, or end the sweep."""
+    kept, faults = silent_recorder(folder, *methods)
+    kept.on_trial_start(0, [], trial())
+    getattr(kept, hook)(0, [], trial("ValueError: boom"))
+    state = {"on_trial_complete": "finished", "on_trial_error": "failed"}[hook]
+    assert kept.records["t00000"].state == state
+    assert kept.stopping.is_set()  # no more trials begin, each of which would wait for it in vain
+    faults.always = None
+    with pytest.raises(StorageUnavailableError, match="no connection"):
+        kept.flush()
+    (record,) = folder.read_trials()
+    assert (record.state, record.is_over) == (state, True)
+
+
+def test_a_trial_that_ended_by_the_storage_is_not_over(folder: RunFolder) -> None:
+    kept = recorder(folder)
+    for number, text in enumerate(["no answer", "still none"]):
+        kept.on_trial_start(number, [], trial())
+        kept.on_trial_result(number, [], trial(), {"unavailable": text, "epochs": 0, "done": True})
+        kept.on_trial_complete(number, [], trial())
+    (record,) = folder.read_trials()
+    assert (record.state, record.reason, record.is_over, record.error) == ("stopped", STORAGE_SILENT, False, None)
+    assert kept.stopping.is_set()
+    with pytest.raises(StorageUnavailableError, match=r"^no answer$"):
+        kept.flush()
 
 
 def test_the_event_of_a_trial_counts_epochs(folder: RunFolder) -> None:

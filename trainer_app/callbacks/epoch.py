@@ -7,6 +7,7 @@ Lightning 2.6.6, 4 epochs: resumed from there, samples, weights and learning rat
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,9 +26,12 @@ from trainer_app.callbacks.monitor import MonitorCheck
 from trainer_app.callbacks.ranks import mean_over_ranks
 from trainer_app.checkpoint.loading import check_loadable
 from trainer_app.checkpoint.safe_types import saved_at_once
+from trainer_app.errors import StorageError
 from trainer_app.records import FitFolder
+from trainer_app.storage import try_once
 
 STATE_KEY = "trainer_app"
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -182,16 +186,20 @@ class EpochReporter(Callback):
             self._monitor.hint(metrics)
         due = final or stop or done % self.policy.every_n_epochs == 0
         commit = self._commit(trainer, done, metrics, boundary=not final) if due else None
-        self.report(
-            {
-                "epochs": done,
-                "steps": trainer.global_step,
-                "elapsed": elapsed,
-                "metrics": metrics,
-                "commit": commit.name if commit else None,
-                "uri": commit.uri if commit else None,
-            }
-        )
+        try:
+            self.report(
+                {
+                    "epochs": done,
+                    "steps": trainer.global_step,
+                    "elapsed": elapsed,
+                    "metrics": metrics,
+                    "commit": commit.name if commit else None,
+                    "uri": commit.uri if commit else None,
+                }
+            )
+        finally:  # Tune may end a trial in its report
+            if commit:
+                self._retain(commit)
 
     def _finish_last_epoch(self, trainer: L.Trainer) -> None:
         metrics, self._last = self._last, None
@@ -224,12 +232,16 @@ class EpochReporter(Callback):
                 versions=self.policy.versions,
                 schedules=guards.fixed_schedules(trainer),
             )
-            commit = ckpt.write_commit(self.fit_folder.checkpoints, path, manifest)
-        self._retain(commit)
-        return commit
+            return ckpt.write_commit(self.fit_folder.checkpoints, path, manifest)
 
     def _retain(self, commit: ckpt.Commit) -> None:
+        """Delete surplus commits; a storage that refuses is logged, and asked again at the next commit."""
         if self.known is None:
-            self.known = [c for c in ckpt.list_commits(self.fit_folder.checkpoints) if c.name != commit.name]
+            try:
+                commits = ckpt.list_commits(try_once(self.fit_folder.checkpoints))
+            except StorageError as error:
+                _log.warning("old checkpoints stay until the next one is written: %s", error)
+                return
+            self.known = [c for c in commits if c.name != commit.name]
         policy = self.policy
         self.known = ckpt.prune([*self.known, commit], keep=policy.keep, monitor=policy.monitor, mode=policy.mode)

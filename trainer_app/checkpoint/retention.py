@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from typing import Final
 
 from trainer_app.checkpoint.commit import Commit
+from trainer_app.errors import StorageError
 from trainer_app.metric_order import sort_key
 from trainer_app.records.manifest import MANIFEST
+from trainer_app.storage import try_once
+
+_log: Final = logging.getLogger(__name__)
 
 
 def find_surplus(commits: Sequence[Commit], *, keep: int | None, monitor: str | None, mode: str | None) -> list[Commit]:
@@ -42,11 +48,16 @@ def prune(commits: Sequence[Commit], *, keep: int | None, monitor: str | None, m
         keep, monitor, mode: as for `find_surplus`.
 
     Returns:
-        the commits that stay.
+        the commits that stay, those that could not be deleted too.
     """
     gone = find_surplus(commits, keep=keep, monitor=monitor, mode=mode)
+    kept = [c for c in commits if c not in gone]
     for commit in gone:
-        folder = commit.store.child(commit.name)
-        folder.delete(MANIFEST)
-        folder.delete_prefix("")
-    return [c for c in commits if c not in gone]
+        folder = try_once(commit.store).child(commit.name)
+        try:
+            folder.delete(MANIFEST)
+            folder.delete_prefix("")
+        except StorageError as error:
+            _log.warning("checkpoint %s stays until the next one is written: %s", commit.name, error)
+            kept.append(commit)
+    return kept

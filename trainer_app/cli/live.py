@@ -53,6 +53,8 @@ class LiveScreen:
         # Outside the lock: printing takes the Live's own, which the refreshing thread holds when it comes for ours.
         if event.get("event") == "run":
             self._above(*(f"note: {note}" for note in self.view.notes))
+        elif event.get("event") == "storage":
+            self._above(event.get("text", ""))
         elif event.get("event") == "retry":
             self._above(f"retry: {event.get('trial') or self.view.run}: {event.get('reason', '')}")
 

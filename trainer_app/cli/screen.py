@@ -140,6 +140,8 @@ def event_lines(event: Event, view: RunView) -> list[str]:
             return [f"{who}retry: {event.get('reason', '')}"]
         case "stop":
             return [f"stop requested by {event.get('by') or 'a user'}: the run ends at the end of the epoch"]
+        case "storage":
+            return [event.get("text", "")]
         case "test":
             metrics = format_pairs(sort_metrics(event.get("metrics") or {}), short=False)
             return [f"test {metrics}, checkpoint: {event.get('checkpoint', '-')}"]

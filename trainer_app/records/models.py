@@ -15,6 +15,8 @@ MAX_TRACEBACK = 20_000  # characters
 TIME_BUDGET = "time budget"  # the reason of a trial that the time budget ended
 STOP_REQUESTED = "stop was asked for"  # the reason of a trial that a stop request ended
 
+STORAGE_SILENT = "the storage did not answer"  # the reason of a trial that ended by it
+
 RunState = Literal["running", "succeeded", "failed", "interrupted"]
 TrialState = Literal["pending", "running", "finished", "stopped", "failed"]
 
@@ -122,8 +124,9 @@ class TrialRecord(_Record):
 
     @property
     def is_over(self) -> bool:
-        """Whether the next attempt leaves it as it is; a trial that a time budget or a stop ended is resumed."""
-        return self.state in ("finished", "stopped", "failed") and self.reason not in (TIME_BUDGET, STOP_REQUESTED)
+        """Whether the next attempt leaves it as it is: not if a time budget, a stop or the storage ended it."""
+        resumed = self.reason in (TIME_BUDGET, STOP_REQUESTED, STORAGE_SILENT)
+        return self.state in ("finished", "stopped", "failed") and not resumed
 
 
 class EpochLine(_Record):

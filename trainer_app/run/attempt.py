@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,18 +12,20 @@ from typing import Any, Final
 from trainer_app import results
 from trainer_app.checkpoint import list_commits
 from trainer_app.config import RunConfig, dump
-from trainer_app.errors import LeaseLostError, TrainerError
+from trainer_app.errors import LeaseLostError, StorageError, TrainerError
 from trainer_app.records import FitFolder, RunFolder, TrialRecord
 from trainer_app.run import cluster, identity, lease, prepare, stop
 from trainer_app.run.deadlines import Deadlines
 from trainer_app.run.retry import ends_run
 from trainer_app.run.spec import RunSpec
 from trainer_app.run.watch import Emit, Event, Watch
-from trainer_app.storage import Store, open_store
+from trainer_app.storage import Store, open_retrying
 from trainer_app.user_errors import describe_error, format_traceback
 
 EXIT_CODES: Final = {"succeeded": 0, "failed": 1, "interrupted": 130}
 START: Final[dict[str, Any]] = {"epochs": 0, "step": 0, "commit": None}
+
+_log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ def run_attempt(
     Raises:
         TrainerError: before anything was started; or the run succeeded and its test did not.
     """
-    storage = open_store(config.storage.uri)
+    submitted = identity.current_submission() is not None
+    storage = open_retrying(config.storage.uri, config.failure.storage_timeout_s, submitted=submitted)
     with cluster.connected():
         folder, config = open_run(storage, config, name=name, resume=resume, task=work.task, check=work.check)
         event = results.start_event(folder, config, log=log, resumed=resume)
@@ -131,7 +135,8 @@ def recording(
             yield watch
     except (KeyboardInterrupt, SystemExit):
         if watch.error is None:
-            folder.update(state="interrupted")
+            with _closing("the run's end was not recorded"):
+                folder.update(state="interrupted")
             raise
         record_failure(folder, watch.error)
         raise watch.error from None
@@ -142,10 +147,20 @@ def recording(
         raise
     finally:
         if not isinstance(watch.error, LeaseLostError):
-            run = results.read_run(storage, folder.name)
-            folder.update(done=run.done, best=run.best.value if run.best else None)
-            emit(results.end_event(folder, run, time.monotonic() - started))
+            with _closing("the run's results were not summed up"):
+                run = results.read_run(storage, folder.name)
+                folder.update(done=run.done, best=run.best.value if run.best else None)
+                emit(results.end_event(folder, run, time.monotonic() - started))
         lease.release(folder.run_store)
+
+
+@contextmanager
+def _closing(consequence: str) -> Iterator[None]:
+    """Log an error of the storage: raised at a run's end it would hide why the run ended, and keep the lease."""
+    try:
+        yield
+    except StorageError as error:
+        _log.warning("%s: %s", consequence, error)
 
 
 def start_watch(folder: RunFolder, emit: Emit, missing: Callable[[], str]) -> Watch:
@@ -169,7 +184,9 @@ def record_failure(folder: RunFolder, error: Exception) -> None:
         return
     text = format_traceback(error)
     code = error.exit_code if isinstance(error, TrainerError) else 1
-    folder.update(state="failed", error=describe_error(error), traceback=text, final=ends_run(error), exit_code=code)
+    record = {"error": describe_error(error), "traceback": text, "final": ends_run(error), "exit_code": code}
+    with _closing("the run's failure was not recorded"):
+        folder.update(state="failed", **record)
 
 
 def run_test(work: Work, storage: Store, name: str, emit: Emit) -> TrainerError | None:

@@ -16,6 +16,7 @@ from trainer_app.run.cluster import prepare_environment
 from trainer_app.run.interrupt import INTERRUPTED, Interrupts
 from trainer_app.run.request import PreparedRun
 from trainer_app.run.watch import Emit, Event
+from trainer_app.storage.retrying import saying
 
 _log: Final = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ def run_driver(
     progress, started = _Progress(emit), time.monotonic()
     try:
         options = {"log": str(log) if log else None, **({"test": True} if test else {})}
-        outcome = _call_driver(prepared, load_driver, progress.emit, interrupts, options)
+        with saying(lambda text: progress.emit({"event": "storage", "text": text})):
+            outcome = _call_driver(prepared, load_driver, progress.emit, interrupts, options)
     finally:
         first = progress.first
         if first is not None and not progress.ended:

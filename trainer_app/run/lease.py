@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
 
-from trainer_app.errors import AlreadyExistsError, LeaseHeldError, LeaseLostError, StorageError
+from trainer_app.errors import AlreadyExistsError, LeaseHeldError, LeaseLostError, NotFoundError, StorageError
 from trainer_app.run import documents
+from trainer_app.run.guard import Guard
 from trainer_app.run.identity import Process, ray_cluster_name, this_process
-from trainer_app.storage import Store, store_name
+from trainer_app.storage import Store, patience_s, store_name, try_once
 
 KEY: Final = "lease.json"
 LEASE_S: Final = 30.0
 RENEW_S: Final = 10.0
 SETTLE_S: Final = 0.3  # two that saw the same lease expire both write: the last one to write has it
 POLL_S: Final = 1.0
+STALE_S: Final = 3 * LEASE_S  # without a renewal, by the clock of the one who waits: the holder's may be ahead
+WAIT_S: Final = 600.0
 
 _log = logging.getLogger(__name__)
 _held: dict[str, Lease] = {}
 Say = Callable[[str], None]
+
+
+class Observation:
+    """For how long a lease was seen without a renewal, by this process's clock."""
+
+    def __init__(self) -> None:
+        self._document: dict[str, Any] | None = None
+        self._since = 0.0
+
+    def is_stale(self, document: dict[str, Any]) -> bool:
+        """Return whether the document has been the same for STALE_S."""
+        if document != self._document:
+            self._document, self._since = document, time.monotonic()
+        return time.monotonic() - self._since > STALE_S
 
 
 class Lease:
@@ -36,7 +55,9 @@ class Lease:
         self.lost: str | None = None
         self._before, self._since, self._attempt = 0.0, time.monotonic(), 0
         self._over, self._lock = threading.Event(), threading.Lock()
-        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._guard = Guard(
+            "the run's lease is renewed", self._renew, every_s=lambda: RENEW_S, storage_s=patience_s(store)
+        )
 
     @property
     def name(self) -> str:
@@ -61,22 +82,24 @@ class Lease:
             say: called once with what is waited for.
 
         Raises:
-            LeaseHeldError: without `wait`; it names the holder and the end of its lease.
+            LeaseHeldError: without `wait`, or after WAIT_S; it names the holder and the end of its lease.
         """
-        announced = False
+        began, said, seen = time.monotonic(), False, Observation()
         while True:
-            document = documents.read(self.store, KEY)
-            if document is None or _is_free(document):
+            document = _read(self.store)
+            if document is None or _is_free(document) or seen.is_stale(document):
                 if self._write_own(document):
                     break
-                continue
-            if not wait:
+            elif not wait:
                 raise LeaseHeldError(_describe(self.store, document))
-            if not announced:
-                say(f"{_describe(self.store, document, what='')}: waiting for it to expire or to be released")
-                announced = True
+            elif time.monotonic() - began > WAIT_S:
+                raise LeaseHeldError(f"{_describe(self.store, document)}; this driver has waited {WAIT_S:.0f} s")
+            elif not said:
+                waiting = f"waiting for it to expire or to be released, up to {WAIT_S:.0f} s"
+                say(f"{_describe(self.store, document, what='')}: {waiting}")
+                said = True
             time.sleep(POLL_S)
-        self._thread.start()
+        self._guard.start()
 
     def _write_own(self, before: dict[str, Any] | None) -> bool:
         """Write this process as the holder; return whether it is."""
@@ -90,21 +113,17 @@ class Lease:
         if before is None:
             return True
         time.sleep(SETTLE_S)
-        return _is_held_by(documents.read(self.store, KEY), self.me)
+        return _is_held_by(_read(self.store), self.me)
 
     def _document(self, expires: float) -> dict[str, Any]:
         holder = {"submission": self.submission, "holder": self.me.name, "expires": round(expires, 3)}
         spent = {"spent": round(self.spent, 1), "cluster": ray_cluster_name()}
         return {**holder, "attempt": self._attempt, **asdict(self.me), **spent}
 
-    def _renew(self) -> None:
-        while not self._over.wait(RENEW_S):
-            try:
-                self.renew()
-            except StorageError as error:  # the next one may pass; a new holder is seen then
-                _log.warning("the run's lease could not be renewed: %s", error)
-            if self.lost:
-                return
+    def _renew(self) -> bool:
+        """Renew; return whether there is nothing more to renew. A failure is no reason: a new holder is seen then."""
+        self.renew()
+        return self.lost is not None
 
     def renew(self) -> None:
         """Extend the lease; if another driver has it, set `lost` to that driver's name.
@@ -115,19 +134,20 @@ class Lease:
         with self._lock:
             if self._over.is_set():
                 return
-            document = documents.read(self.store, KEY)
-            if document is not None and not _is_held_by(document, self.me):
+            document = _read(try_once(self.store))
+            if document and not _is_held_by(document, self.me):
                 self.lost = str(document.get("holder"))
                 return
-            documents.write(self.store, KEY, self._document(time.time() + LEASE_S))
+            documents.write(try_once(self.store), KEY, self._document(time.time() + LEASE_S))
 
     def release(self) -> None:
         """Let the next driver begin at once; if the storage does not answer, it waits until the lease expires."""
         with self._lock:
             self._over.set()
+            self._guard.stop()
             _held.pop(self.store.uri, None)
             try:
-                if _is_held_by(documents.read(self.store, KEY), self.me):
+                if _is_held_by(_read(self.store), self.me):
                     documents.write(self.store, KEY, self._document(0.0))
             except StorageError as error:
                 _log.warning("the run's lease was not released; it expires by itself: %s", error)
@@ -165,8 +185,8 @@ def check_token(store: Store, token: str) -> None:
     Raises:
         LeaseLostError: the lease is another driver's than the one with this `token`; "" is no driver's.
     """
-    document = documents.read(store, KEY)
-    if document is not None and token not in ("", _token(document)):
+    document = _read(store)
+    if document and token not in ("", _token(document)):
         holder = document.get("holder")
         raise LeaseLostError(f"the driver {holder} has taken over the run: this worker belongs to a former driver")
 
@@ -177,7 +197,7 @@ def check_not_held(store: Store) -> None:
     Raises:
         LeaseHeldError: one has its lease.
     """
-    document = documents.read(store, KEY)
+    document = _read(store)
     if document is not None and not _is_free(document) and not _is_held_by(document, this_process()):
         raise LeaseHeldError(_describe(store, document))
 
@@ -187,6 +207,21 @@ def release(store: Store) -> None:
     lease = _held.get(store.uri)
     if lease is not None:
         lease.release()
+
+
+def _read(store: Store) -> dict[str, Any] | None:
+    """Return the lease's document; None if there is none; {}, which is nobody's, if it is damaged."""
+    try:
+        document: dict[str, Any] = json.loads(store.get(KEY))
+        _process(document)
+        if not math.isfinite(sum(float(document.get(field) or 0) for field in ("expires", "spent", "attempt"))):
+            raise ValueError("a number in it is not finite")
+    except NotFoundError:
+        return None
+    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        _log.warning("%s: %s is damaged and is not used: %s", store.uri, KEY, error)
+        return {}
+    return document
 
 
 def _is_free(document: dict[str, Any]) -> bool:

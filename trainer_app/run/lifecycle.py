@@ -20,6 +20,7 @@ from trainer_app.run.replay import answer_stop, emit_note, linger_after_stop, re
 from trainer_app.run.request import PreparedRun
 from trainer_app.run.require import require
 from trainer_app.run.watch import Emit, Event
+from trainer_app.storage.retrying import saying
 
 
 class Display(Protocol):
@@ -48,7 +49,8 @@ def run_prepared(
     Returns:
         the exit code, which is the same however often a submission is tried again, and the driver's error.
     """
-    outcome = _run(prepared, display, load_driver, log=log, test=test)
+    with saying(partial(emit_note, display.emit)):
+        outcome = _run(prepared, display, load_driver, log=log, test=test)
     if prepared.submission and outcome.exit_code == 1 and _has_failed_for_good(prepared, prepared.submission):
         return replace(outcome, exit_code=FAILED_FOR_GOOD)
     return outcome

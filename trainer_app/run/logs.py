@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Final, Self
 
 from trainer_app.errors import StorageError
+from trainer_app.run.guard import Guard
 from trainer_app.run.identity import current_submission
-from trainer_app.storage import Store
+from trainer_app.storage import Store, try_once
 
 EVERY_S: Final = 10.0
 PART: Final = 8 << 20
@@ -51,6 +52,8 @@ class GrowingFile:
                     number = self.sent // PART
                     file.seek(self.since + number * PART)
                     data = file.read(PART)
+                    if number * PART + len(data) <= self.sent:
+                        return  # it was cut meanwhile: the next call begins anew
                     store.put(f"{self.key}.{number:03d}.log", data)
                     self.sent = number * PART + len(data)
         except FileNotFoundError:
@@ -61,12 +64,12 @@ class Uploader:
     """Sends files in a thread of its own, and once more at the end."""
 
     def __init__(self, store: Store, files: Iterable[GrowingFile]) -> None:
-        self.store, self.files = store, list(files)
-        self._over, self._lock = threading.Event(), threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
+        self.store, self.files = try_once(store), list(files)
+        self._lock = threading.Lock()
+        self._guard = Guard("logs are sent to storage", self._send, every_s=lambda: EVERY_S)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._guard.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -74,21 +77,24 @@ class Uploader:
 
     def close(self) -> None:
         """Stop sending, after the last part."""
-        self._over.set()
+        self._guard.stop()
         self.send()
 
     def send(self) -> None:
-        """Send what has grown; a storage that does not answer is logged."""
+        """Send what has grown; what keeps it from that is logged."""
+        self._guard.work()
+
+    def _send(self) -> None:
+        """Send each file, also if another was not sent. Raises StorageError of the last that was not."""
+        problem = None
         with self._lock:
             for file in self.files:
                 try:
                     file.send(self.store)
                 except StorageError as error:
-                    _log.warning("%s was not sent to storage: %s", file.path, error)
-
-    def _run(self) -> None:
-        while not self._over.wait(EVERY_S):
-            self.send()
+                    problem = error
+        if problem:
+            raise problem
 
 
 def driver_uploader(store: Store, attempt: int, log: Path | None) -> Uploader:

@@ -242,5 +242,6 @@ def run_spec(folder: RunFolder, store: Store, config: RunConfig) -> RunSpec:
         use_gpu=bool(config.scaling.use_gpu),
         versions=folder.record.versions,
         code=os.environ.get(CODE, ""),
+        storage_timeout_s=config.failure.storage_timeout_s,
         driver=lease.token(folder.run_store),
     )

@@ -44,10 +44,11 @@ class PreparedRun:
 
     @property
     def storage(self) -> Store:
-        """The storage that holds the run."""
-        from trainer_app.storage import open_store
+        """The storage that holds the run; it is waited for, see `open_retrying`."""
+        from trainer_app.storage import open_retrying
 
-        return open_store(self.config.storage.uri)
+        timeout_s = self.config.failure.storage_timeout_s
+        return open_retrying(self.config.storage.uri, timeout_s, submitted=self.submission is not None)
 
     @property
     def run_store(self) -> Store:

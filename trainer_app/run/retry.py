@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from trainer_app.errors import (
     AccessDeniedError,
     AlreadyExistsError,
+    GuardError,
     NotFoundError,
     StorageError,
+    StorageUnavailableError,
     TrainerError,
     UserError,
 )
 from trainer_app.records import FitFolder
+from trainer_app.storage import try_once
 from trainer_app.user_errors import describe_error
 
 START = "the start"
@@ -33,7 +36,8 @@ class RetryPolicy:
     """Decide after each error of one fit whether it is worth another try; `max_failures` -1 is any number of tries.
 
     A permanent error is not, nor is one that comes a second time at the same commit: with the same message, or from the
-    same line at the same step. A storage that did not answer may answer the next time, at whatever commit.
+    same line at the same step. A storage that did not answer was waited for already (`storage.retrying`): it is not
+    counted, and the next attempt of the run continues.
     """
 
     def __init__(self, max_failures: int) -> None:
@@ -43,6 +47,8 @@ class RetryPolicy:
 
     def decide(self, error: BaseException, commit: str | None) -> RetryDecision:
         """Return whether to try again after `error`; `commit` is the fit's `last_commit`, which None makes unknown."""
+        if isinstance(error, StorageUnavailableError):
+            return RetryDecision(retry=False, reason="the storage did not answer")
         self.failures += 1
         if is_permanent(error):
             return RetryDecision(retry=False, reason="this error comes again")
@@ -67,7 +73,7 @@ def is_permanent(error: BaseException) -> bool:
         return error.comes_again
     if isinstance(error, StorageError):
         return isinstance(error, AccessDeniedError | NotFoundError | AlreadyExistsError)
-    return isinstance(error, TrainerError)
+    return isinstance(error, TrainerError) and not isinstance(error, GuardError)
 
 
 def ends_run(error: BaseException) -> bool:
@@ -85,6 +91,6 @@ def ends_run(error: BaseException) -> bool:
 def last_commit(fit_folder: FitFolder) -> str | None:
     """Return the name of the newest commit, `START` if there is none, None if the storage does not answer."""
     try:
-        return max(fit_folder.checkpoints.list_folders(), default=START)
+        return max(try_once(fit_folder.checkpoints).list_folders(), default=START)
     except StorageError:
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from trainer_app.config import RunConfig, loads
 from trainer_app.records import FitFolder
 from trainer_app.run import logs, user_code
-from trainer_app.storage import Store, open_store
+from trainer_app.storage import Store, open_retrying
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class RunSpec:
     use_gpu: bool
     versions: dict[str, str] = field(default_factory=dict)
     code: str = ""  # SHA-256 of the archive of the user's code; "" if it is installed, or on PYTHONPATH
+    storage_timeout_s: float = 600.0  # for how long the storage may be silent
     driver: str = ""  # token of the run's lease; "" for no lease
 
     def fit_folder(self, trial: str | None = None) -> FitFolder:
@@ -29,7 +30,7 @@ class RunSpec:
 
     def run_store(self) -> Store:
         """Open the run's folder in its storage."""
-        return open_store(self.uri).child(self.run)
+        return open_retrying(self.uri, self.storage_timeout_s, begun=True).child(self.run)
 
     def load(self) -> RunConfig:
         """Return the run file; from now on the user's code can be imported, and a submitted run's output is kept."""

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final, Self
 
-from trainer_app.errors import DeadlineError, LeaseLostError, RunEndedError, StorageError, TrainerError
+from trainer_app.errors import DeadlineError, GuardError, LeaseLostError, RunEndedError, StorageError, TrainerError
 from trainer_app.formatting import one_line
-from trainer_app.run import stop
+from trainer_app.run import guard, stop
 from trainer_app.run.deadlines import Deadlines
 from trainer_app.run.lease import Lease
-from trainer_app.storage import Store
+from trainer_app.storage import Store, try_once
 
 POLL_S: Final = 2.0
 AGAIN_S: Final = 20.0  # an end may be swallowed (__del__, a C++ callback); a clean one takes up to 10 s
@@ -40,12 +40,12 @@ class Watch:
     ) -> None:
         self.stopping = threading.Event()
         self.error: TrainerError | None = None
-        self._store, self._lease, self._emit = store, lease, emit
+        self._store, self._lease, self._emit = try_once(store), lease, emit
         self._deadlines, self._begun, self._missing = deadlines, begun, missing
         self._over = threading.Event()
         self._before: Any = None
         self._main = threading.current_thread() is threading.main_thread()
-        self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
+        self._guard = guard.Guard("deadlines and requests to stop are watched", self._look, every_s=self._wait_s)
 
     def emit(self, event: Event) -> None:
         """Pass an event on, and note whether an epoch has ended."""
@@ -63,12 +63,12 @@ class Watch:
             raise self.error
         if self._main:
             self._before = signal.signal(SIGNAL, self._raise)
-        self._thread.start()
+        self._guard.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join(timeout=10)
+        self._guard.stop(wait_s=10)
         if self._main:
             signal.signal(SIGNAL, signal.SIG_DFL if self._before is None else self._before)
 
@@ -76,17 +76,23 @@ class Watch:
         if self.error and not self._over.is_set():
             raise RunEndedError(str(self.error))
 
-    def _watch(self) -> None:
-        while not self.error:
-            if self._over.wait(POLL_S):
-                return
-            self._check()
-        if not self._main:
+    def _wait_s(self) -> float:
+        return AGAIN_S if self.error else POLL_S
+
+    def _look(self) -> bool:
+        """Look once; end the main thread if there is a reason, and again until it has ended. Return whether to stop."""
+        try:
+            if not self.error:
+                self._check()
+        finally:
+            problem = guard.find_problem()
+            if problem and not self.error:
+                self.error = GuardError(f"the run can't be guarded any more: {problem}; resume it with --resume")
+            if self.error and self._main and not self._over.is_set():
+                signal.pthread_kill(threading.main_thread().ident or 0, SIGNAL)
+        if self.error and not self._main:
             _log.error("%s; a driver that is not in the main thread can't be ended from here", self.error)
-            return
-        while not self._over.is_set():
-            signal.pthread_kill(threading.main_thread().ident or 0, SIGNAL)
-            self._over.wait(AGAIN_S)
+        return self._over.is_set() or (self.error is not None and not self._main)
 
     def _check(self) -> None:
         if self._lease.lost:

@@ -15,12 +15,21 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
-from trainer_app.errors import AccessDeniedError, AlreadyExistsError, NotFoundError, StorageError
+from trainer_app.errors import (
+    AccessDeniedError,
+    AlreadyExistsError,
+    NotFoundError,
+    StorageError,
+    StorageUnavailableError,
+)
 from trainer_app.storage.base import Entry, Names, check_key, check_prefix
 from trainer_app.storage_uri import TEMP
 
 # What file systems without hard links answer to link(2): FAT, SMB, several FUSE mounts.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+# All others may pass: a mount or a disk that comes back.
+_COMES_AGAIN = {errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -217,10 +226,11 @@ def _translate_errors(path: Path, verb: str) -> Iterator[None]:
                 f"can't {verb} {path}: {why}; give this user access to the folder or choose another storage.uri"
             ) from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(
+            raise StorageUnavailableError(
                 f"can't {verb} {path}: the disk is full or a quota is reached; free space or choose another storage.uri"
             ) from error
-        raise StorageError(f"can't {verb} {path}: {error.strerror or error}") from error
+        kind = StorageError if error.errno in _COMES_AGAIN else StorageUnavailableError
+        raise kind(f"can't {verb} {path}: {error.strerror or error}") from error
 
 
 def _file_above(path: Path) -> Path | None:

@@ -26,6 +26,12 @@ def get_client(endpoint: str | None, region: str | None, *, virtual: bool = Fals
         return _make_client(endpoint, region, virtual, environment, os.getpid())
 
 
+def forget_credentials() -> None:
+    """Make clients anew from now on: files, metadata services and roles are asked again for credentials."""
+    with _LOCK:
+        _make_client.cache_clear()
+
+
 @lru_cache(maxsize=32)
 def _make_client(endpoint: str | None, region: str | None, virtual: bool, environment: int, pid: int) -> Any:  # noqa: FBT001
     import boto3

@@ -8,14 +8,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from trainer_app.errors import AccessDeniedError, InputError, NotFoundError, StorageError
+from trainer_app.errors import (
+    AccessDeniedError,
+    BucketMissingError,
+    InputError,
+    NotFoundError,
+    StorageError,
+    StorageUnavailableError,
+)
 from trainer_app.redact import redact_text
+from trainer_app.storage.s3_client import forget_credentials
 
 KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) in the environment"
 _WRONG_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId", "InvalidSecurity"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 _DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden", "403", "401", "Unauthorized"}
 _NO_KEY = {"NoSuchKey", "NotFound", "404"}
+_REGION = {"AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException", "301"}
+# What passes among the answers below 500: a body cut on its way, parts that a restarted server has lost, a wrong clock
+_PASSES = {"RequestTimeout", "RequestTimeTooSkewed", "BadDigest", "IncompleteBody", "NoSuchUpload", "InvalidPart"}
+_PASSES |= {"OperationAborted", "ConditionalRequestConflict", "SlowDown", "Throttling", "TooManyRequests"}
 _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 
 
@@ -57,6 +69,8 @@ def translate_errors(location: ObjectLocation, verb: str, key: str, connect: Cal
         known = _explain(location, f"can't {verb} {location.format_key(key)}", error)
         if known is None:
             raise
+        if isinstance(known, AccessDeniedError | StorageUnavailableError):
+            forget_credentials()
         raise known from error
 
 
@@ -94,49 +108,62 @@ def _refused(location: ObjectLocation, what: str, error: Any) -> StorageError:
     code = error_code(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if code == "NoSuchBucket":
-        return NotFoundError(
+        return BucketMissingError(
             f"{what}: there is no bucket {location.bucket!r}; create it or correct storage.uri "
             "(and AWS_ENDPOINT_URL, if the bucket is on another server)"
         )
     if code in _NO_KEY:
         return NotFoundError(f"{what}: there is no such object")
+    if "AssumeRole" in str(error.operation_name) and code not in _EXPIRED | _DENIED:
+        return StorageUnavailableError(f"{what}: the credentials' service refused them ({code}); {KEYS}")
     if code in _WRONG_KEYS:
         return AccessDeniedError(f"{what}: the server doesn't accept these keys ({code}); {KEYS}")
     if code in _EXPIRED:
-        return AccessDeniedError(
+        return StorageUnavailableError(
             f"{what}: the credentials have expired ({code}); {KEYS}, with a fresh AWS_SESSION_TOKEN"
         )
-    if code in _DENIED or status in (401, 403):
+    if code in _DENIED or (status in (401, 403) and code not in _PASSES):
         return AccessDeniedError(
             f"{what}: access denied ({code}); {KEYS}, of a user who may get, put, delete "
             f"and list in {location.bucket!r}"
         )
-    if code in ("AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException", "301"):
+    if code in _REGION:
         return StorageError(f"{what}: the bucket is in another region ({code}); set AWS_REGION to it")
     if code == "RequestTimeTooSkewed":
-        return StorageError(f"{what}: this machine's clock is wrong by more than the server allows ({code}); set it")
+        return StorageUnavailableError(
+            f"{what}: this machine's clock is wrong by more than the server allows ({code}); set it"
+        )
     detail = clean_message(str(error.response.get("Error", {}).get("Message", "")))
-    return StorageError(f"{what}: the server answered {code or status}{': ' if detail else ''}{detail}")
+    passes = code in _PASSES or (status or 500) in (408, 409, 425, 429) or ((status or 500) >= 500 and status != 501)
+    kind = StorageUnavailableError if passes else StorageError
+    return kind(f"{what}: the server answered {code or status}{': ' if detail else ''}{detail}")
 
 
 def _no_answer(location: ObjectLocation, what: str, error: Exception) -> Exception:
     from botocore import exceptions as boto
 
-    if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)):
+    if isinstance(error, (boto.CredentialRetrievalError, boto.MetadataRetrievalError)):
+        return StorageUnavailableError(f"{what}: the credentials can't be fetched: {clean_message(str(error))}; {KEYS}")
+    if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError)):
         return AccessDeniedError(f"{what}: no complete credentials were found; {KEYS}")
     if isinstance(error, boto.ProfileNotFound):
         return AccessDeniedError(f"{what}: {clean_message(str(error))}; correct AWS_PROFILE or {KEYS}")
     if isinstance(error, boto.SSLError):
-        return StorageError(f"{what}: {clean_message(str(error))}; for a CA of your own set AWS_CA_BUNDLE to its file")
+        kind = StorageError if "verif" in str(error).lower() else StorageUnavailableError
+        return kind(f"{what}: {clean_message(str(error))}; for a CA of your own set AWS_CA_BUNDLE to its file")
     if isinstance(error, boto.ProxyConnectionError):
-        return StorageError(
+        return StorageUnavailableError(
             f"{what}: no connection to the proxy of HTTP_PROXY or HTTPS_PROXY; correct it, or set NO_PROXY"
         )
     if isinstance(error, (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ConnectionError)):
-        return StorageError(
+        return StorageUnavailableError(
             f"{what}: no connection to {location.server}; is it running and reachable from here? The address comes "
             "from AWS_ENDPOINT_URL or endpoint_override in storage.uri"
         )
     if isinstance(error, (boto.ReadTimeoutError, boto.HTTPClientError)):
-        return StorageError(f"{what}: {location.server} did not answer in time; try again ({type(error).__name__})")
+        return StorageUnavailableError(
+            f"{what}: {location.server} did not answer in time; try again ({type(error).__name__})"
+        )
+    if isinstance(error, (boto.IncompleteReadError, boto.FlexibleChecksumError)):
+        return StorageUnavailableError(f"{what}: the answer of {location.server} was cut: {clean_message(str(error))}")
     return StorageError(f"{what}: {clean_message(str(error))}")

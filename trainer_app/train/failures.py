@@ -9,7 +9,7 @@ from ray.exceptions import RayError
 from ray.train import TrainingFailedError
 
 from trainer_app import ray_compat
-from trainer_app.errors import TrainerError, UserError
+from trainer_app.errors import StorageUnavailableError, TrainerError, UserError
 from trainer_app.run.retry import RetryPolicy, ends_run, last_commit
 from trainer_app.run.spec import RunSpec
 from trainer_app.user_errors import describe_error
@@ -41,6 +41,8 @@ class RunFailurePolicy(ray_compat.DefaultFailurePolicy):
         return decision
 
     def _decide(self, training_failed_error: TrainingFailedError) -> Any:
+        if isinstance(root_cause(training_failed_error), StorageUnavailableError):
+            return ray_compat.FailureDecision.RAISE  # the workers have waited for it
         decision = super().make_decision(training_failed_error)
         if decision is not ray_compat.FailureDecision.RETRY or not raised_by_workers(training_failed_error):
             return decision
@@ -75,6 +77,9 @@ def root_cause(error: BaseException) -> BaseException:
     """Return the exception of the user's code inside Ray's wrapping."""
     failures = getattr(error, "worker_failures", None)
     if failures:
+        silent = [cause for cause in map(root_cause, failures.values()) if isinstance(cause, StorageUnavailableError)]
+        if silent:
+            return silent[0]
         lost = [rank for rank, failure in failures.items() if is_lost(failure)]  # the others' errors follow from theirs
         return root_cause(failures[min(lost or failures)])
     for name in ("controller_failure", "health_check_failure", "_base_exc", "cause"):

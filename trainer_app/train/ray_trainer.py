@@ -81,7 +81,7 @@ def checkpoint_config(config: RunConfig, *, task: str = "train") -> ray.train.Ch
 
 def failure_config(config: RunConfig) -> ray.train.FailureConfig:
     """Return `failure` as Ray's FailureConfig."""
-    return ray.train.FailureConfig(**config.failure.model_dump())
+    return ray.train.FailureConfig(**config.failure.model_dump(exclude={"storage_timeout_s"}))
 
 
 def torch_config(config: RunConfig) -> TorchConfig:

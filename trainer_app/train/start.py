@@ -18,7 +18,7 @@ from trainer_app.config import RunConfig
 from trainer_app.errors import InputError
 from trainer_app.records import FitFolder
 from trainer_app.run.start_files import LAST, find_local, split_uri
-from trainer_app.storage import open_store
+from trainer_app.storage import open_retrying
 from trainer_app.storage_uri import parse_scheme
 
 Origin = Callable[[Path], tuple[ckpt.Commit, Path] | None]
@@ -51,8 +51,8 @@ def find_start(config: RunConfig, fit_folder: FitFolder, folder: Path, *, origin
     if config.ckpt_path == LAST:
         return Start(LAST, weights_only=config.weights_only)
     if config.weights is not None:
-        return Start(weights=download(config.weights.path, folder))
-    return Start(config.ckpt_path and download(config.ckpt_path, folder), weights_only=config.weights_only)
+        return Start(weights=download(config.weights.path, folder, config))
+    return Start(config.ckpt_path and download(config.ckpt_path, folder, config), weights_only=config.weights_only)
 
 
 def resume_point(fit_folder: FitFolder, folder: Path) -> tuple[ckpt.Commit, Path] | None:
@@ -70,13 +70,13 @@ def resume_point(fit_folder: FitFolder, folder: Path) -> tuple[ckpt.Commit, Path
     return commit, ckpt.download_commit(commit, folder)
 
 
-def download(path: str, folder: Path) -> str:
+def download(path: str, folder: Path, config: RunConfig) -> str:
     """Return a checkpoint that the run file names as a local path; one of a URI is downloaded into `folder`."""
     if not parse_scheme(path):
         return str(find_local(path))
     store, name = split_uri(path)
     folder.mkdir(parents=True, exist_ok=True)
-    open_store(store).get_file(name, folder / "start.ckpt")
+    open_retrying(store, config.failure.storage_timeout_s, begun=True).get_file(name, folder / "start.ckpt")
     return str(folder / "start.ckpt")
 
 

@@ -13,17 +13,19 @@ from ray import tune
 from ray.util import queue
 
 from trainer_app.config import override
+from trainer_app.errors import StorageUnavailableError
 from trainer_app.run import cluster
 from trainer_app.run.spec import RunSpec
 from trainer_app.train import ray_trainer
-from trainer_app.train.failures import failure_record
-from trainer_app.tune.objective import STOPPED, objective
+from trainer_app.train.failures import failure_record, root_cause
+from trainer_app.tune.objective import STOPPED, objective, reporting_silence
 from trainer_app.tune.placement_groups import TagPlacementGroups
 from trainer_app.user_errors import plain_errors
 
 POLL_S = 0.2
 
 
+@reporting_silence()
 def run_nested(params: dict[str, Any], spec: RunSpec, controllers: Any, prefix: str) -> None:
     """Run a trial as a Train run; Tune calls this.
 
@@ -51,6 +53,8 @@ def run_nested(params: dict[str, Any], spec: RunSpec, controllers: Any, prefix: 
             tune.report(metrics)
     except ray.train.TrainingFailedError as error:
         print(f"trial {trial} failed:\n{error}", file=sys.stderr, flush=True)
+        if isinstance(cause := root_cause(error), StorageUnavailableError):
+            raise cause from error
         tune.report({**failure_record(error), "epochs": 0, "done": True})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from dataclasses import dataclass, field
@@ -9,14 +10,16 @@ from typing import Any
 
 from ray.tune import Callback, Stopper
 
-from trainer_app.errors import StorageError
+from trainer_app.errors import StorageError, StorageUnavailableError
 from trainer_app.metric_order import is_better
 from trainer_app.records import RunFolder, TrialRecord
-from trainer_app.records.models import MAX_TRACEBACK, STOP_REQUESTED, TIME_BUDGET
+from trainer_app.records.models import MAX_TRACEBACK, STOP_REQUESTED, STORAGE_SILENT, TIME_BUDGET
 from trainer_app.run.watch import Emit
 from trainer_app.train.relay import report_events
 
 LOST = "its process ended"
+
+_log = logging.getLogger(__name__)
 
 
 class StopWhenIdle(Stopper):
@@ -49,6 +52,7 @@ class SweepRecorder(Callback):
     nested_resources: Any = None  # a `NestedTrialResources` if trials are nested
     unwritten: set[str] = field(default_factory=set)
     idle: bool = False
+    unavailable: str = ""  # why the storage did not answer, if a trial or this driver waited for it in vain
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Tune pickles callbacks into snapshots that are never read."""
@@ -76,6 +80,10 @@ class SweepRecorder(Callback):
             record.reason = STOP_REQUESTED
             self.stopping.set()
             return
+        if "unavailable" in result:
+            record.reason = STORAGE_SILENT
+            self._end_sweep(result["unavailable"])
+            return
         record.epochs = result["epochs"]
         record.metrics = result["metrics"]
         value = result["objective"]
@@ -94,7 +102,7 @@ class SweepRecorder(Callback):
         record = self._record(trial)
         if record.error:
             record.state, record.reason = "failed", record.error
-        elif record.reason == STOP_REQUESTED:
+        elif record.reason in (STOP_REQUESTED, STORAGE_SILENT):
             record.state = "stopped"
         elif trial.trial_id in self.scheduler.reasons:
             reason = self.scheduler.reasons[trial.trial_id]
@@ -132,7 +140,7 @@ class SweepRecorder(Callback):
 
     def _close(self, record: TrialRecord) -> None:
         """Write the record of a trial that is over, and release what it reserved."""
-        lines = self.folder.fit_folder(record.trial).read_metrics()
+        lines = self._read_metrics(record)
         if lines:  # also lines that an attempt wrote without a report to this driver
             record.epochs, record.metrics = lines[-1]["epoch"] + 1, lines[-1]["metrics"]
         record.ended = time.time()
@@ -140,14 +148,34 @@ class SweepRecorder(Callback):
         if self.nested_resources:
             self.nested_resources.release(record.trial)
 
+    def _read_metrics(self, record: TrialRecord) -> list[dict[str, Any]]:
+        """Return a trial's metrics; none if they can't be read: what it has reported is known."""
+        try:
+            return self.folder.fit_folder(record.trial).read_metrics()
+        except StorageError as error:
+            self._note_silence(error)
+            _log.warning("the metrics of trial %s were not read: %s", record.trial, error)
+            return []
+
+    def _note_silence(self, error: StorageError) -> None:
+        if isinstance(error, StorageUnavailableError):
+            self._end_sweep(str(error))
+
+    def _end_sweep(self, reason: str) -> None:
+        """Begin no more trials: each would wait for the storage in vain. What is left is resumed."""
+        self.unavailable = self.unavailable or reason
+        self.stopping.set()
+
     def flush(self) -> None:
         """Write the records that could not be written during the sweep.
 
         Raises:
-            StorageError: it still fails.
+            StorageUnavailableError: the storage did not answer a trial or this driver. StorageError: it still fails.
         """
         for name in sorted(self.unwritten):
             self.folder.write_trial(self.records[name])
+        if self.unavailable:
+            raise StorageUnavailableError(self.unavailable)
 
     def _write(self, record: TrialRecord) -> None:
         """Write a record, or later: a storage error must not end the sweep, nor make Tune take the trial for lost."""
@@ -156,6 +184,7 @@ class SweepRecorder(Callback):
             self.unwritten.discard(record.trial)
         except StorageError as error:
             self.unwritten.add(record.trial)
+            self._note_silence(error)
             self.emit({"event": "retry", "trial": record.trial, "reason": f"its record is not written yet: {error}"})
         self.emit(trial_event(record, record.best))
 

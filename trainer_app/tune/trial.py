@@ -14,14 +14,14 @@ from ray import tune
 from trainer_app import checkpoint as ckpt
 from trainer_app.callbacks.pbt_hparams import RestoreConfiguredHparams
 from trainer_app.config import RunConfig, override
-from trainer_app.errors import CheckpointRejectedError, NotFoundError, TrainerError
+from trainer_app.errors import CheckpointRejectedError, NotFoundError, StorageUnavailableError, TrainerError
 from trainer_app.records import FitFolder
 from trainer_app.run.retry import RetryPolicy, last_commit
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import store_name
 from trainer_app.train import worker
 from trainer_app.train.start import Origin
-from trainer_app.tune.objective import STOPPED, objective
+from trainer_app.tune.objective import STOPPED, objective, reporting_silence
 from trainer_app.tune.process_state import restored_process
 from trainer_app.tune.schedulers import NEEDS_EVERY_EPOCH
 from trainer_app.user_errors import FitProgress, describe_error, format_traceback, plain_errors
@@ -30,6 +30,7 @@ POINTER = "commit.json"
 PBT_KEEPS = 4  # a trial that is behind still finds the commit that it has to clone
 
 
+@reporting_silence()
 def run(params: dict[str, Any], spec: RunSpec) -> None:
     """Run a trial of one worker in this process, again after an error that `RetryPolicy` takes for one that may pass.
 
@@ -49,6 +50,8 @@ def run(params: dict[str, Any], spec: RunSpec) -> None:
                 if fit_here(config, fit_folder, spec, progress):
                     tune.report(STOPPED)
                 return
+        except StorageUnavailableError:
+            raise
         except TrainerError as error:  # whatever the user's code raises is the trial's result
             message, text = describe_error(error), format_traceback(error)
             decision = retries.decide(error, last_commit(fit_folder))
