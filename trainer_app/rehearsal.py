@@ -45,7 +45,12 @@ class Rehearsal:
 
 
 def rehearse(
-    files: Sequence[str], overrides: Sequence[str] = (), *, task: str | None = None, code: str | None = None
+    files: Sequence[str],
+    overrides: Sequence[str] = (),
+    *,
+    task: str | None = None,
+    code: str | None = None,
+    remote: bool = False,
 ) -> Rehearsal:
     """Do in this process what a worker or trial does, with one batch: the errors are those of the run.
 
@@ -60,6 +65,7 @@ def rehearse(
         files, overrides: as for `config.load`.
         task: train or tune; None for tune if the run file has a block `tune`. A sweep's first trial is rehearsed.
         code: the folder of the code, which is the working folder then.
+        remote: it is rehearsed for another machine, which has other files to start from.
 
     Raises:
         TrainerError: what the run would end with, with its exit code.
@@ -73,12 +79,21 @@ def rehearse(
         with _forgotten_modules(Path.cwd(), *folders), _group_of_one(config):
             lightning_cli.add_import_paths(*folders)
             task = task or ("tune" if config.tune else "train")
+            config, notes = _without_remote_files(config) if remote else (config, [])
             config, params = _resolve(config, task)
-            rehearsal = Rehearsal(config, "gpu" if config.scaling.use_gpu else "cpu", params)
+            rehearsal = Rehearsal(config, "gpu" if config.scaling.use_gpu else "cpu", params, notes=notes)
             with mirrored(Path.cwd(), Path(tmp, "work")):
                 _run(rehearsal, task, Path(tmp))
     rehearsal.seconds = time.monotonic() - started
     return rehearsal
+
+
+def _without_remote_files(config: RunConfig) -> tuple[RunConfig, list[str]]:
+    """Return the run file without the checkpoints that this machine does not have, and a note for each."""
+    paths = start_files.named_files(config)
+    absent = {key: path for key, path in paths.items() if not start_files.find_local(path).exists()}
+    notes = [f"{key} is left out: {path} is not on this machine" for key, path in absent.items()]
+    return config.model_copy(update=dict.fromkeys(absent)), notes
 
 
 def _resolve(config: RunConfig, task: str) -> tuple[RunConfig, dict[str, Any]]:

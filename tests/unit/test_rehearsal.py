@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from trainer_app.cli import submit
 from trainer_app.errors import ConfigError, TrainerError
 from trainer_app.rehearsal import Rehearsal, rehearse
 
@@ -57,7 +59,7 @@ def attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Try:
     """Rehearse RUN with more YAML and overrides, on CODE with more code. Folder and process stay as they are."""
     monkeypatch.chdir(tmp_path)
 
-    def run(code: str = "", yaml: str = "", *overrides: str, **options: str) -> Rehearsal:
+    def run(code: str = "", yaml: str = "", *overrides: str, **options: Any) -> Rehearsal:
         (tmp_path / "parts.py").write_text(CODE + code)
         (tmp_path / "run.yaml").write_text(RUN + yaml)
         before, path = tree(tmp_path), list(sys.path)
@@ -228,3 +230,26 @@ def test_a_folder_of_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (tmp_path / "src" / "parts.py").write_text(CODE + net("on_fit_start(self)", "open('in.txt').read()"))
     (tmp_path / "src" / "in.txt").write_text("here")
     assert rehearse(["run.yaml"], code="src").done[-1] == "tested"
+
+
+def test_another_machine_s_checkpoint_is_left_out(attempt: Try) -> None:
+    with pytest.raises(ConfigError, match=r"ckpt_path: there is no such file"):
+        attempt("", "ckpt_path: /data/start.ckpt")
+    notes = attempt("", "ckpt_path: /data/start.ckpt", remote=True).notes
+    assert notes == ["ckpt_path is left out: /data/start.ckpt is not on this machine"]
+
+
+def test_submit_stops_before_the_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error and the exit code are the run's; --env reaches the code; without an error the cluster is next."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").write_text(RUN)
+    (tmp_path / "parts.py").write_text(CODE + net("on_fit_start(self)", "import os; os.environ['NEEDED']"))
+    monkeypatch.setattr("trainer_app.cli.submit.notify", lambda line: None)
+    monkeypatch.setattr("trainer_app.launch.kube.connect", lambda *_: pytest.fail("it asked the cluster"))
+    with pytest.raises(TrainerError, match=r"KeyError: 'NEEDED' \(parts.py") as raised:
+        submit.submit("train", ["run.yaml"], rehearse=True)
+    assert raised.value.exit_code == 1
+    with pytest.raises(ConfigError, match=r"tune: is missing"):
+        submit.submit("tune", ["run.yaml"], rehearse=True)
+    with pytest.raises(pytest.fail.Exception, match="it asked the cluster"):
+        submit.submit("train", ["run.yaml"], rehearse=True, env=["NEEDED=1"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainer_app.cli import redirect
 from trainer_app.cli.screen import write_now
@@ -17,13 +17,11 @@ if TYPE_CHECKING:
     from trainer_app.rehearsal import Rehearsal
 
 
-def rehearse(
-    files: Sequence[str], overrides: Sequence[str], *, option: str, task: str | None = None, code: str | None = None
-) -> list[str]:
+def rehearse(files: Sequence[str], overrides: Sequence[str], *, option: str, **how: Any) -> list[str]:
     """Rehearse a run, and return what it did in lines.
 
     Args:
-        files, overrides, task, code: see `rehearsal.rehearse`.
+        files, overrides, how: see `rehearsal.rehearse`.
         option: the option that asks for it, for a message.
 
     Raises:
@@ -35,7 +33,7 @@ def rehearse(
         from trainer_app import rehearsal
 
         try:
-            return list(_describe(rehearsal.rehearse(files, overrides, task=task, code=code)))
+            return list(_describe(rehearsal.rehearse(files, overrides, **how)))
         except TrainerError as error:
             cause = getattr(error, "traceback", None)
             print(cause or "".join(traceback.format_exception(error)), file=sys.stderr, flush=True)

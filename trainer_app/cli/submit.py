@@ -28,15 +28,19 @@ from trainer_app.cli.options import (
 )
 from trainer_app.errors import InputError, TrainerError
 from trainer_app.formatting import command
-from trainer_app.run.request import RunRequest
+from trainer_app.machine import temporary_environment
+from trainer_app.run.request import RunRequest, prepare_run, split_items
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from trainer_app.launch.kube import Kube
     from trainer_app.launch.pack import CodeArchive
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be created, and create nothing.")]
+Rehearse = Annotated[
+    bool, typer.Option("--rehearse", help="First `validate --run` here; if that fails, nothing is created.")
+]
 
 
 def submit(
@@ -53,6 +57,7 @@ def submit(
     include: Include = None,
     image: Image = None,
     env: Env = None,
+    rehearse: Rehearse = False,
     dry_run: DryRun = False,
     follow: Follow = False,
 ) -> int:
@@ -65,6 +70,8 @@ def submit(
     variables, packed = read_variables(env), pack_code(code, include)
     request, digest = RunRequest(task, items or (), name), packed.digest if packed else ""
     sets = join_sets(sets, strings)
+    if rehearse:
+        rehearse_here(request, code, variables)
     build = partial(new_release, request, values or (), sets, image=image, code=digest, env=variables)
     if dry_run:
         namespace, user = namespace_and_user(namespace, context, say=notify)
@@ -77,6 +84,26 @@ def submit(
         notify(f"code: {len(packed.names)} files, {packed.size / 1024:.0f} kB, sha256 {packed.digest[:12]}")
     notify(f"submitted run {release.name} to namespace {kube.namespace}")
     return follow_submitted(kube, release.name, endpoint) if follow else 0
+
+
+def rehearse_here(request: RunRequest, code: str | None, variables: Mapping[str, str]) -> None:
+    """Rehearse what is submitted, on this machine, and print what was done.
+
+    Args:
+        code: the folder of --code, None if the code is in the image and can be imported here too.
+        variables: of --env.
+
+    Raises:
+        InputError: as `prepare_run`. TrainerError: what the run would end with.
+    """
+    from trainer_app.cli.rehearse import rehearse
+
+    prepare_run(request, env={})  # what is wrong with the request itself is said at once
+    files, overrides = split_items(request.items)
+    with temporary_environment(variables):
+        lines = rehearse(files, overrides, option="--rehearse", task=request.task, code=code, remote=True)
+    for line in lines:
+        notify(line)
 
 
 def read_variables(env: Sequence[str] | None) -> dict[str, str]:
