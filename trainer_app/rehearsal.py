@@ -70,21 +70,24 @@ def rehearse(
     Raises:
         TrainerError: what the run would end with, with its exit code.
     """
-    started = time.monotonic()
+    started, config = time.monotonic(), load(files, overrides)
+    folders = parent_folders(files) if code is None else ()
     with restored_process(), tempfile.TemporaryDirectory(prefix="trainer-rehearsal-") as tmp:
-        config = load(files, overrides)
-        folders = parent_folders(files) if code is None else ()
         os.chdir(code or ".")
         shadowing.check_folders([Path.cwd(), *folders])
         with _forgotten_modules(Path.cwd(), *folders), _group_of_one(config):
             lightning_cli.add_import_paths(*folders)
-            task = task or ("tune" if config.tune else "train")
-            config, notes = _without_remote_files(config) if remote else (config, [])
-            config, params = _resolve(config, task)
-            rehearsal = Rehearsal(config, "gpu" if config.scaling.use_gpu else "cpu", params, notes=notes)
-            with mirrored(Path.cwd(), Path(tmp, "work")):
-                _run(rehearsal, task, Path(tmp))
+            rehearsal = _rehearse(config, task or ("tune" if config.tune else "train"), Path(tmp), remote=remote)
     rehearsal.seconds = time.monotonic() - started
+    return rehearsal
+
+
+def _rehearse(config: RunConfig, task: str, folder: Path, *, remote: bool) -> Rehearsal:
+    config, notes = _without_remote_files(config) if remote else (config, [])
+    config, params = _resolve(config, task)
+    rehearsal = Rehearsal(config, "gpu" if config.scaling.use_gpu else "cpu", params, notes=notes)
+    with mirrored(Path.cwd(), folder / "work"):
+        _run(rehearsal, task, folder)
     return rehearsal
 
 
@@ -114,7 +117,7 @@ def _resolve(config: RunConfig, task: str) -> tuple[RunConfig, dict[str, Any]]:
 
 
 def _run(rehearsal: Rehearsal, task: str, folder: Path) -> None:
-    """Fit, restore and test."""
+    """Fit, restore and test, each in a process as a worker finds it."""
     config, gpu = rehearsal.config, rehearsal.device == "gpu"
     spec = RunSpec("rehearsal", str(folder / "storage"), "", use_gpu=gpu)
     cut = OneBatch(folder)
@@ -133,7 +136,8 @@ def _run(rehearsal: Rehearsal, task: str, folder: Path) -> None:
 
 def _test(rehearsal: Rehearsal, path: Path, cut: OneBatch) -> None:
     try:
-        evaluate.score(rehearsal.config, path, str(cut.folder), accelerator=rehearsal.device, prepare=cut.attach)
+        with restored_process():
+            evaluate.score(rehearsal.config, path, str(cut.folder), accelerator=rehearsal.device, prepare=cut.attach)
     except InputError as error:  # with which a run without --test does not end
         rehearsal.notes.append(str(error))
     else:
@@ -146,7 +150,7 @@ def _fit(config: RunConfig, spec: RunSpec, task: str, cut: OneBatch) -> None:
     if "default_root_dir" in config.trainer and Path(str(config.trainer["default_root_dir"])).is_absolute():
         trainer["default_root_dir"] = str(cut.folder / "elsewhere")
     try:
-        with plain_errors(progress):
+        with restored_process(), plain_errors(progress):
             worker.fit(
                 config,
                 spec.fit_folder(),

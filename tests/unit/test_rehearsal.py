@@ -209,6 +209,12 @@ def test_what_is_written_stays_nowhere(attempt: Try, tmp_path: Path) -> None:
     attempt("", "", f"trainer.default_root_dir={tmp_path}", "trainer.logger=true")
 
 
+def test_what_a_process_can_do_once(attempt: Try) -> None:
+    once = ["super().__init__()", "import multiprocessing, os", "multiprocessing.set_start_method('spawn')"]
+    leaves = ["assert os.environ.setdefault('SEEN', str(id(self))) == str(id(self))", "os.chdir('/')"]
+    assert attempt(net("__init__(self, lr: float = 1.0)", *once, *leaves)).done[-1] == "tested"
+
+
 def test_a_module_that_asks_for_its_rank(attempt: Try) -> None:
     code = net("on_train_start(self)", "assert torch.distributed.get_world_size() == 1")
     done = attempt(code, "", "scaling.num_workers=2")

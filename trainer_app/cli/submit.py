@@ -69,10 +69,11 @@ def submit(
 
     variables, packed = read_variables(env), pack_code(code, include)
     request, digest = RunRequest(task, items or (), name), packed.digest if packed else ""
-    sets = join_sets(sets, strings)
     if rehearse:
         rehearse_here(request, code, variables)
-    build = partial(new_release, request, values or (), sets, image=image, code=digest, env=variables)
+    build = partial(
+        new_release, request, values or (), join_sets(sets, strings), image=image, code=digest, env=variables
+    )
     if dry_run:
         namespace, user = namespace_and_user(namespace, context, say=notify)
         print(helm.template(build(namespace, user=user)), end="")
@@ -80,8 +81,7 @@ def submit(
     kube = connect(namespace, context)
     release = build(kube.namespace, user=kube.user())
     launch.submit(kube, release, packed, say=notify, endpoint=endpoint)
-    if packed:
-        notify(f"code: {len(packed.names)} files, {packed.size / 1024:.0f} kB, sha256 {packed.digest[:12]}")
+    notify_of_code(packed)
     notify(f"submitted run {release.name} to namespace {kube.namespace}")
     return follow_submitted(kube, release.name, endpoint) if follow else 0
 
@@ -133,6 +133,12 @@ def pack_code(code: str | None, include: Sequence[str] | None) -> CodeArchive | 
     for note in packed.notes:
         notify(note)
     return packed
+
+
+def notify_of_code(packed: CodeArchive | None) -> None:
+    """Print what was uploaded of --code."""
+    if packed:
+        notify(f"code: {len(packed.names)} files, {packed.size / 1024:.0f} kB, sha256 {packed.digest[:12]}")
 
 
 def follow_submitted(kube: Kube, run: str, endpoint: str | None) -> int:

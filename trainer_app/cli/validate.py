@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 Items = Annotated[
     list[str], typer.Argument(metavar="FILE... [KEY=VALUE...]", help="Run files, merged in order, and overrides.")
 ]
-Deep = Annotated[bool, typer.Option("--deep", help="Import the code and check init_args against its signatures.")]
+Deep = Annotated[
+    bool, typer.Option("--deep", help="Import the code, check init_args, make callbacks, loggers and plugins.")
+]
 Run = Annotated[bool, typer.Option("--run", help="Build all of it, and train, validate, save and test one batch here.")]
 
 
@@ -34,7 +36,7 @@ def report(files: Sequence[str], overrides: Sequence[str] = (), *, deep: bool = 
 
     Args:
         overrides: KEY=VALUE, over the files.
-        deep: import the code, and check `init_args` against its signatures.
+        deep: import the code, check `init_args` against its signatures, and make the parts of the Trainer.
         run: rehearse the run, see `trainer_app.rehearsal`.
 
     Raises:
@@ -44,24 +46,23 @@ def report(files: Sequence[str], overrides: Sequence[str] = (), *, deep: bool = 
     from trainer_app.config import load
 
     config = load(files, overrides)
-    if deep:
-        _check_code(config, files)
-    done: list[str] = []
+    done = _check_code(config, files) if deep else []
     if run:
         from trainer_app.cli.rehearse import rehearse
 
-        done = rehearse(files, overrides, option="--run")
+        done += rehearse(files, overrides, option="--run")
     code = "and so is the code that it names" if deep or run else "but its code was not checked (--deep does that)"
     head = f"{' + '.join(files)}: ok, {code}"
     return [one_line(head), *(f"  {one_line(line)}" for line in (*_summary(config), *done))]
 
 
-def _check_code(config: RunConfig, files: Sequence[str]) -> None:
+def _check_code(config: RunConfig, files: Sequence[str]) -> list[str]:
+    """Return a line for each part that can't be made on this machine."""
     from trainer_app import shadowing
     from trainer_app.run.require import require
 
     require("lightning", what="--deep")
-    from trainer_app.lightning_cli import add_import_paths, check_code, check_space
+    from trainer_app.lightning_cli import add_import_paths, check_code, check_parts, check_space
 
     shadowing.check_folders([Path.cwd(), *parent_folders(files)])
     add_import_paths(*parent_folders(files))
@@ -72,6 +73,7 @@ def _check_code(config: RunConfig, files: Sequence[str]) -> None:
 
         with config.locate_problems():
             check_mutations(config)
+    return [f"note: {note}" for note in check_parts(config)]
 
 
 def _summary(config: RunConfig) -> Iterator[str]:

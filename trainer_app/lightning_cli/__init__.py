@@ -10,6 +10,16 @@ User code is imported from the working directory, which comes first on `sys.path
 
 from trainer_app.lightning_cli.build import Parts, build_parts, check_code, default_seed, resolve_init_args
 from trainer_app.lightning_cli.importing import add_import_paths
+from trainer_app.lightning_cli.parts_check import check_parts
 from trainer_app.lightning_cli.space_check import check_space
 
-__all__ = ["Parts", "add_import_paths", "build_parts", "check_code", "check_space", "default_seed", "resolve_init_args"]
+__all__ = [
+    "Parts",
+    "add_import_paths",
+    "build_parts",
+    "check_code",
+    "check_parts",
+    "check_space",
+    "default_seed",
+    "resolve_init_args",
+]
