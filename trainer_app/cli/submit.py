@@ -81,8 +81,7 @@ def submit(
     kube = connect(namespace, context)
     release = build(kube.namespace, user=kube.user())
     launch.submit(kube, release, packed, say=notify, endpoint=endpoint)
-    notify_of_code(packed)
-    notify(f"submitted run {release.name} to namespace {kube.namespace}")
+    notify_of_submission(release.name, kube.namespace, packed)
     return follow_submitted(kube, release.name, endpoint) if follow else 0
 
 
@@ -135,10 +134,11 @@ def pack_code(code: str | None, include: Sequence[str] | None) -> CodeArchive | 
     return packed
 
 
-def notify_of_code(packed: CodeArchive | None) -> None:
-    """Print what was uploaded of --code."""
+def notify_of_submission(run: str, namespace: str, packed: CodeArchive | None) -> None:
+    """Print what was submitted, and what was uploaded of --code."""
     if packed:
         notify(f"code: {len(packed.names)} files, {packed.size / 1024:.0f} kB, sha256 {packed.digest[:12]}")
+    notify(f"submitted run {run} to namespace {namespace}")
 
 
 def follow_submitted(kube: Kube, run: str, endpoint: str | None) -> int:
