@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from trainer_app.errors import AlreadyExistsError, NotFoundError
+from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
 from trainer_app.records.models import EpochLine, RunRecord, TrialRecord
 from trainer_app.records.names import check_name, suggest_name
 from trainer_app.storage import Store
 
+_log = logging.getLogger(__name__)
 PART_LINES = 500  # about 100 kB, written whole at each epoch
 PARALLEL = 16  # S3 answers a small GET in 5-50 ms
 _PART = re.compile(r"a(\d{4,})-(\d{4,})\.jsonl")
@@ -46,10 +48,9 @@ class FitFolder:
     def read_metrics(self) -> list[dict[str, Any]]:
         """Return the epochs' lines by epoch; of several lines of one epoch, the latest attempt's.
 
-        Raises:
-            StorageError: a line is damaged.
+        A damaged line is logged and left out.
         """
-        return merge_metrics((key, self.store.get(key)) for _, key in _parts(self.store))
+        return merge_metrics(((key, self.store.get(key)) for _, key in _parts(self.store)), _log.warning)
 
 
 class RunFolder:
@@ -147,8 +148,7 @@ class RunFolder:
     def read_trials(self) -> list[TrialRecord]:
         """Read the records of all trials, in parallel; return them by index.
 
-        Raises:
-            StorageError: a record is damaged.
+        A damaged record is logged and left out: its trial is drawn again, and resumes from its newest commit.
         """
         with ThreadPoolExecutor(PARALLEL) as pool:
             records = list(pool.map(self._trial, self.run_store.list_folders("trials")))
@@ -161,23 +161,32 @@ class RunFolder:
     def _trial(self, name: str) -> TrialRecord | None:
         key = f"trials/{name}/trial.json"
         try:
-            return TrialRecord.from_json(self.run_store.get(key), f"{self.uri}: {key}")
+            data = self.run_store.get(key)
         except NotFoundError:  # its first line of metrics came before its record
+            return None
+        try:
+            return TrialRecord.from_json(data, f"{self.uri}: {key}")
+        except StorageError as error:
+            _log.warning("%s; it is left out", error)
             return None
 
 
-def merge_metrics(parts: Iterable[tuple[str, bytes]]) -> list[dict[str, Any]]:
+def merge_metrics(parts: Iterable[tuple[str, bytes]], reject: Callable[[str], None]) -> list[dict[str, Any]]:
     """Return the lines of one fit's parts (key, content) by epoch; a later part's line replaces an earlier one's.
 
-    Raises:
-        StorageError: a line is damaged.
+    Args:
+        reject: called with what is wrong with a line that is damaged, which is left out.
     """
     epochs: dict[int, dict[str, Any]] = {}
     for key, data in sorted(parts, key=lambda part: parse_part_key(part[0]) or (0, 0)):
         for number, line in enumerate(data.split(b"\n"), 1):
             if line:
-                record = EpochLine.from_json(line, f"{key}, line {number},")
-                epochs[record.epoch] = record.model_dump()
+                try:
+                    record = EpochLine.from_json(line, f"{key}, line {number},")
+                except StorageError as error:
+                    reject(f"{error}; it is left out")
+                else:
+                    epochs[record.epoch] = record.model_dump()
     return [epochs[epoch] for epoch in sorted(epochs)]
 
 

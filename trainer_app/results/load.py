@@ -124,13 +124,12 @@ def _read_fit(
             if inner == "trial.json":
                 record = TrialRecord.from_json(data, key)
             elif inner.startswith("metrics/"):
-                merge_metrics([(key, data)])  # a damaged part costs its own epochs, not the others'
                 parts.append((key, data))
             else:
                 checkpoints.append(_read_checkpoint(folder.run_store, trial, key, data, sizes))
         except (CheckpointRejectedError, StorageError) as error:
             problems.append(str(error))
-    history = merge_metrics(parts)
+    history = merge_metrics(parts, problems.append)
     checkpoints.sort(key=lambda checkpoint: (checkpoint.step, checkpoint.name))
     line = best_of(((line["metrics"].get(folder.record.metric), line) for line in history), folder.record.mode)
     best = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -33,7 +34,9 @@ def plan_search(
     tuning = require_tune(config)
     seed = tuning.searcher.args.seed if tuning.searcher.args.seed is not None else config.seed_everything
     draws = space.draws(tuning.space, num_samples=tuning.num_samples, seed=seed)
-    start = max((r.index for r in records.values()), default=-1) + 1
+    # Folders without a readable record count too: what is in them belongs to other parameters than new draws.
+    numbers = [int(name[1:]) for name in folder.run_store.list_folders("trials") if re.fullmatch(r"t\d{1,9}", name)]
+    start = max([*(r.index for r in records.values()), *numbers], default=-1) + 1
     skipped = list(itertools.islice(draws, start))
     searcher = optuna_searcher(config, seed, start) if tuning.searcher.kind == "optuna" else None
     left = [(r.index, dict(r.params)) for r in records.values() if not r.is_over]

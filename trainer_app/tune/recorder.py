@@ -143,6 +143,10 @@ class SweepRecorder(Callback):
         lines = self._read_metrics(record)
         if lines:  # also lines that an attempt wrote without a report to this driver
             record.epochs, record.metrics = lines[-1]["epoch"] + 1, lines[-1]["metrics"]
+        for line in lines if record.best is None else ():  # its record was damaged, or its reports were lost
+            value = line["metrics"].get(self.folder.record.metric)
+            if value is not None and is_better(value, record.best, self.mode):
+                record.best, record.best_epoch = value, line["epoch"]
         record.ended = time.time()
         self._write(record)
         if self.nested_resources:
