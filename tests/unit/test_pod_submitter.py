@@ -36,9 +36,12 @@ class Head:
     known: bool = False
     connections: int = 0
     tokens: set[str | None] = field(default_factory=set)
+    error: int | None = None  # the answer to each question
 
     async def state(self, request: web.Request) -> web.Response:
         self.tokens.add(request.headers.get("Authorization"))
+        if self.error:
+            return web.Response(status=self.error)
         if not self.known:
             return web.Response(status=404)
         return web.json_response({"status": self.states.pop(0) if len(self.states) > 1 else self.states[0]})
@@ -122,6 +125,16 @@ def test_a_head_that_forgot_the_job_gets_it_again(serve: Any, capsys: pytest.Cap
 def test_a_job_that_ray_refuses_is_not_tried_again(serve: Any) -> None:
     with pytest.raises(SubmissionRefusedError, match="HTTP 400 no"):
         submitter.run_to_end(serve(Head(["RUNNING"], [], refuses=400)), "x")
+
+
+@pytest.mark.parametrize("status, limit", [(401, "DENIED_S"), (403, "DENIED_S"), (503, "SILENCE_S")])
+def test_ray_is_not_asked_for_ever(status: int, limit: str, serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submitter, limit, 0.2)
+    began = time.monotonic()
+    with pytest.raises(SubmissionRefusedError, match=f"no answer from Ray at .* {status}") as caught:
+        submitter.run_to_end(serve(Head([], [], error=status)), "x")
+    assert 0.2 < time.monotonic() - began < 10
+    assert ("RAY_AUTH_TOKEN" in str(caught.value)) == (status != 503)
 
 
 def test_a_connection_that_is_cut_off_without_a_word_is_given_up(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from typing import Any, Final
+
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from trainer_app.errors import StorageError, TrainerError
 from trainer_app.launch import location, pods, rayjobs
-from trainer_app.launch.kube import Kube, Object, explain_errors
+from trainer_app.launch.kube import CONNECT_S, Kube, Object, explain_errors
 from trainer_app.launch.stored_logs import LogTail
 
 POLL_S: Final = 1.0
 API_RETRY_S: Final = 120.0
+SILENCE_S: Final = 30.0  # without a line the job's state is asked for, and the log again
+OVERLAP_S: Final = 10  # the machines' clocks, and the answer's way
+NEVER: Final = (-1, 0)
+_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d) ?")
 Say = Callable[[str], None]
 
 
@@ -44,7 +53,7 @@ def follow_run(kube: Kube, run: str, *, say: Say, show: Say | None, endpoint: st
                 say_new(find_blockers(kube, rayjob, lambda: pods.list_run_pods(kube, run)))
             with _report_errors(say_new):
                 if log:
-                    log.read()  # takes as long as the submitter's pod lives
+                    log.read()  # takes as long as the submitter's pod lives and says something
             if rayjobs.has_ended(rayjob) and not rayjobs.is_queued(rayjob):
                 return rayjobs.exit_code(rayjob)
             time.sleep(POLL_S)
@@ -120,23 +129,28 @@ def find_blockers(kube: Kube, rayjob: Object, list_pods: Callable[[], list[Objec
 
 
 class DriverLog:
-    """The driver's output, from the log of the submitter's pod; each `read` continues after the last line shown."""
+    """The driver's output, from the log of the submitter's pod; each `read` continues after the last line shown.
+
+    A line is known by its time: the kubelet begins a new file when one is full, so that line numbers begin anew.
+    """
 
     def __init__(self, kube: Kube, run: str, show: Say) -> None:
         self.kube, self.run, self.show = kube, run, show
-        self.pod, self.lines = "", 0
+        self.pod = ""
+        self.last: tuple[int, int] = NEVER  # the time of the last line shown, and how many lines have that time
+        self.seen = 0.0  # when it was shown, on this machine's monotonic clock
 
     def read(self, *, follow: bool = True) -> bool:
-        """Show what is new, until the pod ends, or without `follow` only what is there. Return whether there was a log.
+        """Show what is new, until the pod ends or is silent for SILENCE_S, or without `follow` only what is there.
 
-        A new pod's log is shown from its first line.
+        A new pod's log is shown from its first line. Return whether there was a log.
         """
         started = [pod for pod in pods.list_submitters(self.kube, self.run) if pod["status"]["phase"] != "Pending"]
         if not started:
             return False
         pod = max(started, key=lambda pod: pod["metadata"]["creationTimestamp"])["metadata"]["name"]
         if pod != self.pod:
-            self.pod, self.lines = pod, 0
+            self.pod, self.last = pod, NEVER
         try:
             self._stream(follow=follow)
         except TrainerError as error:
@@ -144,17 +158,57 @@ class DriverLog:
         return True
 
     def _stream(self, *, follow: bool) -> None:
-        with explain_errors(f"read the log of {self.pod}", namespace=self.kube.namespace):
+        options: dict[str, Any] = {"follow": follow, "timestamps": True, "_preload_content": False}
+        if self.last != NEVER:
+            options["since_seconds"] = math.ceil(time.monotonic() - self.seen) + OVERLAP_S
+        with explain_errors(f"read the log of {self.pod}", namespace=self.kube.namespace), _ending_by_silence():
             answer: Any = self.kube.core().read_namespaced_pod_log(
-                self.pod, self.kube.namespace, follow=follow, _preload_content=False
+                self.pod, self.kube.namespace, _request_timeout=(CONNECT_S, SILENCE_S), **options
             )
-            rest, number = b"", 0
-            for chunk in answer.stream(1 << 16):
-                *whole, rest = (rest + chunk).split(b"\n")
-                for line in whole:
-                    number += 1
-                    if number > self.lines:
-                        self.lines = number
-                        self.show(line.decode(errors="replace"))
-            if rest and number + 1 > self.lines and not follow:
-                self.show(rest.decode(errors="replace"))
+            rest, known = b"", dict([self.last])
+            try:
+                for chunk in answer.stream(1 << 16):
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    for line in whole:
+                        self._show_new(line, known)
+            finally:
+                answer.close()
+            if rest and not follow:
+                self._show_new(rest, known)
+
+    def _show_new(self, line: bytes, known: dict[int, int]) -> None:
+        """Show a line that was not shown before.
+
+        Args:
+            known: how many lines of the last time shown are still to come again.
+        """
+        at, text = split_time(line.decode(errors="replace"))
+        if at is None:  # the kubelet's own words
+            self.show(text)
+            return
+        if at < self.last[0]:
+            return
+        if known.get(at, 0) > 0:
+            known[at] -= 1
+            return
+        self.last, self.seen = (at, self.last[1] + 1 if at == self.last[0] else 1), time.monotonic()
+        self.show(text)
+
+
+def split_time(line: str) -> tuple[int | None, str]:
+    """Return the time with which a line of a pod's log begins, in nanoseconds or None, and the rest of the line."""
+    match = _TIME.match(line)
+    if not match:
+        return None, line
+    seconds = datetime.fromisoformat(match[1] + match[3].replace("Z", "+00:00")).timestamp()
+    return int(seconds) * 10**9 + int((match[2] or "").ljust(9, "0")[:9]), line[match.end() :]
+
+
+@contextmanager
+def _ending_by_silence() -> Iterator[None]:
+    """End the block if a connection says nothing: whether the job goes on is asked elsewhere."""
+    try:
+        yield
+    except HTTPError as error:
+        if not isinstance(getattr(error, "reason", error), ReadTimeoutError):
+            raise

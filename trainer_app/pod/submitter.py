@@ -30,6 +30,8 @@ from trainer_app.errors import FAILED_FOR_GOOD, InputError, SubmissionRefusedErr
 from trainer_app.pod.rayjob import RayJobReporter
 
 PAUSE_S: Final = 2.0
+DENIED_S: Final = 120.0  # a head that begins may not know its token yet
+SILENCE_S: Final = 1800.0
 TIMEOUT_S: Final = 30.0
 ENDED: Final = ("SUCCEEDED", "FAILED", "STOPPED")
 RUNNING: Final = ("PENDING", "RUNNING")
@@ -120,11 +122,16 @@ class RayJobClient:
 
 
 def run_to_end(ray_job: RayJobClient, entrypoint: str) -> str:
-    """Submit the job if needed, follow it, and return its last status. Raises SubmissionRefusedError."""
-    reported, state = "", None
-    while True:  # all but a refusal is retried: KubeRay has the deadlines
+    """Submit the job if needed, follow it, and return its last status.
+
+    Raises:
+        SubmissionRefusedError: Ray rejects it, refuses the token for DENIED_S, or gives no answer for SILENCE_S.
+    """
+    reported, state, answered = "", None, time.monotonic()
+    while True:
         try:
             state = ray_job.state()
+            answered = time.monotonic()
             if state is None:
                 ray_job.submit(entrypoint)
                 print(f"submitted Ray job {ray_job.submission}", file=sys.stderr, flush=True)
@@ -136,11 +143,21 @@ def run_to_end(ray_job: RayJobClient, entrypoint: str) -> str:
         except (OSError, HTTPException, websocket.WebSocketException, ValueError) as error:
             if state in ENDED:  # the head may be gone before the rest of its log is read
                 return str(state)
+            _check_limit(error, ray_job.address, time.monotonic() - answered)
             problem = f"no answer from Ray at {ray_job.address} ({' '.join(str(error).split())[:200]}); retrying"
             if problem != reported:
                 print(problem, file=sys.stderr, flush=True)
             reported = problem
         time.sleep(PAUSE_S)
+
+
+def _check_limit(error: Exception, address: str, silent_s: float) -> None:
+    """Raise SubmissionRefusedError if Ray has refused the token, or has not answered, for too long."""
+    denied = isinstance(error, HTTPError) and error.code in (401, 403)
+    if silent_s > (DENIED_S if denied else SILENCE_S):
+        advice = "; the token in RAY_AUTH_TOKEN is not that of this cluster" if denied else ""
+        reason = " ".join(str(error).split())[:200]
+        raise SubmissionRefusedError(f"no answer from Ray at {address} for {silent_s:.0f} s: {reason}{advice}")
 
 
 def main() -> int:
