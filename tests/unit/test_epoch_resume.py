@@ -9,7 +9,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, LearningRateFinder
-from torch.utils.data import DataLoader, RandomSampler, Sampler
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sampler
 
 from tests.unit.test_epoch_reporter import Case, Fitted, Plain, Samples, fit
 from trainer_app.callbacks.epoch import STATE_KEY, EpochReporter
@@ -147,12 +147,25 @@ class WithStubborn(Plain):
         return DataLoader(Samples(1), batch_size=4, sampler=Stubborn())
 
 
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        samples = Samples(1)
+        return (samples[index] for index in range(len(samples)))
+
+
+class Streamed(Plain):
+    """Its loader's samplers have no length: their truth value is an error."""
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(Stream(), batch_size=4)
+
+
 def shuffled(model: str = "Plain") -> Case:
     return Case(model=f"{HERE}.{model}", trainer={"max_epochs": 5}, keep=None)
 
 
-@pytest.mark.parametrize("model", ["OwnGenerator", "OwnSampler"])
-def test_a_generator_of_the_loaders_own_goes_on(model: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["OwnGenerator", "OwnSampler", "Streamed"])
+def test_a_fit_goes_on_with_its_loaders(model: str, tmp_path: Path) -> None:
     whole = fit(shuffled(model), tmp_path / "calm")
     first = fit(shuffled(model), tmp_path / "unit", stop_after=2)
     second = fit(shuffled(model), tmp_path / "unit")

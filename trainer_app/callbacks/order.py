@@ -96,7 +96,8 @@ def _samplers(trainer: L.Trainer) -> Iterator[Any]:
     """Yield the samplers of the training data loaders."""
     for loader in CombinedLoader(trainer.train_dataloader).flattened:
         batches = getattr(loader, "batch_sampler", None)
-        yield from (s for s in (getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None)) if s)
+        samplers = (getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None))
+        yield from (s for s in samplers if s is not None)  # not `if s`: one without a length raises
 
 
 def _generators(trainer: L.Trainer) -> list[torch.Generator]:
