@@ -188,6 +188,22 @@ def test_arguments_that_look_like_a_block_are_remarked() -> None:
     assert note.startswith("run.yaml:2: scalling: ") and "did you mean scaling?" in note
 
 
+def test_a_block_of_the_clis_own_may_have_the_name_of_one_of_the_runs() -> None:
+    """`parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")`; a key that is nearly ours is a mistake."""
+    text = "cli: a.b:CLI\ncheckpoint: {save_top_k: 2, monitor: loss}\nstorage: {bucket: x}\n"
+    config = loads(text)
+    own = {"checkpoint": {"save_top_k": 2, "monitor": "loss"}, "storage": {"bucket": "x"}}
+    assert config.arguments == own and config.checkpoint == RunConfig().checkpoint
+    assert loads(dump(config)) == config and override(config, {"name": "x"}).arguments == own
+    assert config.notes == (
+        "run.yaml:2: checkpoint: is read as an argument of the cli: save_top_k is no key of the run's own checkpoint",
+        "run.yaml:3: storage: is read as an argument of the cli: bucket is no key of the run's own storage",
+    )
+    for mistake in ("cli: a.b:CLI\ncheckpoint: {kep: 2}\n", "model: a.B\ncheckpoint: {save_top_k: 2}\n"):
+        with pytest.raises(ConfigError, match=r"run.yaml:2: checkpoint\.\w+: unknown key"):
+            loads(mistake)
+
+
 def test_a_gpu_that_is_kept_and_not_used_is_remarked() -> None:
     """Of trials alone: Ray's own ScalingConfig refuses it for workers."""
     text = "cli: a.b:CLI\nscaling: {use_gpu: false}\ntune: {metric: m, mode: max, space: {model.x: {choice: [1]}}, "

@@ -216,3 +216,30 @@ def test_a_file_with_files_in_it_is_sent_as_one() -> None:
     assert config.model is not None and config.model["init_args"]["mode"] == "b"
     text = (SHAPES / "typed.yaml").read_text() + "cli: typed.py\n"
     assert needs_files(text) and not needs_files(dump(config))
+
+
+def test_a_block_that_the_run_and_the_cli_know_is_refused(tmp_path: Path) -> None:
+    """Its ModelCheckpoint would never see it."""
+    config = loads("cli: clashing:ClashingCLI\nseed_everything: 1\ncheckpoint: {monitor: loss, mode: min}\n")
+    (tmp_path / "clashing.py").write_text(CLASHING)
+    with pytest.raises(
+        ConfigError, match=r"run.yaml:3: checkpoint: .* argument of the cli; .*arguments: {checkpoint: "
+    ):
+        check_code(config)
+    own = "{checkpoint: {monitor: loss, mode: min}}"
+    check_code(loads(f"cli: clashing:ClashingCLI\narguments: {own}\ncheckpoint: {{keep: 3}}\n"))
+
+
+CLASHING = """
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningCLI
+from tests.unit.cli_projects.pieces import SelfFed
+
+
+class ClashingCLI(LightningCLI):
+    def __init__(self):
+        super().__init__(SelfFed)
+
+    def add_arguments_to_parser(self, parser):
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+"""

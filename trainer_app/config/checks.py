@@ -150,5 +150,5 @@ def _note_arguments(draft: Draft, config: RunConfig) -> None:
     blocks = [name for name in RunConfig.model_fields if name not in (*plain, "arguments")]
     for name, value in config.arguments.items():
         hint = suggest_spelling(name, blocks if isinstance(value, dict) else plain).partition("did you mean ")[2]
-        if hint and (name,) in draft.lines:
+        if hint and name not in RunConfig.model_fields and (name,) in draft.lines:
             draft.note((name,), f"is read as an argument of the cli; did you mean {hint}")

@@ -7,10 +7,10 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from trainer_app.config.checks import check_run_file
-from trainer_app.config.draft import Draft
+from trainer_app.config.draft import Draft, suggest_spelling
 from trainer_app.config.lightning.adopt import adopt
 from trainer_app.config.lightning.fit_block import unwrap_fit
-from trainer_app.config.models import LIGHTNING_BLOCKS, RunConfig
+from trainer_app.config.models import LIGHTNING_BLOCKS, OWN_BLOCKS, RunConfig
 from trainer_app.config.overrides import apply_overrides, merge, set_value
 from trainer_app.config.problems import validate_types
 from trainer_app.config.tuning import Tune
@@ -182,7 +182,20 @@ def _collect_arguments(draft: Draft) -> None:
             draft.report(("arguments",), "unknown key", allowed="only with cli: package.module:YourCLI")
             del tree["arguments"]
         return
-    names = [name for name in tree if name not in RunConfig.model_fields]
+    names = [name for name in tree if name not in RunConfig.model_fields or _is_argument(draft, name)]
     arguments = tree.get("arguments") or {}
     if names and isinstance(arguments, dict):
         tree["arguments"] = {**arguments, **{name: tree.pop(name) for name in names}}
+
+
+def _is_argument(draft: Draft, name: str) -> bool:
+    """Return whether a block with the name of one of ours is the cli's own: it has a key that is nothing like ours."""
+    known = list(OWN_BLOCKS.get(name, ()))
+    block = draft.tree[name]
+    if not known or not isinstance(block, dict) or not block:
+        return False
+    foreign = [str(key) for key in block if key not in known]
+    if not foreign or any("did you mean" in suggest_spelling(key, known) for key in foreign):
+        return False
+    draft.note((name,), f"is read as an argument of the cli: {', '.join(foreign)} is no key of the run's own {name}")
+    return True

@@ -229,3 +229,15 @@ class RunConfig(Block):
         copy._notes = tuple(dict.fromkeys(notes))
         copy._sweep_notes = self._sweep_notes.union(sweep)
         return copy
+
+
+_OWN: dict[str, type[Block]] = {
+    "scaling": Scaling,
+    "checkpoint": Checkpoint,
+    "failure": Failure,
+    "storage": Storage,
+    "tune": Tune,
+    "weights": Weights,
+}
+# The run's own blocks with the keys of each: a LightningCLI may have arguments of the same names.
+OWN_BLOCKS = {name: tuple(block.model_fields) for name, block in _OWN.items()}

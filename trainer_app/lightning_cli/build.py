@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 
+from trainer_app.config.models import OWN_BLOCKS
 from trainer_app.errors import ConfigError, Problem, TrainerError
 from trainer_app.lightning_cli.importing import add_import_paths, load_object, pytorch_lightning_problem
 from trainer_app.lightning_cli.script import SUFFIX, load_script
@@ -46,7 +47,7 @@ def check_code(config: RunConfig) -> None:
         ConfigError: one problem for each key that is wrong, with its file and line where the run file has it.
     """
     with contextlib.redirect_stdout(sys.stderr), config.locate_problems():
-        _parse_config(config)
+        _refuse_ambiguous(config, _parse_config(config))
 
 
 def build_parts(
@@ -140,6 +141,20 @@ def _call_resolve_init_args(
 
 def _parse_config(config: RunConfig) -> LightningCLI:
     return construct(_load_target(config), Construction(_copy_blocks(config), parse_only=True))
+
+
+def _refuse_ambiguous(config: RunConfig, cli: LightningCLI) -> None:
+    """Refuse a block of the run's own that the user's LightningCLI would take as well: it would never see it."""
+    parser = cli._subcommand_parsers["fit"] if getattr(cli, "_subcommand_parsers", None) else cli.parser
+    arguments = {action.dest for action in parser._actions}
+    for name in OWN_BLOCKS:
+        block = getattr(config, name)
+        written = block.model_dump(exclude_defaults=True) if block else {}
+        if written and arguments >= {f"{name}.{key}" for key in written}:
+            hint = (
+                f"for the LightningCLI, write it as arguments: {{{name}: ...}}; for the run, rename the CLI's argument"
+            )
+            raise ConfigError([Problem(name, "is a block of the run and an argument of the cli", allowed=hint)])
 
 
 def _copy_blocks(config: RunConfig) -> dict[str, Any]:
