@@ -175,9 +175,9 @@ manifests: setup ## update k8s/rendered and the chart's README (tests fail if th
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-unit test-chart chart-test test-local test-e2e test-full
-test: setup ## run the tests that need no cluster: unit, chart, local (ARGS="-k name" for some)
-	@$(PYTEST) $(wildcard tests/unit tests/chart tests/local) $(ARGS)
+.PHONY: test test-unit test-chart chart-test test-local test-projects test-e2e test-full
+test: setup ## run the tests that need no cluster: unit, chart, local, projects (ARGS="-k name" for some)
+	@$(PYTEST) $(wildcard tests/unit tests/chart tests/local tests/projects) $(ARGS)
 
 test-unit: setup ## run the unit tests: a minute
 	@$(PYTEST) tests/unit $(ARGS)
@@ -189,11 +189,14 @@ test-chart: setup ## run the tests of the Helm chart (skipped if helm is missing
 test-local: setup ## run the tests with a Ray and an S3 server on this machine: minutes
 	@$(PYTEST) tests/local $(ARGS)
 
+test-projects: setup ## run other people's projects, by themselves and by `trainer` (ARGS=--full: all of them, 10 minutes)
+	@$(PYTEST) tests/projects $(ARGS)
+
 test-e2e: setup ## run the end-to-end tests on a kind cluster of their own: 30 minutes
 	@KIND_IMAGE=$(KIND_IMAGE) $(PYTEST) tests/e2e $(ARGS)
 
 test-full: setup ## run all tests, also the slow ones marked `full` that `make test` and `make test-e2e` leave out
-	@$(PYTEST) --full $(wildcard tests/unit tests/chart tests/local) $(ARGS)
+	@$(PYTEST) --full $(wildcard tests/unit tests/chart tests/local tests/projects) $(ARGS)
 	@KIND_IMAGE=$(KIND_IMAGE) $(PYTEST) --full tests/e2e $(ARGS)
 
 .PHONY: lint
