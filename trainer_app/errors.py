@@ -144,6 +144,10 @@ class CheckpointRejectedError(TrainerError):
     """A commit that does not verify; the message has the object and the reason."""
 
 
+class RanksApartError(TrainerError):
+    """Ranks of a fit that do not do the same: each would wait for the others for ever."""
+
+
 class UserCodeError(TrainerError):
     """An archive of the user's code that is not the one submitted."""
 

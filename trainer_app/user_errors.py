@@ -7,7 +7,7 @@ import sys
 import sysconfig
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,8 @@ _STDLIB: Final = sysconfig.get_paths()["stdlib"]
 _HERE: Final = Path(__file__).parent
 _LIBRARIES: Final = {"torch", "lightning", "pytorch_lightning", "ray", "jsonargparse", "torchmetrics", "numpy"}
 _IN_TEXT: Final = re.compile(r'File "([^"\n]+)", line (\d+)')
-_COLLECTIVE: Final = re.compile(r"Connection (closed|reset) by peer|\[\S*/gloo/|NCCL error", re.IGNORECASE)
+_COLLECTIVE: Final = re.compile(r"Connection (closed|reset) by peer|\[[^]]*/gloo/|NCCL error", re.IGNORECASE)
+Frame = tuple[str, int]  # of a stack: file and line
 _MAY_PASS: Final = {"DistError", "OutOfMemoryError"}  # another rank's failure; memory that another process still had
 
 
@@ -103,7 +104,18 @@ def _is_no_error(error: BaseException) -> bool:
 
 def _may_pass(error: BaseException) -> bool:
     bases = {base.__name__ for base in type(error).__mro__}
-    return bool(bases & _MAY_PASS) or bool(_COLLECTIVE.search(_message(error)))
+    return bool(bases & _MAY_PASS) or is_collective_error(error)
+
+
+def is_collective_error(error: BaseException) -> bool:
+    """Return whether an error is an operation of all ranks that failed: what another rank did may be the cause."""
+    return bool(_COLLECTIVE.search(_message(error)))
+
+
+def find_line(frames: Sequence[Frame]) -> str:
+    """Return `file.py:12`, the last line of the user's code in a stack, "" if there is none."""
+    own = [frame for frame in frames if _distance(frame[0]) == 0]
+    return f"{_short(own[-1][0])}:{own[-1][1]}" if own else ""
 
 
 def _message(error: BaseException) -> str:
@@ -134,7 +146,7 @@ def _position(error: BaseException) -> str:
     return f"{_short(file)}:{line}"
 
 
-def _frames(error: BaseException) -> list[tuple[str, int]]:
+def _frames(error: BaseException) -> list[Frame]:
     """Return (file, line) of each call that led to the error, also of those in a data loader's process."""
     here = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     told = str(error.args[0]) if error.args and isinstance(error.args[0], str) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -203,3 +204,21 @@ def test_a_gan_with_a_bar_and_its_rates_trains_on_one_worker(tmp_path: Path, cap
     seen = next(c for c in plain.trainer.callbacks if isinstance(c, Seen))
     assert ran.metrics() == [pytest.approx(metrics, abs=1e-6) for metrics in seen.metrics]
     assert "Epoch 1" in "".join(capfd.readouterr())
+
+
+@pytest.mark.full
+def test_ranks_that_wait_for_each_other_end_within_a_minute_without_a_retry(tmp_path: Path) -> None:
+    """Rank 0 alone syncs a metric. All of the run, with the start of its workers, is timed here."""
+    config = run_file(
+        tmp_path / "runs",
+        model={"class_path": "tests.unit.test_train_ranks.Net", "init_args": {"does": "sync on rank 0"}},
+        data={"class_path": "tests.unit.test_train_ranks.Batches"},
+        trainer={"max_epochs": 2, "num_sanity_val_steps": 0},
+        scaling={"num_workers": 2, "use_gpu": False},
+    )
+    start = time.monotonic()
+    ran = Ran("train", config, "apart")
+    assert ran.code == 1 and ran.of("retry") == []
+    error = ran.results.record.error or ""
+    assert "rank 0 waits in the validation of epoch 1" in error and "is called on some of them only" in error
+    assert time.monotonic() - start < 60 + 30

@@ -10,7 +10,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, TensorDataset
 
 from trainer_app import lightning_cli, results
 from trainer_app.callbacks.epoch import Policy
@@ -68,6 +68,37 @@ class Untested(L.LightningModule):
 class Scored(Untested):
     def test_step(self, batch: Any, index: int) -> None:
         self.log("test/sum", (self.weight * batch[0]).mean())
+
+
+class Grouped(Scored):
+    """Needs a process group, as a worker of a run has one."""
+
+    def __init__(self, step: float = 1.0) -> None:
+        super().__init__(step)
+        self.norm = torch.nn.SyncBatchNorm(1)
+
+    def test_step(self, batch: Any, index: int) -> None:
+        total = batch[0].sum()
+        torch.distributed.all_reduce(total)
+        self.trainer.strategy.barrier()
+        self.norm(batch[0])
+        self.log("test/sum", self.all_gather(total).sum())
+        self.log("test/ranks", float(torch.distributed.get_world_size()))
+
+
+class TwoSplits(Numbers):
+    """Two test splits: one by a sampler that asks for the group, one by a batch sampler of its own."""
+
+    def test_dataloader(self) -> Any:
+        ones, twos = (TensorDataset(torch.full((8, 1), value)) for value in (1.0, 2.0))
+        odd = BatchSampler(range(1, 8, 2), 2, drop_last=False)
+        return [DataLoader(ones, sampler=DistributedSampler(ones), batch_size=4), DataLoader(twos, batch_sampler=odd)]
+
+
+class ScoredBySplit(Scored):
+    def test_step(self, batch: Any, index: int, dataloader_idx: int) -> None:  # type: ignore[override]
+        self.log("test/sum", (self.weight * batch[0]).mean())
+        self.log("test/count", float(len(batch[0])), reduce_fx="sum", add_dataloader_idx=dataloader_idx > 0)
 
 
 class Leaves(Scored):
@@ -140,6 +171,23 @@ def test_a_trials_checkpoint_is_scored_with_its_parameters(store: Store) -> None
     assert found.checkpoint is not None
     config = evaluate.config_of_checkpoint(folder, found, found.checkpoint)
     assert config.model is not None and config.model["init_args"]["step"] == 2.0
+
+
+def test_a_module_that_needs_a_process_group_is_scored(store: Store) -> None:
+    """In a group of one, as a worker has; nothing of it is left."""
+    trained(store, run_file("Grouped"))
+    assert evaluate.test(store, "r")["metrics"] == {"test/sum": 14.0, "test/ranks": 1.0}
+    assert not torch.distributed.is_initialized()
+
+
+def test_several_test_splits_with_samplers_of_their_own_are_scored(store: Store) -> None:
+    trained(store, run_file("ScoredBySplit", "TwoSplits"))
+    assert evaluate.test(store, "r")["metrics"] == {
+        "test/sum/dataloader_idx_0": 6.0,
+        "test/sum/dataloader_idx_1": 12.0,
+        "test/count": 8.0,
+        "test/count/dataloader_idx_1": 4.0,
+    }
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from trainer_app.errors import (
     ConfigError,
     InputError,
     Problem,
+    RanksApartError,
     StorageError,
     TrainerError,
     UserError,
@@ -61,6 +62,7 @@ LOST_DIRECT = of_workers(ActorDiedError())
 SILENT = of_workers(WorkerHealthCheckTimeoutError("no answer for 60 s"))
 # one rank is lost, the others fail for its sake, the lowest of them first
 COLLATERAL = of_workers(user(RuntimeError("Connection closed by peer")), lost())
+APART = of_workers(lost(), user(RanksApartError("the ranks wait for each other")))  # gloo ended rank 0's process
 PREEMPTED = PreemptionError(PreemptionInfo(None, {"n": [0]}))
 NOT_STARTED = ControllerError(WorkerGroupStartupTimeoutError(2))
 BROKEN = ControllerError(RuntimeError("bad callback"))
@@ -79,6 +81,7 @@ DECISIONS: dict[str, list[Any]] = {
     "a lost worker known by its actor's error": [LOST_DIRECT, AGAIN, LOST_DIRECT, AGAIN, LOST_DIRECT, AGAIN],
     "a worker that does not answer": [SILENT, AGAIN, SILENT, AGAIN, SILENT, AGAIN],
     "a lost worker that others fail for": [COLLATERAL, AGAIN, COLLATERAL, AGAIN, COLLATERAL, AGAIN],
+    "ranks that do not do the same": [APART, END],
     "a lost worker between two errors": [BUG, AGAIN, LOST, AGAIN, BUG, END],
     "preempted more often than max_failures": [PREEMPTED, AGAIN] * 7,
     "workers that find no place yet": [NOT_STARTED, AGAIN] * 7,
@@ -111,6 +114,14 @@ def test_decisions(tmp_path: Path, name: str) -> None:
             got.append(deciding.make_decision(step))
             wanted.append(next(steps))
     assert got == wanted
+
+
+def test_the_cause_is_the_error_that_does_not_follow_from_another() -> None:
+    closed = user(RuntimeError("Connection closed by peer"))
+    assert "apart" in describe_error(root_cause(of_workers(closed, lost(), user(RanksApartError("apart")))))
+    assert (
+        describe_error(root_cause(of_workers(closed, user(ValueError("no such word"))))) == "ValueError: no such word"
+    )
 
 
 @pytest.mark.parametrize("max_failures, tries", [(0, 0), (1, 1), (-1, 9)])

@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, TensorDataset
 
 from trainer_app.config import RunConfig
 from trainer_app.lightning_cli import build_parts
@@ -36,16 +36,28 @@ class TwoThirds(BatchSampler):
         return (batch for number, batch in enumerate(super().__iter__()) if number % 3)
 
 
+class Stream(IterableDataset[Any]):
+    """Has no length, and so its batch sampler has none."""
+
+    def __init__(self, points: TensorDataset) -> None:
+        self.points = points
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.points)
+
+
 class Points(L.LightningDataModule):
-    def __init__(self, batch_size: int = 8, own_sampler: bool = False) -> None:
+    def __init__(self, batch_size: int = 8, own_sampler: bool = False, stream: bool = False) -> None:
         super().__init__()
-        self.batch_size, self.own_sampler = batch_size, own_sampler
+        self.batch_size, self.own_sampler, self.stream = batch_size, own_sampler, stream
         x = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
         self.points = TensorDataset(x, (x.sum(1) > 0).long())
 
     def train_dataloader(self) -> Any:
         if self.own_sampler:
             return DataLoader(self.points, batch_sampler=TwoThirds(64))
+        if self.stream:
+            return DataLoader(Stream(self.points), batch_size=self.batch_size)
         return DataLoader(self.points, batch_size=self.batch_size, shuffle=True)
 
 
@@ -118,10 +130,19 @@ def process_group(tmp_path: Path) -> Iterator[None]:
         ("Gan", {}, [BAR, RATES]),
         ("Sorter", {}, []),
         ("Sorter", {"own_sampler": True}, []),
+        ("Sorter", {"stream": True}, []),
         ("Sorter", {}, [FINDER]),
         ("Sorter", {}, [LR_FINDER]),
     ],
-    ids=["GAN", "GAN, bar and rates", "unused head", "own batch sampler", "BatchSizeFinder", "LearningRateFinder"],
+    ids=[
+        "GAN",
+        "GAN, bar and rates",
+        "unused head",
+        "own batch sampler",
+        "stream",
+        "BatchSizeFinder",
+        "LearningRateFinder",
+    ],
 )
 def test_one_worker_trains_as_plain_lightning_does(
     model: str, data: dict[str, Any], callbacks: list[Any], tmp_path: Path

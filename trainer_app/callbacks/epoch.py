@@ -107,6 +107,7 @@ class EpochReporter(Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         stop = self._asked_to_stop(trainer)
         self._reached = guards.check_progress(trainer, self.resumed, self._reached)
+        guards.check_batches(trainer)
         if not self._rehearsed:
             self._rehearsed = self._rehearsing = True
             guards.rehearse_save(trainer, self.policy.allow)

@@ -9,9 +9,11 @@ from pathlib import Path
 import lightning as L
 from torch.optim.lr_scheduler import OneCycleLR
 
+from trainer_app.callbacks.rank_position import describe_uneven
+from trainer_app.callbacks.ranks import gather
 from trainer_app.checkpoint import PAYLOAD, Manifest
 from trainer_app.checkpoint.loading import check_savable
-from trainer_app.errors import TrainerError
+from trainer_app.errors import RanksApartError, TrainerError
 from trainer_app.records.manifest import Schedule
 
 
@@ -24,6 +26,19 @@ def rehearse_save(trainer: L.Trainer, allow: Sequence[str]) -> None:
     if trainer.is_global_zero:
         with tempfile.TemporaryDirectory(prefix="trainer-ckpt-") as tmp:
             check_savable(checkpoint, Path(tmp, PAYLOAD), allow)
+
+
+def check_batches(trainer: L.Trainer) -> None:
+    """Check that ranks that know how many training batches they have all have as many.
+
+    Raises:
+        RanksApartError: a rank has fewer; the others would wait for it for ever.
+    """
+    counts = gather(trainer.num_training_batches)
+    fewest = min(range(len(counts)), key=counts.__getitem__)
+    steps_left = trainer.max_steps - trainer.global_step
+    if float("inf") not in counts and counts[fewest] < max(counts) and not 0 <= steps_left <= counts[fewest]:
+        raise RanksApartError(describe_uneven("train", counts, fewest))
 
 
 def fixed_schedules(trainer: L.Trainer) -> list[Schedule]:

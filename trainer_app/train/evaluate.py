@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from trainer_app import checkpoint as ckpt
 from trainer_app import lightning_cli, results
@@ -91,10 +94,24 @@ def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
     folder = RunFolder.open(store, run)
     config = config_of_checkpoint(folder, run_results, chosen)
     commit = ckpt.read_commit(folder.fit_folder(chosen.trial).checkpoints, chosen.name)
-    with tempfile.TemporaryDirectory(prefix="trainer-test-") as tmp:
+    with tempfile.TemporaryDirectory(prefix="trainer-test-") as tmp, group_of_one():
         path = ckpt.download_commit(commit, Path(tmp))
         metrics = score(config, path, tmp, accelerator=accelerator)
     return {"event": "test", "checkpoint": chosen.uri, "trial": chosen.trial, "metrics": metrics}
+
+
+@contextmanager
+def group_of_one() -> Iterator[None]:
+    """Make a process group of this process, as a worker has one: a module or a sampler may ask for it."""
+    if torch.distributed.is_initialized():
+        yield
+        return
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def config_of_checkpoint(folder: RunFolder, run_results: RunResults, chosen: Checkpoint) -> RunConfig:

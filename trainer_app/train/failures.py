@@ -9,10 +9,10 @@ from ray.exceptions import RayError
 from ray.train import TrainingFailedError
 
 from trainer_app import ray_compat
-from trainer_app.errors import StorageUnavailableError, TrainerError, UserError
+from trainer_app.errors import RanksApartError, StorageUnavailableError, TrainerError, UserError
 from trainer_app.run.retry import RetryPolicy, ends_run, last_commit
 from trainer_app.run.spec import RunSpec
-from trainer_app.user_errors import describe_error
+from trainer_app.user_errors import describe_error, is_collective_error
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,8 @@ class RunFailurePolicy(ray_compat.DefaultFailurePolicy):
 def raised_by_workers(error: TrainingFailedError) -> bool:
     """Return whether the workers' code raised, rather than a worker or the controller being lost or not started."""
     failures = getattr(error, "worker_failures", None) or {}
-    return bool(failures) and not any(map(is_lost, failures.values()))
+    apart = any(isinstance(root_cause(failure), RanksApartError) for failure in failures.values())
+    return bool(failures) and (apart or not any(map(is_lost, failures.values())))
 
 
 def is_lost(failure: BaseException) -> bool:
@@ -77,16 +78,20 @@ def root_cause(error: BaseException) -> BaseException:
     """Return the exception of the user's code inside Ray's wrapping."""
     failures = getattr(error, "worker_failures", None)
     if failures:
-        silent = [cause for cause in map(root_cause, failures.values()) if isinstance(cause, StorageUnavailableError)]
-        if silent:
-            return silent[0]
-        lost = [rank for rank, failure in failures.items() if is_lost(failure)]  # the others' errors follow from theirs
-        return root_cause(failures[min(lost or failures)])
+        return root_cause(failures[min(failures, key=lambda rank: (_follows(failures[rank]), rank))])
     for name in ("controller_failure", "health_check_failure", "_base_exc", "cause"):
         inner = getattr(error, name, None)
         if isinstance(inner, BaseException) and inner is not error:
             return root_cause(inner)
     return error
+
+
+def _follows(failure: BaseException) -> int:
+    """Return by how much an error may follow from another rank's, 0 if it names the cause."""
+    cause = root_cause(failure)
+    if isinstance(cause, RanksApartError | StorageUnavailableError):
+        return 0
+    return 1 if is_lost(failure) else 3 if is_collective_error(cause) else 2
 
 
 def failure_record(error: TrainingFailedError) -> dict[str, str]:

@@ -16,6 +16,7 @@ from trainer_app import checkpoint as ckpt
 from trainer_app import lightning_cli
 from trainer_app.callbacks import ranks
 from trainer_app.callbacks.epoch import EpochReporter, Policy
+from trainer_app.callbacks.rank_watch import RankWatch
 from trainer_app.checkpoint.loading import allow_globals
 from trainer_app.config import RunConfig
 from trainer_app.errors import TrainerError
@@ -135,16 +136,22 @@ def fit_with_ray(config: RunConfig, spec: RunSpec, *, trial: str | None, report:
         if not config.trainer.get("strategy"):
             kwargs["strategy"] = RayDDPStrategy()
     progress = FitProgress()
-    with plain_errors(progress):
+    watch = RankWatch() if ranks.get_world_size() > 1 else None
+
+    def fit_rank() -> bool:
         return fit(
             config,
             spec.fit_folder(trial),
             policy=policy(config, spec, task="tune" if trial else "train"),
             report=report,
             trainer_kwargs=kwargs,
+            callbacks=[watch] if watch else [],
             prepare=prepare_trainer if distributed else None,
             progress=progress,
         )
+
+    with plain_errors(progress):
+        return watch.run(fit_rank) if watch else fit_rank()
 
 
 def one_device(spec: RunSpec) -> dict[str, Any]:
