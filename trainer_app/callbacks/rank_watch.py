@@ -27,7 +27,7 @@ from trainer_app.callbacks import ranks
 from trainer_app.callbacks.rank_position import Position, find_problem, locate, may_wait
 from trainer_app.user_errors import Frame, describe_error, is_collective_error
 
-PATIENCE_S = 30.0  # with Ray's polls a run ends within 60 s
+PATIENCE_S = 20.0  # Ray may wait 30 s more for its process group: a run ends within 60 s
 SAMPLE_S = 1.0
 _ANSWER_S: Final = 5.0  # for the others to say where they are, after a collective operation failed
 _GATE_S: Final = 0.02

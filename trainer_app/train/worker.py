@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -135,21 +136,18 @@ def fit_with_ray(config: RunConfig, spec: RunSpec, *, trial: str | None, report:
             kwargs["plugins"] = [RayLightningEnvironment()]
         if not config.trainer.get("strategy"):
             kwargs["strategy"] = RayDDPStrategy()
-    progress = FitProgress()
-    watch = RankWatch() if ranks.get_world_size() > 1 else None
-
-    def fit_rank() -> bool:
-        return fit(
-            config,
-            spec.fit_folder(trial),
-            policy=policy(config, spec, task="tune" if trial else "train"),
-            report=report,
-            trainer_kwargs=kwargs,
-            callbacks=[watch] if watch else [],
-            prepare=prepare_trainer if distributed else None,
-            progress=progress,
-        )
-
+    progress, watch = FitProgress(), RankWatch() if ranks.get_world_size() > 1 else None
+    fit_rank = functools.partial(
+        fit,
+        config,
+        spec.fit_folder(trial),
+        policy=policy(config, spec, task="tune" if trial else "train"),
+        report=report,
+        trainer_kwargs=kwargs,
+        callbacks=[watch] if watch else [],
+        prepare=prepare_trainer if distributed else None,
+        progress=progress,
+    )
     with plain_errors(progress):
         return watch.run(fit_rank) if watch else fit_rank()
 
