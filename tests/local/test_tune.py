@@ -81,6 +81,27 @@ def test_a_process_that_is_used_again_gives_the_metrics_of_a_fresh_one(tmp_path:
     assert shared.metrics("t00001") == shared.metrics("t00002") == fresh.metrics("t00000")
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("scheduler", ["fifo", "hyperband", "pbt"])
+def test_what_can_be_set_once_gets_each_trial_a_process(tmp_path: Path, scheduler: str) -> None:
+    """None fails, and none is started again as one that failed would be: max_failures is 0."""
+    args: dict[str, Any] = {
+        "hyperband": {"max_t": 4, "reduction_factor": 2},
+        "pbt": {"perturbation_interval": 2, "mutations": {LR: [0.01, 0.1]}},
+    }
+    block = {"scheduler": {scheduler: args.get(scheduler, {})}} if scheduler != "fifo" else {"max_concurrent_trials": 1}
+    root = {"trainer.default_root_dir": str(tmp_path), "failure.max_failures": 0}
+    config = sweep_file(tmp_path / "runs", num_samples=4, epochs=4, changes=root, **block)
+    ran = Ran("tune", override(config, {"model.class_path": "tests.local.toy.Lasting"}), scheduler)
+    assert ran.code == 0 and set(states(ran).values()) <= {"finished", "stopped"}
+    pids = {trial: {m["pid"] for m in ran.metrics(trial)} for trial in states(ran)}
+    if scheduler == "fifo":
+        assert all(len(seen) == 1 for seen in pids.values()) and len(set.union(*pids.values())) == 4
+        assert [t.record.attempts for t in ran.results.trials if t.record] == [1] * 4
+    lines = [e["reason"] for e in ran.of("retry")]
+    assert lines and all("it gets a new process" in line and "torch.set_num_interop_threads" in line for line in lines)
+
+
 def test_a_sweep_whose_trials_all_fail_has_failed(tmp_path: Path) -> None:
     ran = Ran("tune", sweep_file(tmp_path, num_samples=2, changes={"tune.metric": "val_accuracy"}), "bad")
     assert ran.code == 1 and ran.results.record.state == "failed"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import builtins
 import gc
 import locale
 import logging
 import multiprocessing
 import os
+import pickle
 import random
+import resource
+import signal
 import socket
 import sys
+import threading
 import types
 import warnings
 from collections.abc import Callable
@@ -23,8 +28,10 @@ import torch
 from ray import tune
 
 from trainer_app.config import loads
+from trainer_app.errors import StorageError
+from trainer_app.lightning_cli.script import load_script
 from trainer_app.run.spec import RunSpec
-from trainer_app.tune import sweep
+from trainer_app.tune import process_settings, process_state, sweep
 from trainer_app.tune import trial as trials
 from trainer_app.tune.process_state import restored_process
 from trainer_app.user_errors import FitProgress
@@ -36,10 +43,16 @@ pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 def _new_process() -> None:
     """A data loader with workers chooses the start method, and any earlier test may have had one."""
     multiprocessing.set_start_method(None, force=True)
+    process_state._unrestored.clear()
 
 
 def seen_handlers() -> list[logging.Handler]:
     return [h for h in [*logging.root.handlers, *logging.getLogger("mine").handlers] if type(h) is logging.FileHandler]
+
+
+def make_group() -> None:
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
 
 
 # what a trial does, and what the next one looks at
@@ -93,6 +106,31 @@ CHANGES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         lambda: torch.backends.cudnn.deterministic,
     ),
     "anomaly detection": (lambda: torch.autograd.set_detect_anomaly(mode=True), torch.is_anomaly_enabled),
+    "the precision by its new name": (
+        lambda: setattr(torch.backends, "fp32_precision", "tf32"),
+        lambda: (torch.backends.fp32_precision, torch.backends.cudnn.conv.fp32_precision),
+    ),
+    "TF32": (
+        lambda: setattr(torch.backends.cudnn, "allow_tf32", False),
+        lambda: (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.rnn.fp32_precision),
+    ),
+    "the precision of oneDNN": (
+        lambda: setattr(torch.backends.mkldnn.conv, "fp32_precision", "bf16"),
+        lambda: torch.backends.mkldnn.conv.fp32_precision,
+    ),
+    "attention": (lambda: torch.backends.cuda.enable_flash_sdp(False), torch.backends.cuda.flash_sdp_enabled),
+    "filling memory": (
+        lambda: setattr(torch.utils.deterministic, "fill_uninitialized_memory", False),
+        lambda: torch.utils.deterministic.fill_uninitialized_memory,
+    ),
+    "a process group": (make_group, torch.distributed.is_initialized),
+    "a limit": (
+        lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1])),
+        lambda: resource.getrlimit(resource.RLIMIT_CORE),
+    ),
+    "a timer": (lambda: signal.setitimer(signal.ITIMER_PROF, 1000), lambda: signal.getitimer(signal.ITIMER_PROF)),
+    "the hook of threads": (lambda: setattr(threading, "excepthook", print), lambda: threading.excepthook),
+    "a built-in name": (lambda: setattr(builtins, "print", max), lambda: builtins.print),
     "gradients": (lambda: torch.set_grad_enabled(False), torch.is_grad_enabled),
 }
 
@@ -103,8 +141,9 @@ def test_the_next_trial_finds_the_process_as_it_was(name: str) -> None:
     before = look()
     with restored_process():
         change()
-        assert name in ("the locale", "the umask") or look() != before
+        assert name in ("the locale", "the umask", "a limit") or look() != before
     assert look() == before
+    assert process_state._unrestored == []
 
 
 def test_a_handlers_file_is_closed() -> None:
@@ -113,6 +152,83 @@ def test_a_handlers_file_is_closed() -> None:
     with restored_process():
         logging.getLogger("mine").addHandler(handler)
     assert stream is not None and stream.closed
+
+
+def test_what_can_not_be_restored_gets_the_next_trial_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`torch.set_num_interop_threads` is like that, and would be for good here too."""
+    threads, opened = [1], []
+
+    def refuse(_: int) -> None:
+        raise RuntimeError("cannot set number of interop threads after parallel work has started")
+
+    monkeypatch.setitem(process_settings.SETTINGS, "torch.set_num_interop_threads", (lambda: threads[0], refuse))
+    for _ in range(2):
+        process_state.check_process()
+        with restored_process():
+            (tmp_path / "read").write_text("x")
+            with (tmp_path / "read").open():
+                pass
+    with restored_process():
+        threads[0] = 2
+        opened.append((tmp_path / "log").open("w"))
+        monkeypatch.setattr("locale.setlocale", refuse)
+    left = rf"the locale, torch\.set_num_interop_threads, open files: {tmp_path}/log"
+    with pytest.raises(process_state.FreshProcessError, match=f"it gets a new process, since .*: {left}$") as wish:
+        process_state.check_process()
+    assert wish.value.preempted and not wish.value.failure  # Tune does not count it
+    with pytest.raises(process_state.FreshProcessError, match=r"^boom; it is tried again in a new process") as wish:
+        process_state.check_process("boom")
+    assert not wish.value.preempted
+    again = pickle.loads(pickle.dumps(wish.value))  # noqa: S301
+    assert (str(again), again.failure, again.preempted) == (str(wish.value), "boom", False)
+    opened[0].close()
+
+
+def test_a_trial_is_tried_again_where_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that may pass, after the trial set what can't be undone; the next trial begins nothing here."""
+
+    def fit(*_: Any) -> bool:
+        process_state._unrestored.append("its state")
+        raise StorageError("no answer")
+
+    monkeypatch.setattr(trials, "fit_here", fit)
+    monkeypatch.setattr(tune, "get_context", lambda: SimpleNamespace(get_trial_id=lambda: "t00000"))
+    spec = RunSpec(run="r", uri=str(tmp_path), config=RUN_FILE, use_gpu=False)
+    with pytest.raises(process_state.FreshProcessError, match="no answer; it is tried again"):
+        trials.run({}, spec)
+    with pytest.raises(process_state.FreshProcessError, match="it gets a new process"):
+        trials.run({}, spec)
+
+
+def test_what_modules_set_when_they_are_imported_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are imported once: the second trial would otherwise train with other defaults than the first."""
+    body = "import os, sys, torch\nsys.path.insert(0, '/mine/{0}')\nos.environ['MINE_{0}'] = '1'\n"
+    (tmp_path / "own_module.py").write_text(body.format("module") + "class Model: pass\n")
+    main = "if __name__ == '__main__':\n    os.environ['MINE_main'] = '2'\n"
+    (tmp_path / "own_script.py").write_text(body.format("script") + main)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(os, "environ", os.environ)
+    seen: list[tuple[Any, ...]] = []
+
+    def fit(config: Any, *_: Any) -> bool:
+        load_script("own_script.py")()
+        names = ("MINE_module", "MINE_script", "MINE_main")
+        seen.append((*map(os.environ.get, names), "/mine/module" in sys.path, "/mine/script" in sys.path))
+        return False
+
+    monkeypatch.setattr(trials, "fit_here", fit)
+    monkeypatch.setattr(tune, "get_context", lambda: SimpleNamespace(get_trial_id=lambda: "t00000"))
+    text = RUN_FILE.replace("m.M}", "own_module.Model}").replace("failure:", "cli: own_script.py\nfailure:")
+    spec = RunSpec(run="r", uri=str(tmp_path), config=text, use_gpu=False)
+    environment = dict(os.environ)
+    for _ in range(2):
+        trials.run({}, spec)
+    assert seen == [("1", "1", "2", True, True)] * 2 and "MINE_main" not in os.environ
+    os.environ.pop("MINE_module")
+    os.environ.pop("MINE_script")
+    assert dict(os.environ) == environment
 
 
 def test_a_run_of_wandb_ends_with_its_trial(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray import cloudpickle
+from ray.exceptions import RayTaskError
 
 from tests.faulty_store import SILENT, Faults, FaultyStore
 from trainer_app.errors import StorageUnavailableError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.records.models import MAX_TRACEBACK, STORAGE_SILENT
 from trainer_app.storage import open_store
+from trainer_app.tune.process_state import FreshProcessError
 from trainer_app.tune.recorder import SweepRecorder
 
 pytestmark = pytest.mark.unit
@@ -32,8 +35,10 @@ def recorder(folder: RunFolder, emit: Callable[[dict[str, Any]], None] = lambda 
     return SweepRecorder(folder, emit, mode="max", scheduler=scheduler, records={}, stopping=threading.Event())
 
 
-def trial(error: str | None = None) -> Any:
-    return SimpleNamespace(trial_id="t00000", config={"lr": 0.1}, get_error=lambda: error)
+def trial(error: str | None = None, file: Path | None = None) -> Any:
+    return SimpleNamespace(
+        trial_id="t00000", config={"lr": 0.1}, get_error=lambda: error, pickled_error_file=file and str(file)
+    )
 
 
 @pytest.mark.parametrize("text", ["Traceback\nValueError: boom", LONG], ids=["short", "long"])
@@ -101,3 +106,25 @@ def test_the_event_of_a_trial_counts_epochs(folder: RunFolder) -> None:
     kept.on_trial_result(0, [], trial(), report)
     assert [e.get("epoch") for e in events] == [None, 1, None]  # the event `epoch` has the epoch's index
     assert [e.get("epochs") for e in events] == [0, None, 2]
+
+
+def test_a_new_process_for_a_trial_is_one_line_and_no_attempt(folder: RunFolder, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    kept, file = recorder(folder, events.append), tmp_path / "error.pkl"
+    for cause in (FreshProcessError("a"), FreshProcessError("a"), FreshProcessError("b", "boom"), ValueError("lost")):
+        kept.on_trial_start(0, [], trial())
+        file.write_bytes(cloudpickle.dumps(RayTaskError("train", "Traceback", cause).as_instanceof_cause()))
+        kept.on_trial_recover(0, [], trial(file=file))
+    kept.on_trial_recover(0, [], trial(file=tmp_path / "missing"))
+    reasons = [event["reason"] for event in events if event["event"] == "retry"]
+    assert [reason.partition(",")[0] for reason in reasons] == [
+        "it gets a new process",
+        "boom; it is tried again in a new process",
+        "its process ended; starting it again",
+        "its process ended; starting it again",
+    ]
+    kept.on_trial_start(0, [], trial())
+    file.write_bytes(cloudpickle.dumps(RayTaskError("train", "Traceback", FreshProcessError("b", "ValueError: boom"))))
+    kept.on_trial_error(0, [], trial("FreshProcessError: ...", file))
+    (record,) = folder.read_trials()
+    assert (record.attempts, record.error) == (3, "ValueError: boom")

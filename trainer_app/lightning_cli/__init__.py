@@ -8,7 +8,14 @@ User code is imported from the working directory, which comes first on `sys.path
 `PYTHONPATH`; `add_import_paths(folder)` adds the folder of a run file.
 """
 
-from trainer_app.lightning_cli.build import Parts, build_parts, check_code, default_seed, resolve_init_args
+from trainer_app.lightning_cli.build import (
+    Parts,
+    build_parts,
+    check_code,
+    default_seed,
+    import_user_code,
+    resolve_init_args,
+)
 from trainer_app.lightning_cli.importing import add_import_paths
 from trainer_app.lightning_cli.parts_check import check_parts
 from trainer_app.lightning_cli.space_check import check_space
@@ -21,5 +28,6 @@ __all__ = [
     "check_parts",
     "check_space",
     "default_seed",
+    "import_user_code",
     "resolve_init_args",
 ]

@@ -17,7 +17,7 @@ from lightning.pytorch.cli import LightningCLI
 from trainer_app.config.models import OWN_BLOCKS
 from trainer_app.errors import ConfigError, Problem, TrainerError
 from trainer_app.lightning_cli.importing import add_import_paths, load_object, pytorch_lightning_problem
-from trainer_app.lightning_cli.script import SUFFIX, load_script
+from trainer_app.lightning_cli.script import SUFFIX, import_script, load_script
 from trainer_app.lightning_cli.user_cli import Construction, construct
 from trainer_app.user_errors import describe_error
 
@@ -94,6 +94,18 @@ def resolve_init_args(config: RunConfig) -> RunConfig:
             if block is not None:
                 update[key] = block
     return config.model_copy(update=update) if update else config
+
+
+def import_user_code(config: RunConfig) -> None:
+    """Import the modules that a run file names, as far as that works: an error comes again where they are used."""
+    add_import_paths()
+    paths = [block.get("class_path") for block in (config.model, config.data) if isinstance(block, dict)]
+    for path in (config.cli, *paths):
+        with contextlib.suppress(Exception, SystemExit):
+            if path and path == config.cli and path.endswith(SUFFIX):
+                import_script(path)
+            elif path:
+                load_object("cli", path)
 
 
 def default_seed(config: RunConfig) -> int | bool:

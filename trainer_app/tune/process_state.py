@@ -1,75 +1,113 @@
-"""What a trial may change in its process, which the next trial uses again: recorded before it, restored after it."""
+"""What a trial may change in its process, which the next trial uses again: recorded before it, restored after it.
+
+What can't be restored is remembered: the next trial then asks for another process.
+"""
 
 from __future__ import annotations
 
 import gc
-import locale
 import logging
-import multiprocessing
-import os
-import socket
+import stat
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
-import torch
+from ray.exceptions import RayActorError
 
 from trainer_app.checkpoint import rng_state
+from trainer_app.formatting import one_line
+from trainer_app.tune.process_settings import SETTINGS
 
 Restore = Callable[[], None]
+
+_unrestored: list[str] = []
+# Files of Ray and of libraries, which stay open for the process, and devices.
+_NOT_THE_USERS: Final = ("/dev/", "/proc/", "/sys/", "/usr/", sys.prefix, sys.base_prefix)
+
+
+class FreshProcessError(RayActorError):
+    """Asks Tune to start the trial again in another process: Tune ends a process whose trial raised.
+
+    Args:
+        left: what an earlier trial, or an earlier try, has set in this process for good.
+        failure: the error after which the trial is tried again. Only then does Tune count it as a failure.
+    """
+
+    def __init__(self, left: str = "", failure: str = "") -> None:
+        before = f"{failure}; it is tried again in" if failure else "it gets"
+        text = f"{before} a new process, since this can't be restored after a trial: {left}"
+        super().__init__(error_msg=text, preempted=not failure)
+        self.failure = failure
+
+
+def check_process(failure: str = "") -> None:
+    """Raise FreshProcessError if a trial has set something in this process that can't be restored.
+
+    Args:
+        failure: the error after which this trial is tried again; "" before its first try.
+    """
+    if _unrestored:
+        raise FreshProcessError(", ".join(_unrestored), failure)
 
 
 @contextmanager
 def restored_process() -> Iterator[None]:
     """Restore the process at the end: what one attempt of a trial sets, no other attempt and no other trial sees."""
-    restores = [snapshot() for snapshot in (_process, _python, _logging, _random, _torch)]
+    before = {name: _try(read) for name, (read, _) in SETTINGS.items()}
+    restores = {"logging": _logging(), "the random generators": _random()}
+    files = _open_files()
     with warnings.catch_warnings():
         try:
             yield
         finally:
             _end_loggers()
-            for restore in restores:
-                restore()
+            left = [name for name, restore in restores.items() if isinstance(_try(restore), Exception)]
+            left += [name for name, value in before.items() if not _restore_setting(name, value)]
+            _unrestored.extend(name for name in (*left, *_left_open(files)) if name not in _unrestored)
 
 
-def _process() -> Restore:
-    """Environment, working directory, time zone, umask and locale."""
-    environment, folder, mask, language = dict(os.environ), Path.cwd(), os.umask(0o022), locale.setlocale(locale.LC_ALL)
-    os.umask(mask)
-
-    def restore() -> None:
-        os.environ.clear()
-        os.environ.update(environment)
-        time.tzset()
-        os.chdir(folder)
-        os.umask(mask)
-        locale.setlocale(locale.LC_ALL, language)
-
-    return restore
+def _try(function: Callable[..., Any], *args: Any) -> Any:
+    """Return what the function returns, or the exception: a trial's state must not take its result away."""
+    try:
+        return function(*args)
+    except Exception as error:  # noqa: BLE001 - user code may have replaced anything
+        return error
 
 
-def _python() -> Restore:
-    """The interpreter's settings, and how child processes are started, which can be set only once."""
-    path, argv, streams, hook = list(sys.path), list(sys.argv), (sys.stdout, sys.stderr), sys.excepthook
-    depth, timeout, collecting = sys.getrecursionlimit(), socket.getdefaulttimeout(), gc.isenabled()
-    method = multiprocessing.get_start_method(allow_none=True)
-    sharing = torch.multiprocessing.get_sharing_strategy()
+def _restore_setting(name: str, value: Any) -> bool:
+    """Restore one setting; return whether it has the value, or had none that could be read."""
+    read, write = SETTINGS[name]
+    if isinstance(value, Exception) or _is_equal(_try(read), value):
+        return True
+    _try(write, value)
+    return _is_equal(_try(read), value)
 
-    def restore() -> None:
-        sys.path[:], sys.argv[:] = path, argv
-        (sys.stdout, sys.stderr), sys.excepthook = streams, hook
-        sys.setrecursionlimit(depth)
-        socket.setdefaulttimeout(timeout)
-        (gc.enable if collecting else gc.disable)()
-        multiprocessing.set_start_method(method, force=True)  # None: not chosen yet
-        torch.multiprocessing.set_sharing_strategy(sharing)
 
-    return restore
+def _is_equal(one: Any, other: Any) -> bool:
+    return _try(lambda: bool(one == other)) is True
+
+
+def _open_files() -> set[str]:
+    """Return the regular files of users that this process has open."""
+    paths = set()
+    for descriptor in Path("/proc/self/fd").iterdir() if Path("/proc/self/fd").is_dir() else ():
+        with suppress(OSError):  # closed meanwhile
+            path = str(descriptor.readlink())
+            if stat.S_ISREG(descriptor.stat().st_mode) and not path.startswith(_NOT_THE_USERS):
+                paths.add(path)
+    return {path for path in paths if "/ray/session_" not in path and not path.endswith(" (deleted)")}
+
+
+def _left_open(before: set[str]) -> list[str]:
+    """Return a phrase for the files that were opened and are still in use; none without any."""
+    if not _open_files() - before:
+        return []
+    gc.collect()  # closes those that nobody uses
+    paths = sorted(_open_files() - before)
+    return [one_line(f"open files: {', '.join(paths[:3])}{', ...' if len(paths) > 3 else ''}")] if paths else []
 
 
 def _logging() -> Restore:
@@ -104,38 +142,9 @@ def _all_loggers() -> list[logging.Logger]:
 
 
 def _random() -> Restore:
-    """Generators of random numbers, and NumPy's settings."""
-    state, errors, options = rng_state.capture(), np.geterr(), np.get_printoptions()
-
-    def restore() -> None:
-        rng_state.restore(state)
-        np.seterr(**errors)
-        np.set_printoptions(**options)
-
-    return restore
-
-
-def _torch() -> Restore:
-    """Defaults of tensors and of computing."""
-    dtype, device, threads = torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()
-    precision, anomaly = torch.get_float32_matmul_precision(), torch.is_anomaly_enabled()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    cudnn: Any = torch.backends.cudnn
-    flags = cudnn.enabled, cudnn.benchmark, cudnn.deterministic
-
-    def restore() -> None:
-        torch.set_default_dtype(dtype)
-        if torch.get_default_device() != device:
-            torch.set_default_device(None if device.type == "cpu" else device)
-        torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision(precision)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        torch.autograd.set_detect_anomaly(anomaly)
-        cudnn.enabled, cudnn.benchmark, cudnn.deterministic = flags
-        torch.set_grad_enabled(True)
-
-    return restore
+    """Generators of random numbers: restored always, since every trial uses them."""
+    state = rng_state.capture()
+    return lambda: rng_state.restore(state)
 
 
 def _end_loggers() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback, Stopper
@@ -16,6 +18,7 @@ from trainer_app.records import RunFolder, TrialRecord
 from trainer_app.records.models import MAX_TRACEBACK, STOP_REQUESTED, STORAGE_SILENT, TIME_BUDGET
 from trainer_app.run.watch import Emit
 from trainer_app.train.relay import report_events
+from trainer_app.tune.process_state import FreshProcessError
 
 LOST = "its process ended"
 
@@ -51,6 +54,7 @@ class SweepRecorder(Callback):
     stopping: threading.Event  # set when the sweep has to stop, also here by the first trial that reports a stop
     nested_resources: Any = None  # a `NestedTrialResources` if trials are nested
     unwritten: set[str] = field(default_factory=set)
+    reasons: set[str] = field(default_factory=set)
     idle: bool = False
     unavailable: str = ""  # why the storage did not answer, if a trial or this driver waited for it in vain
 
@@ -96,7 +100,13 @@ class SweepRecorder(Callback):
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if self.nested_resources:
             self.nested_resources.release_for_retry(trial.trial_id)  # a lost driver leaves its workers' group
-        self.emit({"event": "retry", "trial": trial.trial_id, "reason": "its process ended; starting it again"})
+        wish = wish_for_process(trial)
+        reason = str(wish or "its process ended; starting it again")
+        if wish and not wish.failure:
+            self._record(trial).attempts -= 1  # it has not begun
+        if reason not in self.reasons or not wish:  # of new processes one line each
+            self.reasons.add(reason)
+            self.emit({"event": "retry", "trial": trial.trial_id, "reason": reason})
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         record = self._record(trial)
@@ -113,7 +123,8 @@ class SweepRecorder(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         record = self._record(trial)
-        text = str(trial.get_error() or "")
+        wish = wish_for_process(trial)
+        text = wish.failure if wish else str(trial.get_error() or "")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         record.traceback = text[-MAX_TRACEBACK:]
         record.error = lines[-1] if lines else LOST
@@ -191,6 +202,17 @@ class SweepRecorder(Callback):
             self._note_silence(error)
             self.emit({"event": "retry", "trial": record.trial, "reason": f"its record is not written yet: {error}"})
         self.emit(trial_event(record, record.best))
+
+
+def wish_for_process(trial: Any) -> FreshProcessError | None:
+    """Return with what a trial asked for another process; None if its process ended.
+
+    From the file that Tune has just written: `trial.get_pickled_error` reads the storage, where it is copied later.
+    """
+    file = trial.pickled_error_file
+    error = pickle.loads(Path(file).read_bytes()) if file and Path(file).exists() else None  # noqa: S301
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, FreshProcessError) else None
 
 
 def trial_event(record: TrialRecord, value: float | None) -> dict[str, Any]:

@@ -131,6 +131,14 @@ class HyperBand(_StopReasonMixin, HyperBandScheduler):
         super().on_trial_remove(tune_controller, trial)
         self._end_others(tune_controller, trial)
 
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        if trial.status != Trial.ERROR:  # else Tune starts it again: it keeps its place in its bracket
+            super().on_trial_error(tune_controller, trial)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        if trial not in self._trial_info:
+            super().on_trial_add(tune_controller, trial)
+
 
 class Median(_StopReasonMixin, MedianStoppingRule):
     """Median stopping rule."""
@@ -147,6 +155,10 @@ class Pbt(_StopReasonMixin, PopulationBasedTraining):
     """Population based training."""
 
     last_epoch: int | None = None
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        if trial not in self._trial_state:  # else Tune starts it again: it keeps its score
+            super().on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if self.last_epoch is not None and result.get(TIME, 0) >= self.last_epoch:

@@ -12,6 +12,7 @@ from typing import Any
 from ray import tune
 
 from trainer_app import checkpoint as ckpt
+from trainer_app import lightning_cli
 from trainer_app.callbacks.pbt_hparams import RestoreConfiguredHparams
 from trainer_app.config import RunConfig, override
 from trainer_app.errors import CheckpointRejectedError, NotFoundError, StorageUnavailableError, TrainerError
@@ -22,7 +23,7 @@ from trainer_app.storage import store_name
 from trainer_app.train import worker
 from trainer_app.train.start import Origin
 from trainer_app.tune.objective import STOPPED, objective, reporting_silence
-from trainer_app.tune.process_state import restored_process
+from trainer_app.tune.process_state import check_process, restored_process
 from trainer_app.tune.schedulers import NEEDS_EVERY_EPOCH
 from trainer_app.user_errors import FitProgress, describe_error, format_traceback, plain_errors
 
@@ -36,10 +37,15 @@ def run(params: dict[str, Any], spec: RunSpec) -> None:
 
     An error of the user's code is reported as the trial's result, not raised: Tune ends the process of a trial that
     raised, and starting another takes 4 s of imports.
+
+    Raises:
+        FreshProcessError: a trial has left something in this process that can't be restored.
     """
     trial = tune.get_context().get_trial_id()
+    check_process()
     config = override(spec.load(), params)
     assert config.tune is not None
+    lightning_cli.import_user_code(config)  # what it sets when it is imported stays for the next trial
     fit_folder = spec.fit_folder(trial)
     retries = RetryPolicy(config.failure.max_failures)
     while True:
@@ -61,6 +67,7 @@ def run(params: dict[str, Any], spec: RunSpec) -> None:
         if not decision.retry:
             tune.report({"error": message, "traceback": text, "epochs": 0, "done": True})
             return
+        check_process(message)
 
 
 def fit_here(config: RunConfig, fit_folder: FitFolder, spec: RunSpec, progress: FitProgress) -> bool:
