@@ -296,3 +296,17 @@ def test_a_terminal_that_goes_away_is_an_interruption(folder: Path) -> None:
     terminal.read("t00009")
     os.close(terminal.master)
     assert terminal.child.wait(20) == 130
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_run_begins_ends_it_too(folder: Path, signum: signal.Signals) -> None:
+    """The run file is a pipe that nobody writes to."""
+    (folder / "run.yaml").unlink()
+    os.mkfifo(folder / "run.yaml")
+    child = subprocess.Popen(words("waiting"), cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
+    writer = os.open(folder / "run.yaml", os.O_WRONLY)  # it reads now
+    time.sleep(0.2)
+    child.send_signal(signum)
+    _, err = child.communicate(timeout=20)
+    os.close(writer)
+    assert child.returncode == 130 and "Traceback" not in err

@@ -18,7 +18,7 @@ from trainer_app.formatting import command, error_text, one_line
 from trainer_app.results.progress import ProgressReporter
 from trainer_app.results.view import RunView
 from trainer_app.run.drive import Driver, Outcome
-from trainer_app.run.interrupt import INTERRUPTED, Interrupts, installed
+from trainer_app.run.interrupt import INTERRUPTED, Interrupts, end_at_sigterm, installed
 from trainer_app.run.lifecycle import run_prepared
 from trainer_app.run.request import PreparedRun, RunRequest, prepare_run
 from trainer_app.run.watch import Emit, Event
@@ -37,6 +37,7 @@ def start(request: RunRequest, *, as_json: bool, log: str | None, test: bool) ->
         InputError: bad input, nothing was started.
         TrainerError: the extra [train] is missing.
     """
+    end_at_sigterm()
     prepared = prepare_run(request)
     path = redirect.log_path(log, prepared.name, prepared.config.storage.uri)
     session = Session(prepared, path, as_json=as_json, test=test)

@@ -76,6 +76,15 @@ def _signals() -> list[signal.Signals]:
     return signals
 
 
+def end_at_sigterm() -> None:
+    """From now on SIGTERM ends this process as Ctrl-C does, also while no run is driven yet or any more.
+
+    So what is held is released, such as a submitted run's lease, for which its next attempt would wait.
+    """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 @contextmanager
 def installed(interrupts: Interrupts) -> Iterator[Interrupts]:
     """Handle SIGINT, SIGTERM and SIGHUP through `interrupts`, whatever a library tries to install meanwhile.
