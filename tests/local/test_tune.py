@@ -99,7 +99,9 @@ def test_what_can_be_set_once_gets_each_trial_a_process(tmp_path: Path, schedule
         assert all(len(seen) == 1 for seen in pids.values()) and len(set.union(*pids.values())) == 4
         assert [t.record.attempts for t in ran.results.trials if t.record] == [1] * 4
     lines = [e["reason"] for e in ran.of("retry")]
-    assert lines and all("it gets a new process" in line and "torch.set_num_interop_threads" in line for line in lines)
+    assert (lines or scheduler != "fifo") and all(
+        "it gets a new process" in line and "torch.set_num_interop_threads" in line for line in lines
+    )
 
 
 def test_a_sweep_whose_trials_all_fail_has_failed(tmp_path: Path) -> None:
