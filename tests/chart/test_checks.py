@@ -137,7 +137,45 @@ def test_trials_against_the_pools(text: Text, sets: tuple[str, ...], run_file: s
             {},
         ),
         ("the cluster mounts the claim", ("storage.bucket=", "storage.claim.existing=a", "clusterSelector=big"), {}),
-        ("needs networkPolicy.ingressController", ("ingress.enabled=true", "ingress.host=h"), {}),
+        ("needs ingress.tlsSecret: without TLS", ("ingress.enabled=true", "ingress.host=h"), {}),
+        (
+            "needs networkPolicy.ingressController",
+            ("ingress.enabled=true", "ingress.host=h", "ingress.tlsSecret=t"),
+            {},
+        ),
+        (
+            "has fd00:ec2::254/128, where the",
+            ("networkPolicy.dns.to[0].ipBlock.cidr=fd00:ec2::254/128",),
+            {},
+        ),
+        ("has 169.254.169.254/32, where", ("networkPolicy.storage.to[0].ipBlock.cidr=169.254.169.254/32",), {}),
+        ("has 100.100.100.200/32, where", ("networkPolicy.egress[0].to[0].ipBlock.cidr=100.100.100.200/32",), {}),
+        *(
+            (f"podLabels has {key}; labels under", ("podLabels." + key.replace(".", r"\.") + "=demo",), {})
+            for key in ("job-name", "batch.kubernetes.io/job-name", "controller-uid", "trainer/run", "ray.io/cluster")
+        ),
+        *(
+            (f"mounts over {path}, which", ("head.volumes[0].name=v", "head.volumes[0].emptyDir.medium=", mount), {})
+            for path in (
+                "/opt",
+                "/opt/venv/lib",
+                "/tmp/",
+                "/tmp/ray/x",
+                "//mnt/storage/x",
+                "/etc",
+                "/usr/lib/x",
+                "/proc",
+            )
+            for mount in (f"head.volumeMounts[0].name=v,head.volumeMounts[0].mountPath={path}",)
+        ),
+        (
+            "has a path with '..'",
+            (
+                "head.volumes[0].name=v,head.volumes[0].emptyDir.medium=",
+                "head.volumeMounts[0].name=v,head.volumeMounts[0].mountPath=/data/../x",
+            ),
+            {},
+        ),
         ("needs ingress.host", ("ingress.enabled=true",), {}),
         ("needs a head in this release", ("ingress.enabled=true", "clusterSelector=big"), {}),
         ("needs networkPolicy.prometheus", ("podMonitor.enabled=true",), {}),

@@ -17,7 +17,8 @@ PEER = "networkPolicy.storage.to[0].ipBlock.cidr=52.216.0.0/15"
     "sets, values, level, words",
     [
         ((), ("kind",), "ok", "named peers only"),
-        (BUCKET, (), "warn", "any address at port 443, the API server"),
+        ((*BUCKET, "networkPolicy.anywhere=true"), (), "warn", "any address at port 443, the API server"),
+        (("networkPolicy.egress[0].ports[0].port=8000",), ("kind",), "warn", "any address at port 8000"),
         (BUCKET, ("gke",), "warn", "networkPolicy.storage.to"),
         ((*BUCKET, PEER), (), "ok", "named peers only"),
         # another value's: networkPolicy.apiServer.to

@@ -10,13 +10,21 @@ import pytest
 
 from tests.chart.conftest import Rendered, pod_templates, ray_cluster
 from tests.unit.tree import ROOT
+from trainer_app.errors import InputError
 
 pytestmark = pytest.mark.chart
 Render = Callable[..., Rendered]
 RUN = {"podSelector": {"matchLabels": {"trainer/run": "demo"}}}
 SUBMITTER = {"podSelector": {"matchLabels": {"batch.kubernetes.io/job-name": "demo"}}}
 OPERATOR = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kuberay-system"}}}
-DNS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}
+DNS = {
+    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+    "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+}
+ANYWHERE = [
+    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16", "100.100.100.200/32"]}},
+    {"ipBlock": {"cidr": "::/0", "except": ["fd00:ec2::254/128"]}},
+]
 MINIO = {
     "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "minio"}},
     "podSelector": {"matchLabels": {"app.kubernetes.io/name": "minio"}},
@@ -69,7 +77,7 @@ def test_the_api_server_for_the_submitter_and_with_autoscaling_the_head(render: 
     spec = made[f"NetworkPolicy/{policy}"]["spec"]
     labels = pod_templates(made["RayJob/demo"])[role]["metadata"]["labels"]
     assert spec["podSelector"] == {"matchLabels": labels} and labels["trainer/role"] == role
-    assert spec["policyTypes"] == ["Egress"] and spec["egress"] == [{"ports": tcp(443, 6443)}]
+    assert spec["policyTypes"] == ["Egress"] and spec["egress"] == [{"ports": tcp(443, 6443), "to": ANYWHERE}]
     narrow = render("autoscaling.enabled=true", "networkPolicy.apiServer.to[0].ipBlock.cidr=10.0.0.1/32")
     rule = narrow[f"NetworkPolicy/{policy}"]["spec"]["egress"][0]
     assert rule["to"] == [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
@@ -118,7 +126,47 @@ def test_further_peers_and_nothing_else(render: Render, tmp_path: Path) -> None:
     file = tmp_path / "values.yaml"
     file.write_text(json.dumps({"networkPolicy": {"egress": rules}}))
     spec, closed = (render(values=files)["NetworkPolicy/demo"]["spec"] for files in (("kind", str(file)), ("kind",)))
+    rules[0]["to"] = [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16", "100.100.100.200/32"]}}]
+    rules[2]["to"] = ANYWHERE
     assert spec == {**closed, "egress": [*closed["egress"], *rules]}
+
+
+@pytest.mark.parametrize("endpoint, port", [("", 443), ("http://somewhere", 80)])
+def test_a_storage_at_any_address_but_the_metadata_services(render: Render, endpoint: str, port: int) -> None:
+    sets = ("storage.bucket=mine", f"storage.endpoint={endpoint}")
+    rules = render(*sets, "networkPolicy.anywhere=true", values=())["NetworkPolicy/demo"]["spec"]["egress"]
+    assert rules[-1] == {"to": ANYWHERE, "ports": tcp(port)}
+    with pytest.raises(InputError, match=r"storage\.to is empty.* set networkPolicy\.anywhere to true"):
+        render(*sets, values=())
+
+
+def test_dns_is_the_clusters(render: Render) -> None:
+    with pytest.raises(InputError, match=r"networkPolicy\.dns\.to"):
+        render("networkPolicy.dns.to=")
+
+
+@pytest.mark.parametrize(
+    "cidr, left_out",
+    [
+        ("0.0.0.0/0", ["169.254.0.0/16", "100.100.100.200/32"]),
+        ("169.0.0.0/8", ["169.254.0.0/16"]),
+        ("169.254.0.0/16", ["169.254.169.254/32"]),
+        ("169.254.169.0/24", ["169.254.169.254/32"]),
+        ("100.64.0.0/10", ["100.100.100.200/32"]),
+        ("169.254.20.10/32", None),  # NodeLocal DNSCache
+        ("10.0.0.0/8", None),
+        ("::/0", ["fd00:ec2::254/128"]),
+        ("fc00::/7", ["fd00:ec2::254/128"]),
+        ("fd00:ec2::/32", ["fd00:ec2::254/128"]),
+        ("fd00:ec2::23/128", None),  # EKS Pod Identity
+        ("2001:db8::/32", None),
+    ],
+)
+def test_no_block_has_a_metadata_service(render: Render, cidr: str, left_out: list[str] | None) -> None:
+    sets = [f"networkPolicy.{key}.ipBlock.cidr={cidr}" for key in ("dns.to[0]", "storage.to[0]", "egress[0].to[0]")]
+    policy = render("storage.bucket=mine", *sets, values=())["NetworkPolicy/demo"]
+    blocks = [peer["ipBlock"] for rule in policy["spec"]["egress"] for peer in rule["to"] if "ipBlock" in peer]
+    assert blocks == [{"cidr": cidr, **({"except": left_out} if left_out else {})}] * 3
 
 
 def test_the_documented_peers_are_values(render: Render, tmp_path: Path) -> None:

@@ -97,7 +97,8 @@ def probe(chart: Path, run_file: str, task: str) -> Any:
     file = chart.parent / "run.yaml"
     file.write_text(run_file)
     # on a cluster that is there: none of this has to fit the pools of the values
-    sets = [f"run.task={task}", "clusterSelector=big", "storage.bucket=bucket", "run.submission=demo-1"]
+    sets = [f"run.task={task}", "clusterSelector=big", "storage.bucket=bucket"]
+    sets += ["run.submission=demo-1", "networkPolicy.anywhere=true"]
     command = ["helm", "template", "demo", str(chart), "--show-only", "templates/probe.yaml"]
     command += ["--set-file", f"run.file={file}", *(part for one in sets for part in ("--set", one))]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -138,7 +139,8 @@ def test_a_number_of_bytes_is_that_size(tmp_path: Path) -> None:
 
 def test_numbers_in_messages_are_sizes(tmp_path: Path) -> None:
     file = tmp_path / "values.yaml"
-    file.write_text(yaml.safe_dump({"storage": {"bucket": "bucket"}, "poolDefaults": {**NUMBERS, "shmSize": 2**34}}))
+    values = {"storage": {"bucket": "bucket"}, "networkPolicy": {"anywhere": True}}
+    file.write_text(yaml.safe_dump(values | {"poolDefaults": {**NUMBERS, "shmSize": 2**34}}))
     with pytest.raises(InputError, match=r"shmSize \(16Gi\) is greater than its memory limit \(8Gi\)"):
         helm.template(helm.Release("demo", "team", "train", "name: demo", "demo-1", (str(file),)))
 

@@ -86,7 +86,7 @@ def test_a_name_that_is_made_fits_its_kind(tmp_path: Path) -> None:
 def test_a_run_that_is_created_again_is_read_likewise() -> None:
     kube, text = SimpleNamespace(namespace="team", user=lambda: ""), f"{PARTS}scaling: {{num_workers: 010}}\n"
     launch = Launch("demo", "train", "team", "demo-1", "0", "0")
-    sets = ["storage.bucket=bucket", "pools.cpu.replicas=9"]
+    sets = ["storage.bucket=bucket", "networkPolicy.anywhere=true", "pools.cpu.replicas=9"]
     with pytest.raises(InputError, match="asks for 10 CPUs at once"):
         resubmit._render(kube, launch, text, {}, [], sets)  # type: ignore[arg-type]
 

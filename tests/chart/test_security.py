@@ -107,3 +107,14 @@ def test_ray_pods_leave_kuberays_labels_alone(render: Render) -> None:
         labels = pod["metadata"]["labels"]
         assert labels["team"] == "a", role
         assert not [key for key in labels if key.startswith(("app.kubernetes.io/", "ray.io/"))], role
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_a_pod_writes_to_its_node_is_limited(render: Render, variant: str) -> None:
+    run = next(thing for name, thing in render(*VARIANTS[variant]).items() if name.startswith("Ray"))
+    for role, pod in pod_templates(run).items():
+        on_disk = [one for one in pod["spec"]["volumes"] if one.get("emptyDir", {}).get("medium") != "Memory"]
+        assert [one["name"] for one in on_disk if "emptyDir" in one and not one["emptyDir"].get("sizeLimit")] == [], (
+            role
+        )
+        assert pod["spec"]["containers"][0]["resources"]["requests"]["ephemeral-storage"], role

@@ -57,6 +57,8 @@ OTHER = {
     "run.env": ".K=v",
     "env": "[0].name=K",
     "shmSize": "=1Gi",
+    "tmpSize": "=1Gi",
+    "ephemeral-storage": "=7Gi",
     "volumes": "[0].name=v,{key}[0].emptyDir.medium=Memory",
     "volumeMounts": "[0].name=v,{key}[0].mountPath=/v",
     "networkPolicy.dns.to": "[0].podSelector.matchLabels.k=v",
@@ -99,16 +101,29 @@ BESIDE = {
     "ingress": (
         "ingress.enabled=true",
         "ingress.host=h",
+        "ingress.tlsSecret=t",
         "networkPolicy.ingressController[0].podSelector.matchLabels.k=v",
     ),
-    "ingress.enabled": ("ingress.host=h", "networkPolicy.ingressController[0].podSelector.matchLabels.k=v"),
+    "ingress.enabled": (
+        "ingress.host=h",
+        "ingress.tlsSecret=t",
+        "networkPolicy.ingressController[0].podSelector.matchLabels.k=v",
+    ),
 }
+
+
+# A storage needs one of the two.
+STORAGE_PEER = (("networkPolicy.anywhere=true",), ("networkPolicy.storage.to[0].podSelector.matchLabels.k=w",))
 
 
 def beside(key: str) -> tuple[str, ...]:
     """Of the longest entry that the key begins with; and a bucket, which is needed in any case."""
     found = [name for name in BESIDE if f"{key}.".startswith(f"{name}.")]
-    return ("storage.bucket=mine", *(BESIDE[max(found, key=len)] if found else ()))
+    return (
+        "storage.bucket=mine",
+        *STORAGE_PEER[key == "networkPolicy.anywhere"],
+        *(BESIDE[max(found, key=len)] if found else ()),
+    )
 
 
 def other(key: str) -> list[str]:

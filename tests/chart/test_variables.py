@@ -44,6 +44,15 @@ def test_the_command_line_is_over_the_values() -> None:
     assert [one for one in env if one["name"] in "AB"] == [{"name": "A", "value": "line"}, {"name": "B"}]
 
 
+def test_caches_of_libraries_are_where_a_pod_may_write() -> None:
+    pods = pod_templates(rendered({"HF_HOME": "/data/hf"}, "pools.cpu.env[0].name=TORCH_HOME")["RayJob"])
+    head, worker = environment(pods["head"]), pods["cpu"]["spec"]["containers"][0]["env"]
+    names = [one["name"] for one in worker]
+    assert head["HF_HOME"] == "/data/hf" and names.count("TORCH_HOME") == names.count("HF_HOME") == 1
+    for name in ("HOME", "XDG_CACHE_HOME", "TORCH_HOME", "MPLCONFIGDIR"):
+        assert f"{head[name]}/".startswith("/tmp/"), name
+
+
 def test_on_the_cluster_of_another_release_the_job_has_them() -> None:
     spec = rendered({"A": "$(x)"}, "clusterSelector=big")["RayJob"]["spec"]
     submitter = environment({"spec": spec["submitterPodTemplate"]["spec"]})["TRAINER_RUNTIME_ENV"]
@@ -57,6 +66,12 @@ def test_on_the_cluster_of_another_release_the_job_has_them() -> None:
         ({"TRAINER_RUN": "x"}, (), r"run.env \(--env\) sets TRAINER_RUN, which is reserved"),
         ({"HF_TOKEN": "x"}, (), r"run.env \(--env\) has a value for HF_TOKEN; take it from a Secret"),
         ({"HF_TOKEN": "x"}, ("clusterSelector=big",), "has a value for HF_TOKEN"),
+        ({"LD_PRELOAD": "x"}, (), r"run.env \(--env\) sets LD_PRELOAD, which decides what code the pod runs"),
+        ({}, ("head.env[0].name=PYTHONPATH",), r"head.env sets PYTHONPATH, which decides what code"),
+        ({}, ("poolDefaults.env[0].name=LD_LIBRARY_PATH",), r"pools.cpu.env sets LD_LIBRARY_PATH"),
+        ({"AWS_ENDPOINT_URL": "x"}, (), "sets AWS_ENDPOINT_URL, which decides where the storage's keys .*endpoint"),
+        ({}, ("pools.cpu.env[0].name=AWS_ENDPOINT_URL_S3",), r"pools.cpu.env sets AWS_ENDPOINT_URL_S3"),
+        ({"AWS_CONFIG_FILE": "x"}, ("clusterSelector=big",), "sets AWS_CONFIG_FILE"),
         ({"A-B": "x"}, (), r"run\.env\.A-B is not allowed .the name of an environment variable: letters"),
         ({"A": "x"}, ("kind=RayCluster",), "not allowed with kind RayCluster, which has no run"),
     ],
@@ -84,7 +99,8 @@ def test_a_run_that_is_created_again_needs_them_again() -> None:
     kube = SimpleNamespace(namespace="team", user=lambda: "")
     launch = Launch("demo", "train", "team", "demo-1", "0", "0", env=("A",))
     file = "model: {class_path: some.Model}\ndata: {class_path: some.Data}\n"
-    stored = remove_secrets({"storage": {"bucket": "bucket"}, "head": {"env": [{"name": "B", "value": "x"}]}})
+    open_storage = {"storage": {"bucket": "bucket"}, "networkPolicy": {"anywhere": True}}
+    stored = remove_secrets({**open_storage, "head": {"env": [{"name": "B", "value": "x"}]}})
     with pytest.raises(InputError, match=r"give them again.*: --env A; head\.env: B$"):
         resubmit._render(kube, launch, file, stored, [], [])  # type: ignore[arg-type]
     release, objects, values = resubmit._render(kube, launch, file, stored, [], [], {"A": "1", "B": "2"})  # type: ignore[arg-type]

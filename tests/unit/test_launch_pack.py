@@ -179,3 +179,66 @@ def test_without_git_a_gitignore_can_not_be_read(folder: Path, monkeypatch: pyte
     for file in folder.rglob(".gitignore"):
         file.unlink()
     assert pack.pack(folder).names == ("big.bin", "net.py", "sub/data.py", "sub/kept.log", "sub/lost.log")
+
+
+SECRETS = (
+    *(".env", "sub/.env.local", "prod.env", ".aws/credentials", "keys/id_rsa", "id_ed25519", "tls.pem", "server.KEY"),
+    *("kubeconfig", "kubeconfig.yaml", "dev-kubeconfig.yml", ".kube/config", ".netrc", ".git-credentials"),
+    *("credentials.json", "service-account.json", ".ssh/known_hosts", ".docker/config.json"),
+)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_file_with_secrets_is_refused_by_name(folder: Path, name: str) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("canary")
+    with pytest.raises(InputError, match=f"{name} may hold secrets.* .gitignore.*--include {name}$") as caught:
+        pack.pack(folder)
+    assert "canary" not in str(caught.value)
+    assert name in pack.pack(folder, [name]).names
+    (folder / ".gitignore").write_text(f"*.bin\n{name}\n")
+    assert name not in pack.pack(folder).names
+
+
+@pytest.mark.parametrize(
+    "text", ["-----BEGIN OPENSSH PRIVATE KEY-----\nx\n", "apiVersion: v1\nkind: Config\nclusters: []\nusers: []\n"]
+)
+def test_a_file_with_secrets_is_refused_by_its_first_lines(folder: Path, text: str) -> None:
+    (folder / "deploy").write_text(text)
+    with pytest.raises(InputError, match=r"deploy may hold secrets"):
+        pack.pack(folder)
+
+
+@pytest.mark.parametrize("name", [".env.example", "id_rsa.pub", "environment.yaml", "key.py", "credentials.py"])
+def test_files_without_secrets_are_packed(folder: Path, name: str) -> None:
+    (folder / name).write_text("kind: Deployment\n")
+    assert name in pack.pack(folder).names
+
+
+@pytest.fixture
+def traps(folder: Path) -> Path:
+    """A file that exists once a program of the repository's configuration was run."""
+    trap, program = folder.parent / "trap", folder.parent / "program"
+    program.write_text(f"#!/bin/sh\ntouch {trap}\n")
+    program.chmod(0o755)
+    git("init", "-q", cwd=folder)
+    git("config", "core.fsmonitor", str(program), cwd=folder)
+    git("config", "core.hooksPath", str(folder.parent), cwd=folder)
+    return trap
+
+
+def test_git_runs_no_program_of_a_repository(folder: Path, traps: Path) -> None:
+    assert pack.pack(folder).names == WANTED
+    assert not traps.exists()
+    git("ls-files", "--others", cwd=folder)
+    assert traps.exists(), "the trap is one"
+
+
+@pytest.mark.parametrize("below", [".", "sub"])
+def test_a_repository_of_another_user_is_refused(
+    folder: Path, traps: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own, for its tests
+    with pytest.raises(InputError, match=r"another user; if you trust that user: git config --global --add safe") as e:
+        pack.pack(folder / below)
+    assert str(folder) in str(e.value) and not traps.exists()

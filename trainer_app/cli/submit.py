@@ -75,6 +75,8 @@ def submit(
         new_release, request, values or (), join_sets(sets, strings), image=image, code=digest, env=variables
     )
     if dry_run:
+        for file in packed.names if packed else ():
+            notify(f"code: {file}")
         namespace, user = namespace_and_user(namespace, context, say=notify)
         print(helm.template(build(namespace, user=user)), end="")
         return 0

@@ -178,13 +178,13 @@ def check_network(objects: Sequence[Object]) -> list[Finding]:
         for policy in policies
         for rule in policy["spec"].get("egress", [])
         for port in rule.get("ports", [])
-        if not rule.get("to")
+        if any(peer.get("ipBlock", {}).get("cidr") == "0.0.0.0/0" for peer in rule.get("to", []))
     ]
     if not open_ports:
         return [Finding("network", "ok", "pods reach named peers only" if policies else "no NetworkPolicy is enabled")]
     message = (
         f"every pod may reach any address at port {', '.join(open_ports)}, the API server's too if it listens there; "
-        "give the storage's addresses: networkPolicy.storage.to"
+        "give the addresses: networkPolicy.storage.to in place of networkPolicy.anywhere, and to of each egress rule"
     )
     return [Finding("network", "warn", message)]
 

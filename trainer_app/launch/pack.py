@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -22,6 +24,7 @@ from typing import Final
 from trainer_app import shadowing
 from trainer_app.errors import InputError, TrainerError
 from trainer_app.formatting import one_line
+from trainer_app.launch.secret_files import find_secret_files
 
 LIMIT_MB: Final = 50
 TIMEOUT_S: Final = 30
@@ -29,6 +32,8 @@ IGNORED: Final = {".git", "__pycache__", ".venv", ".ipynb_checkpoints", ".mypy_c
 _ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can hold: real times would change the digest
 _LIST_COMMAND: Final = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
 _IGNORED_COMMAND: Final = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
+_SAFE: Final = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "safe.bareRepository=explicit")
+_DUBIOUS: Final = re.compile(r"dubious ownership in repository at '([^']*)'")
 MAX_LOOKED_AT: Final = 20_000  # files of an ignored folder: a data set has millions
 _RECORDS: Final = {"node_modules", "wandb", "mlruns", "lightning_logs"}
 _MODULES: Final = {".py", ".so", ".pyd"}
@@ -64,8 +69,8 @@ def pack(folder: str | Path, include: Sequence[str] = ()) -> CodeArchive:
         include: patterns of files and folders, relative to `folder`, that are packed although git ignores them.
 
     Raises:
-        InputError: there is no such folder, no .py file in it, a module that hides a library's, more than LIMIT_MB, or
-            a link that leads out of it.
+        InputError: there is no such folder, no .py file in it, a module that hides a library's, a file that holds
+            secrets and is not included, more than LIMIT_MB, or a link that leads out of it.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -79,6 +84,7 @@ def pack(folder: str | Path, include: Sequence[str] = ()) -> CodeArchive:
             f"--code {folder}: no .py file in it that git would not ignore; give the folder of your modules"
         )
     shadowing.check_files((root, name) for name in files)
+    _check_secrets(root, sorted(set(files) - included))
     size, data = _check_size(root, files), _archive(files)
     left = [name for name in _find_modules(root, listing.ignored) if not any(f.startswith(name) for f in included)]
     reasons = {
@@ -88,6 +94,15 @@ def pack(folder: str | Path, include: Sequence[str] = ()) -> CodeArchive:
     }
     notes = (f"--code {folder}: {reason.format(_shorten(paths))}" for reason, paths in reasons.items() if paths)
     return CodeArchive(hashlib.sha256(data).hexdigest(), data, tuple(files), size, tuple(notes))
+
+
+def _check_secrets(root: Path, names: Sequence[str]) -> None:
+    if secret := find_secret_files(root, names):
+        include = " ".join(f"--include {shlex.quote(name)}" for name in secret[:3])
+        raise InputError(
+            f"--code {root}: {_shorten(secret)} may hold secrets, and every run of the storage could read them: "
+            f"add them to .gitignore; to pack them all the same: {include}{' ...' if len(secret) > 3 else ''}"
+        )
 
 
 def _shorten(names: Sequence[str], most: int = 10) -> str:
@@ -182,11 +197,19 @@ def _list_repository(git: str, root: Path, options: Sequence[str] = ()) -> _List
 
 
 def _git(git: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    """Run git, which runs no program that a repository's configuration names, and refuses another user's repository."""
+    command = [git, *(part for setting in _SAFE for part in ("-c", setting)), *arguments]
+    environment = {**os.environ, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
     try:
-        # safe.directory: the listing runs no hook, and a checkout of another user's (in a container) is code as well
-        return subprocess.run([git, "-c", "safe.directory=*", *arguments], capture_output=True, timeout=TIMEOUT_S)
+        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, env=environment)
     except subprocess.TimeoutExpired as error:
         raise TrainerError(f"git did not list the files within {TIMEOUT_S} s") from error
+    if done.returncode and (refused := _DUBIOUS.search(done.stderr.decode(errors="replace"))):
+        raise InputError(
+            f"git does not read {refused[1]}, which belongs to another user; if you trust that user: "
+            f"git config --global --add safe.directory {shlex.quote(refused[1])}"
+        )
+    return done
 
 
 def _file_names(done: subprocess.CompletedProcess[bytes]) -> list[str]:

@@ -127,11 +127,17 @@
 
 {{- define "trainer.checkNetwork" -}}
 {{- $policy := .Values.networkPolicy -}}
+{{- if and $policy.enabled (not $policy.anywhere) (not $policy.storage.to) (or $policy.storage.port (not (include "trainer.claim" .))) -}}
+{{- fail "networkPolicy.storage.to is empty: name the peers of the storage there, such as an ipBlock; or, for a storage whose addresses change, such as AWS's, set networkPolicy.anywhere to true: every address at the storage's port but the cloud's metadata services" -}}
+{{- end -}}
 {{- if and .Values.ingress.enabled (not (and (include "trainer.ownCluster" .) (ne .Values.kind "RayCronJob"))) -}}
 {{- fail "ingress.enabled needs a head in this release: kind RayJob or RayCluster, without clusterSelector" -}}
 {{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.host) -}}
 {{- fail "ingress.enabled needs ingress.host" -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.tlsSecret) -}}
+{{- fail "ingress.enabled needs ingress.tlsSecret: without TLS everyone on the way reads the token that Ray's dashboard asks for, and with it runs code in the cluster" -}}
 {{- end -}}
 {{- if and .Values.ingress.enabled $policy.enabled (not $policy.ingressController) -}}
 {{- fail "ingress.enabled needs networkPolicy.ingressController: without it the NetworkPolicy blocks the ingress controller" -}}
@@ -140,8 +146,8 @@
 {{- fail "podMonitor.enabled needs networkPolicy.prometheus: without it the NetworkPolicy blocks Prometheus" -}}
 {{- end -}}
 {{- range $key, $_ := .Values.podLabels -}}
-{{- if regexMatch "^(trainer|ray\\.io|app\\.kubernetes\\.io)/" $key -}}
-{{- fail (printf "podLabels has %s; labels under trainer/, ray.io/ and app.kubernetes.io/ are reserved for the chart and KubeRay" $key) -}}
+{{- if regexMatch "^(trainer|([-a-z0-9.]+\\.)?(ray|kubernetes|k8s|x-k8s)\\.io)/|^(job-name|controller-uid|pod-template-hash)$" $key -}}
+{{- fail (printf "podLabels has %s; labels under trainer/, ray.io/, kubernetes.io/ and k8s.io/, job-name and controller-uid are reserved: NetworkPolicies and Services select pods by them" $key) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -31,6 +31,12 @@
 {{- if regexMatch "^(TRAINER_.*|RAY_(enable_autoscaler_v2|ADDRESS|PORT|IP|CLUSTER_NAME|NODE_TYPE_NAME|AUTH_.*|REDIS_ADDRESS|external_storage_namespace)|REDIS_(USERNAME|PASSWORD)|FQ_RAY_IP)$" .name -}}
 {{- fail (printf "%s sets %s, which is reserved for the chart, Ray and KubeRay" .where .name) -}}
 {{- end -}}
+{{- if regexMatch "^(LD_.*|PYTHON(PATH|HOME|STARTUP|USERBASE|PLATLIBDIR|EXECUTABLE|BREAKPOINT|INSPECT|PYCACHEPREFIX)|PATH|BASH_ENV|ENV|VIRTUAL_ENV|KUBERNETES_.*)$" .name -}}
+{{- fail (printf "%s sets %s, which decides what code the pod runs; build it into the image" .where .name) -}}
+{{- end -}}
+{{- if regexMatch "^AWS_(ENDPOINT_URL.*|IGNORE_CONFIGURED_ENDPOINT_URLS|(DEFAULT_)?REGION|CA_BUNDLE|CONFIG_FILE|SHARED_CREDENTIALS_FILE|(DEFAULT_)?PROFILE|EC2_METADATA_SERVICE_.*|CONTAINER_.*|ROLE_ARN|WEB_IDENTITY_TOKEN_FILE)$" .name -}}
+{{- fail (printf "%s sets %s, which decides where the storage's keys come from and go to; use storage.endpoint, storage.region, storage.caBundle, storage.existingSecret and serviceAccount" .where .name) -}}
+{{- end -}}
 {{- if and (regexMatch (include "trainer.secretName" .) .name) .value -}}
 {{- fail (printf "%s has a value for %s; take it from a Secret, with storage.existingSecret or valueFrom" .where .name) -}}
 {{- end -}}
@@ -45,7 +51,7 @@
 {{- end -}}
 {{- $volumes := dict -}}
 {{- range $group.volumes -}}
-{{- if or (has .name (list "tmp" "run" "shm" "shared-mem" "ca" "storage" "ray-logs" "autoscaler-tmp" "autoscaler-token")) (hasKey $volumes .name) -}}
+{{- if or (has .name (list "tmp" "run" "shm" "shared-mem" "ca" "storage" "ray-logs" "autoscaler-tmp" "autoscaler-token" "api-token")) (hasKey $volumes .name) -}}
 {{- fail (printf "%s.volumes has the name %s, which is used twice or is reserved for the chart" $name .name) -}}
 {{- end -}}
 {{- $_ := set $volumes .name true -}}
@@ -54,8 +60,12 @@
 {{- if not (hasKey $volumes .name) -}}
 {{- fail (printf "%s.volumeMounts names the volume %s, which is not one of its volumes: %s" $name .name (keys $volumes | sortAlpha | join ", ")) -}}
 {{- end -}}
-{{- if regexMatch "^/(tmp(/ray)?|dev/shm|etc/trainer|etc/trainer-ca|mnt/storage|opt/venv|var/run/secrets(/.*)?)?/?$" .mountPath -}}
+{{- $path := clean (printf "/%s" .mountPath) -}}
+{{- if or (regexMatch "^/(dev|bin|sbin|lib(32|64)?|proc|sys|boot|tmp/ray|mnt/storage|opt/venv|etc/trainer(-ca)?|etc/ld\\.so[^/]*|usr/(local/)?(bin|sbin|lib(32|64)?)|(var/)?run/secrets)(/|$)" $path) (has $path (list "/" "/tmp" "/mnt" "/opt" "/etc" "/usr" "/usr/local" "/var" "/var/run" "/run")) -}}
 {{- fail (printf "%s.volumeMounts mounts over %s, which the image or the chart needs" $name .mountPath) -}}
+{{- end -}}
+{{- if regexMatch "(^|/)\\.\\.(/|$)" (printf "%s/%s" .mountPath (get . "subPath" | default "")) -}}
+{{- fail (printf "%s.volumeMounts has a path with '..': %s" $name .mountPath) -}}
 {{- end -}}
 {{- end -}}
 {{- $memory := dig "limits" "memory" "" $group.resources -}}

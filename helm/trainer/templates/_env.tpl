@@ -54,6 +54,16 @@
 {{- $env | toJson -}}
 {{- end -}}
 
+{{- /* Only /tmp is writable: caches of libraries belong there, whatever an image says. Those that the user sets are left
+       out. (dict "root" $ "group" group) */ -}}
+{{- define "trainer.cacheEnv" -}}
+{{- $env := dict "HOME" "/tmp" "XDG_CACHE_HOME" "/tmp/.cache" "HF_HOME" "/tmp/.cache/huggingface" "TORCH_HOME" "/tmp/.cache/torch" "MPLCONFIGDIR" "/tmp/.cache/matplotlib" -}}
+{{- range include "trainer.userEnv" . | fromJsonArray -}}
+{{- $_ := unset $env .name -}}
+{{- end -}}
+{{- $env | toJson -}}
+{{- end -}}
+
 {{- /* The variables of the command line, and those of the group that it does not name, as a JSON list. Kubernetes reads
        $(NAME) in a value, and $$ as $: what was given literally stays what it is. */ -}}
 {{- define "trainer.userEnv" -}}

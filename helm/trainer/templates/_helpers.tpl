@@ -55,10 +55,8 @@ annotations:
     {{- range .Values.networkPolicy.apiServer.ports }}
     - {port: {{ int . }}, protocol: TCP}
     {{- end }}
-  {{- with .Values.networkPolicy.apiServer.to }}
   to:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+    {{- include "trainer.peers" (dict "where" "networkPolicy.apiServer.to" "peers" .Values.networkPolicy.apiServer.to) | nindent 4 }}
 {{- end -}}
 
 {{- /* What tells a retry from another run of the same name. Without the launcher: the same file is the same submission. */ -}}

@@ -58,6 +58,9 @@ spec:
         {{- with include "trainer.drainEnv" $group | trim }}
         {{- . | nindent 8 }}
         {{- end }}
+        {{- range $name, $value := include "trainer.cacheEnv" (dict "root" $ "group" $group) | fromJson }}
+        - {name: {{ $name }}, value: {{ $value }}}
+        {{- end }}
         {{- range include "trainer.userEnv" (dict "root" $ "group" $group) | fromJsonArray }}
         - {{ toJson . }}
         {{- end }}
@@ -83,7 +86,7 @@ spec:
         {{- end }}
   volumes:
     - name: tmp
-      emptyDir: {}
+      emptyDir: {{ include "trainer.tmp" ($ray | ternary $group.tmpSize "1Gi") }}
     {{- if $reports }}
     - name: api-token
       {{- include "trainer.apiToken" $ | nindent 6 }}
@@ -144,6 +147,11 @@ securityContext:
 {{- end -}}
 {{- end -}}
 {{- toYaml $resources -}}
+{{- end -}}
+
+{{- /* An emptyDir of a size; a pod that writes more to it is evicted. Empty: the node's limit. */ -}}
+{{- define "trainer.tmp" -}}
+{ {{- with . }}sizeLimit: {{ include "trainer.size" . | quote }}{{ end -}} }
 {{- end -}}
 
 {{- define "trainer.rayMounts" -}}

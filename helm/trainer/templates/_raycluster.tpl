@@ -50,7 +50,7 @@ volumeMounts:
 
 {{- define "trainer.autoscalerVolumes" }}
 - name: autoscaler-tmp
-  emptyDir: {}
+  emptyDir: {{ include "trainer.tmp" "1Gi" }}
 - name: autoscaler-token
   {{- include "trainer.apiToken" . | nindent 2 }}
 {{- end -}}
