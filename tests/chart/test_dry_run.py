@@ -74,3 +74,15 @@ def test_without_a_kubeconfig_it_is_shown_all_the_same(
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     meta, err = shown(capsys, run_file)
     assert meta["namespace"] == "default" and "no cluster is configured" in err
+
+
+@pytest.mark.usefixtures("kubeconfig")
+def test_the_files_of_the_code_are_listed(
+    tmp_path: Path, run_file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Kube, "user", lambda _: "alice")
+    (tmp_path / "code/sub").mkdir(parents=True)
+    for name in ("net.py", "sub/data.py"):
+        (tmp_path / "code" / name).write_text("")
+    _, err = shown(capsys, run_file, code=str(tmp_path / "code"))
+    assert [line.partition("code: ")[2] for line in err.splitlines()] == ["net.py", "sub/data.py"]

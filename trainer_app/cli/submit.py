@@ -67,7 +67,7 @@ def submit(
     from trainer_app.launch.kube import connect
     from trainer_app.launch.release import namespace_and_user, new_release
 
-    variables, packed = read_variables(env), pack_code(code, include)
+    variables, packed = read_variables(env), pack_code(code, include, list_names=dry_run)
     request, digest = RunRequest(task, items or (), name), packed.digest if packed else ""
     if rehearse:
         rehearse_here(request, code, variables)
@@ -75,8 +75,6 @@ def submit(
         new_release, request, values or (), join_sets(sets, strings), image=image, code=digest, env=variables
     )
     if dry_run:
-        for file in packed.names if packed else ():
-            notify(f"code: {file}")
         namespace, user = namespace_and_user(namespace, context, say=notify)
         print(helm.template(build(namespace, user=user)), end="")
         return 0
@@ -117,8 +115,11 @@ def read_variables(env: Sequence[str] | None) -> dict[str, str]:
     return variables
 
 
-def pack_code(code: str | None, include: Sequence[str] | None) -> CodeArchive | None:
+def pack_code(code: str | None, include: Sequence[str] | None, *, list_names: bool = False) -> CodeArchive | None:
     """Return the archive of --code, and print what is not in it; None without --code.
+
+    Args:
+        list_names: whether to print the names of its files too.
 
     Raises:
         InputError: --include without --code, or the folder can't be packed.
@@ -131,8 +132,8 @@ def pack_code(code: str | None, include: Sequence[str] | None) -> CodeArchive | 
             raise InputError("--include goes with --code DIR only")
         return None
     packed = pack(code, include or ())
-    for note in packed.notes:
-        notify(note)
+    for line in (*packed.notes, *(f"code: {name}" for name in packed.names if list_names)):
+        notify(line)
     return packed
 
 
