@@ -118,7 +118,7 @@ def test_the_storages_port_is_its_endpoints(render: Render, endpoint: str, port:
 
 
 def test_further_peers_and_nothing_else(render: Render, tmp_path: Path) -> None:
-    rules = [
+    rules: list[dict[str, Any]] = [
         {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}], "ports": [{"port": 443}]},
         {"to": [{"namespaceSelector": {"matchLabels": {"name": "mlflow"}}}]},
         {"ports": [{"port": 8000, "endPort": 8010, "protocol": "UDP"}, {"port": "https"}]},
