@@ -47,8 +47,14 @@ def format_duration(value: Any) -> str:
     return f"{hours}h{minutes:02d}m" if hours < 24 else f"{hours // 24}d{hours % 24:02d}h"
 
 
-def state_text(state: str, quiet_s: float | None) -> str:
-    """Return `running? (nothing new for 3h05m)` if a running run has written nothing for `quiet_s` seconds."""
+def state_text(state: str, quiet_s: float | None, *, gone: bool = False) -> str:
+    """Return `running? (nothing new for 3h05m)` if a running run has written nothing for `quiet_s` seconds.
+
+    Args:
+        gone: whether its driver has ended without a record of that.
+    """
+    if gone:
+        return f"{state}? (its process has ended)"
     return state if quiet_s is None else f"{state}? (nothing new for {format_duration(quiet_s)})"
 
 

@@ -82,6 +82,7 @@ def test_a_process_that_is_used_again_gives_the_metrics_of_a_fresh_one(tmp_path:
 
 
 @pytest.mark.full
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("scheduler", ["fifo", "hyperband", "pbt"])
 def test_what_can_be_set_once_gets_each_trial_a_process(tmp_path: Path, scheduler: str) -> None:
     """None fails, and none is started again as one that failed would be: max_failures is 0."""

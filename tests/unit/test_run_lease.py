@@ -11,11 +11,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import typer
 
+from trainer_app.cli import list as list_verb
+from trainer_app.cli.list import list_runs
 from trainer_app.errors import InputError, LeaseHeldError
+from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import documents, lease
 from trainer_app.run.identity import Process, current_submission, run_from_cluster, this_process
 from trainer_app.storage import Store, open_store
@@ -233,3 +237,26 @@ def test_a_process_is_described_so_that_another_can_look_it_up() -> None:
     me = this_process()
     assert me.pid == os.getpid() and me.name == f"{me.host}:{me.pid}"
     assert Process(**asdict(me)) == me
+
+
+def test_a_run_whose_process_is_gone_is_seen_at_once(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`trainer list` said `running` for 10 minutes after a SIGKILL."""
+    monkeypatch.setattr(list_verb, "reads_cluster", lambda *_: False)
+    record = RunRecord(name="toy-1", task="train")
+    RunFolder.create(open_store(store.uri.removesuffix("/toy-1")), record, "")
+
+    def shown() -> str:
+        list_runs(cast(typer.Context, None), location=store.uri.removesuffix("/toy-1"))
+        return capsys.readouterr().out
+
+    assert "process" not in shown()  # no lease
+    script = "from trainer_app.run import lease; from trainer_app.storage import open_store; import os, sys\n"
+    script += "lease.acquire(open_store(sys.argv[1]), None); os._exit(9)"
+    subprocess.run([sys.executable, "-c", script, store.uri], check=False)
+    assert "running? (its process has ended)" in shown()
+    elsewhere(store, expires=0.0)
+    assert "process" not in shown()  # nobody here knows
+    store.put(lease.KEY, b"[")
+    assert "process" not in shown()

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trainer_app.cli.connect import reads_cluster
 from trainer_app.cli.options import Context, Endpoint, Json, Namespace, Storage
-from trainer_app.cli.tables import show_table
+from trainer_app.cli.tables import run_state, show_table
 from trainer_app.errors import InputError
-from trainer_app.formatting import format_number, local_time, one_line, progress, state_text
+from trainer_app.formatting import format_number, local_time, one_line, progress
 
 if TYPE_CHECKING:
     from trainer_app.launch.status import RunStatus
@@ -101,5 +100,4 @@ def _row(run: RunSummary) -> list[str]:
     if record is None:
         return [run.name, "", "damaged", "", "", ""]
     best = f"{record.metric}={format_number(run.best)}" if record.metric and run.best is not None else ""
-    state = state_text(record.state, run.silent_for(time.time()))
-    return [run.name, record.task, state, local_time(record.created), progress(run.done, *record.target), best]
+    return [run.name, record.task, run_state(run), local_time(record.created), progress(run.done, *record.target), best]

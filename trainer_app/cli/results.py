@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trainer_app.cli.connect import reads_cluster
 from trainer_app.cli.options import Context, Endpoint, Json, Namespace, Storage, SubmittedValues
-from trainer_app.cli.tables import show_facts, show_table, terminal_width
+from trainer_app.cli.tables import run_state, show_facts, show_table, terminal_width
 from trainer_app.errors import NotFoundError
-from trainer_app.formatting import clean_lines, format_number, format_pairs, local_time, one_line, progress, state_text
+from trainer_app.formatting import clean_lines, format_number, format_pairs, local_time, one_line, progress
 from trainer_app.results.tables import NARROW, best_text, epochs_table, trials_table
 
 if TYPE_CHECKING:
@@ -140,7 +139,7 @@ def _run_facts(run: RunResults) -> list[tuple[str, str]]:
     attempt = f", attempt {record.attempt}" if record.attempt > 1 else ""
     facts = [
         ("run", f"{record.name}: {record.task}, {progress(run.done, *record.target)}{attempt}"),
-        ("state", state_text(record.state, run.silent_for(time.time()))),
+        ("state", run_state(run)),
         ("created", local_time(record.created)),
         ("storage", run.uri),
     ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from trainer_app.formatting import one_line
+from trainer_app.formatting import one_line, state_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from trainer_app.results import RunResults, RunSummary
 
 STYLES: Final[Mapping[str, str]] = {
     "running": "cyan",
@@ -21,6 +24,14 @@ STYLES: Final[Mapping[str, str]] = {
     "failed": "red",
     "damaged": "red",
 }
+
+
+def run_state(run: RunSummary | RunResults) -> str:
+    """Return a run's state, with what makes one that is recorded as running doubtful."""
+    from trainer_app.run.abandoned import is_abandoned
+
+    state = run.record.state if run.record else "damaged"
+    return state_text(state, run.silent_for(time.time()), gone=state == "running" and is_abandoned(run.uri))
 
 
 def terminal_width() -> int | None:

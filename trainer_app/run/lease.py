@@ -213,7 +213,7 @@ def _read(store: Store) -> dict[str, Any] | None:
     """Return the lease's document; None if there is none; {}, which is nobody's, if it is damaged."""
     try:
         document: dict[str, Any] = json.loads(store.get(KEY))
-        _process(document)
+        holding_process(document)
         if not math.isfinite(sum(float(document.get(field) or 0) for field in ("expires", "spent", "attempt"))):
             raise ValueError("a number in it is not finite")
     except NotFoundError:
@@ -225,14 +225,15 @@ def _read(store: Store) -> dict[str, Any] | None:
 
 
 def _is_free(document: dict[str, Any]) -> bool:
-    return float(document.get("expires") or 0.0) <= time.time() or _process(document).is_dead()
+    return float(document.get("expires") or 0.0) <= time.time() or holding_process(document).is_dead()
 
 
 def _is_held_by(document: dict[str, Any] | None, me: Process) -> bool:
-    return document is not None and _process(document) == me
+    return document is not None and holding_process(document) == me
 
 
-def _process(document: dict[str, Any]) -> Process:
+def holding_process(document: dict[str, Any]) -> Process:
+    """Return the process that has the lease; one that is nowhere if the document is empty."""
     host, machine = str(document.get("host", "")), str(document.get("machine", ""))
     return Process(host, int(document.get("pid") or 0), machine, int(document.get("began") or 0))
 

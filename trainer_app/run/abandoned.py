@@ -1,0 +1,20 @@
+"""Whether a run's driver is gone, for who only reads the run."""
+
+from __future__ import annotations
+
+import json
+
+from trainer_app.errors import StorageError
+from trainer_app.run import lease
+from trainer_app.storage import open_store
+
+
+def is_abandoned(uri: str) -> bool:
+    """Return whether the driver of the run at `uri` has certainly ended: a process of this machine that is gone.
+
+    False if that is unknown: the driver ran on another machine, or its lease can't be read.
+    """
+    try:
+        return lease.holding_process(json.loads(open_store(uri).get(lease.KEY))).is_dead()
+    except (StorageError, AttributeError, TypeError, ValueError, OverflowError, RecursionError):  # no lease, or damaged
+        return False
