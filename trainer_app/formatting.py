@@ -47,6 +47,14 @@ def format_duration(value: Any) -> str:
     return f"{hours}h{minutes:02d}m" if hours < 24 else f"{hours // 24}d{hours % 24:02d}h"
 
 
+def format_bytes(size: float) -> str:
+    """Return `640 B`, `1.5 MiB`."""
+    units = ["B", "KiB", "MiB", "GiB", "TiB"]
+    while size >= 1024 and len(units) > 1:
+        size, units = size / 1024, units[1:]
+    return f"{size:.0f} {units[0]}" if size >= 10 or units[0] == "B" else f"{size:.1f} {units[0]}"
+
+
 def state_text(state: str, quiet_s: float | None, *, gone: bool = False) -> str:
     """Return `running? (nothing new for 3h05m)` if a running run has written nothing for `quiet_s` seconds.
 

@@ -83,7 +83,19 @@ def test_volumes_and_shared_memory(render: Render) -> None:
     assert volumes["data"] == {"name": "data", "persistentVolumeClaim": {"claimName": "sets"}}
     assert volumes["shm"] == {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}
     mounts = {one["name"]: one["mountPath"] for one in pod["containers"][0]["volumeMounts"]}
-    assert mounts == {"tmp": "/tmp", "shm": "/dev/shm", "data": "/data"}
+    assert mounts == {"tmp": "/tmp", "work": "/work", "shm": "/dev/shm", "data": "/data"}
+
+
+def test_each_ray_pod_has_a_folder_to_work_in_with_a_limit(render: Render) -> None:
+    pods = pod_templates(render("workingFolder.sizeLimit=3Gi")["RayJob/demo"])
+    for role, pod in pods.items():
+        volumes = [one for one in pod["spec"]["volumes"] if one["name"] == "work"]
+        mounts = [one for one in pod["spec"]["containers"][0]["volumeMounts"] if one["name"] == "work"]
+        if role == "submitter":  # runs none of the user's code
+            assert not volumes and not mounts
+            continue
+        assert volumes == [{"name": "work", "emptyDir": {"sizeLimit": "3Gi"}}], role
+        assert mounts == [{"name": "work", "mountPath": environment(pod)["TRAINER_WORK"]}], role
 
 
 @pytest.mark.parametrize("volume", ["hostPath.path=/", "nfs.server=x", "gcePersistentDisk.pdName=x"])

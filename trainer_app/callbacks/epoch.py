@@ -74,13 +74,13 @@ class EpochReporter(Callback):
         self._epoch_ended = False
         self._boundary = False
         self.resumed: ckpt.Manifest | None = None  # of the commit that this fit resumes from
-        self._reached = (0, 0)
-        self._begun = self._by_epoch = False
+        self._reached, self._begun, self._by_epoch = (0, 0), False, False
         self._restore: dict[str, Any] | None = None
         self._rehearsed = self._rehearsing = self._committing = False
         self._monitor = MonitorCheck(self.policy.monitor, self.policy.monitor_key, self.policy.needs_monitor)
         self._before: dict[str, torch.Tensor] = {}
         self._last: dict[str, float] | None = None
+        self.tensors = ckpt.CommittedTensors()
 
     # --- Lightning's hooks, in the order in which they fire
 
@@ -233,7 +233,9 @@ class EpochReporter(Callback):
                 versions=self.policy.versions,
                 schedules=guards.fixed_schedules(trainer),
             )
-            return ckpt.write_commit(self.fit_folder.checkpoints, path, manifest)
+            commit = ckpt.write_commit(self.fit_folder.checkpoints, path, manifest)
+            self.tensors.add(commit.name, path)
+            return commit
 
     def _retain(self, commit: ckpt.Commit) -> None:
         """Delete surplus commits; a storage that refuses is logged, and asked again at the next commit."""

@@ -14,11 +14,13 @@ from trainer_app.checkpoint.commit import (
     write_commit,
 )
 from trainer_app.checkpoint.retention import prune
+from trainer_app.checkpoint.tensors import CommittedTensors
 from trainer_app.records.manifest import PAYLOAD, Manifest
 
 __all__ = [
     "PAYLOAD",
     "Commit",
+    "CommittedTensors",
     "Manifest",
     "attempt_of_commit",
     "download_commit",

@@ -16,6 +16,7 @@ VERBS: Final = {
     "validate": "Check a run file; start nothing.",
     "schema": "Print the run file's JSON Schema, for editors.",
     "results": "Show a run: trials, metrics, the best checkpoint.",
+    "fetch": "Copy a run's artifacts, best checkpoint and logs to this machine.",
     "list": "List the runs in a storage, or of a namespace.",
     "render": "Print the Kubernetes objects of a run.",
     "submit": "Start a run on a Kubernetes cluster.",

@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer_app.cli.connect import reads_cluster
+from trainer_app.cli.connect import reads_cluster, submitted_run
 from trainer_app.cli.options import Context, Endpoint, Json, Namespace, Storage, SubmittedValues
 from trainer_app.cli.tables import run_state, show_facts, show_table, terminal_width
 from trainer_app.errors import NotFoundError
-from trainer_app.formatting import clean_lines, format_number, format_pairs, local_time, one_line, progress
+from trainer_app.formatting import (
+    clean_lines,
+    command,
+    format_bytes,
+    format_number,
+    format_pairs,
+    local_time,
+    one_line,
+    progress,
+)
 from trainer_app.results.tables import NARROW, best_text, epochs_table, trials_table
 
 if TYPE_CHECKING:
@@ -23,6 +32,7 @@ Run = Annotated[
     str | None,
     typer.Argument(metavar="[RUN]", help="A run's name, or a path or URI with a slash in it [default: the newest]."),
 ]
+ARTIFACTS_SHOWN = 10
 Trial = Annotated[str | None, typer.Option(metavar="TRIAL", help="Show this trial's epochs and checkpoints.")]
 
 
@@ -73,16 +83,7 @@ def show_submitted(
     Raises:
         NotFoundError: there is no such run, or it has written nothing yet.
     """
-    from trainer_app.launch import location
-    from trainer_app.launch.remote_run import RemoteRun
-
-    if run and values:
-        where = location.locate_run(kube, run, values, ())
-    else:
-        where = location.location_of(location.find_rayjob(kube, run))
-    with location.storage_access(kube, where, endpoint):
-        if RemoteRun.open(where.uri, where.run).read_record() is None:
-            raise NotFoundError(f"run {where.run} has written nothing yet; see: trainer status {where.run}")
+    with submitted_run(kube, run, endpoint, values) as where:
         show_results(where.uri, where.run, json=json, trial=trial)
 
 
@@ -117,6 +118,7 @@ def show_results(uri: str, name: str | None, *, json: bool, trial: str | None) -
         print()
         rows = [[str(c.epochs), str(c.step), _metric(run, c.metrics), c.uri] for c in fit.checkpoints]
         show_table(["epoch", "step", metric, "checkpoint"], rows, right=("epoch", "step"))
+    _show_artifacts(run, trial)
     if trial is not None and fit and fit.record and fit.record.traceback:
         print(f"\nhow {trial} failed:\n{clean_lines(fit.record.traceback)}")
     for problem in run.problems:
@@ -183,6 +185,19 @@ def _metric(run: RunResults, metrics: dict[str, float]) -> str:
     """Return the run's metric among these; "" if there is none."""
     name = run.record.metric
     return format_number(metrics[name]) if name is not None and name in metrics else ""
+
+
+def _show_artifacts(run: RunResults, trial: str | None) -> None:
+    """Print how many artifacts there are, and the first of them."""
+    artifacts = run.artifacts_of(trial)
+    if not artifacts:
+        return
+    total = format_bytes(sum(one.size for one in artifacts))
+    print(f"\nartifacts: {len(artifacts)}, {total}; copy them: {command('trainer', 'fetch', run.uri, '-o', 'DIR')}")
+    for one in artifacts[:ARTIFACTS_SHOWN]:
+        print(f"  {one_line(one.name)} ({format_bytes(one.size)})")
+    if len(artifacts) > ARTIFACTS_SHOWN:
+        print(f"  and {len(artifacts) - ARTIFACTS_SHOWN} more: --json names all")
 
 
 def _show_epochs(run: RunResults, fit: FitResults) -> None:

@@ -98,6 +98,8 @@ class Storage(Block):
     uri: Annotated[str, AfterValidator(check_uri)] = Field(
         "runs", description="A folder, s3://bucket/prefix or file:///folder. No credentials: they come from AWS_*."
     )
+    artifact_files: int = Field(1000, ge=0, description="Files that a train run or a trial writes and that are kept.")
+    artifact_gib: float = Field(2.0, ge=0, description="How large they are together, in GiB; the smallest come first.")
 
 
 class RunConfig(Block):

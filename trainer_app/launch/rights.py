@@ -65,6 +65,7 @@ VERBS: Final[Mapping[str, list[Right]]] = {
     "list": _rayjobs("list"),
     "wait": _READ,
     "results": _rayjobs("get", "list"),
+    "fetch": _rayjobs("get", "list"),
     "stop": [*_READ, *_rayjobs("patch")],
     "resume": [*_READ, *rights_to_recreate(_KINDS), *_rayjobs("patch", "delete")],
     "delete": [*_READ, *_rayjobs("delete")],

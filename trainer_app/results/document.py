@@ -28,6 +28,7 @@ def run_document(results: RunResults, *, trial: str | None = None) -> dict[str, 
     - `history`, `checkpoints`: of a train run: [{epoch, step, time, elapsed, metrics}], [as above]
     - `trials`: of a sweep, or only `trial`: [{all fields of trial.json, best, history, checkpoints}]; the
       state `interrupted` is that of a trial that was running when the run ended
+    - `artifacts`: what the project wrote, or only `trial`: [{name: its path below artifacts/, size: in bytes}]
     - `problems`: what could not be read, one line each
     """
     record = results.record.model_dump()
@@ -45,6 +46,7 @@ def run_document(results: RunResults, *, trial: str | None = None) -> dict[str, 
         "history": own.history if own else [],
         "checkpoints": [asdict(checkpoint) for checkpoint in own.checkpoints] if own else [],
         "trials": [_trial(fit, results.state_of(fit)) for fit in trials],
+        "artifacts": [asdict(artifact) for artifact in results.artifacts_of(trial)],
         "problems": results.problems,
     }
     return encode_floats(document, tagged=False)

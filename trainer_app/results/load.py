@@ -12,7 +12,7 @@ from trainer_app.metric_order import best_of
 from trainer_app.records import RunFolder, TrialRecord, merge_metrics, parse_part_key
 from trainer_app.records.folder import PARALLEL
 from trainer_app.records.manifest import MANIFEST, parse_manifest
-from trainer_app.results.model import Best, Checkpoint, FitResults, RunResults, best_checkpoint
+from trainer_app.results.model import ARTIFACTS, Artifact, Best, Checkpoint, FitResults, RunResults, best_checkpoint
 from trainer_app.storage import Store, open_store, split_uri
 
 DEFAULT_STORAGE = "runs"
@@ -67,7 +67,8 @@ def read_run(storage: Store, run: str, *, checkpoints: bool = True, parallel: in
     best = best_of(((fit.best.value if fit.best else None, fit.best) for fit in fits), mode)
     all_checkpoints = [checkpoint for fit in fits for checkpoint in fit.checkpoints]
     checkpoint = best_checkpoint(all_checkpoints, metric, mode)
-    return RunResults(folder.uri, folder.record, fits, best, checkpoint, problems)
+    artifacts = [Artifact(k[len(ARTIFACTS) + 1 :], sizes[k]) for k in sizes if k.startswith(f"{ARTIFACTS}/")]
+    return RunResults(folder.uri, folder.record, fits, best, checkpoint, problems, artifacts)
 
 
 def _is_wanted(key: str, *, checkpoints: bool) -> bool:

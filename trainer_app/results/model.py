@@ -12,6 +12,17 @@ from trainer_app.records import RunRecord, TrialRecord
 SILENT_S = 600.0  # a running run that wrote nothing for this long is shown with its age; an epoch may take as long
 
 
+ARTIFACTS = "artifacts"  # the folder, in a run's, of what its project wrote
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that the run's project wrote: its path below `artifacts/`, which begins with the trial, and its bytes."""
+
+    name: str
+    size: int
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A commit whose manifest and objects are in storage. `size` in bytes, `time` in unix seconds."""
@@ -96,11 +107,16 @@ class RunResults:
     best: Best | None
     checkpoint: Checkpoint | None
     problems: list[str] = field(default_factory=list)
+    artifacts: list[Artifact] = field(default_factory=list)
 
     @property
     def trials(self) -> list[FitResults]:
         """The sweep's trials; none for a train run."""
         return [fit for fit in self.fits if fit.trial is not None]
+
+    def artifacts_of(self, trial: str | None) -> list[Artifact]:
+        """Return the artifacts of a trial, or all if it is None."""
+        return [one for one in self.artifacts if trial is None or one.name.startswith(f"{trial}/")]
 
     @property
     def done(self) -> int:

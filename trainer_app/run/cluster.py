@@ -15,6 +15,7 @@ from typing import Any
 
 from trainer_app import machine, shadowing
 from trainer_app.errors import InputError, TrainerError
+from trainer_app.run import working_folder
 from trainer_app.user_errors import describe_error
 
 TRIAL_DRIVER = "trial_driver"
@@ -133,6 +134,11 @@ def init_arguments(environ: Mapping[str, str]) -> dict[str, Any]:
         "resources": {TRIAL_DRIVER: 1000},
         **ray_folder(environ),
     }
+
+
+def is_local() -> bool:
+    """Whether Ray's processes are this machine's own, started for this command in the user's working directory."""
+    return (os.environ.get("RAY_ADDRESS") or "local") == "local" and working_folder.ROOT not in os.environ
 
 
 def ray_folder(environ: Mapping[str, str]) -> dict[str, str]:

@@ -6,12 +6,13 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from trainer_app.errors import RunInterruptedError, TrainerError
-from trainer_app.run import user_code
+from trainer_app.run import user_code, working_folder
 from trainer_app.run.cluster import prepare_environment
 from trainer_app.run.interrupt import INTERRUPTED, Interrupts
 from trainer_app.run.request import PreparedRun
@@ -80,9 +81,10 @@ def _call_driver(
     """Return the exit code, with the error if the driver raised one that is no interruption."""
     try:
         prepare_environment(prepared.folders)  # Ray reads it when it is imported
-        user_code.install(prepared.run_store, os.environ.get(user_code.CODE, ""))
-        driver = load_driver()
-        code = driver(prepared.task, prepared.config, name=prepared.name, resume=prepared.resume, emit=emit, **options)
+        installed = user_code.install(prepared.run_store, os.environ.get(user_code.CODE, ""))
+        with _working_folder(prepared, installed):
+            driver, name, resume = load_driver(), prepared.name, prepared.resume
+            code = driver(prepared.task, prepared.config, name=name, resume=resume, emit=emit, **options)
     except (KeyboardInterrupt, RunInterruptedError):
         return Outcome(INTERRUPTED)
     except Exception as e:  # noqa: BLE001 - the last place that can say where the traceback is
@@ -90,3 +92,12 @@ def _call_driver(
         code = e.exit_code if isinstance(e, TrainerError) else 1
         return Outcome(INTERRUPTED if interrupts.requested else code, e)
     return Outcome(INTERRUPTED if code and interrupts.requested else code)
+
+
+def _working_folder(prepared: PreparedRun, code: Path | None) -> AbstractContextManager[Any]:
+    """Work in a folder that can be written, with the user's code in it, if this is a pod; its own is read-only."""
+    if working_folder.ROOT not in os.environ:
+        return nullcontext()
+    sources = [*([code] if code else []), Path.cwd()]
+    name = working_folder.name_folder("driver", prepared.name)
+    return working_folder.entered(name, sources, storage=prepared.storage.uri, fill=lambda folder: None)

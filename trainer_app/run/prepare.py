@@ -20,6 +20,7 @@ from trainer_app.run import cluster, identity, lease
 from trainer_app.run.spec import RunSpec
 from trainer_app.run.start_files import check_start_files, with_absolute_files
 from trainer_app.run.user_code import CODE
+from trainer_app.run.working_folder import user_folder
 from trainer_app.storage import Store
 
 # What a resumed run may have changed: how long and how hard to try, never what is trained.
@@ -231,8 +232,7 @@ def run_spec(folder: RunFolder, store: Store, config: RunConfig) -> RunSpec:
     """Return what the worker processes of this attempt get.
 
     Args:
-        folder: the run's.
-        store: the storage.
+        folder, store: the run's, and the storage.
         config: the resolved run file.
     """
     return RunSpec(
@@ -244,4 +244,7 @@ def run_spec(folder: RunFolder, store: Store, config: RunConfig) -> RunSpec:
         code=os.environ.get(CODE, ""),
         storage_timeout_s=config.failure.storage_timeout_s,
         driver=lease.token(folder.run_store),
+        folder=str(user_folder()),
+        in_place=folder.record.task == "train" and cluster.is_local(),
+        started=time.time(),
     )

@@ -22,6 +22,9 @@ class RunSpec:
     code: str = ""  # SHA-256 of the archive of the user's code; "" if it is installed, or on PYTHONPATH
     storage_timeout_s: float = 600.0  # for how long the storage may be silent
     driver: str = ""  # token of the run's lease; "" for no lease
+    folder: str = ""  # where the driver was started; "" if nothing is kept of what a fit writes
+    in_place: bool = False  # fits work there, not in a folder of their own
+    started: float = 0.0  # when this attempt was, in Unix seconds
 
     def fit_folder(self, trial: str | None = None) -> FitFolder:
         """Return the folder of this run's metrics and checkpoints, or of one of its trials."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from trainer_app.config import RunConfig
 from trainer_app.errors import ConfigError, Problem
 from trainer_app.records.manifest import PAYLOAD
+from trainer_app.run import working_folder
 from trainer_app.storage import open_store
 from trainer_app.storage_uri import parse_scheme
 
@@ -33,7 +35,12 @@ def check_start_files(config: RunConfig) -> None:
 
 
 def with_absolute_files(config: RunConfig) -> RunConfig:
-    """Return the run file with these paths absolute: a worker may have another working directory."""
+    """Return the run file with these paths absolute: a worker may have another working directory.
+
+    In a pod they stay: such a file came with the code, or is in the image, and every working folder has both.
+    """
+    if working_folder.ROOT in os.environ:
+        return config
     local = {key: path for key, path in named_files(config).items() if not parse_scheme(path)}
     update: dict[str, Any] = {key: str(find_local(path).absolute()) for key, path in local.items()}
     if "weights" in update and config.weights is not None:

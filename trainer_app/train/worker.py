@@ -24,6 +24,7 @@ from trainer_app.errors import TrainerError
 from trainer_app.records import FitFolder, parse_part_key
 from trainer_app.run import logs, stop
 from trainer_app.run.spec import RunSpec
+from trainer_app.train.files import keep_files
 from trainer_app.train.start import Origin, find_start, load_weights
 from trainer_app.user_errors import FitProgress, plain_errors
 
@@ -85,8 +86,7 @@ def fit(
     with tempfile.TemporaryDirectory(prefix="trainer-") as tmp:
         start = find_start(config, fit_folder, Path(tmp, "from"), origin=origin)
         reporter.resumed, progress.resumed = start.resumed, start.resumed is not None
-        defaults = {**QUIET, "default_root_dir": tmp}
-        parts = lightning_cli.build_parts(config, trainer_kwargs=trainer_kwargs, callbacks=callbacks, defaults=defaults)
+        parts = lightning_cli.build_parts(config, trainer_kwargs=trainer_kwargs, callbacks=callbacks, defaults=QUIET)
         progress.trainer = parts.trainer
         load_weights(parts.model, config, start.weights)
         parts.trainer.callbacks.insert(0, reporter)  # first: commits what other callbacks counted once
@@ -148,7 +148,7 @@ def fit_with_ray(config: RunConfig, spec: RunSpec, *, trial: str | None, report:
         prepare=prepare_trainer if distributed else None,
         progress=progress,
     )
-    with plain_errors(progress):
+    with plain_errors(progress), keep_files(config, spec, trial, progress):
         return watch.run(fit_rank) if watch else fit_rank()
 
 

@@ -21,6 +21,7 @@ from trainer_app.run.retry import RetryPolicy, last_commit
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import store_name
 from trainer_app.train import worker
+from trainer_app.train.files import keep_files
 from trainer_app.train.start import Origin
 from trainer_app.tune.objective import STOPPED, objective, reporting_silence
 from trainer_app.tune.process_state import check_process, restored_process
@@ -52,7 +53,7 @@ def run(params: dict[str, Any], spec: RunSpec) -> None:
         try:
             worker.check_device(spec)
             progress = FitProgress()
-            with restored_process(), plain_errors(progress):
+            with restored_process(), plain_errors(progress), keep_files(config, spec, trial, progress):
                 if fit_here(config, fit_folder, spec, progress):
                     tune.report(STOPPED)
                 return

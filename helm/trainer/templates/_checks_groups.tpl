@@ -51,7 +51,7 @@
 {{- end -}}
 {{- $volumes := dict -}}
 {{- range $group.volumes -}}
-{{- if or (has .name (list "tmp" "run" "shm" "shared-mem" "ca" "storage" "ray-logs" "autoscaler-tmp" "autoscaler-token" "api-token")) (hasKey $volumes .name) -}}
+{{- if or (has .name (list "tmp" "work" "run" "shm" "shared-mem" "ca" "storage" "ray-logs" "autoscaler-tmp" "autoscaler-token" "api-token")) (hasKey $volumes .name) -}}
 {{- fail (printf "%s.volumes has the name %s, which is used twice or is reserved for the chart" $name .name) -}}
 {{- end -}}
 {{- $_ := set $volumes .name true -}}
@@ -61,7 +61,7 @@
 {{- fail (printf "%s.volumeMounts names the volume %s, which is not one of its volumes: %s" $name .name (keys $volumes | sortAlpha | join ", ")) -}}
 {{- end -}}
 {{- $path := clean (printf "/%s" .mountPath) -}}
-{{- if or (regexMatch "^/(dev|bin|sbin|lib(32|64)?|proc|sys|boot|tmp/ray|mnt/storage|opt/venv|etc/trainer(-ca)?|etc/ld\\.so[^/]*|usr/(local/)?(bin|sbin|lib(32|64)?)|(var/)?run/secrets)(/|$)" $path) (has $path (list "/" "/tmp" "/mnt" "/opt" "/etc" "/usr" "/usr/local" "/var" "/var/run" "/run")) -}}
+{{- if or (regexMatch "^/(dev|bin|sbin|lib(32|64)?|proc|sys|boot|tmp/ray|work|mnt/storage|opt/venv|etc/trainer(-ca)?|etc/ld\\.so[^/]*|usr/(local/)?(bin|sbin|lib(32|64)?)|(var/)?run/secrets)(/|$)" $path) (has $path (list "/" "/tmp" "/mnt" "/opt" "/etc" "/usr" "/usr/local" "/var" "/var/run" "/run")) -}}
 {{- fail (printf "%s.volumeMounts mounts over %s, which the image or the chart needs" $name .mountPath) -}}
 {{- end -}}
 {{- if regexMatch "(^|/)\\.\\.(/|$)" (printf "%s/%s" .mountPath (get . "subPath" | default "")) -}}

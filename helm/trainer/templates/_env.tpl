@@ -12,6 +12,8 @@
 - {name: TRAINER_CLUSTER_CA, valueFrom: {configMapKeyRef: {name: kube-root-ca.crt, key: ca.crt, optional: true}}}
 {{- end }}
 {{- include "trainer.storageEnv" . }}
+# Here the driver, each worker and each trial work: relative paths can be written, as on a laptop.
+- {name: TRAINER_WORK, value: /work}
 - {name: TRAINER_NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
 - {name: TRAINER_CLUSTER_RESOURCES, value: {{ include "trainer.clusterResources" . | quote }}}
 # Ray's default of 3 s between SIGTERM and SIGKILL of a driver is too short to record how a run ended.

@@ -81,6 +81,9 @@ spec:
         {{- if $reports }}
         - {name: api-token, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
         {{- end }}
+        {{- if $ray }}
+        - {name: work, mountPath: /work}
+        {{- end }}
         {{- with ternary (include "trainer.rayMounts" .) "" $ray | trim }}
         {{- . | nindent 8 }}
         {{- end }}
@@ -90,6 +93,10 @@ spec:
     {{- if $reports }}
     - name: api-token
       {{- include "trainer.apiToken" $ | nindent 6 }}
+    {{- end }}
+    {{- if $ray }}
+    - name: work
+      emptyDir: {sizeLimit: {{ include "trainer.size" $.Values.workingFolder.sizeLimit | quote }}}
     {{- end }}
     {{- with ternary (include "trainer.rayVolumes" .) "" $ray | trim }}
     {{- . | nindent 4 }}
