@@ -14,6 +14,13 @@ def sort_key(value: Any, mode: str | None) -> tuple[bool, float]:
     return False, float(value if mode == "min" else -value)
 
 
+def replace_nan(value: float, mode: str | None) -> float:
+    """Return `value`, or in place of NaN the worst number: schedulers and searchers compare, and NaN compares false."""
+    if not math.isnan(value):
+        return value
+    return math.inf if mode == "min" else -math.inf
+
+
 def is_better(new: Any, old: Any, mode: str | None) -> bool:
     """Return whether `new` is strictly better than `old`.
 

@@ -13,7 +13,7 @@ import pytest
 from tests.run_samples import epoch
 from trainer_app.checkpoint import Commit, Manifest
 from trainer_app.checkpoint.retention import find_surplus
-from trainer_app.metric_order import best_of, is_better, sort_key
+from trainer_app.metric_order import best_of, is_better, replace_nan, sort_key
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.results import load_run
 from trainer_app.results.view import RunView
@@ -96,3 +96,8 @@ def test_what_is_no_number_is_the_worst() -> None:
     assert sort_key(None, "min") == sort_key("nan", "max") == sort_key(NAN, "min")
     assert is_better(-INF, None, "max") and not is_better(None, NAN, "max") and not is_better(1.0, 1.0, "min")
     assert best_of([], "min") is None and best_of([(None, "a"), (2, "b")], "max") == "b"
+
+
+def test_nan_becomes_the_worst_number_for_what_compares() -> None:
+    assert [replace_nan(value, "min") for value in (NAN, -INF, 0.5)] == [INF, -INF, 0.5]
+    assert [replace_nan(value, mode) for value in (NAN, INF) for mode in ("max", None)] == [-INF, -INF, INF, INF]

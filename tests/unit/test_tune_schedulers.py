@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from dataclasses import dataclass, field
@@ -312,6 +313,51 @@ def test_asha_is_told_of_the_past_without_what_is_no_number() -> None:
     schedulers.replay(scheduler, "t1", [said(1, -math.inf)], ended=True)
     ((_, recorded),) = [rung for rung in scheduler._brackets[0]._rungs if rung[0] == 1]
     assert recorded == {"t0": 0.9} and scheduler.reasons == {} and scheduler._trial_info == {}
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_median_takes_nan_for_the_worst_value(mode: str) -> None:
+    """Ray's `max` keeps a NaN that came first: a trial that was better since was stopped for it."""
+    good, bad = (0.9, 0.1) if mode == "max" else (0.1, 0.9)
+    made = build({"median": {"min_samples_required": 2, "grace_period": 2}}, mode=mode)
+    tune = Controller(made)
+    for i in range(3):
+        peer = tune.add(f"t{i}")
+        for epoch in (1, 2):
+            assert tune.report(peer, epoch, math.nan if i == 2 and epoch == 1 else 0.5) == CONTINUE
+    recovers, worse, never = tune.add("u0"), tune.add("u1"), tune.add("u2")
+    for trial, value, decision in ((recovers, good, CONTINUE), (worse, bad, STOP), (never, math.nan, STOP)):
+        tune.report(trial, 1, math.nan)
+        assert tune.report(trial, 2, value) == decision
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+@pytest.mark.parametrize("lost", [6, 7, 8, 9])
+def test_hyperband_takes_nan_for_the_worst_value(mode: str, lost: int) -> None:
+    """Of the four of a bracket the two best stay, in whatever order they report."""
+    made = build({"hyperband": {"max_t": 4, "reduction_factor": 2}}, mode=mode)
+    tune = Controller(made)
+    trials = [tune.add(f"t{i:05d}") for i in range(10)]
+    values = iter([0.9, 0.8, 0.1] if mode == "max" else [0.1, 0.2, 0.9])
+    reported = {i: math.nan if i == lost else next(values) for i in range(6, 10)}
+    for i, value in reported.items():
+        tune.report(trials[i], 1, value)
+    worst = max((i for i in reported if i != lost), key=lambda i: reported[i] if mode == "min" else -reported[i])
+    assert sorted(tune.stopped) == sorted(f"t{i:05d}" for i in (lost, worst))
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_a_trial_of_nan_clones_another_and_is_not_cloned(mode: str) -> None:
+    good, bad = (0.9, 0.8) if mode == "max" else (0.1, 0.2)
+    block = {"pbt": {"perturbation_interval": 1, "quantile_fraction": 0.5, "mutations": {LR: [0.1, 0.2]}}}
+    for order in itertools.permutations(range(4)):
+        tune = Saving(build(block, mode=mode), 4)
+        values = {0: good, 1: good, 2: bad, 3: math.nan}
+        for number in order:
+            tune.report(number, 1, values[number])
+        cloned = [tune.report(number, 2, values[number]) for number in order]
+        assert not any(str(source).startswith("t3") for source in cloned), order
+        assert cloned[order.index(3)] is not None, order
 
 
 def test_asha_leaves_a_result_without_objective_alone() -> None:

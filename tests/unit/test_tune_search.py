@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
 import pickle
 import threading
 from typing import Any
 
 import numpy as np
 import pytest
+from ray import tune
 from ray.tune.experiment import Experiment, Trial
 from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
 
 from trainer_app.tune.search import ResumableSearch
 
@@ -218,3 +221,19 @@ def test_a_trial_of_an_earlier_attempt_is_told_as_a_point(result: Any, error: bo
     plan.on_trial_result("t00000", {"objective": 0.5})
     plan.on_trial_complete("t00000", result, error)
     assert searcher.calls == heard
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_nan_is_the_worst_value_for_optuna(mode: str) -> None:
+    """Of a trial of this attempt and of an earlier one; Ray's OptunaSearch leaves the first without a value."""
+    search = OptunaSearch({"x": tune.uniform(0, 1)}, metric="objective", mode=mode, seed=1)
+    plan = planned(unfinished=[(0, {"x": 0.5})], searcher=search, start=1, total=4)
+    worst = -math.inf if mode == "max" else math.inf
+    for trial, value in zip(take(plan), [math.nan, 0.5, math.nan, 0.25], strict=True):
+        result = {"training_iteration": 1, "epochs": 1, "objective": value}
+        plan.on_trial_result(trial.trial_id, result)
+        plan.on_trial_complete(trial.trial_id, result)
+    trials = search._ot_study.trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
+    assert sorted((trial.value for trial in trials), key=str) == sorted([worst, worst, 0.25, 0.5], key=str)
+    assert search._ot_study.best_value == (0.5 if mode == "max" else 0.25)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 from trainer_app.config import RunConfig, require_tune
+from trainer_app.metric_order import replace_nan
 from trainer_app.records import FitFolder, RunFolder, TrialRecord, trial_name
 from trainer_app.tune import schedulers, space
 from trainer_app.tune.search import ResumableSearch
@@ -45,8 +45,8 @@ def plan_search(
     for record in records.values():
         results = read_objectives(folder.fit_folder(record.trial), tuning.metric)
         schedulers.replay(scheduler, record.trial, results, ended=record.is_over)
-        if searcher is not None and record.is_over and results and math.isfinite(results[-1]["objective"]):
-            searcher.add_evaluated_point(record.params, results[-1]["objective"])
+        if searcher is not None and record.is_over and results:
+            searcher.add_evaluated_point(record.params, replace_nan(results[-1]["objective"], tuning.mode))
     return ResumableSearch(
         unfinished=sorted(left, key=lambda planned: planned[0]),
         draws=draws,

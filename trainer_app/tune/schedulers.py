@@ -18,6 +18,7 @@ from ray.tune.schedulers import (
 )
 
 from trainer_app.config import RunConfig
+from trainer_app.metric_order import replace_nan
 from trainer_app.tune.space import domain
 
 TIME = "epochs"
@@ -28,16 +29,25 @@ NEEDS_EVERY_EPOCH = ("hyperband", "median", "pbt")
 
 
 class _StopReasonMixin:
-    """Mixin of a scheduler: `reasons[trial_id]` is why it stopped the trial."""
+    """Mixin of a scheduler: `reasons[trial_id]` is why it stopped the trial.
+
+    Ray's schedulers sort and compare, which NaN does not: HyperBand kept such trials, PBT cloned them, and median
+    stopping saw no better value after one. They get the worst number instead.
+    """
 
     reasons: dict[str, str]
+    mode: str
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         explain = self.explainer(trial, result)
-        decision: str = super().on_trial_result(tune_controller, trial, result)  # type: ignore[misc]
+        decision: str = super().on_trial_result(tune_controller, trial, self.without_nan(result))  # type: ignore[misc]
         if decision == TrialScheduler.STOP:
             self.reasons[trial.trial_id] = explain()
         return decision
+
+    def without_nan(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Return a result with the worst number in place of NaN."""
+        return {**result, METRIC: replace_nan(result[METRIC], self.mode)} if METRIC in result else result
 
     def explainer(self, trial: Any, result: dict[str, Any]) -> Callable[[], str]:
         """Read the state before the result counts; return a function that returns the reason."""
@@ -145,7 +155,7 @@ class Median(_StopReasonMixin, MedianStoppingRule):
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         if TIME in result and METRIC in result:  # a resumed trial may have had nothing left to report
-            super().on_trial_complete(tune_controller, trial, result)
+            super().on_trial_complete(tune_controller, trial, self.without_nan(result))
 
     def explainer(self, trial: Any, result: dict[str, Any]) -> Callable[[], str]:
         return lambda: f"median: best so far below the others' median at epoch {result.get(TIME)}"
@@ -163,7 +173,7 @@ class Pbt(_StopReasonMixin, PopulationBasedTraining):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if self.last_epoch is not None and result.get(TIME, 0) >= self.last_epoch:
             # At its end a trial must not clone another: it would train its last epoch again and again.
-            self._save_trial_state(self._trial_state[trial], result[TIME], result, trial)
+            self._save_trial_state(self._trial_state[trial], result[TIME], self.without_nan(result), trial)
             decision: str = TrialScheduler.CONTINUE
             return decision
         return super().on_trial_result(tune_controller, trial, result)
@@ -202,7 +212,7 @@ def build(config: RunConfig, *, epochs: int | None) -> Any:
         kwargs["min_time_slice"] = NEVER  # 0: trials are not paused in favour of others
     classes: Mapping[str, Any] = {"asha": Asha, "hyperband": HyperBand, "median": Median, "pbt": Pbt}
     scheduler = Fifo() if kind == "fifo" else classes[kind](**common, **kwargs)
-    scheduler.reasons = {}
+    scheduler.reasons, scheduler.mode = {}, config.tune.mode
     if kind == "pbt":
         scheduler.last_epoch = epochs
     return scheduler

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from ray.tune.experiment import Experiment, Trial
 from ray.tune.search import SearchAlgorithm, Searcher
 
 from trainer_app import ray_compat
+from trainer_app.metric_order import replace_nan
 from trainer_app.records import to_plain, trial_name
 
 Planned = tuple[int, dict[str, Any]]
@@ -109,7 +109,7 @@ class ResumableSearch(SearchAlgorithm):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if trial_id in self._asked and self.searcher is not None and "objective" in result:
-            self.searcher.on_trial_result(trial_id, result)
+            self.searcher.on_trial_result(trial_id, self._without_nan(result))
 
     def on_trial_complete(  # Tune's signature
         self,
@@ -122,9 +122,14 @@ class ResumableSearch(SearchAlgorithm):
             return
         failed = error or not result or "error" in result or "objective" not in result
         if trial_id in self._asked:
-            self.searcher.on_trial_complete(trial_id, None if failed else result, error=failed)
-        elif result and not failed and math.isfinite(result["objective"]):
-            self.searcher.add_evaluated_point(self._params[trial_id], result["objective"])
+            self.searcher.on_trial_complete(trial_id, None if failed else self._without_nan(result), error=failed)
+        elif result and not failed:
+            self.searcher.add_evaluated_point(self._params[trial_id], self._without_nan(result)["objective"])
+
+    def _without_nan(self, result: dict[str, Any] | None) -> dict[str, Any]:
+        """Return a result with the worst number in place of NaN, which Optuna does not learn from."""
+        assert result is not None and self.searcher is not None
+        return {**result, "objective": replace_nan(result["objective"], self.searcher.mode)}
 
     def save_to_dir(self, dirpath: str, **kwargs: Any) -> None:
         """Save nothing: the sweep's own records decide what is finished."""
