@@ -7,8 +7,8 @@ import re
 RUN_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")  # a DNS-1035 label
 # KubeRay takes 47 for a RayJob, but names the token's Secret by the last 50 characters of <run>-<5>.
 RUN_NAME_MAX = 44
-# A RayCronJob's children add 6 characters, and KubeRay 1.7 takes 36. The chart checks it.
-CRON_NAME_MAX = 36
+# KubeRay 1.7 adds -<unix minutes> for a RayCronJob's children, 9 characters. The chart checks it.
+CRON_NAME_MAX = 35
 TIME_FORMAT = "%y%m%d%H%M%S"
 # Of `name` in the run file, to which -yymmddhhmmss is appended.
 BASE_NAME_MAX = RUN_NAME_MAX - len("-yymmddhhmmss")

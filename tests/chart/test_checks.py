@@ -102,7 +102,7 @@ def test_trials_against_the_pools(text: Text, sets: tuple[str, ...], run_file: s
         ("900003 bytes; at most 900000", (), {"run_file": "a: " + "x" * 900_000}),
         ("60003 bytes; at most 60000", ("clusterSelector=big",), {"run_file": "a: " + "x" * 60_000}),
         ("45 characters; at most 44", (), {"name": "n" * 45}),
-        ("37 characters; at most 36", CRON, {"name": "n" * 37}),
+        ("36 characters; at most 35", CRON, {"name": "n" * 36}),
         ("begins with a letter", (), {"name": "1st"}),
         ("run.file is not allowed with kind RayCluster", ("kind=RayCluster",), {"run_file": "a: 1"}),
         ("clusterSelector is only allowed with kind RayJob, not with RayCronJob", (*CRON, "clusterSelector=big"), {}),

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from trainer_app.errors import NotFoundError
-from trainer_app.launch import location, pods
+from trainer_app.launch import cron, location, pods
 from trainer_app.launch.kube import Kube
 from trainer_app.launch.location import RunLocation
 from trainer_app.launch.status import RunStatus
@@ -69,16 +69,21 @@ def test_a_schedule_of_something_else_makes_no_runs(child: Any) -> None:
     assert location.list_rayjobs(cast(Kube, Table([child], []))) == []
 
 
-def test_its_pods_are_found(child: Any) -> None:
+# Of KubeRay 1.6, 1.7, and any other.
+@pytest.mark.parametrize("name", ["nightly-x7k2p", "nightly-29912345", "nightly-20260101-0300"])
+def test_its_pods_are_found(child: Any, name: str) -> None:
+    child["metadata"]["name"] = name
     cluster = child["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["metadata"]["labels"]
     submitter = child["spec"]["submitterPodTemplate"]["metadata"]["labels"]
     found = [
-        pod("head", {**cluster, "ray.io/cluster": "nightly-x7k2p-abcde"}),
-        pod("submitter", {**submitter, "job-name": "nightly-x7k2p"}),
+        pod("head", {**cluster, "ray.io/cluster": f"{name}-abcde"}),
+        pod("submitter", {**submitter, "job-name": name}),
         pod("of another RayJob", {**cluster, "ray.io/cluster": "nightly-bbbbb-abcde"}),
     ]
-    ours = pods.list_run_pods(cast(Kube, Table([], found)), "nightly-x7k2p")
+    kube = cast(Kube, Table([child], found))
+    ours = pods.list_run_pods(kube, name, cron.schedule_name(child))
     assert [one["metadata"]["name"] for one in ours] == ["head", "submitter"]
+    assert pods.list_run_pods(kube, "nightly", "") == []
 
 
 def pod(name: str, labels: dict[str, str]) -> Any:

@@ -77,7 +77,7 @@ def test_numbers_are_the_launchers(launched: Callable[..., Any], text: str, task
 def test_a_name_that_is_made_fits_its_kind(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(f"{PARTS}name: {'n' * 31}\n")
     cron = ["kind=RayCronJob", "cron.schedule=@daily"]
-    for sets, most in (([], 44), (cron, 36)):
+    for sets, most in (([], 44), (cron, 35)):
         release = new_release(RunRequest("train", [str(tmp_path / "run.yaml")]), ["kind"], sets, "team")
         assert len(release.name) == most
         helm.template(release)

@@ -83,6 +83,22 @@ def test_retries_that_the_submitter_took_back() -> None:
     assert rayjobs.format_retry(ended) == "attempt 2 of 2"
 
 
+@pytest.mark.parametrize(
+    "reason, words",
+    [
+        ("JobStatusCheckTimeoutExceeded", "got no answer from the head about the job"),
+        ("DeadlineExceeded", "lifetime.activeDeadlineSeconds is over"),
+    ],
+)
+def test_a_reason_that_is_never_retried_is_explained(reason: str, words: str) -> None:
+    ended = job("Failed", failed=1, reason=reason, message="of KubeRay")
+    seen = dict(RunStatus(ended, "failed").lines())
+    assert seen["error"].startswith(f"{reason}: of KubeRay: ") and words in seen["error"]
+    assert seen["error"].endswith("KubeRay does not retry that: trainer resume demo") and "retries" not in seen
+    assert rayjobs.format_state(ended).endswith("trainer resume demo")
+    assert rayjobs.format_retry(job("Failed", failed=1, reason="AppFailed")) == "attempt 1 of 4"
+
+
 def test_progress_without_a_storage_is_the_rayjobs() -> None:
     rayjob = job("Running")
     rayjob["metadata"]["annotations"]["trainer/progress"] = "3/10 epochs"

@@ -1,7 +1,7 @@
 """stop, resume, delete: what a user does to a run that exists. Each can be repeated.
 
-Everywhere `say` is called with each line for the user, and `endpoint` is the storage's address from this machine, if it
-is not the pods'.
+Everywhere `say` is called with each line for the user, `endpoint` is the storage's address from this machine, if it is
+not the pods', and `schedule` is the RayCronJob that created the run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from trainer_app.errors import InputError, NotFoundError, StorageError, TrainerError
-from trainer_app.launch import location, pods, rayjobs
+from trainer_app.launch import cron, location, pods, rayjobs
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.remote_run import RemoteRun, format_position
 from trainer_app.storage_uri import is_s3_uri
@@ -156,7 +156,7 @@ def resume(kube: Kube, rayjob: Object, *, say: Say, endpoint: str | None = None)
         say(f"run {run} waits in its queue: nothing to resume")
         return True
     _wait_until_suspended(kube, run)
-    wait_until_no_pods(kube, run, say=say)
+    wait_until_no_pods(kube, run, say=say, schedule=cron.schedule_name(rayjob))
     position = "its newest commit"
     with open_run(kube, rayjob, endpoint, say) as remote_run:
         if remote_run:
@@ -196,13 +196,15 @@ def delete_rayjob(kube: Kube, run: str, *, say: Say) -> None:
     Raises:
         TrainerError: it still exists after OPERATOR_TIMEOUT_S, or its pods after PODS_TIMEOUT_S.
     """
+    schedule = ""
     with suppress(NotFoundError):
+        schedule = cron.schedule_name(kube.get("RayJob", run))
         kube.delete("RayJob", run)
     for _ in _poll(OPERATOR_TIMEOUT_S):
         try:
             kube.get("RayJob", run)
         except NotFoundError:
-            wait_until_no_pods(kube, run, say=say)
+            wait_until_no_pods(kube, run, say=say, schedule=schedule)
             return
     raise TrainerError(
         f"run {run} still exists {OPERATOR_TIMEOUT_S:.0f} s after it was deleted: the KubeRay operator, which removes "
@@ -210,15 +212,12 @@ def delete_rayjob(kube: Kube, run: str, *, say: Say) -> None:
     )
 
 
-def wait_until_no_pods(kube: Kube, run: str, *, say: Say) -> None:
-    """Wait for the run's pods to end: KubeRay does not, and they still write.
-
-    Raises:
-        TrainerError: pods still exist after PODS_TIMEOUT_S.
-    """
+def wait_until_no_pods(kube: Kube, run: str, *, say: Say, schedule: str = "") -> None:
+    """Wait for the run's pods to end: KubeRay does not, and they still write. TrainerError after PODS_TIMEOUT_S."""
     names = ""
     for _ in _poll(PODS_TIMEOUT_S):
-        left = [pod for pod in pods.list_run_pods(kube, run) if pods.phase(pod) not in ("succeeded", "failed")]
+        run_pods = pods.list_run_pods(kube, run, schedule)
+        left = [pod for pod in run_pods if pods.phase(pod) not in ("succeeded", "failed")]
         if not left:
             return
         if not names:

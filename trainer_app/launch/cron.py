@@ -20,6 +20,11 @@ def is_scheduled(rayjob: Object) -> bool:
     return CRON_LABEL in rayjob["metadata"].get("labels", {}) and _head_env(rayjob).get(FROM_CLUSTER) == "1"
 
 
+def schedule_name(rayjob: Object) -> str:
+    """Return the RayCronJob that created a RayJob, "" if none did. The form of its name is KubeRay's to change."""
+    return str(rayjob["metadata"].get("labels", {}).get(CRON_LABEL, ""))
+
+
 def storage_settings(rayjob: Object) -> tuple[str, str, str, str]:
     """Return (URI, endpoint, region, Secret) from the head's container; "" for what is not set there."""
     env = _head_env(rayjob)

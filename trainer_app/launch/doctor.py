@@ -19,7 +19,7 @@ from trainer_app.storage.round_trip import check_round_trip
 from trainer_app.storage_uri import is_s3_uri
 
 OPERATOR: Final = {"app.kubernetes.io/name": "kuberay-operator"}
-TESTED: Final = (1, 6)
+TESTED: Final = ((1, 6), (1, 7))
 
 
 def run_checks(kube: Kube, values: Sequence[str], sets: Sequence[str], endpoint: str | None) -> Iterator[Finding]:
@@ -73,7 +73,7 @@ def check_crds(kube: Kube) -> list[Finding]:
         return [Finding("crds", "fail", str(error))]
     kinds = sorted({one["kind"] for one in resources if "/" not in one["name"]})
     if "RayJob" not in kinds:
-        return [Finding("crds", "fail", f"ray.io/v1 has no RayJob, only {', '.join(kinds)}; install KubeRay 1.6")]
+        return [Finding("crds", "fail", f"ray.io/v1 has no RayJob, only {', '.join(kinds)}; install KubeRay 1.7")]
     return [Finding("crds", "ok", f"ray.io/v1: {', '.join(kinds)}")]
 
 
@@ -95,8 +95,8 @@ def check_operator(kube: Kube, objects: Sequence[Object]) -> list[Finding]:
         return [Finding("operator", "fail", f"{image} in {namespace} is not ready: kubectl get pods -n {namespace}")]
     gates = [argument for argument in container.get("args", []) if "feature-gates" in argument] or ["default gates"]
     number = re.search(r":v?(\d+)\.(\d+)", container["image"])
-    is_tested = number and (int(number[1]), int(number[2])) == TESTED
-    untested = "" if is_tested else f"; tested is {TESTED[0]}.{TESTED[1]}"
+    is_tested = number and (int(number[1]), int(number[2])) in TESTED
+    untested = "" if is_tested else f"; tested are {' and '.join(f'{major}.{minor}' for major, minor in TESTED)}"
     return [Finding("operator", "ok" if is_tested else "warn", f"{image}, {' '.join(gates)}{untested}")]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from trainer_app.errors import StorageError, TrainerError
-from trainer_app.launch import location, pods, rayjobs
+from trainer_app.launch import cron, location, pods, rayjobs
 from trainer_app.launch.kube import CONNECT_S, Kube, Object, explain_errors
 from trainer_app.launch.stored_logs import LogTail
 
@@ -45,12 +45,12 @@ def follow_run(kube: Kube, run: str, *, say: Say, show: Say | None, endpoint: st
         rayjob = kube.get("RayJob", run)
         if show and rayjob["spec"].get("submissionMode") == "HTTPMode":
             log = _open_stored_log(kube, location.location_of(rayjob), stack, say=say, show=show, endpoint=endpoint)
-        say_new = _say_once(say)
+        say_new, schedule = _say_once(say), cron.schedule_name(rayjob)
         while True:
             rayjob = _retry_api(lambda: kube.get("RayJob", run), say)
             say_new([rayjobs.format_state(rayjob)])
             with _report_errors(say_new):
-                say_new(find_blockers(kube, rayjob, lambda: pods.list_run_pods(kube, run)))
+                say_new(find_blockers(kube, rayjob, lambda: pods.list_run_pods(kube, run, schedule)))
             with _report_errors(say_new):
                 if log:
                     log.read()  # takes as long as the submitter's pod lives and says something

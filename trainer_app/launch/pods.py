@@ -15,22 +15,24 @@ RUN_LABEL: Final = "trainer/run"
 DEADLINE_EXCEEDED: Final = "PreRunningDeadlineExceeded"  # KubeRay's reason for a cluster that was not ready in time
 
 
-def list_run_pods(kube: Kube, run: str) -> list[Object]:
+def list_run_pods(kube: Kube, run: str, schedule: str = "") -> list[Object]:
     """Return every pod of the run, also of its former clusters and of its submitters, newest last.
 
     They are known by our label, and by the names that KubeRay gives (`<run>-<5 characters>`), since CRDs without
     generateEmbeddedObjectMeta drop the labels of pod templates. A pod with another run's label never belongs to this
     one, whatever its name: the cluster `team-stays` is not part of the run `team`.
+
+    Args:
+        schedule: the RayCronJob that created it, whose label its pods have: see `cron.schedule_name`.
     """
-    run_pods = [pod for pod in kube.list("Pod") if _belongs_to(pod["metadata"].get("labels", {}), run)]
+    run_pods = [pod for pod in kube.list("Pod") if _belongs_to(pod["metadata"].get("labels", {}), run, schedule)]
     return sorted(run_pods, key=lambda pod: pod["metadata"]["creationTimestamp"])
 
 
-def _belongs_to(labels: Mapping[str, str], run: str) -> bool:
+def _belongs_to(labels: Mapping[str, str], run: str, schedule: str) -> bool:
     label = labels.get(RUN_LABEL)
     named = labels.get("job-name") == run or _is_generated_name(labels.get("ray.io/cluster", ""), run)
-    # The pods of a run that a RayCronJob created (<its name>-<5 characters>) have the RayCronJob's label.
-    return label == run or (named and (label is None or _is_generated_name(run, label)))
+    return label == run or (named and label in (None, schedule))
 
 
 def _is_generated_name(name: str, owner: str) -> bool:

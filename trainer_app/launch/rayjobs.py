@@ -7,6 +7,12 @@ from typing import Final
 from trainer_app.launch.kube import Object
 
 ENDED: Final = ("Complete", "Failed", "ValidationFailed", "Suspended")
+# Reasons that KubeRay never retries, whatever is left of backoffLimit, and what they mean.
+_NOT_RETRIED: Final = {
+    "DeadlineExceeded": "lifetime.activeDeadlineSeconds is over",
+    "JobStatusCheckTimeoutExceeded": "the operator got no answer from the head about the job for the seconds of its "
+    "RAYJOB_STATUS_CHECK_TIMEOUT_SECONDS (300)",
+}
 QUEUE: Final = "kueue.x-k8s.io/queue-name"
 
 
@@ -34,8 +40,16 @@ def format_state(rayjob: Object) -> str:
     reported = rayjob.get("status", {})
     result = f" ({reported['jobStatus']})" if reported.get("jobStatus") else ""
     reasons = [reported[key] for key in ("reason", "message") if reported.get(key)] if has_ended(rayjob) else []
-    why = ": ".join(reason for reason in reasons if reason != status(rayjob))
+    why = ": ".join([*(reason for reason in reasons if reason != status(rayjob)), *explain_reason(rayjob)])
     return f"run {rayjob['metadata']['name']}: {status(rayjob)}{result}{f': {why}' if why else ''}"
+
+
+def explain_reason(rayjob: Object) -> list[str]:
+    """Return what a reason means that KubeRay does not retry, and what to do, in one string; [] for other reasons."""
+    reason = rayjob.get("status", {}).get("reason", "")
+    if reason not in _NOT_RETRIED or not has_ended(rayjob):
+        return []
+    return [f"{_NOT_RETRIED[reason]}; KubeRay does not retry that: trainer resume {rayjob['metadata']['name']}"]
 
 
 def exit_code(rayjob: Object) -> int:
@@ -49,7 +63,7 @@ def exit_code(rayjob: Object) -> int:
 def format_retry(rayjob: Object) -> str:
     """`attempt 2 of 4`, or "" if nothing has failed."""
     failed = int(rayjob.get("status", {}).get("failed") or 0)
-    if not failed:
+    if not failed or explain_reason(rayjob):  # no "1 of 4" of attempts that are not made
         return ""
     limit = max(int(rayjob["spec"].get("backoffLimit") or 0) + 1, failed)  # less: the submitter has ended the retries
     return f"attempt {min(failed + (0 if has_ended(rayjob) else 1), limit)} of {limit}"

@@ -48,7 +48,8 @@ class RunStatus:
             return self.record.error
         reported = self.rayjob.get("status", {})
         failed = self.phase in ("failed", "retrying")
-        return ": ".join(reported[key] for key in ("reason", "message") if reported.get(key)) if failed else ""
+        parts = [reported[key] for key in ("reason", "message") if reported.get(key)] if failed else []
+        return ": ".join([*parts, *rayjobs.explain_reason(self.rayjob)])
 
     @property
     def recovered(self) -> str:
@@ -105,7 +106,7 @@ def get_status(kube: Kube, rayjob: Object, *, endpoint: str | None = None) -> Ru
         endpoint: the storage's address from this machine; None for the pods' own, a Service's by a port-forward.
     """
     with ThreadPoolExecutor(3) as pool:
-        run_pods = pool.submit(pods.list_run_pods, kube, rayjob["metadata"]["name"])
+        run_pods = pool.submit(pods.list_run_pods, kube, rayjob["metadata"]["name"], cron.schedule_name(rayjob))
         blockers = pool.submit(find_blockers, kube, rayjob, run_pods.result)
         stored = pool.submit(_read_record, kube, rayjob, endpoint)
         record, error, attempts = stored.result()

@@ -14,9 +14,9 @@
 {{- end -}}
 
 {{- /* KubeRay accepts 47 for a RayJob and 53 for a RayCluster, but names the token's Secret by the last 50 characters of
-       <run>-<5>. A RayCronJob's RayJobs add 6; KubeRay 1.7 accepts 36. */ -}}
+       <run>-<5>. A RayCronJob's RayJobs add 6 characters in 1.6, and 9 in 1.7. */ -}}
 {{- define "trainer.checkName" -}}
-{{- $most := ternary 36 44 (eq .Values.kind "RayCronJob") -}}
+{{- $most := ternary 35 44 (eq .Values.kind "RayCronJob") -}}
 {{- if gt (len .Release.Name) $most -}}
 {{- fail (printf "the name %s has %d characters; at most %d are allowed, since KubeRay adds some" .Release.Name (len .Release.Name) $most) -}}
 {{- end -}}
