@@ -83,7 +83,7 @@ def test_its_pods_are_found(child: Any, name: str) -> None:
     kube = cast(Kube, Table([child], found))
     ours = pods.list_run_pods(kube, name, cron.schedule_name(child))
     assert [one["metadata"]["name"] for one in ours] == ["head", "submitter"]
-    assert pods.list_run_pods(kube, "nightly", "") == []
+    assert pods.list_run_pods(kube, name) == [], "another run's label"
 
 
 def pod(name: str, labels: dict[str, str]) -> Any:
