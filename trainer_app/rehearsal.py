@@ -85,7 +85,8 @@ def rehearse(
 def _rehearse(config: RunConfig, task: str, folder: Path, *, remote: bool) -> Rehearsal:
     config, notes = _without_remote_files(config) if remote else (config, [])
     config, params = _resolve(config, task)
-    rehearsal = Rehearsal(config, "gpu" if config.scaling.use_gpu else "cpu", params, notes=notes)
+    gpu = bool(config.scaling.use_gpu) and torch.cuda.is_available()
+    rehearsal = Rehearsal(config, "gpu" if gpu else "cpu", params, notes=notes)
     with mirrored(Path.cwd(), folder / "work"):
         _run(rehearsal, task, folder)
     return rehearsal
@@ -102,17 +103,20 @@ def _without_remote_files(config: RunConfig) -> tuple[RunConfig, list[str]]:
 def _resolve(config: RunConfig, task: str) -> tuple[RunConfig, dict[str, Any]]:
     """Check and resolve a run file as a driver does; return it with a trial's parameters."""
     lightning_cli.check_code(config)
-    gpu = config.scaling.use_gpu is not False and torch.cuda.is_available()
     if task == "tune" and config.tune is not None:
         lightning_cli.check_space(config)
         if config.tune.scheduler.kind == "pbt":
             with config.locate_problems():
                 check_mutations(config)
-    config, _ = prepare.resolve_choices(override(config, {"scaling.use_gpu": gpu}))
+    if config.scaling.use_gpu == "auto":
+        asks = bool((config.scaling.resources_per_worker or {}).get("GPU"))
+        config = override(config, {"scaling.use_gpu": asks or torch.cuda.is_available()})
+    config, _ = prepare.resolve_choices(config)
     config = start_files.with_absolute_files(config)
     if task != "tune" or config.tune is None:
         return config, {}
-    params = next(draws(config.tune.space, num_samples=1, seed=int(config.seed_everything or 0)))
+    with plain_errors():  # of the user's functions that draw
+        params = next(draws(config.tune.space, num_samples=1, seed=int(config.seed_everything or 0)))
     return override(config, params), params
 
 
@@ -195,5 +199,6 @@ def _forgotten_modules(*folders: str | Path) -> Iterator[None]:
         importing.SCRIPTS.update(scripts)
         for name in set(sys.modules) - modules:
             file = Path(getattr(sys.modules[name], "__file__", None) or os.devnull)
-            if "site-packages" not in file.parts and any(file.is_relative_to(folder) for folder in folders):
+            users = name.partition(".")[0] != "trainer_app" and "site-packages" not in file.parts
+            if users and any(file.is_relative_to(folder) for folder in folders):
                 del sys.modules[name]

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections import deque
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +36,8 @@ def mirrored(source: Path, target: Path) -> Iterator[None]:
                 folders.append((Path(entry.path), new))
             elif plain and size <= _MAX_COPIED and copied + size <= _MAX_TOTAL:
                 copied += size
-                shutil.copy2(entry.path, new)
+                with suppress(FileNotFoundError):  # deleted meanwhile, by another run
+                    shutil.copy2(entry.path, new)
             else:
                 new.symlink_to(entry.path)
     # Modules come from the original, which is what an error names, and not a second time from the copy.
