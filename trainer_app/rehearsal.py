@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def rehearse(
     with restored_process(), tempfile.TemporaryDirectory(prefix="trainer-rehearsal-") as tmp:
         os.chdir(code or ".")
         shadowing.check_folders([Path.cwd(), *folders])
-        with _forgotten_modules(Path.cwd(), *folders), _group_of_one(config):
+        with _forgotten_modules(Path.cwd(), *folders):
             lightning_cli.add_import_paths(*folders)
             rehearsal = _rehearse(config, task or ("tune" if config.tune else "train"), Path(tmp), remote=remote)
     rehearsal.seconds = time.monotonic() - started
@@ -87,7 +87,8 @@ def _rehearse(config: RunConfig, task: str, folder: Path, *, remote: bool) -> Re
     config, params = _resolve(config, task)
     gpu = bool(config.scaling.use_gpu) and torch.cuda.is_available()
     rehearsal = Rehearsal(config, "gpu" if gpu else "cpu", params, notes=notes)
-    with mirrored(Path.cwd(), folder / "work"):
+    grouped = task == "train" or config.has_nested_trials
+    with mirrored(Path.cwd(), folder / "work"), evaluate.group_of_one() if grouped else nullcontext():
         _run(rehearsal, task, folder)
     return rehearsal
 
@@ -140,7 +141,7 @@ def _run(rehearsal: Rehearsal, task: str, folder: Path) -> None:
 
 def _test(rehearsal: Rehearsal, path: Path, cut: OneBatch) -> None:
     try:
-        with restored_process():
+        with restored_process(), evaluate.group_of_one():
             evaluate.score(rehearsal.config, path, str(cut.folder), accelerator=rehearsal.device, prepare=cut.attach)
     except InputError as error:  # with which a run without --test does not end
         rehearsal.notes.append(str(error))
@@ -168,21 +169,6 @@ def _fit(config: RunConfig, spec: RunSpec, task: str, cut: OneBatch) -> None:
         if isinstance(getattr(error.__cause__, "__context__", None), KeyboardInterrupt):
             raise KeyboardInterrupt from None  # Lightning answers Ctrl-C with sys.exit
         raise
-
-
-@contextmanager
-def _group_of_one(config: RunConfig) -> Iterator[None]:
-    """Give code that asks torch.distributed for its rank an answer, if the run has a process group."""
-    distributed = torch.distributed
-    wanted = config.scaling.num_workers > 1 or bool(config.trainer.get("strategy"))
-    if not wanted or not distributed.is_available() or distributed.is_initialized():
-        yield
-        return
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
-    try:
-        yield
-    finally:
-        distributed.destroy_process_group()
 
 
 @contextmanager

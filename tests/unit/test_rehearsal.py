@@ -164,6 +164,7 @@ def test_a_sweep(attempt: Try) -> None:
     assert attempt("", f"tune: {{metric: val_loss, mode: min, {space}}}", task="train").params == {}
 
 
+@pytest.mark.full
 def test_what_counts_steps_counts_the_run_s(attempt: Try) -> None:
     code = net(
         "configure_optimizers(self)",
@@ -209,22 +210,30 @@ def test_what_is_written_stays_nowhere(attempt: Try, tmp_path: Path) -> None:
     attempt("", "", f"trainer.default_root_dir={tmp_path}", "trainer.logger=true")
 
 
+@pytest.mark.full
 def test_what_a_process_can_do_once(attempt: Try) -> None:
     once = ["super().__init__()", "import multiprocessing, os", "multiprocessing.set_start_method('spawn')"]
     leaves = ["assert os.environ.setdefault('SEEN', str(id(self))) == str(id(self))", "os.chdir('/')"]
     assert attempt(net("__init__(self, lr: float = 1.0)", *once, *leaves)).done[-1] == "tested"
 
 
+@pytest.mark.full
 def test_a_module_that_asks_for_its_rank(attempt: Try) -> None:
+    """A worker has a process group; a trial in the process of its Tune trial has none."""
     code = net("on_train_start(self)", "assert torch.distributed.get_world_size() == 1")
-    done = attempt(code, "", "scaling.num_workers=2")
-    assert done.done[0] == "trained"
+    for workers in (1, 2):
+        assert attempt(code, "", f"scaling.num_workers={workers}").done[0] == "trained"
+    space = "tune: {metric: loss, mode: min, space: {model.init_args.lr: {choice: [0.1]}}}"
+    assert attempt(code, space, "scaling.num_workers=2").done[0] == "trained"
+    with pytest.raises(TrainerError, match="Default process group has not been initialized"):
+        attempt(code, space)
 
 
 def test_without_a_test(attempt: Try) -> None:
     assert attempt("\ndel Data.test_dataloader\n").done[-1] == "a checkpoint saved, loaded and restored"
 
 
+@pytest.mark.full
 def test_a_folder_of_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With `code` that folder is the working folder, as in a pod, and it alone has the modules."""
     monkeypatch.chdir(tmp_path)
@@ -238,6 +247,7 @@ def test_a_folder_of_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert rehearse(["run.yaml"], code="src").done[-1] == "tested"
 
 
+@pytest.mark.full
 def test_another_machine_s_checkpoint_is_left_out(attempt: Try) -> None:
     with pytest.raises(ConfigError, match=r"ckpt_path: there is no such file"):
         attempt("", "ckpt_path: /data/start.ckpt")
