@@ -1,9 +1,23 @@
 # One image for head, workers and submitter. Also built by BuildKit of Docker 20.10: no `# syntax=` line, no heredocs.
+# By digest, so that it never changes: --build-arg PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:...
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS wanted
 COPY pyproject.toml image/wanted.py /build/
 RUN cd /build && python3 wanted.py > wanted.toml
+
+# pip installs uv, with the hash in the lock. The image gets neither: the steps below mount what they need in /tmp.
+FROM ${PYTHON_IMAGE} AS tools
+COPY image/requirements.txt /build/
+RUN --mount=type=cache,target=/root/.cache \
+    python3 -m venv /opt/uv \
+ && awk '/^uv==/ {p = 1; print; next} p && /^[^ ]/ {exit} p' /build/requirements.txt > /build/uv.txt \
+ && /opt/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r /build/uv.txt
+
+FROM scratch AS source
+COPY pyproject.toml README.md LICENSE /
+COPY helm /helm
+COPY trainer_app /trainer_app
 
 FROM ${PYTHON_IMAGE}
 
@@ -13,28 +27,24 @@ ENV PYTHONDONTWRITEBYTECODE= \
     PATH=/opt/venv/bin:$PATH \
     UV_LINK_MODE=copy
 
-# Dependencies: 6 GB that change only with the lock. pip installs uv, with the hash in the lock, outside the environment,
-# which has only what runs need.
-COPY --from=wanted /build/wanted.toml /build/pyproject.toml
-COPY image/requirements.txt /build/
+# Dependencies: 6 GB that change only with the lock.
 RUN --mount=type=cache,target=/root/.cache \
+    --mount=type=bind,from=tools,source=/opt/uv/bin/uv,target=/tmp/uv \
+    --mount=type=bind,from=wanted,source=/build/wanted.toml,target=/tmp/build/pyproject.toml \
+    --mount=type=bind,source=image/requirements.txt,target=/tmp/build/requirements.txt \
     python3 -m venv /opt/venv --without-pip \
- && python3 -m venv /opt/uv \
- && awk '/^uv==/ {p = 1; print; next} p && /^[^ ]/ {exit} p' /build/requirements.txt > /opt/uv/uv.txt \
- && /opt/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r /opt/uv/uv.txt \
- && cd /build \
- && /opt/uv/bin/uv pip install --quiet --require-hashes --compile-bytecode \
+ && cd /tmp/build \
+ && /tmp/uv pip install --quiet --require-hashes --compile-bytecode \
     -r pyproject.toml --extra train -c requirements.txt
 
 # The code, in its own layer, which takes seconds.
-COPY pyproject.toml README.md LICENSE /build/
-COPY helm /build/helm
-COPY trainer_app /build/trainer_app
 RUN --mount=type=cache,target=/root/.cache \
-    cd /build \
- && /opt/uv/bin/uv pip install --quiet --no-deps --compile-bytecode --require-build-hashes -b requirements.txt . \
+    --mount=type=bind,from=tools,source=/opt/uv/bin/uv,target=/tmp/uv \
+    --mount=type=bind,from=source,target=/tmp/source,rw \
+    --mount=type=bind,source=image/requirements.txt,target=/tmp/requirements.txt \
+    /tmp/uv pip install --quiet --no-deps --compile-bytecode --require-build-hashes -b /tmp/requirements.txt /tmp/source \
  && useradd --uid 1000 --user-group --no-create-home --home-dir /tmp trainer
-COPY image/smoke.py /opt/smoke.py
+COPY image/smoke.py image/sbom.py /opt/
 
 # In the pods the root is read-only and /tmp is writable, so HOME is there. Python imports from the working directory:
 # an image FROM this one has its modules in /app.

@@ -71,6 +71,7 @@ screenshot: setup ## run the MNIST sweep in a terminal and write what it showed 
 
 # --- Kubernetes ------------------------------------------------------------------------------------------------------
 
+# Each image may be named by digest too, as NAME:TAG@sha256:..., so that it never changes.
 IMAGE ?= trainer:dev
 PYTHON_IMAGE ?= python:3.11-slim-bookworm
 CLUSTER ?= trainer
@@ -81,6 +82,7 @@ KIND_CONFIG ?= k8s/kind.yaml
 KIND_NODES ?= $(CLUSTER)-worker,$(CLUSTER)-worker2
 MINIO_IMAGE ?= quay.io/minio/minio:RELEASE.2026-02-12T20-18-48Z
 OPERATOR_IMAGE ?= quay.io/kuberay/operator:v1.6.0
+OPERATOR_NAME = $(firstword $(subst :, ,$(OPERATOR_IMAGE)))
 # A file with KubeRay's objects. Empty: KubeRay's chart.
 OPERATOR_MANIFEST ?=
 OPERATOR_CHART ?= https://ray-project.github.io/kuberay-helm
@@ -99,6 +101,15 @@ image: ## build the image (IMAGE=name:tag): minutes, or seconds after a change o
 
 image-smoke: image ## check the image: imports, versions, a read-only root
 	docker run --rm --read-only --tmpfs /tmp --network none $(IMAGE) python /opt/smoke.py
+
+SBOM ?= dist
+.PHONY: sbom
+sbom: setup ## write CycloneDX bills of materials of the lock and of the image to dist/
+	@mkdir -p $(SBOM)
+	$(BIN)/python image/sbom.py $(LOCK) > $(SBOM)/sbom-lock.cdx.json
+	@if docker image inspect $(IMAGE) >/dev/null 2>&1; then \
+	    docker run --rm --network none $(IMAGE) python /opt/sbom.py > $(SBOM)/sbom-image.cdx.json; \
+	else echo "no image $(IMAGE): only the lock's; make image builds it" >&2; fi
 
 .PHONY: kind-up kind-load kind-down
 kind-up: image ## make a kind cluster with the image, the operator and MinIO (CLUSTER=name), or what is missing of it
@@ -129,13 +140,14 @@ ifneq ($(OPERATOR_MANIFEST),)
 else
 	$(call need,helm)
 	helm upgrade --install kuberay-operator kuberay-operator --repo $(OPERATOR_CHART) --version 1.6.0 \
+	    --set image.repository=$(OPERATOR_NAME) --set image.tag=$(OPERATOR_IMAGE:$(OPERATOR_NAME):%=%) \
 	    --kube-context kind-$(CLUSTER) --namespace kuberay-system --create-namespace --wait
 endif
 
 minio: setup ## install MinIO with a bucket, a user, and a Secret for the runs in NAMESPACE
 	$(call need,kubectl)
 	@if docker image inspect $(MINIO_IMAGE) >/dev/null 2>&1; then kind load docker-image --name $(CLUSTER) $(MINIO_IMAGE); fi
-	$(KUBE) apply -f k8s/minio.yaml
+	sed 's|image: quay.io/minio/minio:.*|image: $(MINIO_IMAGE)|' k8s/minio.yaml | $(KUBE) apply -f -
 	$(BIN)/python k8s/minio_keys.py root --context kind-$(CLUSTER)
 	$(KUBE) rollout status deployment/minio -n minio --timeout 180s
 	$(BIN)/python k8s/minio_keys.py user --context kind-$(CLUSTER) --namespace $(NAMESPACE)
