@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,8 @@ FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 NAMES = sorted(path.parent.name for path in FOLDER.glob("*/project.yaml"))
 PLAIN_S, SESSION_S = 240.0, 540.0  # 8 s and 45 s on idle cores; busy ones took 10 times as long
+PLAIN_METRICS = "plain-metrics.json"
+TENSORBOARD = re.compile(r"tfevents\..*")  # a time and a host follow
 DROPPED = ("AWS_", "TRAINER_", "RAY_", "TUNE_", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
 
 
@@ -47,7 +50,7 @@ class Project:
 
     def run_plain(self, folder: Path) -> dict[str, float]:
         """Run the project's own command in its folder, and return the metrics that its fit ended with."""
-        file = folder / "plain-metrics.json"
+        file = folder / PLAIN_METRICS
         command = [sys.executable, str(FOLDER / "plain.py"), str(file), *self.plain.split()]
         self._run(command, folder, PLAIN_S)
         metrics: dict[str, float] = json.loads(file.read_text())
@@ -81,3 +84,27 @@ class Project:
 def load(name: str) -> Project:
     """Return the project of a folder."""
     return Project(name, **yaml.safe_load((FOLDER / name / "project.yaml").read_text()))
+
+
+def last_metrics(history: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the last value of each metric of a run's epochs, as a Trainer's `callback_metrics` have them."""
+    metrics: dict[str, float] = {}
+    for line in history:
+        metrics |= line["metrics"]
+    return metrics
+
+
+def written_files(folder: Path, name: str) -> dict[str, Path]:
+    """Return what a run of a project wrote: {path: file}, less the project's own, Python's, our own and checkpoints.
+
+    Args:
+        folder: in which it ran.
+        name: the project's.
+    """
+    left_out = {"__pycache__", "runs", PLAIN_METRICS}
+    files = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        TENSORBOARD.sub("tfevents", path.as_posix()): file
+        for path, file in files.items()
+        if not (FOLDER / name / path).exists() and not left_out & {*path.parts} and path.suffix != ".ckpt"
+    }

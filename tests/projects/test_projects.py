@@ -21,12 +21,8 @@ def load_run(folder: Path, name: str) -> RunResults:
     return run
 
 
-def last_metrics(run: RunResults) -> dict[str, float]:
-    """Return the last value of each metric, as `callback_metrics` has them."""
-    metrics: dict[str, float] = {}
-    for line in run.fits[0].history:
-        metrics |= line["metrics"]
-    return metrics
+def last_metrics(folder: Path, name: str) -> dict[str, float]:
+    return project.last_metrics(load_run(folder, name).fits[0].history)
 
 
 def test_there_are_twelve() -> None:
@@ -50,8 +46,8 @@ def test_a_project_runs_as_by_itself(name: str, tmp_path: Path) -> None:
     folder = one.copy(tmp_path / "run")
     one.run_trainer(folder)
     assert plain[one.metric] == pytest.approx(one.expected, abs=one.within)
-    assert last_metrics(load_run(folder, "one")) == pytest.approx(plain, abs=1e-6)
-    assert last_metrics(load_run(folder, "two"))[one.metric] == pytest.approx(one.expected, abs=one.within)
+    assert last_metrics(folder, "one") == pytest.approx(plain, abs=1e-6)
+    assert last_metrics(folder, "two")[one.metric] == pytest.approx(one.expected, abs=one.within)
     trials = load_run(folder, "sweep").fits
     assert len(trials) == 3
     assert all(any(one.metric in line["metrics"] for line in trial.history) for trial in trials)
