@@ -230,6 +230,23 @@ def test_a_block_that_the_run_and_the_cli_know_is_refused(tmp_path: Path) -> Non
     check_code(loads(f"cli: clashing:ClashingCLI\narguments: {own}\ncheckpoint: {{keep: 3}}\n"))
 
 
+def test_what_a_project_does_with_its_config_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SaveConfigCallback of its own logs the parsed config; no file is written where one of a run before may be."""
+    monkeypatch.chdir(tmp_path)
+    saver = "class Saver(SaveConfigCallback):\n    def save_config(self, trainer, module, stage):\n"
+    saver += "        module.saved = self.parser.dump(self.config, skip_none=False)\n\n\n"
+    text = CLASHING.replace("class Clash", saver + "class Clash").replace(
+        "(SelfFed)", "(SelfFed, save_config_callback=Saver)"
+    )
+    (tmp_path / "saving.py").write_text(text.replace("import LightningCLI", "import LightningCLI, SaveConfigCallback"))
+    (tmp_path / "config.yaml").write_text("of a run before")
+    trainer = "{max_epochs: 1, logger: false, enable_progress_bar: false}"
+    parts = build_parts(loads(f"cli: saving:ClashingCLI\nmodel: {{width: 7}}\ntrainer: {trainer}\n"))
+    parts.trainer.fit(parts.model)
+    assert "width: 7" in parts.model.saved
+    assert (tmp_path / "config.yaml").read_text() == "of a run before"
+
+
 CLASHING = """
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import (
     RichProgressBar,
     TQDMProgressBar,
 )
-from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 # What a Trainer adds to its callbacks unless it is told not to. It refuses a bar or a checkpoint of the user's if it is
 # told so: these are removed from a finished Trainer, so that the user's stay, wherever they come from.
@@ -48,6 +48,9 @@ def instantiate_trainer(
     unwanted = [kind for key, kinds in _ADDED_UNASKED.items() if silent.pop(key, None) is False for kind in kinds]
     trainer = type(cli)._instantiate_trainer(cli, {**config, **silent, **overrides}, more)
     trainer.callbacks = [c for c in trainer.callbacks if any(c is o for o in own) or not _is_plain(c, unwanted)]
+    for callback in trainer.callbacks:
+        if isinstance(callback, SaveConfigCallback):
+            callback.save_to_log_dir = False  # only its own save_config: a file of a run before may be there
     return trainer
 
 

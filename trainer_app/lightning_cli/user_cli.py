@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from trainer_app.errors import ConfigError, Problem
 from trainer_app.lightning_cli.importing import unwrap_user_error
@@ -169,7 +169,8 @@ def _override_init(arguments: dict[str, Any], cli: LightningCLI, construction: C
     construction.cli = cli
     runs = arguments.get("run", True)
     parser_kwargs = dict(arguments.get("parser_kwargs") or {})
-    arguments["save_config_callback"] = None
+    if arguments.get("save_config_callback") in (None, SaveConfigCallback):  # run.yaml has what it would save
+        arguments["save_config_callback"] = None
     defaults = arguments["trainer_defaults"] = dict(arguments.get("trainer_defaults") or {})
     if "callbacks" in defaults:  # uncopied they would carry a trial's state (patience, best score) to the next
         defaults["callbacks"] = copy.deepcopy(defaults["callbacks"])
