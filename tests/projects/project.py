@@ -101,7 +101,7 @@ def written_files(folder: Path, name: str) -> dict[str, Path]:
         folder: in which it ran.
         name: the project's.
     """
-    left_out = {"__pycache__", "runs", PLAIN_METRICS}
+    left_out = {"__pycache__", "runs", "config.yaml", PLAIN_METRICS}  # a run has run.yaml
     files = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
     return {
         TENSORBOARD.sub("tfevents", path.as_posix()): file
