@@ -14,6 +14,8 @@ pytestmark = pytest.mark.timeout(900)
 Name = Callable[[str], str]
 
 MODULE = """
+from pathlib import Path
+
 import lightning as L
 import torch
 
@@ -27,7 +29,11 @@ class Net(L.LightningModule):
         return self.net(batch).mean()
 
     def validation_step(self, batch, index):
-        self.log("version", {version})
+        self.log("version", {version} + float(Path("inputs/offset.txt").read_text()))
+
+    def on_train_end(self):
+        Path("notes").mkdir(exist_ok=True)
+        Path("notes/version.txt").write_text("{version}")
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -43,18 +49,23 @@ RUN_FILE = """
 name: own
 model: {class_path: own_code.net.Net}
 data: {class_path: own_code.net.Data}
-trainer: {max_epochs: 1}
+trainer:
+  max_epochs: 1
+  logger: {class_path: lightning.pytorch.loggers.CSVLogger, init_args: {save_dir: logs}}
 """
 
 
 def test_own_code_twice(cluster: Cluster, name: Name, tmp_path: Path) -> None:
     """A module outside this repository, edited between two submissions: the second run has the edit.
 
-    The second is submitted by the operator itself, without a pod for that.
+    It reads and writes by relative path; what it wrote is fetched. The second is submitted by the operator itself,
+    without a pod for that.
     """
     folder = tmp_path / "project"
     (folder / "own_code").mkdir(parents=True)
     (folder / "own_code" / "__init__.py").touch()
+    (folder / "inputs").mkdir()
+    (folder / "inputs" / "offset.txt").write_text("0.5")
     (folder / ".gitignore").write_text("big.bin\n")
     (folder / "big.bin").write_bytes(b"\0" * (60 << 20))
     (tmp_path / "run.yaml").write_text(RUN_FILE)
@@ -65,7 +76,16 @@ def test_own_code_twice(cluster: Cluster, name: Name, tmp_path: Path) -> None:
         words = ("-f", "kind", "-n", NAMESPACE, "--name", run, "--code", str(folder), *ONE_POD, *set_mode)
         cluster.trainer("submit", "train", "run.yaml", *words, cwd=tmp_path).ok()
         assert wait(cluster, run).code == 0, cluster.trainer("logs", run, "-n", NAMESPACE).out
-        assert cluster.results(run)["history"][0]["metrics"]["version"] == version
+        results = cluster.results(run)
+        assert results["history"][0]["metrics"]["version"] == version + 0.5
+        logs = "logs/lightning_logs/version_0"
+        wrote = [f"{logs}/metrics.csv", "notes/version.txt"]
+        assert [one["name"] for one in results["artifacts"]] == wrote
+        out = tmp_path / run
+        cluster.trainer("fetch", run, "-n", NAMESPACE, "-o", str(out)).ok()
+        assert (out / "artifacts/notes/version.txt").read_text() == str(version)
+        assert str(version + 0.5) in (out / f"artifacts/{logs}/metrics.csv").read_text()
+        assert list(out.glob("checkpoints/*/checkpoint.ckpt")) and list(out.glob("logs/driver/*.log"))
         cluster.trainer("delete", run, "-n", NAMESPACE, timeout=400).ok()
 
 
