@@ -79,7 +79,7 @@ def test_a_letter_means_the_same_in_every_verb() -> None:
         for option in trainer_command().get_command(None, name).params:
             for letter in (text for text in option.opts if len(text) == 2 and text[0] == "-"):
                 meanings.setdefault(letter, set()).update(set(option.opts) - {letter})
-    assert meanings == {"-n": {"--namespace"}, "-f": {"--values"}, "-w": {"--watch"}}
+    assert meanings == {"-n": {"--namespace"}, "-f": {"--values"}, "-w": {"--watch"}, "-o": {"--output"}}
 
 
 def test_logs_has_no_f_for_a_run_name_to_follow() -> None:

@@ -101,6 +101,13 @@ def test_a_large_folder_is_linked(project: Path, monkeypatch: pytest.MonkeyPatch
         assert Path("data").is_symlink() and Path("data/29.txt").exists() and not Path("logs").is_symlink()
 
 
+def test_large_files_are_links(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(working_folder, "MAX_COPIED", 12)
+    write(project / "large.bin", "x" * 4)
+    with entered(project):
+        assert not Path("input.txt").is_symlink() and Path("large.bin").is_symlink()
+
+
 def test_files_are_sent_while_they_change_and_deleted_when_they_are_gone(project: Path, tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "runs/r/artifacts"))
     with entered(project) as own:

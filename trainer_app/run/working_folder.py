@@ -22,7 +22,7 @@ from trainer_app.machine import make_private_folder
 ROOT: Final = "TRAINER_WORK"  # where they are made: in a pod the folder that can be written; else with temporary files
 FOLDER: Final = "trainer-work"
 MAX_ENTRIES: Final = 2000  # of the user's folder, that are in the new one with their own folders; 40 ms
-MAX_COPIED: Final = 1 << 20  # bytes; larger files are linked, and are not protected from being written
+MAX_COPIED: Final = 64 << 20  # bytes in all; what is beyond is linked, and not protected from being written
 IGNORED: Final = {"__pycache__", ".git", ".venv", "node_modules"}
 _left: list[Path] = []  # the folders that this process has left for a working folder
 _CLOCK_S: Final = 0.02  # file systems' clocks are up to 10 ms late
@@ -81,12 +81,12 @@ def name_folder(*parts: str) -> str:
 
 
 def mirror(source: Path, target: Path, *, storage: str = "") -> None:
-    """Put the files of a folder into another one, where they are not yet: small ones as copies, the others as links.
+    """Put the files of a folder into another one, where they are not yet: as copies, those beyond MAX_COPIED as links.
 
     Folders are made anew, so that what is written into them stays there; hidden ones, and those beyond MAX_ENTRIES,
     are links. Python's own files are links too: a module stays the file that it was.
     """
-    waiting, room = deque([(source, target)]), MAX_ENTRIES
+    waiting, room, room_to_copy = deque([(source, target)]), MAX_ENTRIES, MAX_COPIED
     while waiting:
         folder, into = waiting.popleft()
         into.mkdir(exist_ok=True)
@@ -99,7 +99,7 @@ def mirror(source: Path, target: Path, *, storage: str = "") -> None:
                     continue
                 room += size
             if not os.path.lexists(place):
-                _copy_or_link(item, place)
+                room_to_copy -= _copy_or_link(item, place, room_to_copy)
 
 
 def _list(folder: Path) -> list[os.DirEntry[str]]:
@@ -108,12 +108,14 @@ def _list(folder: Path) -> list[os.DirEntry[str]]:
     return []
 
 
-def _copy_or_link(item: os.DirEntry[str], place: Path) -> None:
+def _copy_or_link(item: os.DirEntry[str], place: Path, room: int) -> int:
+    """Return how many bytes were copied, `room` at most."""
     with suppress(OSError):
-        if item.is_file() and item.stat().st_size <= MAX_COPIED and not item.name.endswith((".py", ".so")):
+        if item.is_file() and (size := item.stat().st_size) <= room and not item.name.endswith((".py", ".so")):
             shutil.copy2(item.path, place)
-            return
+            return size
     place.symlink_to(os.path.realpath(item.path))
+    return 0
 
 
 @contextmanager
