@@ -114,6 +114,7 @@ def _copy_or_link(item: os.DirEntry[str], place: Path, room: int) -> int:
         if item.is_file() and (size := item.stat().st_size) <= room and not item.name.endswith((".py", ".so")):
             shutil.copy2(item.path, place)
             return size
+    place.unlink(missing_ok=True)
     place.symlink_to(os.path.realpath(item.path))
     return 0
 
