@@ -18,7 +18,10 @@ import pytest
 from tests.local import scan
 from tests.s3 import S3, S3Server, free_ports
 from tests.store_contract import StoreContract, is_whole, keys, killed_writer, signed
+from trainer_app.checkpoint.leftovers import remove_leftovers
 from trainer_app.errors import AccessDeniedError, InputError, NotFoundError, StorageError
+from trainer_app.records import FitFolder
+from trainer_app.run.orphans import find_orphans
 from trainer_app.storage import Store, open_store, s3_client
 
 pytestmark = pytest.mark.local
@@ -439,3 +442,25 @@ def test_the_server_keeps_its_secret_and_listens_here_only(s3: S3) -> None:
     assert s3.server.secret_key not in " ".join(server.cmdline())
     listening = {c.laddr.ip for c in server.net_connections() if c.status == psutil.CONN_LISTEN}
     assert listening == {"127.0.0.1"}
+
+
+def test_uploads_that_never_ended_are_found_and_discarded(s3: S3, tmp_path: Path) -> None:
+    store = open_store(s3.uri)
+    fit_folder = FitFolder(store.child("run"))
+    names = ("a0001-e000002-s000000002", "a0003-e000001-s000000001")
+    keys = [f"run/checkpoints/{name}/checkpoint.ckpt" for name in names]
+    client = s3.server.client()
+    for key in [*keys, "other/file"]:
+        upload = client.create_multipart_upload(Bucket=s3.bucket, Key=f"{s3.prefix}/{key}")
+        client.upload_part(
+            Bucket=s3.bucket, Key=f"{s3.prefix}/{key}", UploadId=upload["UploadId"], PartNumber=1, Body=b"x" * 6_000_000
+        )
+    assert sorted(one.key for one in store.list_unfinished()) == sorted([*keys, "other/file"])
+    remove_leftovers(fit_folder, 2)
+    assert sorted(one.key for one in store.list_unfinished()) == sorted([keys[1], "other/file"])
+    assert find_orphans(store, older_than_s=3600) == []
+    orphans = find_orphans(store, older_than_s=-3600)
+    assert [orphan.key for orphan in orphans] == sorted([keys[1], "other/file"])
+    for orphan in orphans * 2:  # the second time it is gone
+        orphan.remove(store)
+    assert list(store.list_unfinished()) == []

@@ -8,7 +8,6 @@ Lightning 2.6.6, 4 epochs: resumed from there, samples, weights and learning rat
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from trainer_app.checkpoint.safe_types import saved_at_once
 from trainer_app.errors import StorageError
 from trainer_app.records import FitFolder
 from trainer_app.storage import try_once
+from trainer_app.temporary import temporary_folder
 
 STATE_KEY = "trainer_app"
 _log = logging.getLogger(__name__)
@@ -212,7 +212,7 @@ class EpochReporter(Callback):
         self, trainer: L.Trainer, done: int, metrics: dict[str, float], *, boundary: bool
     ) -> ckpt.Commit | None:
         """Save with all ranks, upload on rank 0, and return the commit there, None on the others."""
-        with tempfile.TemporaryDirectory(prefix="trainer-ckpt-") as tmp:
+        with temporary_folder("ckpt") as tmp:
             path = Path(tmp, ckpt.PAYLOAD)
             self._boundary, self._committing = boundary, True
             try:

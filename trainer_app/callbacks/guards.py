@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from trainer_app.checkpoint import PAYLOAD, Manifest
 from trainer_app.checkpoint.loading import check_savable
 from trainer_app.errors import RanksApartError, TrainerError
 from trainer_app.records.manifest import Schedule
+from trainer_app.temporary import temporary_folder
 
 
 def rehearse_save(trainer: L.Trainer, allow: Sequence[str]) -> None:
@@ -24,7 +24,7 @@ def rehearse_save(trainer: L.Trainer, allow: Sequence[str]) -> None:
     except Exception:  # noqa: BLE001 - a user's hook that needs a trained epoch: the first commit will call it
         return
     if trainer.is_global_zero:
-        with tempfile.TemporaryDirectory(prefix="trainer-ckpt-") as tmp:
+        with temporary_folder("ckpt") as tmp:
             check_savable(checkpoint, Path(tmp, PAYLOAD), allow)
 
 

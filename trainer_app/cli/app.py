@@ -18,6 +18,7 @@ VERBS: Final = {
     "results": "Show a run: trials, metrics, the best checkpoint.",
     "fetch": "Copy a run's artifacts, best checkpoint and logs to this machine.",
     "list": "List the runs in a storage, or of a namespace.",
+    "clean": "Show or remove what killed runs left in a storage.",
     "render": "Print the Kubernetes objects of a run.",
     "submit": "Start a run on a Kubernetes cluster.",
     "status": "Show how far a run on Kubernetes is.",

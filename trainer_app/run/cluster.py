@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from trainer_app import machine, shadowing
+from trainer_app import machine, shadowing, temporary
 from trainer_app.errors import InputError, TrainerError
 from trainer_app.run import working_folder
 from trainer_app.user_errors import describe_error
@@ -72,6 +71,7 @@ def connected(local: Mapping[str, str] | None = None, meanwhile: Sequence[str] =
         yield
     finally:
         ray.shutdown()
+        temporary.remove_folders()
 
 
 def _start(arguments: Mapping[str, Any]) -> None:
@@ -227,7 +227,7 @@ def missing_resources(wanted: Mapping[str, float], count: int, what: str) -> str
 
 def scratch_folder(run: str) -> str:
     """Make a folder for Ray's own files of one attempt, among the machine's temporary files."""
-    return tempfile.mkdtemp(prefix=f"trainer-{run}-")
+    return str(temporary.make_folder(run))
 
 
 def same_node_options() -> dict[str, Any]:

@@ -202,6 +202,12 @@ def check_not_held(store: Store) -> None:
         raise LeaseHeldError(_describe(store, document))
 
 
+def is_held(store: Store) -> bool:
+    """Return whether a driver has the lease of the run in `store`."""
+    document = _read(store)
+    return document is not None and not _is_free(document)
+
+
 def release(store: Store) -> None:
     """Release the lease of the run in `store`, if this process holds it."""
     lease = _held.get(store.uri)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Protocol
@@ -20,6 +20,24 @@ class Entry:
     key: str
     size: int
     modified: float
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A write that was begun and did not end.
+
+    Args:
+        key: the object's; of a file the folder's, which is all that is known.
+        size: in bytes, so far. modified: in unix seconds.
+        live: whether its writer lives; None if the storage can't tell.
+        name: what the storage calls it.
+    """
+
+    key: str
+    size: int
+    modified: float
+    live: bool | None
+    name: str
 
 
 class Store(Protocol):
@@ -81,6 +99,12 @@ class Store(Protocol):
 
     def delete_prefix(self, prefix: str) -> None:
         """Delete all objects under a folder; `""` is the whole store."""
+
+    def list_unfinished(self) -> Sequence[Unfinished]:
+        """Return the writes of this store that were begun and did not end, whether their writers live or not."""
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """Remove what an unfinished write has left."""
 
 
 def store_name(store: Store) -> str:

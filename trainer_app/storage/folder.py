@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
@@ -22,7 +23,7 @@ from trainer_app.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from trainer_app.storage.base import Entry, Names, check_key, check_prefix
+from trainer_app.storage.base import Entry, Names, Unfinished, check_key, check_prefix
 from trainer_app.storage_uri import TEMP
 
 # What file systems without hard links answer to link(2): FAT, SMB, several FUSE mounts.
@@ -105,6 +106,16 @@ class FolderStore:
                     if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
                         raise
 
+    def list_unfinished(self) -> Sequence[Unfinished]:
+        with _translate_errors(Path(self.root), "list"):
+            paths = sorted(Path(self.root).rglob(f"{TEMP}*"))
+        return [found for path in paths if (found := _describe_unfinished(path, Path(self.root)))]
+
+    def discard(self, unfinished: Unfinished) -> None:
+        path = Path(self.root, unfinished.name)
+        with _translate_errors(path, "delete"), suppress(FileNotFoundError):
+            path.unlink()
+
     def _path(self, key: str, *, folder: bool = False) -> Path:
         return Path(self.root, check_prefix(key) if folder else check_key(key))
 
@@ -115,10 +126,11 @@ class FolderStore:
                 try:
                     _make_folder(target.parent)
                     source.seek(0)
-                    with temp_beside(target) as temp:
-                        with temp.open("xb") as file:
-                            shutil.copyfileobj(source, file, 1 << 20)
-                            _sync(file.fileno())
+                    with temp_beside(target) as temp, temp.open("xb") as file:
+                        with suppress(OSError):  # a file system without locks
+                            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is published
+                        shutil.copyfileobj(source, file, 1 << 20)
+                        _sync(file.fileno())
                         _publish(temp, target, create=create)
                     break
                 except FileNotFoundError:  # delete_prefix removed the folder meanwhile
@@ -155,6 +167,22 @@ def temp_beside(target: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temp.unlink()
+
+
+def _describe_unfinished(path: Path, root: Path) -> Unfinished | None:
+    """Return a temporary file as an unfinished write; None if it is gone. Its writer holds a lock on it."""
+    try:
+        with path.open("rb") as file:
+            about = os.fstat(file.fileno())
+            live: bool | None = False
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError as error:
+                live = True if error.errno in (errno.EWOULDBLOCK, errno.EACCES) else None
+    except OSError:
+        return None
+    key = path.parent.relative_to(root).as_posix()
+    return Unfinished(key, about.st_size, about.st_mtime, live, path.relative_to(root).as_posix())
 
 
 def _make_folder(folder: Path) -> None:
@@ -229,7 +257,7 @@ def _translate_errors(path: Path, verb: str) -> Iterator[None]:
             raise StorageUnavailableError(
                 f"can't {verb} {path}: the disk is full or a quota is reached; free space or choose another storage.uri"
             ) from error
-        kind = StorageError if error.errno in _COMES_AGAIN else StorageUnavailableError
+        kind = StorageError if error.errno in {None, *_COMES_AGAIN} else StorageUnavailableError
         raise kind(f"can't {verb} {path}: {error.strerror or error}") from error
 
 

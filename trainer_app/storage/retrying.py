@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -21,7 +21,7 @@ from trainer_app.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from trainer_app.storage.base import Entry, Names, Store
+from trainer_app.storage.base import Entry, Names, Store, Unfinished
 from trainer_app.storage.uri import open_store
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
@@ -129,6 +129,12 @@ class RetryingStore:
 
     def delete_prefix(self, prefix: str) -> None:
         self._try(lambda: self.inner.delete_prefix(prefix), deleting=True)
+
+    def list_unfinished(self) -> Sequence[Unfinished]:
+        return self._try(self.inner.list_unfinished)
+
+    def discard(self, unfinished: Unfinished) -> None:
+        self._try(lambda: self.inner.discard(unfinished), deleting=True)
 
     def _try(self, request: Callable[[], _T], *, deleting: bool = False) -> _T:
         began, wait = time.monotonic(), FIRST_WAIT_S

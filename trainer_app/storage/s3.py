@@ -6,15 +6,16 @@ import base64
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
 from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
-from trainer_app.storage.base import Entry, Names, check_key, check_prefix
+from trainer_app.storage.base import Entry, Names, Unfinished, check_key, check_prefix
 from trainer_app.storage.folder import temp_beside
 from trainer_app.storage.s3_client import get_client
 from trainer_app.storage.s3_errors import ObjectLocation, error_code, translate_errors
@@ -97,6 +98,18 @@ class S3Store(S3Uri):
         folder = self.child(prefix) if prefix else self
         with ThreadPoolExecutor(_PARALLEL) as pool:
             list(pool.map(folder.delete, [entry.key for entry in folder.list()]))
+
+    def list_unfinished(self) -> Sequence[Unfinished]:
+        cut = len(self.prefix) + 1 if self.prefix else 0
+        with self._s3("list", "") as s3:
+            pages = s3.get_paginator("list_multipart_uploads").paginate
+            options = {"Prefix": f"{self.prefix}/"} if self.prefix else {}
+            uploads = [one for page in pages(Bucket=self.bucket, **options) for one in page.get("Uploads", ())]
+        return [Unfinished(one["Key"][cut:], 0, one["Initiated"].timestamp(), None, one["UploadId"]) for one in uploads]
+
+    def discard(self, unfinished: Unfinished) -> None:
+        with self._s3("delete", unfinished.key) as s3, suppress(s3.exceptions.NoSuchUpload):
+            s3.abort_multipart_upload(Bucket=self.bucket, Key=self._full(unfinished.key), UploadId=unfinished.name)
 
     @property
     def _location(self) -> ObjectLocation:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from trainer_app.results import Checkpoint, RunResults
 from trainer_app.run import cluster
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import Store, open_store
+from trainer_app.temporary import temporary_folder
 from trainer_app.train.failures import root_cause
 from trainer_app.train.worker import QUIET, check_device
 from trainer_app.user_errors import plain_errors
@@ -94,7 +94,7 @@ def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
     folder = RunFolder.open(store, run)
     config = config_of_checkpoint(folder, run_results, chosen)
     commit = ckpt.read_commit(folder.fit_folder(chosen.trial).checkpoints, chosen.name)
-    with tempfile.TemporaryDirectory(prefix="trainer-test-") as tmp, group_of_one():
+    with temporary_folder("test") as tmp, group_of_one():
         path = ckpt.download_commit(commit, Path(tmp))
         metrics = score(config, path, tmp, accelerator=accelerator)
     return {"event": "test", "checkpoint": chosen.uri, "trial": chosen.trial, "metrics": metrics}

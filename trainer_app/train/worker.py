@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,14 @@ from trainer_app import lightning_cli
 from trainer_app.callbacks import ranks
 from trainer_app.callbacks.epoch import EpochReporter, Policy
 from trainer_app.callbacks.rank_watch import RankWatch
+from trainer_app.checkpoint.leftovers import remove_leftovers
 from trainer_app.checkpoint.loading import allow_globals
 from trainer_app.config import RunConfig
 from trainer_app.errors import TrainerError
 from trainer_app.records import FitFolder, parse_part_key
 from trainer_app.run import logs, stop
 from trainer_app.run.spec import RunSpec
+from trainer_app.temporary import temporary_folder
 from trainer_app.train.files import keep_files
 from trainer_app.train.start import Origin, find_start, load_weights
 from trainer_app.user_errors import FitProgress, plain_errors
@@ -83,7 +84,7 @@ def fit(
     """
     progress = progress or FitProgress()
     reporter = make_reporter(fit_folder, policy, report)
-    with tempfile.TemporaryDirectory(prefix="trainer-") as tmp:
+    with temporary_folder("fit") as tmp:
         start = find_start(config, fit_folder, Path(tmp, "from"), origin=origin)
         reporter.resumed, progress.resumed = start.resumed, start.resumed is not None
         parts = lightning_cli.build_parts(config, trainer_kwargs=trainer_kwargs, callbacks=callbacks, defaults=QUIET)
@@ -108,6 +109,7 @@ def make_reporter(fit_folder: FitFolder, policy: Policy, report: Report) -> Epoc
     if ranks.get_rank() != 0:
         return EpochReporter(fit_folder, attempt=1, policy=policy, report=report)
     lines, attempt = fit_folder.read_metrics(), next_attempt(fit_folder)
+    remove_leftovers(fit_folder, attempt)
     elapsed = lines[-1]["elapsed"] if lines else 0.0
     return EpochReporter(fit_folder, attempt=attempt, policy=policy, report=report, elapsed=elapsed)
 

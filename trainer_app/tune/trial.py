@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from trainer_app.records import FitFolder
 from trainer_app.run.retry import RetryPolicy, last_commit
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import store_name
+from trainer_app.temporary import temporary_folder
 from trainer_app.train import worker
 from trainer_app.train.files import keep_files
 from trainer_app.train.start import Origin
@@ -84,7 +84,7 @@ def fit_here(config: RunConfig, fit_folder: FitFolder, spec: RunSpec, progress: 
     assert config.tune is not None
     every = config.tune.scheduler.kind in NEEDS_EVERY_EPOCH
     cloned = pbt_source(fit_folder, spec)
-    with tempfile.TemporaryDirectory(prefix="trainer-pointer-") as tmp:
+    with temporary_folder("pointer") as tmp:
         return worker.fit(
             config,
             fit_folder,
