@@ -30,20 +30,6 @@ _held: dict[str, Lease] = {}
 Say = Callable[[str], None]
 
 
-class Observation:
-    """For how long a lease was seen without a renewal, by this process's clock."""
-
-    def __init__(self) -> None:
-        self._document: dict[str, Any] | None = None
-        self._since = 0.0
-
-    def is_stale(self, document: dict[str, Any]) -> bool:
-        """Return whether the document has been the same for STALE_S."""
-        if document != self._document:
-            self._document, self._since = document, time.monotonic()
-        return time.monotonic() - self._since > STALE_S
-
-
 class Lease:
     """This process's lease of a run. `lost` is the name of the driver that has taken it over; None if none has.
 
@@ -84,10 +70,13 @@ class Lease:
         Raises:
             LeaseHeldError: without `wait`, or after WAIT_S; it names the holder and the end of its lease.
         """
-        began, said, seen = time.monotonic(), False, Observation()
+        began = since = time.monotonic()
+        said, seen = False, None
         while True:
             document = _read(self.store)
-            if document is None or _is_free(document) or seen.is_stale(document):
+            if document != seen:
+                seen, since = document, time.monotonic()
+            if document is None or _is_free(document) or time.monotonic() - since > STALE_S:
                 if self._write_own(document):
                     break
             elif not wait:

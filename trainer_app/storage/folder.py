@@ -16,21 +16,12 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
-from trainer_app.errors import (
-    AccessDeniedError,
-    AlreadyExistsError,
-    NotFoundError,
-    StorageError,
-    StorageUnavailableError,
-)
 from trainer_app.storage.base import Entry, Names, Unfinished, check_key, check_prefix
+from trainer_app.storage.folder_errors import translate_errors
 from trainer_app.storage_uri import TEMP
 
 # What file systems without hard links answer to link(2): FAT, SMB, several FUSE mounts.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-
-# All others may pass: a mount or a disk that comes back.
-_COMES_AGAIN = {errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -50,22 +41,22 @@ class FolderStore:
         self._write(key, io.BytesIO(data), create=create)
 
     def put_file(self, key: str, path: str | PathLike[str]) -> None:
-        with _translate_errors(Path(path), "read"):
+        with translate_errors(Path(path), "read"):
             source = Path(path).open("rb")  # noqa: SIM115 - its errors are not those of the storage
         with source:
             self._write(key, source)
 
     def get(self, key: str) -> bytes:
         path = self._path(key)
-        with _translate_errors(path, "read"):
+        with translate_errors(path, "read"):
             return path.read_bytes()
 
     def get_file(self, key: str, path: str | PathLike[str]) -> None:
         path_in_store = self._path(key)
-        with _translate_errors(path_in_store, "read"):
+        with translate_errors(path_in_store, "read"):
             source = path_in_store.open("rb")
         target = Path(path).absolute()
-        with source, _translate_errors(target, "write"):
+        with source, translate_errors(target, "write"):
             target.parent.mkdir(parents=True, exist_ok=True)
             with temp_beside(target) as temp:
                 with temp.open("xb") as file:
@@ -74,7 +65,7 @@ class FolderStore:
 
     def exists(self, key: str) -> bool:
         path = self._path(key)
-        with _translate_errors(path, "read"):
+        with translate_errors(path, "read"):
             try:
                 return stat.S_ISREG(path.stat().st_mode)
             except (FileNotFoundError, NotADirectoryError):
@@ -82,22 +73,22 @@ class FolderStore:
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         folder = self._path(prefix, folder=True)
-        with _translate_errors(folder, "list"):
+        with translate_errors(folder, "list"):
             return iter(sorted(_walk(folder, ""), key=lambda entry: entry.key))
 
     def list_folders(self, prefix: str = "") -> Names:
         folder = self._path(prefix, folder=True)
-        with _translate_errors(folder, "list"):
+        with translate_errors(folder, "list"):
             return sorted(item.name for item in _scan(folder) if item.is_dir() and any(_walk(Path(item.path), "")))
 
     def delete(self, key: str) -> None:
         path = self._path(key)
-        with _translate_errors(path, "delete"), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        with translate_errors(path, "delete"), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             path.unlink()
 
     def delete_prefix(self, prefix: str) -> None:
         folder = self._path(prefix, folder=True)
-        with _translate_errors(folder, "delete"):
+        with translate_errors(folder, "delete"):
             while folder.is_dir():
                 try:
                     shutil.rmtree(folder)
@@ -107,13 +98,13 @@ class FolderStore:
                         raise
 
     def list_unfinished(self) -> Sequence[Unfinished]:
-        with _translate_errors(Path(self.root), "list"):
+        with translate_errors(Path(self.root), "list"):
             paths = sorted(Path(self.root).rglob(f"{TEMP}*"))
         return [found for path in paths if (found := _describe_unfinished(path, Path(self.root)))]
 
     def discard(self, unfinished: Unfinished) -> None:
         path = Path(self.root, unfinished.name)
-        with _translate_errors(path, "delete"), suppress(FileNotFoundError):
+        with translate_errors(path, "delete"), suppress(FileNotFoundError):
             path.unlink()
 
     def _path(self, key: str, *, folder: bool = False) -> Path:
@@ -121,7 +112,7 @@ class FolderStore:
 
     def _write(self, key: str, source: BinaryIO, *, create: bool = False) -> None:
         target = self._path(key)
-        with _translate_errors(target, "write"):
+        with translate_errors(target, "write"):
             for attempt in range(5):
                 try:
                     _make_folder(target.parent)
@@ -230,44 +221,3 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
             return [item for item in items if not item.name.startswith(TEMP)]
     except FileNotFoundError:
         return []
-
-
-@contextmanager
-def _translate_errors(path: Path, verb: str) -> Iterator[None]:
-    """Turn an OSError into the error that says what failed, where, and what to do."""
-    try:
-        yield
-    except FileExistsError as error:
-        if verb == "write" and not _file_above(path):
-            raise AlreadyExistsError(f"{path} exists already") from error
-        raise StorageError(_obstacle(path)) from error
-    except FileNotFoundError as error:
-        raise NotFoundError(f"there is no {path}") from error
-    except (NotADirectoryError, IsADirectoryError) as error:
-        if verb == "read":
-            raise NotFoundError(f"there is no object {path}: {_obstacle(path)}") from error
-        raise StorageError(_obstacle(path)) from error
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            why = "the file system is read-only" if error.errno == errno.EROFS else "no permission"
-            raise AccessDeniedError(
-                f"can't {verb} {path}: {why}; give this user access to the folder or choose another storage.uri"
-            ) from error
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageUnavailableError(
-                f"can't {verb} {path}: the disk is full or a quota is reached; free space or choose another storage.uri"
-            ) from error
-        kind = StorageError if error.errno in {None, *_COMES_AGAIN} else StorageUnavailableError
-        raise kind(f"can't {verb} {path}: {error.strerror or error}") from error
-
-
-def _file_above(path: Path) -> Path | None:
-    """Return the file that is where a folder of this path should be."""
-    return next((p for p in reversed(path.parents) if p.exists() and not p.is_dir()), None)
-
-
-def _obstacle(path: Path) -> str:
-    blocker = _file_above(path) or path
-    if blocker.is_dir():
-        return f"{path} is a folder where an object should be"
-    return f"{blocker} is a file where a folder should be; move it away or choose another storage.uri"

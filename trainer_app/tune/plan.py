@@ -34,9 +34,7 @@ def plan_search(
     tuning = require_tune(config)
     seed = tuning.searcher.args.seed if tuning.searcher.args.seed is not None else config.seed_everything
     draws = space.draws(tuning.space, num_samples=tuning.num_samples, seed=seed)
-    # Folders without a readable record count too: what is in them belongs to other parameters than new draws.
-    numbers = [int(name[1:]) for name in folder.run_store.list_folders("trials") if re.fullmatch(r"t\d{1,9}", name)]
-    start = max([*(r.index for r in records.values()), *numbers], default=-1) + 1
+    start = _next_index(folder, records)
     skipped = list(itertools.islice(draws, start))
     searcher = optuna_searcher(config, seed, start) if tuning.searcher.kind == "optuna" else None
     left = [(r.index, dict(r.params)) for r in records.values() if not r.is_over]
@@ -56,6 +54,15 @@ def plan_search(
         searcher=searcher,
         stopping=stopping or threading.Event(),
     )
+
+
+def _next_index(folder: RunFolder, records: Mapping[str, TrialRecord]) -> int:
+    """Return the first index of a new trial.
+
+    Folders without a readable record count too: what is in them belongs to other parameters than a new draw's.
+    """
+    names = [name for name in folder.run_store.list_folders("trials") if re.fullmatch(r"t\d{1,9}", name)]
+    return max([*(r.index for r in records.values()), *(int(name[1:]) for name in names)], default=-1) + 1
 
 
 def read_objectives(fit_folder: FitFolder, metric: str) -> list[dict[str, Any]]:
