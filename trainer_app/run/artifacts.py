@@ -118,7 +118,10 @@ class Sender:
         pause = EVERY_S
         while not self._over.wait(pause):
             started = time.monotonic()
-            self.send()
+            try:
+                self.send()
+            except Exception:  # noqa: BLE001 - this thread outlives whatever it meets
+                _log.exception("artifacts were not sent to %s", self.store.uri)
             pause = max(EVERY_S, 10 * (time.monotonic() - started))  # a tenth of the time at most
 
     def send(self, *, last: bool = False) -> None:

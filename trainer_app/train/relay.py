@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import ray.train
 from trainer_app.run.watch import Emit
 
 POLL_S = 0.1
+_log = logging.getLogger(__name__)
 
 
 class Mailbox:
@@ -59,8 +61,11 @@ def relaying_events(mailbox: Any, emit: Emit) -> Iterator[None]:
     def pump() -> None:
         while True:
             last = over.is_set()
-            for event in ray.get(mailbox.drain.remote()):
-                emit(event)
+            try:
+                for event in ray.get(mailbox.drain.remote()):
+                    emit(event)
+            except Exception:  # noqa: BLE001 - this thread outlives whatever it meets
+                _log.exception("events of the workers were not shown")
             if last:
                 return
             over.wait(POLL_S)
