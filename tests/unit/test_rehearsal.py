@@ -132,6 +132,11 @@ def test_code_that_can_not_be_imported(code: str, key: str, attempt: Try) -> Non
     assert f"run.yaml:2: {key}: importing parts raised" in str(raised.value) and raised.value.exit_code == 2
 
 
+def test_ctrl_c_is_no_error_of_the_code(attempt: Try) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        attempt(net("training_step(self, batch, index)", "raise KeyboardInterrupt"))
+
+
 def test_wrong_arguments(attempt: Try) -> None:
     with pytest.raises(ConfigError, match=r"model.init_args.rate: unknown argument of Net"):
         attempt("", "", "model.init_args.rate=1")
