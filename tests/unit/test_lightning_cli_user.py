@@ -15,8 +15,9 @@ from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
 from tests.unit.cli_projects import linked, pieces
 from tests.unit.lightning_cli_config import FOLDER, PROJECTS, QUIET, read, run_config
+from trainer_app.config import dump, loads
 from trainer_app.errors import ConfigError
-from trainer_app.lightning_cli import build_parts, check_code, default_seed, resolve_init_args
+from trainer_app.lightning_cli import build_parts, check_code, default_limits, default_seed, resolve_init_args
 from trainer_app.run import prepare
 
 pytestmark = pytest.mark.unit
@@ -250,3 +251,51 @@ def _with_seed(cli: type[LightningCLI], *, default: bool) -> tuple[Any, ...]:
     names = [p.name for p in inspect.signature(cli.__init__).parameters.values() if p.default is not p.empty]
     values = cli.__init__.__defaults__ or ()
     return tuple(default if n == "seed_everything_default" else v for n, v in zip(names, values, strict=True))
+
+
+class LengthCLI(LightningCLI):
+    """Its length comes from a link, which goes over what a file says."""
+
+    def add_arguments_to_parser(self, parser: Any) -> None:
+        parser.link_arguments("data.batch_size", "trainer.max_epochs")
+
+
+def links() -> LightningCLI:
+    return LengthCLI(pieces.SelfFed, pieces.Data, run=False)
+
+
+class DefaultsCLI(LightningCLI):
+    def add_arguments_to_parser(self, parser: Any) -> None:
+        parser.set_defaults({"trainer.max_epochs": 4})
+
+
+def sets() -> LightningCLI:
+    return DefaultsCLI(pieces.SelfFed, pieces.Data, run=False)
+
+
+def steps() -> LightningCLI:
+    defaults = {"max_steps": 7, "max_time": {"hours": 1}, "fast_dev_run": False}
+    return LightningCLI(pieces.SelfFed, pieces.Data, trainer_defaults=defaults, run=False)
+
+
+@pytest.mark.parametrize(
+    ("cli", "blocks", "limits", "epochs"),
+    [
+        (f"{PROJECTS}.linked:LinkedCLI", read("linked.yaml"), {"trainer.max_epochs": 2}, 2),  # trainer_defaults
+        (f"{PROJECTS}.linked:LinkedCLI", {**read("linked.yaml"), "trainer": {"max_epochs": 5}}, {}, 5),
+        (f"{__name__}:sets", {}, {"trainer.max_epochs": 4}, 4),
+        (f"{__name__}:steps", {}, {"trainer.max_steps": 7, "trainer.max_time": {"hours": 1}}, None),
+        (f"{__name__}:links", {"data": {"batch_size": 8}}, {"trainer.max_epochs": 8}, 8),
+    ],
+)
+def test_a_run_knows_the_length_that_its_cli_sets(
+    cli: str, blocks: dict[str, Any], limits: dict[str, Any], epochs: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Progress said 1000 epochs, and ASHA's max_t was that."""
+    monkeypatch.setenv("TRAINER_CLUSTER_RESOURCES", '{"CPU": 1}')
+    config = run_config(blocks, cli=cli)
+    assert default_limits(config) == limits
+    resolved, chosen = prepare.resolve_choices(config)
+    assert prepare.target_epochs(resolved) == epochs
+    assert limits.items() <= chosen.items()
+    assert default_limits(loads(dump(resolved))) == {}

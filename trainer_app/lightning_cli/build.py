@@ -9,11 +9,12 @@ import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 
+from trainer_app.config import override
 from trainer_app.config.models import OWN_BLOCKS
 from trainer_app.errors import ConfigError, Problem, TrainerError
 from trainer_app.lightning_cli.importing import add_import_paths, load_object, pytorch_lightning_problem
@@ -96,6 +97,10 @@ def resolve_init_args(config: RunConfig) -> RunConfig:
     return config.model_copy(update=update) if update else config
 
 
+# What ends a fit, with Lightning's own defaults.
+_LIMITS: Final = {"max_epochs": None, "max_steps": -1, "max_time": None, "fast_dev_run": False}
+
+
 def import_user_code(config: RunConfig) -> None:
     """Import the modules that a run file names, as far as that works: an error comes again where they are used."""
     add_import_paths()
@@ -120,6 +125,28 @@ def default_seed(config: RunConfig) -> int | bool:
         parsed = _parse_config(config).config
     seed = parsed.get("fit", parsed).get("seed_everything")
     return True if seed is None else seed
+
+
+def default_limits(config: RunConfig) -> dict[str, Any]:
+    """Return the limits of the Trainer that a `cli` sets by itself, by dotted key, so that the run knows its length.
+
+    Those that the run file sets are left out, and those that the CLI takes from no file.
+
+    Raises:
+        ConfigError: as `check_code`.
+    """
+    if config.cli is None:
+        return {}
+    with contextlib.redirect_stdout(sys.stderr), config.locate_problems():
+        parsed = _parse_config(config).config
+    trainer = parsed.get("fit", parsed).get("trainer") or {}
+    free = {name: trainer.get(name) for name in _LIMITS if config.trainer.get(name) is None}
+    limits = {f"trainer.{name}": value for name, value in free.items() if value not in (None, False, _LIMITS[name])}
+    plain = {key: value for key, value in limits.items() if isinstance(value, int | str | dict)}
+    with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(ConfigError):
+        _parse_config(override(config, plain))
+        return plain
+    return {}
 
 
 def _resolve_block(key: str, block: dict[str, Any] | None, cli: LightningCLI | None) -> dict[str, Any] | None:

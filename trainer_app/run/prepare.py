@@ -42,7 +42,7 @@ VERSIONS = ("trainer-app", "ray", "torch", "lightning", "torchvision", "torchmet
 
 
 def resolve_choices(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
-    """Draw the seed, choose the data and the devices.
+    """Draw the seed, choose the data and the devices; take the Trainer's limits from a `cli` that sets them itself.
 
     Returns:
         the resolved run file, and what was chosen as {dotted key: value}.
@@ -53,7 +53,7 @@ def resolve_choices(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
     from trainer_app import lightning_cli
 
     check_start_files(config)
-    chosen: dict[str, Any] = {}
+    chosen = lightning_cli.default_limits(config)
     seed = lightning_cli.default_seed(config) if config.seed_everything is None else config.seed_everything
     if seed is True:
         seed = random.SystemRandom().randrange(2**31)
