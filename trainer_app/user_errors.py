@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import sysconfig
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from trainer_app.errors import TrainerError, UserError
 from trainer_app.formatting import one_line
@@ -59,12 +60,32 @@ def plain_errors(progress: FitProgress | None = None, let_pass: type[BaseExcepti
     Raises:
         UserError: the code inside raised something else.
     """
+    exit_process = os._exit
+    os._exit = _make_exit(exit_process)  # type: ignore[assignment]
     try:
         yield
     except BaseException as error:
         if isinstance(error, (TrainerError, let_pass)) or _is_no_error(error):
             raise
         raise make_user_error(error, progress) from error
+    finally:
+        os._exit = exit_process
+
+
+class OsExit(SystemExit):
+    """What `os._exit` raises in the thread of a fit: a process that it ended could not say why."""
+
+
+def _make_exit(exit_process: Callable[[int], NoReturn]) -> Callable[[int], NoReturn]:
+    """Return an `os._exit` that raises OsExit in this thread, and ends the process in others and in forked ones."""
+    caller = os.getpid(), threading.get_ident()
+
+    def exit_here(status: int) -> NoReturn:
+        if (os.getpid(), threading.get_ident()) == caller:
+            raise OsExit(status)
+        exit_process(status)
+
+    return exit_here
 
 
 def make_user_error(error: BaseException, progress: FitProgress | None = None) -> UserError:
@@ -121,7 +142,8 @@ def find_line(frames: Sequence[Frame]) -> str:
 def _message(error: BaseException) -> str:
     """Return the message of an exception on one line, whatever its class does."""
     if isinstance(error, SystemExit):
-        return f"the user's code called sys.exit({'' if error.code is None else repr(error.code)})"
+        function = "os._exit" if isinstance(error, OsExit) else "sys.exit"
+        return f"the user's code called {function}({'' if error.code is None else repr(error.code)})"
     try:
         text = str(error.msg if isinstance(error, SyntaxError) else error)
     except Exception as problem:  # noqa: BLE001 - the user's __str__

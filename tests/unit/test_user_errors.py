@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 import threading
@@ -88,6 +89,7 @@ RAISED: dict[str, tuple[Callable[[], Any], str]] = {
         "ExceptionGroup: rows (2 sub-exceptions): BadRow: row 1 of a: x; KeyError: 'y'",
     ),
     "an exit": (lambda: sys.exit(3), "SystemExit: the user's code called sys.exit(3)"),
+    "an exit of the process": (lambda: os._exit(3), "OsExit: the user's code called os._exit(3)"),
     "an exit with a text": (lambda: sys.exit("no data"), "SystemExit: the user's code called sys.exit('no data')"),
 }
 
