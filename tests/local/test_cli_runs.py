@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,12 +152,13 @@ class Net(L.LightningModule):
 
 
 class Data(L.LightningDataModule):
-    def __init__(self, width: int = 4):
+    def __init__(self, width: int = 4, count: int = 32):
         super().__init__()
         self.width = width
+        self.count = count
 
     def train_dataloader(self):
-        x = torch.randn(32, self.width, generator=torch.Generator().manual_seed(0))
+        x = torch.randn(self.count, self.width, generator=torch.Generator().manual_seed(0))
         return DataLoader(TensorDataset(x, (x.sum(1) > 0).long()), batch_size=4)
 
 
@@ -167,7 +169,8 @@ class ProjectCLI(LightningCLI):
 
 
 def make_cli(args=None):
-    return ProjectCLI(Net, Data, run=False, args=args)
+    variables = {"default_env": True, "env_prefix": "MINE"}
+    return ProjectCLI(Net, Data, run=False, args=args, parser_kwargs=variables)
 """
 PROJECT_FILE = {
     "cli": "my_project:make_cli",
@@ -179,6 +182,9 @@ PROJECT_FILE = {
     "trainer": {"max_epochs": 3},
     "scaling": {"use_gpu": False},
 }
+
+
+VARIABLES = {"MINE_DATA__COUNT": "16"}  # which the project's LightningCLI reads in a worker or a trial
 
 
 @pytest.fixture
@@ -193,7 +199,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_ctrl_c_ends_cleanly_and_the_printed_command_goes_on(project: Path, place: Place) -> None:
-    command = place.start("train", "project/config.yaml", cwd=project)
+    command = place.start("train", "project/config.yaml", cwd=project, env=VARIABLES)
     command.until(lambda: "checkpoint of epoch 1/3" in command.out)
     assert any("raylet" in " ".join(p.cmdline()) for p in place.processes())
     command.interrupt()
@@ -210,14 +216,32 @@ def test_ctrl_c_ends_cleanly_and_the_printed_command_goes_on(project: Path, plac
     words = shlex.split(printed)
     assert words[:2] == ["trainer", "train"]
     (project / "go").touch()
-    more = place.run(*words[1:], cwd=place.tmp)  # from any folder
+    more = place.run(*words[1:], cwd=place.tmp, env=VARIABLES)  # from any folder
     assert more.code == 0, more.err
     record, run = last_run(project)
     assert (record.state, record.attempt) == ("succeeded", 2)
     (fit_folder,) = run.fits
     assert [line["epoch"] for line in fit_folder.history] == [0, 1, 2]
+    assert [line["step"] for line in fit_folder.history] == [4, 8, 12]  # 16 samples, as the variable says
     losses = [line["metrics"]["loss"] for line in fit_folder.history]
     assert losses[0] > losses[1] > losses[2]
+
+
+@pytest.mark.full
+def test_sigterm_ends_a_sweep_as_ctrl_c_does(project: Path, place: Place) -> None:
+    """And its trials read the variables of the shell."""
+    space = {"data.width": {"choice": [6]}}
+    block = {"metric": "loss", "mode": "min", "num_samples": 1, "space": space}
+    file = project / "project/config.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "tune": block}))
+    command = place.start("tune", "project/config.yaml", "--json", cwd=project, env=VARIABLES)
+    command.until(lambda: command.of("epoch"))
+    command.process.send_signal(signal.SIGTERM)
+    assert command.end() == 130
+    assert "resume with: trainer tune --resume" in command.err and "Traceback" not in command.err
+    record, run = last_run(project)
+    assert (record.state, command.of("end")[0]["state"]) == ("interrupted", "interrupted")
+    assert [line["step"] for line in run.trials[0].history] == [4]
 
 
 def last_run(folder: Path) -> tuple[RunRecord, results.RunResults]:
