@@ -442,6 +442,23 @@ def test_hyperband_ends_paused_trials_whose_last_companion_ends(failed: bool) ->
     assert {made.reasons[name] for name in tune.stopped} == {"reached max_t 4"}
 
 
+def test_a_trial_that_is_started_again_keeps_its_place() -> None:
+    """As Tune starts one whose process was lost, or had to be a new one: an error, then an addition."""
+    made, tune, trials = hyperband()
+    bracket, _ = made._trial_info[trials[9]]
+    trials[9].status = Trial.ERROR
+    made.on_trial_error(tune, trials[9])
+    trials[9].status = Trial.PENDING
+    made.on_trial_add(tune, trials[9])
+    assert made._trial_info[trials[9]][0] is bracket and trials[9] in bracket.current_trials()
+    assert made.choose_trial_to_run(tune) is trials[9] and not made.reasons
+    pbt = build({"pbt": {"perturbation_interval": 2, "mutations": {LR: [1, 2]}}})
+    trial = Controller(pbt).add("t00000")
+    state = pbt._trial_state[trial]
+    pbt.on_trial_add(None, trial)
+    assert pbt._trial_state[trial] is state
+
+
 def test_a_trial_that_ends_by_itself_has_no_reason() -> None:
     for kind in ("asha", "hyperband", "median"):
         made = build(kind)

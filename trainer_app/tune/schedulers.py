@@ -174,8 +174,7 @@ class Pbt(_StopReasonMixin, PopulationBasedTraining):
         if self.last_epoch is not None and result.get(TIME, 0) >= self.last_epoch:
             # At its end a trial must not clone another: it would train its last epoch again and again.
             self._save_trial_state(self._trial_state[trial], result[TIME], self.without_nan(result), trial)
-            decision: str = TrialScheduler.CONTINUE
-            return decision
+            return str(TrialScheduler.CONTINUE)
         return super().on_trial_result(tune_controller, trial, result)
 
     def _checkpoint_or_exploit(self, trial: Any, tune_controller: Any, upper: list[Any], lower: list[Any]) -> None:
