@@ -453,10 +453,9 @@ def test_a_trial_that_is_started_again_keeps_its_place() -> None:
     assert made._trial_info[trials[9]][0] is bracket and trials[9] in bracket.current_trials()
     assert made.choose_trial_to_run(tune) is trials[9] and not made.reasons
     pbt = build({"pbt": {"perturbation_interval": 2, "mutations": {LR: [1, 2]}}})
-    trial = Controller(pbt).add("t00000")
-    state = pbt._trial_state[trial]
-    pbt.on_trial_add(None, trial)
-    assert pbt._trial_state[trial] is state
+    pbt._trial_state[trials[9]] = state = object()
+    pbt.on_trial_add(tune, trials[9])
+    assert pbt._trial_state[trials[9]] is state
 
 
 def test_a_trial_that_ends_by_itself_has_no_reason() -> None:
