@@ -40,17 +40,29 @@ KEYS = ("example.com/key", "memory", "NAME")
 CLOSED = {"ingress": {"enabled": False}}
 # Keys that go together: what is left out, and what is set beside.
 SCENES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
-    "RayJob": (("clusterSelector", "cron.schedule", "storage.claim", "storage.keys", "queue"), {}),
-    "RayCluster": (
-        ("clusterSelector", "cron.schedule", "storage.claim", "storage.keys", "run.file", "run.env", "queue"),
+    "RayJob": (
+        ("serviceAccount.annotations", "clusterSelector", "cron.schedule", "storage.claim", "storage.keys", "queue"),
         {},
     ),
-    "RayCronJob": (("clusterSelector", "storage.claim.existing", "storage.bucket", "storage.keys", "queue"), CLOSED),
+    "RayCluster": (
+        (
+            *("serviceAccount.name", "clusterSelector", "cron.schedule", "storage.claim", "storage.keys"),
+            *("run.file", "run.env", "queue"),
+        ),
+        {},
+    ),
+    "RayCronJob": (
+        ("serviceAccount.name", "clusterSelector", "storage.claim.existing", "storage.bucket", "storage.keys", "queue"),
+        CLOSED,
+    ),
     "queue": (
-        ("clusterSelector", "cron.schedule", "storage.claim.size", "storage.bucket", "storage.existingSecret"),
+        (
+            *("serviceAccount.annotations", "clusterSelector", "cron.schedule", "storage.claim.size"),
+            *("storage.bucket", "storage.existingSecret"),
+        ),
         {"autoscaling": {"enabled": False}},
     ),
-    "clusterSelector": (("cron.schedule", "storage.claim", "storage.keys", "queue"), CLOSED),
+    "clusterSelector": (("serviceAccount.name", "cron.schedule", "storage.claim", "storage.keys", "queue"), CLOSED),
 }
 FIXED = {"kind": "RayJob", "lifetime.submissionMode": "K8sJobMode", "run.task": "train", "cron.schedule": "@daily"}
 BESIDE: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from tests.chart.test_security import violations
+from trainer_app.launch.kube import KINDS
 
 pytestmark = pytest.mark.chart
 K8S = Path(__file__).parents[2] / "k8s"
@@ -66,6 +68,23 @@ def test_crds_keep_the_labels_of_pod_templates() -> None:
     assert keep not in schema["metadata"], "the API server knows this one, and refuses the field there"
     assert keep not in schema["spec"]["properties"]["other"]["properties"]["metadata"]
     assert script("crds").keep_metadata(made) == (made, 0)
+
+
+@pytest.mark.parametrize("kind", ["RayJob", "RayCluster", "RayCronJob"])
+def test_the_policy_of_runs_takes_what_the_chart_makes(render: Callable[..., dict[str, Any]], kind: str) -> None:
+    """Each object has the label, and the run's name at the start of its own; and each kind is among the policy's."""
+    policy, binding = documents(K8S / "rbac/policy.yaml")
+    rules = policy["spec"]["matchConstraints"]["resourceRules"]
+    kinds = {plural for rule in rules for plural in rule["resources"]}
+    sets = ("storage.bucket=", "storage.claim.size=1Gi", "autoscaling.enabled=true")
+    schedule = ("cron.schedule=@daily",) if kind == "RayCronJob" else ()
+    for one in render(f"kind={kind}", *sets, *schedule).values():
+        assert KINDS[one["kind"]][1] in kinds, one["kind"]
+        run = one["metadata"]["labels"]["trainer/run"]
+        assert one["metadata"]["name"] == run or one["metadata"]["name"].startswith(f"{run}-")
+    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+    selector = binding["spec"]["matchResources"]["namespaceSelector"]["matchLabels"]
+    assert selector.items() <= documents(K8S / "namespace.yaml")[0]["metadata"]["labels"].items()
 
 
 def test_a_value_without_a_comment_is_no_readme() -> None:

@@ -52,6 +52,16 @@ def test_workload_identity(render: Render) -> None:
     assert "envFrom" not in pod_templates(made["RayJob/demo"])["head"]["spec"]["containers"][0]
 
 
+@pytest.mark.parametrize("kind", ["RayJob", "RayCluster"])
+def test_a_service_account_that_an_administrator_made(render: Render, kind: str) -> None:
+    made = render("serviceAccount.name=trainer", f"kind={kind}")
+    assert [name for name in made if name.startswith("ServiceAccount/")] in ([], ["ServiceAccount/demo-submitter"])
+    pods = pod_templates(made[f"{kind}/demo"])
+    assert {pods[role]["spec"]["serviceAccountName"] for role in RAY} == {"trainer"}
+    with pytest.raises(InputError, match=r"serviceAccount\.name trainer and serviceAccount\.annotations exclude"):
+        render("serviceAccount.name=trainer", "serviceAccount.annotations.a=b")
+
+
 def test_a_ca_of_ones_own(render: Render) -> None:
     pods = pod_templates(render("storage.caBundle.configMap=company-ca", "storage.caBundle.key=all.pem")["RayJob/demo"])
     for role in RAY:

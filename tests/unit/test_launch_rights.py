@@ -133,14 +133,17 @@ def test_resume_asks_for_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_else_is_granted() -> None:
-    asked = {right for verb in rights.VERBS.values() for right in verb}
+    asked = {right for verb in rights.VERBS if verb != rights.IN_CLUSTER for right in rights.VERBS[verb]}
     asked |= {*rights.rights_to_recreate(templates()), *rights.QUEUE_RIGHTS, rights.READ_SECRET}
     assert granted(roles()["trainer-submitter"]) == asked
+    assert granted(roles()["trainer-doctor"]) == set(rights.VERBS[rights.IN_CLUSTER])
+    assert Right("create", "pods") not in granted(roles()["trainer-submitter"])
 
 
 @pytest.mark.parametrize("verb", sorted(rights.VERBS))
 def test_each_verb_is_allowed(verb: str) -> None:
-    assert set(rights.VERBS[verb]) - granted(roles()["trainer-submitter"]) == set()
+    role = "trainer-doctor" if verb == rights.IN_CLUSTER else "trainer-submitter"
+    assert set(rights.VERBS[verb]) - granted(roles()[role]) == set()
 
 
 def test_what_the_chart_makes_can_be_created() -> None:

@@ -121,11 +121,11 @@ def check_permissions(kube: Kube, objects: Sequence[Object]) -> list[Finding]:
     missing = rights.missing_rights(kube, verbs)
     allowed = ", ".join(verb for verb in verbs if verb not in missing) or "none"
     findings = _check_storage_permissions(kube, location.location_of(objects[-1]))
-    if missing:
+    if set(missing) - {rights.IN_CLUSTER}:
         needed = rights.format_rights(right for verb in missing.values() for right in verb)
         message = f"in {kube.namespace} this user may use: {allowed}; not: {', '.join(missing)}, which need: {needed}"
         findings.insert(0, Finding("permissions", "fail", f"{message}; ask for the Role of k8s/rbac/submitter.yaml"))
-    return findings or [Finding("permissions", "ok", f"for all verbs: {allowed}")]
+    return findings or [Finding("permissions", "ok", f"for {'the' if missing else 'all'} verbs: {allowed}")]
 
 
 def _check_storage_permissions(kube: Kube, run_location: location.RunLocation) -> list[Finding]:

@@ -58,6 +58,7 @@ _READ: Final = [*_rayjobs("get", "list"), *_rights("pods", "list"), *_rights("ev
 _PROBE: Final = [
     right for right in rights_to_create(("ServiceAccount", "NetworkPolicy", "ConfigMap")) if right.verb != "patch"
 ]
+IN_CLUSTER: Final = "doctor --in-cluster"  # of a Role of its own
 VERBS: Final[Mapping[str, list[Right]]] = {
     "submit": [*rights_to_create(_KINDS), *_rayjobs("delete")],
     "status": _READ,
@@ -69,7 +70,7 @@ VERBS: Final[Mapping[str, list[Right]]] = {
     "stop": [*_READ, *_rayjobs("patch")],
     "resume": [*_READ, *rights_to_recreate(_KINDS), *_rayjobs("patch", "delete")],
     "delete": [*_READ, *_rayjobs("delete")],
-    "doctor --in-cluster": [*_PROBE, *_rights("pods", "create", "get", "delete"), *_rights("pods/log", "get")],
+    IN_CLUSTER: [*_PROBE, *_rights("pods", "create", "get", "delete"), *_rights("pods/log", "get")],
 }
 QUEUE_RIGHTS: Final = _rights("workloads", "list", "patch", group="kueue.x-k8s.io")  # to stop and resume with Kueue
 READ_SECRET: Final = Right("get", "secrets")  # the storage's; without it the keys of the user's environment are used

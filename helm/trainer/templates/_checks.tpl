@@ -120,6 +120,9 @@
 {{- if and $storage.claim.existing $storage.claim.size -}}
 {{- fail (printf "storage.claim.existing %s and storage.claim.size %s exclude each other" $storage.claim.existing $storage.claim.size) -}}
 {{- end -}}
+{{- if and .Values.serviceAccount.name .Values.serviceAccount.annotations -}}
+{{- fail (printf "serviceAccount.name %s and serviceAccount.annotations exclude each other: annotate that ServiceAccount" .Values.serviceAccount.name) -}}
+{{- end -}}
 {{- if and (include "trainer.claim" .) .Values.clusterSelector -}}
 {{- fail (printf "storage.claim is not allowed with clusterSelector: the cluster mounts the claim; set it in the values of %s" .Values.clusterSelector) -}}
 {{- end -}}

@@ -113,7 +113,8 @@ spec:
 
 {{- /* What the restricted profile requires of a pod, and its ServiceAccount. (dict "root" $ "account" "head") */ -}}
 {{- define "trainer.podSecurity" -}}
-serviceAccountName: {{ .root.Release.Name }}-{{ .account }}
+{{- $own := printf "%s-%s" .root.Release.Name .account }}
+serviceAccountName: {{ eq .account "submitter" | ternary $own (.root.Values.serviceAccount.name | default $own) | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
