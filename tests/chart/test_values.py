@@ -58,6 +58,7 @@ OTHER = {
     "env": "[0].name=K",
     "shmSize": "=1Gi",
     "tmpSize": "=1Gi",
+    "sizeLimit": "=1Gi",
     "ephemeral-storage": "=7Gi",
     "volumes": "[0].name=v,{key}[0].emptyDir.medium=Memory",
     "volumeMounts": "[0].name=v,{key}[0].mountPath=/v",
