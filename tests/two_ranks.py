@@ -58,6 +58,7 @@ def _stand_in_for_ray() -> None:
     import torch
     from lightning.pytorch.plugins.environments import LightningEnvironment
     from lightning.pytorch.strategies import DDPStrategy
+    from ray.train import lightning
     from torch import distributed
 
     from trainer_app.train import worker
@@ -89,6 +90,7 @@ def _stand_in_for_ray() -> None:
 
     replaced = {"RayDDPStrategy": Strategy, "RayLightningEnvironment": Environment}
     vars(worker).update(replaced, prepare_trainer=lambda trainer: trainer)
+    vars(lightning).update(replaced)  # where a run file with plugins of its own finds it
 
 
 def fit_rank(config: RunConfig, uri: str, trial: str | None = None) -> list[dict[str, Any]]:

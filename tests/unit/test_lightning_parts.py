@@ -11,14 +11,17 @@ from typing import Any, ClassVar
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch import callbacks, loggers, profilers
+from lightning.pytorch import callbacks, loggers, plugins, profilers
 from lightning.pytorch.cli import LightningCLI
 from torch.utils.data import DataLoader, TensorDataset
 
+from tests.two_ranks import fit_rank, on_two_ranks
 from trainer_app.callbacks.epoch import Policy
 from trainer_app.checkpoint import download_newest, list_commits
 from trainer_app.checkpoint.loading import load_checkpoint
-from trainer_app.config import RunConfig
+from trainer_app.config import RunConfig, loads
+from trainer_app.config.models import Scaling
+from trainer_app.errors import ConfigError
 from trainer_app.records import FitFolder
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_store
@@ -136,7 +139,7 @@ class Fitted:
     reports: list[dict[str, Any]] = field(default_factory=list)
 
 
-def fit(tmp_path: Path, trainer: dict[str, Any], **blocks: Any) -> Fitted:
+def fit(tmp_path: Path, trainer: dict[str, Any], policy: Policy | None = None, **blocks: Any) -> Fitted:
     """Train for two epochs, or as `trainer` says, with AtEnd among the callbacks."""
     fitted = Fitted(FitFolder(open_store(str(tmp_path / "unit"))))
     if "cli" not in blocks:
@@ -144,7 +147,7 @@ def fit(tmp_path: Path, trainer: dict[str, Any], **blocks: Any) -> Fitted:
     worker.fit(
         RunConfig(seed_everything=3, trainer={"max_epochs": 2, **trainer}, **blocks),
         fitted.fit_folder,
-        policy=Policy(),
+        policy=policy or Policy(),
         report=fitted.reports.append,
         trainer_kwargs=worker.one_device(RunSpec(run="r", uri=str(tmp_path), config="", use_gpu=False)),
         callbacks=[AtEnd()],
@@ -152,8 +155,8 @@ def fit(tmp_path: Path, trainer: dict[str, Any], **blocks: Any) -> Fitted:
     return fitted
 
 
-def last_weights(fitted: Fitted, tmp_path: Path) -> dict[str, Any]:
-    newest = download_newest(fitted.fit_folder.checkpoints, tmp_path / "newest")
+def last_weights(fit_folder: FitFolder, tmp_path: Path) -> dict[str, Any]:
+    newest = download_newest(fit_folder.checkpoints, tmp_path / "newest")
     assert newest is not None
     weights: dict[str, Any] = load_checkpoint(newest[1], ())["state_dict"]
     return weights
@@ -209,35 +212,109 @@ PROFILERS: dict[str, dict[str, Any] | str] = {
     "SimpleProfiler": {"dirpath": "TMP", "filename": "p"},
     "XLAProfiler": "needs a TPU",
 }
-TABLES = {"callbacks": CALLBACKS, "loggers": LOGGERS, "profilers": PROFILERS}
-KEYS = {"callbacks": "callbacks", "loggers": "logger", "profilers": "profiler"}
+PLUGINS: dict[str, dict[str, Any] | str] = {
+    "AsyncCheckpointIO": "refused by its key: a run would not know when it has written",
+    "BitsandbytesPrecision": "needs the package bitsandbytes and a GPU",
+    "CheckpointIO": "abstract",
+    "DeepSpeedPrecision": "needs the package deepspeed",
+    "DoublePrecision": {},
+    "FSDPPrecision": "needs FSDPStrategy, which needs a GPU",
+    "HalfPrecision": {"precision": "bf16-true"},
+    "LayerSync": "abstract",
+    "MixedPrecision": {"precision": "bf16-mixed", "device": "cpu"},
+    "Precision": {},
+    "TorchCheckpointIO": {},
+    "TorchSyncBatchNorm": {},
+    "TransformerEnginePrecision": "needs the package transformer_engine and a GPU",
+    "XLACheckpointIO": "needs a TPU",
+    "XLAPrecision": "needs a TPU",
+}
+TABLES = {"callbacks": CALLBACKS, "loggers": LOGGERS, "profilers": PROFILERS, "plugins": PLUGINS}
+KEYS = {"callbacks": "callbacks", "loggers": "logger", "profilers": "profiler", "plugins": "plugins"}
+LISTS = ("callbacks", "plugins")
 TRAINED = [(t, name) for t, rows in TABLES.items() for name, row in rows.items() if isinstance(row, dict)]
 REFUSED = [(t, name) for t, rows in TABLES.items() for name, row in rows.items() if isinstance(row, str)]
 
 
-@pytest.mark.parametrize("module", [callbacks, loggers, profilers], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [callbacks, loggers, profilers, plugins], ids=lambda m: m.__name__)
 def test_every_class_has_a_row(module: Any) -> None:
     assert sorted(TABLES[module.__name__.rpartition(".")[2]]) == sorted(module.__all__)
 
 
-@pytest.mark.parametrize("table, name", TRAINED)
-def test_trains_with(table: str, name: str, tmp_path: Path) -> None:
-    init = json.loads(json.dumps(TABLES[table][name]).replace("TMP", str(tmp_path)))
+def trainer_with(table: str, name: str, folder: Path) -> dict[str, Any]:
+    """Return the Trainer's arguments with one part."""
+    init = json.loads(json.dumps(TABLES[table][name]).replace("TMP", str(folder)))
     if "scheduling" in init:
         init["scheduling"] = {int(key): value for key, value in init["scheduling"].items()}  # JSON has no such keys
     part = {"class_path": f"lightning.pytorch.{table}.{name}", "init_args": init}
-    fitted = fit(tmp_path, {KEYS[table]: [part] if table == "callbacks" else part, "log_every_n_steps": 2})
-    assert [report["epochs"] for report in fitted.reports] == [1, 2]
-    assert "val_loss" in fitted.reports[-1]["metrics"]
-    saved = last_weights(fitted, tmp_path)
+    return {KEYS[table]: [part] if table in LISTS else part, "log_every_n_steps": 2}
+
+
+def check_fit(reports: list[dict[str, Any]], saved: dict[str, Any]) -> None:
+    """Check that both epochs were reported, and that the last commit has the weights that the fit ended with."""
+    assert [report["epochs"] for report in reports] == [1, 2]
+    assert "val_loss" in reports[-1]["metrics"]
     assert saved.keys() == AtEnd.weights.keys()
     assert all(torch.equal(saved[key], AtEnd.weights[key]) for key in saved)
+
+
+@pytest.mark.parametrize("table, name", TRAINED)
+def test_trains_with(table: str, name: str, tmp_path: Path) -> None:
+    fitted = fit(tmp_path, trainer_with(table, name, tmp_path))
+    check_fit(fitted.reports, last_weights(fitted.fit_folder, tmp_path))
+
+
+# Lightning itself refuses the first; it calls the second one's disable() on rank 1, which a subclass has to write
+NOT_ON_RANKS = ("BatchSizeFinder", "ProgressBar")
+ON_RANKS = [row for row in TRAINED if row[1] not in NOT_ON_RANKS]
+
+
+def fit_all_on_rank(rows: list[tuple[str, str]], folder: Path) -> dict[str, str]:
+    """Do one rank's part of a fit for each row, one after the other; return by row why it failed, "" if it did not."""
+    return {name: fit_on_rank(trainer_with(table, name, folder / name), folder / name) for table, name in rows}
+
+
+def fit_on_rank(trainer: dict[str, Any], folder: Path, epochs: int = 2) -> str:
+    trainer = {**trainer, "callbacks": [*trainer.get("callbacks", []), {"class_path": f"{HERE}.AtEnd"}]}
+    config = RunConfig(
+        seed_everything=3,
+        trainer={"max_epochs": epochs, "default_root_dir": str(folder), **trainer},
+        model={"class_path": f"{HERE}.Net"},
+        data={"class_path": f"{HERE}.Points"},
+        scaling=Scaling(num_workers=2),
+    )
+    try:
+        reports = fit_rank(config, str(folder))
+        torch.distributed.barrier()  # rank 0 has committed
+        fit_folder = RunSpec("r", str(folder), "", use_gpu=False).fit_folder()
+        check_fit(reports, last_weights(fit_folder, folder / f"newest{torch.distributed.get_rank()}"))
+    except Exception as error:  # noqa: BLE001 - told to the test
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+@pytest.fixture(scope="module")
+def on_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
+    """Of each rank, by row, why it failed: one session for all rows."""
+    ends = on_two_ranks(fit_all_on_rank, ON_RANKS, tmp_path_factory.mktemp("ranks"), limit_s=250)
+    assert [how for how, _ in ends] == ["returned", "returned"], ends
+    return [problems for _, problems in ends]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", [name for _, name in ON_RANKS])
+def test_trains_on_two_ranks_with(name: str, on_ranks: list[dict[str, str]]) -> None:
+    assert [problems[name] for problems in on_ranks] == ["", ""]
 
 
 @pytest.mark.parametrize("table, name", REFUSED)
 def test_the_reason_is_true(table: str, name: str) -> None:
     reason, kind = str(TABLES[table][name]), getattr(importlib.import_module(f"lightning.pytorch.{table}"), name)
-    if "package" in reason:
+    if "refused" in reason:
+        text = f"trainer: {{{KEYS[table]}: [{{class_path: lightning.pytorch.{table}.{name}}}]}}"
+        with pytest.raises(ConfigError, match=rf"trainer\.{KEYS[table]}\.0: .*{name}"):
+            loads(f"model: {{class_path: {HERE}.Net}}\n{text}\n")
+    elif "package" in reason:
         with pytest.raises(ModuleNotFoundError):
             importlib.import_module(reason.split("package ")[1].split()[0])
     elif "abstract" in reason:
@@ -280,10 +357,29 @@ def test_a_module_that_uses_its_logger_has_one(tmp_path: Path) -> None:
 def test_the_last_commit_holds_the_weights_that_the_fit_ends_with(tmp_path: Path) -> None:
     """Also those of a callback's on_fit_end; the commit of the epoch before has those of training."""
     fitted = fit(tmp_path, {"callbacks": [{"class_path": f"{HERE}.SwapsAtFitEnd"}]})
-    assert all((value == 0.25).all() for value in last_weights(fitted, tmp_path).values())
+    assert all((value == 0.25).all() for value in last_weights(fitted.fit_folder, tmp_path).values())
     first, _ = list_commits(fitted.fit_folder.checkpoints)
     weights = load_checkpoint(Path(first.uri, "checkpoint.ckpt"), ())["state_dict"]
     assert not any((value == 0.25).all() for value in weights.values())
+
+
+AVERAGING = ["EMAWeightAveraging", "StochasticWeightAveraging", "WeightAveraging"]
+
+
+@pytest.mark.parametrize("name", AVERAGING)
+def test_the_last_commit_of_a_resumed_fit_holds_the_average(name: str, tmp_path: Path) -> None:
+    """That of an undisturbed fit: what was averaged before the stop counts."""
+    trainer = {**trainer_with("callbacks", name, tmp_path), "max_epochs": 4}
+    undisturbed = last_weights(fit(tmp_path / "undisturbed", trainer).fit_folder, tmp_path / "undisturbed")
+    asked = iter([False, False, True])
+    stopped = fit(tmp_path / "resumed", trainer, Policy(stop=lambda: next(asked)))
+    assert [report["epochs"] for report in stopped.reports] == [1, 2]
+    resumed = fit(tmp_path / "resumed", trainer)
+    assert [report["epochs"] for report in resumed.reports] == [3, 4]
+    saved = last_weights(resumed.fit_folder, tmp_path / "resumed")
+    assert all(torch.equal(saved[key], AtEnd.weights[key]) for key in saved)
+    assert saved.keys() == undisturbed.keys()
+    assert all(torch.allclose(saved[key], undisturbed[key], atol=1e-6) for key in saved)
 
 
 def test_a_hook_that_fails_after_the_last_epoch_does_not_lose_it(tmp_path: Path) -> None:
