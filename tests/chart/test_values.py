@@ -286,6 +286,15 @@ def test_a_refusal_is_a_sentence_about_the_key(text: Text, assignment: str, sent
     assert said.startswith(f"values: {key} ") and sentence in said and ":secret@" not in said and "\n" not in said
 
 
+def test_several_refusals_below_one_key_are_sentences(text: Text) -> None:
+    with pytest.raises(InputError) as caught:
+        text("lifetime.stoppable=1", "lifetime.suspend=1")
+    assert str(caught.value) == (
+        "values: lifetime.stoppable must be true or false, not a number; "
+        "lifetime.suspend must be true or false, not a number"
+    )
+
+
 def test_each_pattern_has_a_description() -> None:
     def nodes(schema: Any) -> Iterator[Any]:
         if isinstance(schema, dict | list):

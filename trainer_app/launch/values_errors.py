@@ -32,7 +32,9 @@ def explain(text: str, schema_file: Path) -> str:
         text: one line for each refusal, as Helm prints them.
         schema_file: the chart's values.schema.json, whose `description`s say what is allowed.
     """
-    lines = [match for line in text.splitlines() if (match := _LINE.match(line.strip()))]
+    matches = (_LINE.match(line.strip()) for line in text.splitlines())
+    # The head of several refusals below one key says nothing itself.
+    lines = [match for match in matches if match and match["reason"] != "validation failed"]
     if "the schema" not in text or not lines:
         return text
     schema = json.loads(schema_file.read_text())
