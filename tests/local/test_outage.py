@@ -24,8 +24,10 @@ def run_through(weather: Weather, server: S3Server, folder: Path, verb: str, uri
     (folder / "run.yaml").write_text(dump(config))
     with flaky_proxy(server.endpoint, weather) as url, Place({**server.env, "AWS_ENDPOINT_URL": url}) as place:
         command = place.run(verb, "run.yaml", "--name", "toy-1", "--json", "--log", "run.log", cwd=folder)
+        left = [path.name for path in place.tmp.iterdir() if "trainer-tmp-" in path.name]
     log = (folder / "run.log").read_text()[-4000:]
     assert command.code == 0, f"{command.out}\n{command.err}\n{log}"
+    assert left == []
     assert weather.failed and (weather.refused or not weather.outage_s)
     assert not command.of("retry"), command.of("retry")
     return command
