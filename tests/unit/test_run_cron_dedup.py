@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from tests.faulty_store import Faults, FaultyStore
 from tests.unit import fake_driver
 from tests.unit.test_run_decision import driven
 from tests.unit.test_run_request import RUN_FILE
 from trainer_app.__main__ import main
+from trainer_app.errors import AccessDeniedError, AlreadyExistsError, StorageError
 from trainer_app.run import cron_dedup, documents, lease
 from trainer_app.storage import Store, open_store
 
@@ -131,3 +133,24 @@ def test_the_driver_of_the_second_ends_well_and_leaves_nothing(
     message = "run nightly-bbbbb: KubeRay triggered the schedule twice, and run nightly-aaaaa was first"
     assert f"{message}; nothing was started" in capsys.readouterr().err
     assert [name for name in storage.list_folders() if name != cron_dedup.FOLDER] == ["nightly-aaaaa"]
+
+
+def faulty(storage: Store, method: str, error: Exception) -> Any:
+    return FaultyStore(storage, Faults(always=error, matches=lambda asked, key: asked == method))
+
+
+def test_a_note_that_is_always_taken_is_not_asked_for_without_end(
+    storage: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cron_dedup, "PAUSE_S", 0.001)
+    with pytest.raises(StorageError, match="50 notes of the schedule were taken"):
+        cron_dedup.owner_of_tick(faulty(storage, "put", AlreadyExistsError("taken")), "nightly-aaaaa", NIGHTLY)
+
+
+def test_a_bucket_without_deletion_and_other_objects_end_no_tick(storage: Store) -> None:
+    denied = faulty(storage, "delete", AccessDeniedError("no deletion"))
+    for run in ("nightly-aaaaa", "nightly-bbbbb", "nightly-ccccc"):
+        assert cron_dedup.owner_of_tick(denied, run, NIGHTLY) is None
+        aged(storage, 7 * cron_dedup.HOUR)
+    storage.put(f"{cron_dedup.FOLDER}/{notes(storage)[-1].partition('/')[0]}/zzz.txt", b"")
+    assert cron_dedup.owner_of_tick(denied, "nightly-ddddd", NIGHTLY) is None

@@ -14,9 +14,10 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
-from trainer_app.errors import AlreadyExistsError
+from trainer_app.errors import AlreadyExistsError, StorageError
 from trainer_app.run import documents
 from trainer_app.run.decision import KEY
 from trainer_app.storage import Store
@@ -26,6 +27,9 @@ CLUSTER_CA: Final = "TRAINER_CLUSTER_CA"  # tells this Kubernetes cluster from a
 FOLDER: Final = ".cron"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 LONGEST: Final = 6 * HOUR
+TRIES: Final = 50
+PAUSE_S: Final = 0.2
+_NOTE: Final = re.compile(r"\d{8}\.json")
 UNITS: Final = {"h": HOUR, "m": MINUTE, "s": 1.0}
 
 
@@ -47,8 +51,8 @@ def owner_of_tick(storage: Store, run: str, env: Mapping[str, str] | None = None
     identity = f"{cron}\n{env.get(CLUSTER_CA, '')}".encode()
     store = storage.child(f"{FOLDER}/{hashlib.sha256(identity).hexdigest()[:32]}")
     schedule = cron.partition(" ")[2]
-    while True:
-        notes = sorted(entry.key for entry in store.list())
+    for _ in range(TRIES):
+        notes = sorted(entry.key for entry in store.list() if _NOTE.fullmatch(entry.key))
         last = documents.read(store, notes[-1]) if notes else None
         if last and last.get("run") == run:
             return None
@@ -58,10 +62,13 @@ def owner_of_tick(storage: Store, run: str, env: Mapping[str, str] | None = None
         try:
             documents.write(store, f"{number:08d}.json", {"run": run, "began": round(time.time(), 3)}, create=True)
         except AlreadyExistsError:  # the other one was faster
+            time.sleep(PAUSE_S)
             continue
         for old in notes[:-1]:
-            store.delete(old)
+            with suppress(StorageError):  # a bucket's policy may allow no deletion
+                store.delete(old)
         return None
+    raise StorageError(f"{store.uri}: {TRIES} notes of the schedule were taken by others; try again")
 
 
 def dedup_window_s(schedule: str) -> float:

@@ -59,13 +59,16 @@ def relaying_events(mailbox: Any, emit: Emit) -> Iterator[None]:
     over = threading.Event()
 
     def pump() -> None:
+        failed = False
         while True:
             last = over.is_set()
             try:
                 for event in ray.get(mailbox.drain.remote()):
                     emit(event)
             except Exception:  # noqa: BLE001 - this thread outlives whatever it meets
-                _log.exception("events of the workers were not shown")
+                if not failed:
+                    _log.exception("events of the workers were not shown")
+                failed = True
             if last:
                 return
             over.wait(POLL_S)
