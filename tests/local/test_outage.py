@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.flaky_proxy import Weather, flaky_proxy
-from tests.local.commands import Command, Place
+from tests.local.commands import PATIENCE_S, Command, Place
 from tests.local.runs import run_file
 from tests.s3 import S3, S3Server
 from trainer_app import results
@@ -23,7 +23,8 @@ def run_through(weather: Weather, server: S3Server, folder: Path, verb: str, uri
     config = run_file(uri, failure={"max_failures": 0}, **blocks)
     (folder / "run.yaml").write_text(dump(config))
     with flaky_proxy(server.endpoint, weather) as url, Place({**server.env, "AWS_ENDPOINT_URL": url}) as place:
-        command = place.run(verb, "run.yaml", "--name", "toy-1", "--json", "--log", "run.log", cwd=folder)
+        command = place.start(verb, "run.yaml", "--name", "toy-1", "--json", "--log", "run.log", cwd=folder)
+        command.end(PATIENCE_S + 2 * weather.outage_s)
         left = [path.name for path in place.tmp.iterdir() if "trainer-tmp-" in path.name]
     log = (folder / "run.log").read_text()[-4000:]
     assert command.code == 0, f"{command.out}\n{command.err}\n{log}"
