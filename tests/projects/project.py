@@ -35,6 +35,7 @@ class Project:
     within: float  # how far from it another machine, or two workers, may end
     sweep: dict[str, Any]  # mode and space
     env: dict[str, str] = field(default_factory=dict)  # that the plain command needs
+    after_fit: list[str] = field(default_factory=list)  # files that are written by what follows the fit
     two_workers: list[str] = field(default_factory=list)  # overrides that plain Lightning needs for two devices, too
 
     def copy(self, folder: Path) -> Path:

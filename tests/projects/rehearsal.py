@@ -12,7 +12,7 @@ PRELOADED = [
     "lightning.pytorch.cli",
     "torchmetrics",
     "sklearn.datasets",
-    "trainer_app.lightning_cli",
+    "trainer_app.rehearsal",
     "trainer_app.cli.app",
 ]
 

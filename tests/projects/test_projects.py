@@ -40,11 +40,13 @@ def test_a_project_is_rehearsed(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_project_runs_as_by_itself(name: str, tmp_path: Path) -> None:
-    """The same metrics with one worker; near them with two, which see other batches; a sweep that ends with results."""
+    """The same metrics and files with one worker; near them with two, which see other batches; a sweep with results."""
     one = project.load(name)
-    plain = one.run_plain(one.copy(tmp_path / "plain"))
-    folder = one.copy(tmp_path / "run")
+    by_itself, folder = one.copy(tmp_path / "plain"), one.copy(tmp_path / "run")
+    plain = one.run_plain(by_itself)
     one.run_trainer(folder)
+    kept = project.written_files(folder / "runs/one/artifacts", name)
+    assert project.written_files(by_itself, name).keys() <= {*kept, *one.after_fit}
     assert plain[one.metric] == pytest.approx(one.expected, abs=one.within)
     assert last_metrics(folder, "one") == pytest.approx(plain, abs=1e-6)
     assert last_metrics(folder, "two")[one.metric] == pytest.approx(one.expected, abs=one.within)
