@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,20 @@ def test_results_of_s3_without_ray_torch_and_pickle(s3: S3) -> None:
     assert open_store(alone["checkpoint"]["uri"]).exists("checkpoint.ckpt")
     listed = trainer("list", env={**env, "AWS_ENDPOINT_URL": s3.server.endpoint})
     assert [line.split()[0] for line in listed.stdout.splitlines()] == ["run", "mnist-1", "fashion-1"]
+
+
+def test_fetch_from_s3_leaves_out_names_that_no_run_writes(s3: S3, tmp_path: Path) -> None:
+    """Whoever may write the bucket chooses the keys."""
+    train_run(open_store(s3.uri))
+    bucket, _, prefix = s3.uri.removeprefix("s3://").partition("/")
+    for key in ("logs/m.csv", ".tmp-x"):  # this server itself refuses those with `..`
+        s3_client.get_client(None, None).put_object(
+            Bucket=bucket, Key="/".join([*([prefix] if prefix else []), "fashion-1/artifacts", key]), Body=b"1"
+        )
+    done = trainer("fetch", f"{s3.uri}/fashion-1", "artifacts", "-o", str(tmp_path / "a/b/c"), env=s3.env)
+    assert done.returncode == 1 and done.stderr.count("not copied") == 1, done.stderr
+    assert done.stdout.startswith("1 file of fashion-1, "), done.stdout
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["m.csv"]
 
 
 def test_wrong_keys_are_one_line(s3: S3) -> None:
