@@ -195,7 +195,7 @@ def test_parameters_are_rays() -> None:
         models.Failure: FailureConfig,
     }
     for ours, theirs in pairs.items():
-        assert set(ours.model_fields) - names(theirs) - {"mutations"} == set(), ours
+        assert set(ours.model_fields) - names(theirs) - {"mutations", "storage_timeout_s"} == set(), ours
     assert set(models.Scaling.model_fields) - names(ScalingConfig) == {"timeout_s", "process_group_backend"}
     assert {"timeout_s", "backend"} <= names(TorchConfig)
     for kind in space.Primitive.model_fields:

@@ -22,7 +22,8 @@ pytestmark = pytest.mark.unit
 # Their JSON holds no number that was computed: a schema, quoted strings, Ray's and Helm's requests, a digest's input.
 OTHER_WRITERS = {
     "run/request.py", "cli/schema.py", "launch/helm.py", "launch/resubmit.py",
-    "pod/probe.py", "pod/submitter.py", "records/manifest.py", "tune/trial.py", "examples/data/cache.py",
+    "pod/probe.py", "pod/rayjob.py", "pod/submitter.py", "records/manifest.py", "tune/trial.py",
+    "examples/data/cache.py",
 }  # fmt: skip
 
 

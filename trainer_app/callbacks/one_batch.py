@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import BatchSizeFinder, Callback, LearningRateF
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from trainer_app import lightning_compat
+from trainer_app.storage_uri import parse_scheme
 
 LONG: Final = (LearningRateFinder, BatchSizeFinder)  # they train many batches before the first
 _FOLDERS: Final = ("dirpath", "_save_dir", "_root_dir")  # of Lightning's checkpoints, profilers and loggers
@@ -82,5 +83,5 @@ class OneBatch(Callback):
     def _redirect(self, part: Any) -> None:
         for name in _FOLDERS:
             path = getattr(part, name, None)
-            if isinstance(path, str | Path) and (Path(path).is_absolute() or "://" in str(path)):
+            if isinstance(path, str | Path) and (Path(path).is_absolute() or parse_scheme(str(path))):
                 setattr(part, name, str(self.folder / "elsewhere"))

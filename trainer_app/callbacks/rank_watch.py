@@ -25,6 +25,7 @@ from lightning.pytorch.callbacks import Callback
 
 from trainer_app.callbacks import ranks
 from trainer_app.callbacks.rank_position import Position, find_problem, locate, may_wait
+from trainer_app.records import to_json
 from trainer_app.user_errors import Frame, describe_error, is_collective_error
 
 PATIENCE_S = 20.0  # Ray may wait 30 s more for its process group: a run ends within 60 s
@@ -137,7 +138,7 @@ class RankWatch(Callback):
         self.beat += 1
         self.last = replace(position, beat=self.beat, val_batches=self.val_batches)
         try:
-            self.store.set(str(ranks.get_rank()), json.dumps(asdict(self.last)))
+            self.store.set(str(ranks.get_rank()), to_json(asdict(self.last)).decode())
         except RuntimeError:
             return
 

@@ -69,12 +69,12 @@ class Checkpoint(Block):
 
 
 class Failure(Block):
-    """How often a run is retried, and how long it waits. Names as in `ray.train.FailureConfig`."""
+    """Retries and waiting. Names as in `ray.train.FailureConfig`; `storage_timeout_s` is ours."""
 
     max_failures: int = Field(3, ge=-1, description="Failures of workers that are retried; -1 for any number.")
     controller_failure_limit: int = Field(-1, ge=-1, description="The same of the controller; -1 for any number.")
     storage_timeout_s: float = Field(
-        600, ge=0, allow_inf_nan=False, description="For how long a run waits for a storage that does not answer."
+        600.0, ge=0, allow_inf_nan=False, description="For how long a run waits for a storage that does not answer."
     )
 
 
