@@ -296,10 +296,10 @@ def test_rights_by_resource() -> None:
     found = [rights.Right("get", "pods"), rights.Right("list", "pods"), rights.Right("get", "rayjobs", "ray.io")]
     assert rights.format_rights([*found, found[0]]) == "get, list pods; get rayjobs.ray.io"
     assert rights.format_rights(rights.rights_to_create(["Ingress", "PersistentVolumeClaim"])) == (
-        "create, patch, delete ingresses.networking.k8s.io; create persistentvolumeclaims"
+        "create, delete, patch ingresses.networking.k8s.io; create persistentvolumeclaims"
     )
     assert rights.format_rights(rights.rights_to_recreate(["Service", "RayJob"])) == (
-        "create, patch, delete, get services; create rayjobs.ray.io"
+        "create, delete, get, patch services; create rayjobs.ray.io"
     )
 
 

@@ -101,7 +101,7 @@ def format_rights(rights: Iterable[Right]) -> str:
     for right in dict.fromkeys(rights):
         resource = f"{right.resource}{f'.{right.group}' if right.group else ''}"
         verbs_by_resource.setdefault(resource, []).append(right.verb)
-    return "; ".join(f"{', '.join(verbs)} {resource}" for resource, verbs in verbs_by_resource.items())
+    return "; ".join(f"{', '.join(sorted(verbs))} {resource}" for resource, verbs in verbs_by_resource.items())
 
 
 def is_allowed(kube: Kube, right: Right, namespace: str, name: str = "") -> bool:
