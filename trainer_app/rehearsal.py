@@ -20,8 +20,7 @@ from trainer_app.callbacks.one_batch import OneBatch
 from trainer_app.config import RunConfig, load, override
 from trainer_app.errors import InputError, UserError
 from trainer_app.lightning_cli import importing
-from trainer_app.run import prepare, start_files
-from trainer_app.run.mirror import mirrored
+from trainer_app.run import prepare, start_files, working_folder
 from trainer_app.run.request import parent_folders
 from trainer_app.run.spec import RunSpec
 from trainer_app.train import evaluate, worker
@@ -88,7 +87,7 @@ def _rehearse(config: RunConfig, task: str, folder: Path, *, remote: bool) -> Re
     gpu = bool(config.scaling.use_gpu) and torch.cuda.is_available()
     rehearsal = Rehearsal(config, "gpu" if gpu else "cpu", params, notes=notes)
     grouped = task == "train" or config.has_nested_trials
-    with mirrored(Path.cwd(), folder / "work"), evaluate.group_of_one() if grouped else nullcontext():
+    with working_folder.in_copy(folder / "work"), evaluate.group_of_one() if grouped else nullcontext():
         _run(rehearsal, task, folder)
     return rehearsal
 

@@ -93,6 +93,17 @@ def test_processes_of_one_name_share_the_folder_and_the_last_removes_it(project:
     assert not first.path.exists()
 
 
+def test_a_copy_that_nobody_shares(project: Path, tmp_path: Path) -> None:
+    path = list(sys.path)
+    with working_folder.in_copy(tmp_path / "copy"):
+        assert Path("input.txt").read_text() == "input.txt" and working_folder.user_folder() == Path.cwd() != project
+        for name in ("input.txt", "logs/old.csv", "new.txt"):
+            write(Path(name), "changed")
+    assert Path.cwd() == project and sys.path == path
+    assert Path("input.txt").read_text() == "input.txt" and Path("logs/old.csv").read_text() == "logs/old.csv"
+    assert not Path("new.txt").exists()
+
+
 def test_a_large_folder_is_linked(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(working_folder, "MAX_ENTRIES", 20)
     for number in range(30):

@@ -52,22 +52,27 @@ def entered(
     Raises:
         InputError: there is no place for it.
     """
-    root, before, path = _root(), Path.cwd(), list(sys.path)
+    root, before = _root(), Path.cwd()
     with _locked(root):
         used = (root / f"{name}.used").open("a")  # locked by every process that works in the folder
         folder = _prepare(root / name, used, sources, storage, fill)
         fcntl.flock(used, fcntl.LOCK_SH)
-    os.chdir(folder.path)
     _left.append(before)
-    # last, so that nothing is imported from here that is elsewhere: the folder will be removed
-    sys.path[:] = [*(entry or str(before) for entry in path), str(folder.path)]
     try:
-        yield folder
+        with _working_in(folder.path):
+            yield folder
     finally:
-        sys.path[:] = path
-        os.chdir(_left.pop())
+        _left.pop()
         with used, _locked(root):
             _remove_unused(folder.path, used)
+
+
+@contextmanager
+def in_copy(target: Path) -> Iterator[None]:
+    """Work in a copy of the working folder, see `mirror`: for code that reads what is there and may change nothing."""
+    mirror(Path.cwd(), target)
+    with _working_in(target):
+        yield
 
 
 def user_folder() -> Path:
@@ -117,6 +122,19 @@ def _copy_or_link(item: os.DirEntry[str], place: Path, room: int) -> int:
     place.unlink(missing_ok=True)
     place.symlink_to(os.path.realpath(item.path))
     return 0
+
+
+@contextmanager
+def _working_in(folder: Path) -> Iterator[None]:
+    before, path = Path.cwd(), list(sys.path)
+    os.chdir(folder)
+    # last, so that nothing is imported from here that is elsewhere: the folder will be removed
+    sys.path[:] = [*(entry if entry not in ("", ".") else str(before) for entry in path), str(folder)]
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        os.chdir(before)
 
 
 @contextmanager
