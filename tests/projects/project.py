@@ -36,7 +36,7 @@ class Project:
     sweep: dict[str, Any]  # mode and space
     env: dict[str, str] = field(default_factory=dict)  # that the plain command needs
     after_fit: list[str] = field(default_factory=list)  # files that are written by what follows the fit
-    two_workers: list[str] = field(default_factory=list)  # overrides that plain Lightning needs for two devices, too
+    two_workers: list[str] = field(default_factory=list)  # overrides for two devices, as in plain Lightning
 
     def copy(self, folder: Path) -> Path:
         """Return a copy of the project's own files in `folder`."""
