@@ -94,8 +94,8 @@ class Cluster:
         return out + err
 
     def env(self, *, admin: bool = False) -> dict[str, str]:
-        """Without this machine's own storage, cluster and Ray."""
-        dropped = ("AWS_", "TRAINER_", "RAY_", "KUBECONFIG", "PYTHONPATH")
+        """Without this machine's own storage, cluster and Ray, and without what a make around the tests was given."""
+        dropped = ("AWS_", "TRAINER_", "RAY_", "KUBECONFIG", "PYTHONPATH", "ARGS", "MAKE", "MFLAGS")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
         return {**kept, "KUBECONFIG": str(self.admin if admin else self.submitter), "TRAINER_NAMESPACE": NAMESPACE}
 

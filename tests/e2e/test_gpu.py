@@ -92,6 +92,7 @@ def test_doctor_counts_gpus(cluster: Cluster, node: str, values: str) -> None:
     assert more.code == 1 and "requests 4 nvidia.com/gpu" in more.out
 
 
+@pytest.mark.full
 def test_use_gpu_without_a_device(cluster: Cluster, node: str, name: Name, values: str) -> None:
     run = name("no-device")
     submit(cluster, run, values, "scaling.use_gpu=true", "--set", "lifetime.backoffLimit=0").ok()

@@ -93,6 +93,7 @@ def test_a_release_uninstalled_while_it_runs(
     assert time.monotonic() - began <= 60
 
 
+@pytest.mark.full
 def test_a_schedule_triggers_one_run(cluster: Cluster, releases: list[str], tmp_path: Path) -> None:
     """KubeRay may create two RayJobs for that; here there are two in any case, and one run of them."""
     cron, children = run_cron(cluster, releases, run_file(tmp_path, workers=1, epochs=2))

@@ -36,6 +36,7 @@ def test_a_class_that_is_not_in_the_image(cluster: Cluster, name: Name) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.full
 def test_without_access_to_the_api_it_is_repeated(cluster: Cluster, name: Name) -> None:
     """On another cluster, which says how the first ended, and starts nothing."""
     run = name("repeated")
