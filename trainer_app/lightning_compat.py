@@ -54,7 +54,7 @@ NAMES: Final = (
         "lightning.pytorch.cli",
         "LightningCLI",
         "parses a user's CLI without a run, with our Trainer arguments",
-        "_run_subcommand _instantiate_trainer _subcommand_parsers parse_arguments subcommands",
+        "_run_subcommand _instantiate_trainer _subcommand_parsers parse_arguments init_parser subcommands",
     ),
     P("jsonargparse", "ArgumentParser", "the keys that a user's CLI knows (the attribute is argparse's)", "_actions"),
 )

@@ -17,7 +17,8 @@ from lightning.pytorch.cli import LightningCLI
 from trainer_app.config import override
 from trainer_app.config.models import OWN_BLOCKS
 from trainer_app.errors import ConfigError, Problem, TrainerError
-from trainer_app.lightning_cli.importing import add_import_paths, load_object, pytorch_lightning_problem
+from trainer_app.lightning_cli.importing import add_import_paths, load_object
+from trainer_app.lightning_cli.other_lightning import pytorch_lightning_problem
 from trainer_app.lightning_cli.script import SUFFIX, import_script, load_script
 from trainer_app.lightning_cli.user_cli import Construction, construct
 from trainer_app.user_errors import describe_error

@@ -18,7 +18,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from trainer_app.config.draft import get_value, suggest_spelling
 from trainer_app.errors import ConfigError, Problem
-from trainer_app.lightning_cli.importing import load_object, pytorch_lightning_problem
+from trainer_app.lightning_cli.importing import load_object
+from trainer_app.lightning_cli.other_lightning import pytorch_lightning_problem
 from trainer_app.user_errors import describe_error
 
 # From a value to jsonargparse's message about it, None if it is valid.

@@ -108,25 +108,3 @@ def unwrap_user_error(error: Exception) -> Exception:
 def _by_jsonargparse(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and "jsonargparse" in Path(frames[-1].filename).parts
-
-
-def pytorch_lightning_problem(key: str, path: str, cls: Any) -> Problem | None:
-    """Return the problem of a class built on the package `pytorch_lightning` instead of `lightning`, or None.
-
-    Both are installed with `lightning` 2, their classes are distinct, and a Trainer of one refuses the other's.
-
-    Args:
-        key: where the problem is.
-        path: the class's import path, as the run file has it.
-        cls: what it names; anything but a class has no problem.
-    """
-    if not isinstance(cls, type):
-        return None
-    bases = [base for base in cls.__mro__ if base.__module__.split(".")[0] == "pytorch_lightning"]
-    if not bases:
-        return None
-    if bases[0] is cls:
-        instead = path.replace("pytorch_lightning", "lightning.pytorch", 1)
-        return Problem(key, "is a class of pytorch_lightning, another package than lightning", path, f"write {instead}")
-    change = f"in {cls.__module__}, `import lightning.pytorch as pl` instead of `import pytorch_lightning as pl`"
-    return Problem(key, f"{cls.__name__} is built on pytorch_lightning.{bases[0].__name__}", path, change)

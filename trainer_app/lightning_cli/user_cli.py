@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from trainer_app.errors import ConfigError, Problem
+from trainer_app.lightning_cli import other_lightning
 from trainer_app.lightning_cli.importing import unwrap_user_error
 from trainer_app.lightning_cli.instantiate import instantiate_trainer
 from trainer_app.lightning_cli.parsing import parse_in_folders
@@ -60,7 +60,7 @@ def construct(target: Callable[..., Any], construction: Construction) -> Lightni
         Exception: what user code raised while classes were instantiated, unchanged.
     """
     kwargs = _required_arguments(target, construction)
-    with _LOCK, _patched_init(construction), suppress(_ConstructionDone):
+    with _LOCK, _patched_init(construction), other_lightning.without_its_cli(), suppress(_ConstructionDone):
         try:
             target(**kwargs)
         except ConfigError:
@@ -68,6 +68,7 @@ def construct(target: Callable[..., Any], construction: Construction) -> Lightni
         except (Exception, SystemExit) as error:
             if construction.parsed and isinstance(error, Exception):
                 raise unwrap_user_error(error)  # noqa: B904  it is the cause
+            other_lightning.refuse_argument(error)
             raise _cli_error(f"raised {describe_error(error)} before it parsed its arguments", "") from error
         finally:
             _remove_hooks(construction.cli)
@@ -109,17 +110,11 @@ def _patched_init(construction: Construction) -> Iterator[None]:
         for verb in _VERBS:
             setattr(self.trainer, verb, functools.partial(_end_at_verb, self, verb))
 
-    other = getattr(sys.modules.get("pytorch_lightning.cli"), "LightningCLI", None)
-    other_init = other and other.__init__
     LightningCLI.__init__ = init
     try:
-        if other:
-            other.__init__ = _refuse_pytorch_lightning
         yield
     finally:
         LightningCLI.__init__ = original
-        if other:
-            other.__init__ = other_init
 
 
 def _end_at_subcommand(cli: LightningCLI, subcommand: str) -> NoReturn:
@@ -140,6 +135,7 @@ def _end_at_verb(cli: LightningCLI, verb: str, *args: Any, **kwargs: Any) -> Any
             message = f"it calls trainer.fit with ckpt_path={given['ckpt_path']!r}"
             raise _cli_error(message, "write ckpt_path in the run file instead")
         cli.model = given["model"]
+        other_lightning.refuse(type(cli.model))
         cli.datamodule = given.get("datamodule") or _data_module(
             given.get("train_dataloaders"), given.get("val_dataloaders")
         )
@@ -157,18 +153,12 @@ def _data_module(train: Any, val: Any) -> LightningDataModule | None:
     return made
 
 
-def _refuse_pytorch_lightning(*_: Any, **__: Any) -> NoReturn:
-    change = "import it from lightning.pytorch.cli instead of pytorch_lightning.cli"
-    raise _cli_error("this LightningCLI is pytorch_lightning's, another package than lightning", change)
-
-
 def _override_init(arguments: dict[str, Any], cli: LightningCLI, construction: Construction) -> None:
     """Change what user code passed to LightningCLI.__init__, and hook this one object."""
     if construction.cli is not None:
         raise _cli_error("the target constructs more than one LightningCLI", _ALLOWED_TARGETS)
     construction.cli = cli
     runs = arguments.get("run", True)
-    parser_kwargs = dict(arguments.get("parser_kwargs") or {})
     if arguments.get("save_config_callback") in (None, SaveConfigCallback):  # run.yaml has what it would save
         arguments["save_config_callback"] = None
     defaults = arguments["trainer_defaults"] = dict(arguments.get("trainer_defaults") or {})
@@ -178,12 +168,8 @@ def _override_init(arguments: dict[str, Any], cli: LightningCLI, construction: C
     # runs nothing. Without a subcommand the object is what run=False makes.
     arguments["args"] = {"subcommand": "fit", "fit": construction.args} if runs else construction.args
     if runs:
-        parser_kwargs["fit"] = {**parser_kwargs.get("fit", {}), "exit_on_error": False}
         cli._run_subcommand = functools.partial(_end_at_subcommand, cli)
-        if "default_config_files" not in parser_kwargs:  # one parser of four: 45 ms instead of 130 ms
-            known = type(cli).subcommands()
-            cli.subcommands = lambda: {"fit": known["fit"]}
-    arguments["parser_kwargs"] = {**parser_kwargs, "exit_on_error": False}
+    cli.init_parser = functools.partial(_init_parser, cli, cli.init_parser, runs=runs)
     cli.parse_arguments = functools.partial(_parse_arguments, construction, cli)
     cli._instantiate_trainer = functools.partial(
         instantiate_trainer,
@@ -192,6 +178,22 @@ def _override_init(arguments: dict[str, Any], cli: LightningCLI, construction: C
         defaults=construction.defaults,
         added=construction.callbacks,
     )
+
+
+def _init_parser(
+    cli: LightningCLI, make: Callable[..., LightningArgumentParser], *, runs: bool, **kwargs: Any
+) -> LightningArgumentParser:
+    """Make a parser as the user's CLI makes it. The first is the main one: then its subcommands are known."""
+    parser = make(**kwargs)
+    parser.exit_on_error = False
+    if runs and "subcommands" not in vars(cli):
+        known = cli.subcommands()
+        if "fit" not in known:
+            raise _cli_error(f"its subcommands() have no fit, only {', '.join(known)}", "add fit to them")
+        # One parser of four: 45 ms instead of 130 ms. Default files and variables may have blocks for the others.
+        shown = known if parser.default_config_files or parser.default_env else {"fit": known["fit"]}
+        cli.subcommands = lambda: shown
+    return parser
 
 
 def _parse_arguments(
@@ -226,7 +228,7 @@ def _remove_hooks(cli: LightningCLI | None) -> None:
     """Remove the hooks from the objects: from here on they are the user's."""
     if cli is None:
         return
-    for name in ("parse_arguments", "_instantiate_trainer", "_run_subcommand", "subcommands"):
+    for name in ("init_parser", "parse_arguments", "_instantiate_trainer", "_run_subcommand", "subcommands"):
         cli.__dict__.pop(name, None)
     for verb in _VERBS:
         getattr(getattr(cli, "trainer", None), "__dict__", {}).pop(verb, None)
