@@ -45,6 +45,9 @@ NAMES: Final = (
     P("ray.tune.execution", "class_cache", "its lists of variables are cleared: Tune copied secrets into Ray's logs"),
     P(_PARSER, "_create_trial_from_spec", "names trials by their index"),
     P(_PARSER, "_make_parser", "an argument of _create_trial_from_spec"),
+    P("ray.train._internal.session", "get_session", "what ends the thread that a trial's function runs in"),
+    P("ray.train._internal.session", "_TrainSession", "the same: its class", "finish"),
+    P("ray.tune.trainable.function_trainable", "FunctionTrainable", "a trial's end is awaited", "cleanup reset_config"),
     P("ray.tune.search", "SearchAlgorithm", "says that no more trials come", "_finished"),
     P(
         _SCHEDULERS,

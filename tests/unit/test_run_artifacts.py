@@ -93,6 +93,20 @@ def test_processes_of_one_name_share_the_folder_and_the_last_removes_it(project:
     assert not first.path.exists()
 
 
+def test_folders_of_killed_processes_are_removed_by_the_next_run(project: Path) -> None:
+    """Those that a process works in stay, and those of the run itself: its next try finds there what was not sent."""
+    root = project.parent / "tmp/trainer-work"
+    own = working_folder.name_folder("runs", "r", fit="t00001")
+    same_run = working_folder.name_folder("runs", "r", fit="t00002")
+    with entered(project, working_folder.name_folder("runs", "working")) as used:
+        for name in ("killed", same_run, "tmpcopy"):
+            write(root / name / "a.txt")
+        write(root / "killed.used")
+        with entered(project, own):
+            left = {path.name for path in root.iterdir()}
+            assert left == {"lock", own, f"{own}.used", same_run, used.path.name, f"{used.path.name}.used"}
+
+
 def test_a_copy_that_nobody_shares(project: Path, tmp_path: Path) -> None:
     path = list(sys.path)
     with working_folder.in_copy(tmp_path / "copy"):

@@ -21,6 +21,7 @@ from trainer_app.machine import make_private_folder
 
 ROOT: Final = "TRAINER_WORK"  # where they are made: in a pod the folder that can be written; else with temporary files
 FOLDER: Final = "trainer-work"
+LOCK: Final = "lock"  # held while folders are made and removed
 MAX_ENTRIES: Final = 2000  # of the user's folder, that are in the new one with their own folders; 40 ms
 MAX_COPIED: Final = 64 << 20  # bytes in all; what is beyond is linked, and not protected from being written
 IGNORED: Final = {"__pycache__", ".git", ".venv", "node_modules"}
@@ -54,6 +55,7 @@ def entered(
     """
     root, before = _root(), Path.cwd()
     with _locked(root):
+        _remove_leftovers(root, name)
         used = (root / f"{name}.used").open("a")  # locked by every process that works in the folder
         folder = _prepare(root / name, used, sources, storage, fill)
         fcntl.flock(used, fcntl.LOCK_SH)
@@ -80,9 +82,10 @@ def user_folder() -> Path:
     return _left[0] if _left else Path.cwd()
 
 
-def name_folder(*parts: str) -> str:
-    """Return a name for a working folder, which differs if any part does."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+def name_folder(*parts: str, fit: str = "") -> str:
+    """Return a name for a working folder, which differs if any part does; up to "-" it is the same for all fits."""
+    run, own = (hashlib.sha256(text.encode()).hexdigest() for text in ("\n".join(parts), fit))
+    return f"{run[:16]}-{own[:16]}"
 
 
 def mirror(source: Path, target: Path, *, storage: str = "") -> None:
@@ -139,7 +142,7 @@ def _working_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    with (root / "lock").open("a") as lock:
+    with (root / LOCK).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -167,6 +170,19 @@ def _remove_unused(folder: Path, used: IO[str]) -> None:
         fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(folder, ignore_errors=True)
         Path(used.name).unlink()
+
+
+def _remove_leftovers(root: Path, name: str) -> None:
+    """Remove the folders that no process works in: those of killed ones. This run's stay, for its next tries.
+
+    Args:
+        name: of the folder that is entered now.
+    """
+    of_this_run = name.partition("-")[0]
+    for left in {path.stem for path in root.iterdir()} - {LOCK}:
+        if left.partition("-")[0] != of_this_run:
+            with (root / f"{left}.used").open("a") as used:
+                _remove_unused(root / left, used)
 
 
 def _root() -> Path:

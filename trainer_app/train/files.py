@@ -58,7 +58,7 @@ def _working_folder(spec: RunSpec, trial: str | None, fill: Callable[[Path], Non
         yield find
         return
     code = [user_code.fetch(spec.run_store(), spec.code)] if spec.code else []
-    name = working_folder.name_folder(spec.uri, spec.run, spec.driver, trial or "")
+    name = working_folder.name_folder(spec.uri, spec.run, spec.driver, fit=trial or "")
     sources = [*code, *([Path(spec.folder)] if Path(spec.folder).is_dir() else [])]
     with working_folder.entered(name, sources, storage=spec.uri, fill=fill) as own:
         yield lambda trainer: artifacts.find_changed(own.path, sorted(own.path.iterdir()), own.since)

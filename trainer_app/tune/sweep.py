@@ -27,6 +27,7 @@ from trainer_app.tune.pbt_checks import check_mutations
 from trainer_app.tune.plan import plan_search
 from trainer_app.tune.recorder import LOST, StopWhenIdle, SweepRecorder, trial_event
 from trainer_app.tune.search import ResumableSearch
+from trainer_app.tune.trainable import EndsWithItsThread
 
 
 def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool = False) -> int:
@@ -205,9 +206,10 @@ def make_trainable(config: RunConfig, spec: RunSpec, nested_resources: Any) -> t
         the function, and whether its process may be used again for the next trial.
     """
     if not config.has_nested_trials:
-        return tune.with_resources(
-            partial(run_trial, spec=spec), {**config.trial_resources, **accelerator(config)}
-        ), require_tune(config).reuse_processes
+        single: Any = partial(run_trial, spec=spec)
+        single.__mixins__ = (EndsWithItsThread,)  # bases of the class that Tune makes of it
+        resources = {**config.trial_resources, **accelerator(config)}
+        return tune.with_resources(single, resources), require_tune(config).reuse_processes
     held = {cluster.TRIAL_DRIVER: 1.0} if cluster.max_resources().get(cluster.TRIAL_DRIVER) else {"CPU": 0.001}
     driver = tune.PlacementGroupFactory([{"CPU": 0.0, **held}])
     function = partial(run_nested, spec=spec, controllers=nested_resources.controllers, prefix=nested_resources.prefix)
