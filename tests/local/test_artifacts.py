@@ -14,6 +14,7 @@ from trainer_app.storage import open_store
 pytestmark = pytest.mark.local
 
 PROJECT = """
+import time
 from pathlib import Path
 
 import lightning as L
@@ -51,6 +52,10 @@ class Note(Callback):
             file.write(f"{module.hparams.lr} {trainer.current_epoch}\\n")
         if module.hparams.lr > 1:
             raise ValueError("too fast")
+
+    def on_exception(self, trainer, module, error):
+        time.sleep(0.5)
+        Path("end.txt").write_text(type(error).__name__)
 """
 RUN_FILE = """
 name: writes
@@ -100,9 +105,10 @@ def test_each_trial_writes_in_a_folder_of_its_own(folder: Path) -> None:
         epochs = 1 if lr == 2.0 else trial.epochs  # ASHA stops one after the first epoch, and the other at max_t
         assert (own / "notes.txt").read_text() == "".join(f"{lr} {epoch}\n" for epoch in range(epochs))
         assert f"lr: {lr}" in (own / LOG / "hparams.yaml").read_text()
+        assert (own / "end.txt").read_text() == ("ValueError" if lr == 2.0 else "SystemExit")
         names = sorted(path.name for path in own.rglob("*") if path.is_file())
         if lr != 2.0:
-            assert names == ["hparams.yaml", "metrics.csv", "not-sent.txt", "notes.txt"]
+            assert names == ["end.txt", "hparams.yaml", "metrics.csv", "not-sent.txt", "notes.txt"]
 
 
 @pytest.mark.full
