@@ -86,18 +86,25 @@ def created(store: Store, config: RunConfig, *, name: str = "toy-1", task: str =
 
 
 @pytest.mark.parametrize("given", [None, True])
-def test_a_seed_is_drawn_and_recorded(store: Store, given: Any) -> None:
-    seeds = set()
-    for _ in range(5):
-        settled, chosen = prepare.resolve_choices(run_file({"seed_everything": given}))
-        seed = settled.seed_everything
-        assert type(seed) is int and 0 <= seed < 2**31
-        assert chosen["seed_everything"] == seed
-        seeds.add(seed)
-    assert len(seeds) == 5
+@pytest.mark.parametrize(("variable", "seed"), [(None, 0), ("31", 31)])
+def test_no_seed_is_lightnings_and_recorded(
+    store: Store, monkeypatch: pytest.MonkeyPatch, given: Any, variable: str | None, seed: int
+) -> None:
+    monkeypatch.setenv("PL_GLOBAL_SEED", variable or "")
+    if variable is None:
+        monkeypatch.delenv("PL_GLOBAL_SEED")
+    settled, chosen = prepare.resolve_choices(run_file({"seed_everything": given}))
+    assert type(settled.seed_everything) is int and settled.seed_everything == chosen["seed_everything"] == seed
     record = created(store, run_file({"seed_everything": given}))
     stored = loads(RunFolder.open(store, "toy-1").read_config())
-    assert record.seed == record.resolved["seed_everything"] == stored.seed_everything not in seeds
+    assert record.seed == record.resolved["seed_everything"] == stored.seed_everything == seed
+    assert L.seed_everything(workers=True, verbose=False) == seed
+
+
+def test_a_variable_that_is_no_seed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_GLOBAL_SEED", "many")
+    with pytest.raises(InputError, match=r"seed_everything: PL_GLOBAL_SEED is no seed \(found 'many'\)"):
+        prepare.resolve_choices(run_file({"seed_everything": True}))
 
 
 @pytest.mark.parametrize("given", [0, 7, 4294967295])

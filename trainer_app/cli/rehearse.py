@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from trainer_app.rehearsal import Rehearsal
 
 
-def rehearse(files: Sequence[str], overrides: Sequence[str], *, option: str, **how: Any) -> list[str]:
-    """Rehearse a run, and return what it did in lines.
+def rehearse(files: Sequence[str], overrides: Sequence[str], *, option: str, **how: Any) -> Rehearsal:
+    """Rehearse a run, and return what it did.
 
     Args:
         files, overrides, how: see `rehearsal.rehearse`.
@@ -33,7 +33,7 @@ def rehearse(files: Sequence[str], overrides: Sequence[str], *, option: str, **h
         from trainer_app import rehearsal
 
         try:
-            return list(_describe(rehearsal.rehearse(files, overrides, **how)))
+            return rehearsal.rehearse(files, overrides, **how)
         except TrainerError as error:
             cause = getattr(error, "traceback", None)
             print(cause or "".join(traceback.format_exception(error)), file=sys.stderr, flush=True)
@@ -42,7 +42,8 @@ def rehearse(files: Sequence[str], overrides: Sequence[str], *, option: str, **h
             raise
 
 
-def _describe(done: Rehearsal) -> Iterator[str]:
+def describe(done: Rehearsal) -> Iterator[str]:
+    """Yield in lines what a rehearsal did."""
     yield f"rehearsed on {done.device} in {done.seconds:.1f} s, one batch each: {', '.join(done.done)}"
     if done.params:
         yield f"trial: {format_pairs(done.params, short=False)}"

@@ -95,13 +95,13 @@ def rehearse_here(request: RunRequest, code: str | None, variables: Mapping[str,
     Raises:
         InputError: as `prepare_run`. TrainerError: what the run would end with.
     """
-    from trainer_app.cli.rehearse import rehearse
+    from trainer_app.cli.rehearse import describe, rehearse
 
     prepare_run(request, env={})  # what is wrong with the request itself is said at once
     files, overrides = split_items(request.items)
     with temporary_environment(variables):
-        lines = rehearse(files, overrides, option="--rehearse", task=request.task, code=code, remote=True)
-    for line in lines:
+        done = rehearse(files, overrides, option="--rehearse", task=request.task, code=code, remote=True)
+    for line in describe(done):
         notify(line)
 
 

@@ -47,13 +47,18 @@ def report(files: Sequence[str], overrides: Sequence[str] = (), *, deep: bool = 
 
     config = load(files, overrides)
     done = _check_code(config, files) if deep else []
+    epochs = _epochs(config, known=config.cli is None)
     if run:
-        from trainer_app.cli.rehearse import rehearse
+        from trainer_app.cli.rehearse import describe, rehearse
 
-        done += rehearse(files, overrides, option="--run")
+        rehearsal = rehearse(files, overrides, option="--run")
+        done += describe(rehearsal)
+        epochs = _epochs(rehearsal.config, known=True)
+    elif deep:
+        epochs = _epochs(_with_limits(config), known=True)
     code = "and so is the code that it names" if deep or run else "but its code was not checked (--deep does that)"
     head = f"{' + '.join(files)}: ok, {code}"
-    return [one_line(head), *(f"  {one_line(line)}" for line in (*_summary(config), *done))]
+    return [one_line(head), *(f"  {one_line(line)}" for line in (*_summary(config, epochs), *done))]
 
 
 def _check_code(config: RunConfig, files: Sequence[str]) -> list[str]:
@@ -76,12 +81,27 @@ def _check_code(config: RunConfig, files: Sequence[str]) -> list[str]:
     return [f"note: {note}" for note in check_parts(config)]
 
 
-def _summary(config: RunConfig) -> Iterator[str]:
+def _with_limits(config: RunConfig) -> RunConfig:
+    """Return the run file with the limits that its `cli` sets by itself."""
+    from trainer_app.config import override
+    from trainer_app.lightning_cli import default_limits
+
+    return override(config, default_limits(config))
+
+
+def _epochs(config: RunConfig, *, known: bool) -> str:
+    """Return the length of the run in words; unless it is `known`, a `cli` may set what the file leaves open."""
+    limits = ("max_epochs", "max_steps", "max_time", "fast_dev_run")
+    if not known and all(config.trainer.get(key) is None for key in limits):
+        return f"epochs as the LightningCLI sets, else {config.max_epochs}"
+    return "no limit of epochs" if config.max_epochs == -1 else _count(config.max_epochs, "epoch")
+
+
+def _summary(config: RunConfig, epochs: str) -> Iterator[str]:
     for name in ("model", "data"):
         block = getattr(config, name)
         if block is not None:
             yield f"{name}: {block.get('class_path', f'of {config.cli}')}"
-    epochs = "no limit of epochs" if config.max_epochs == -1 else _count(config.max_epochs, "epoch")
     yield f"train: {epochs}, {_workers(config.scaling.num_workers, config.scaling.use_gpu)}"
     tune = config.tune
     if tune is not None:

@@ -43,7 +43,8 @@ def _check_classes(draft: Draft, config: RunConfig) -> None:
         if block is not None and (config.cli is None or "class_path" in block):
             _check_class(draft, (name,), block, full=config.cli is None and name in ("model", "data"))
     for at, item in _components(config.trainer):
-        _check_class(draft, at, item, full=False)
+        if config.cli is None or "class_path" in item:  # the defaults of a cli may have the class
+            _check_class(draft, at, item, full=False)
 
 
 def _components(trainer: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:

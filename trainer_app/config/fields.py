@@ -66,7 +66,7 @@ def _use_gpu(value: Any) -> Any:
 
 def _seed(value: Any) -> Any:
     if value is not None and not isinstance(value, int):
-        raise refusal("must be an integer, true (draw one) or false (no seed)")
+        raise refusal("must be an integer, true (PL_GLOBAL_SEED, else 0) or false (no seed)")
     if value is not None and not 0 <= value <= 4294967295:
         raise refusal("must be from 0 to 4294967295")
     return value

@@ -110,7 +110,9 @@ class RunConfig(Block):
 
     name: Name | None = Field(None, description="Name of the runs; the time is appended.")
     cli: str | None = Field(None, description="Your LightningCLI: package.module:class_or_factory or path/to/main.py.")
-    seed_everything: Seed = Field(None, description="Seed of the run; drawn and recorded if not given.")
+    seed_everything: Seed = Field(
+        None, description="Seed of the run; if not given, the LightningCLI's: 0 unless it sets another."
+    )
     model: dict[str, Any] | None = Field(None, description="LightningModule: class_path and init_args.")
     data: dict[str, Any] | None = Field(None, description="LightningDataModule: class_path and init_args.")
     trainer: dict[str, Any] = Field(default_factory=dict, description="Arguments of lightning.Trainer.")

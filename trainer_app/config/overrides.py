@@ -111,7 +111,10 @@ def set_value(draft: Draft, key: str, value: Any, source: str = "") -> None:
         at = (*at, str(step))
         if not rest:
             break
-        holder = _enter(holder, step, at, rest[0])
+        inside = _enter(holder, step, at, rest[0])
+        if not inside and source:  # the key is made for this value
+            draft.lines.setdefault(at, (source, None))
+        holder = inside
     if str(step).endswith("+") and at[:-1] not in DOTTED:
         at = (*at[:-1], _append(holder, str(step), deepcopy(value))[0])
     else:

@@ -16,6 +16,7 @@ from trainer_app.lightning_cli.build import (
     default_seed,
     import_user_code,
     resolve_init_args,
+    seed_of_true,
 )
 from trainer_app.lightning_cli.importing import add_import_paths
 from trainer_app.lightning_cli.parts_check import check_parts
@@ -32,4 +33,5 @@ __all__ = [
     "default_seed",
     "import_user_code",
     "resolve_init_args",
+    "seed_of_true",
 ]

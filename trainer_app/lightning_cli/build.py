@@ -6,6 +6,7 @@ import contextlib
 import copy
 import functools
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def import_user_code(config: RunConfig) -> None:
 
 
 def default_seed(config: RunConfig) -> int | bool:
-    """Return `seed_everything` for a run file without one: the default of its `cli`, else True (any seed).
+    """Return `seed_everything` for a run file without one: the default of its `cli`, else True.
 
     Raises:
         ConfigError: as `check_code`.
@@ -126,6 +127,19 @@ def default_seed(config: RunConfig) -> int | bool:
         parsed = _parse_config(config).config
     seed = parsed.get("fit", parsed).get("seed_everything")
     return True if seed is None else seed
+
+
+def seed_of_true() -> int:
+    """Return the seed that LightningCLI takes for `seed_everything: true`, without setting it.
+
+    Raises:
+        ConfigError: PL_GLOBAL_SEED is no seed.
+    """
+    text = os.environ.get("PL_GLOBAL_SEED", "0")
+    if not text.isdecimal() or int(text) >= 2**32:
+        allowed = "an integer from 0 to 4294967295, or set none"
+        raise ConfigError([Problem("seed_everything", "PL_GLOBAL_SEED is no seed", text, allowed)])
+    return int(text)
 
 
 def default_limits(config: RunConfig) -> dict[str, Any]:

@@ -38,6 +38,12 @@ def explain(parser: ArgumentParser, args: dict[str, Any], error: BaseException) 
         args: nested, as in the run file.
         error: what it raised.
     """
+    problems, good = explain_values(parser, args)
+    return problems + _problems_of_whole(parser, args, good.as_dict(), error if not problems else None)
+
+
+def explain_values(parser: ArgumentParser, args: dict[str, Any]) -> tuple[list[Problem], Namespace]:
+    """Return the problems of the values, each by itself, and the values that have none."""
     problems: list[Problem] = []
     good = Namespace()
     for key, value in _leaves(parser, args):
@@ -46,7 +52,7 @@ def explain(parser: ArgumentParser, args: dict[str, Any], error: BaseException) 
         problems += wrong
         if not wrong:
             good[name] = value
-    return problems + _problems_of_whole(parser, args, good.as_dict(), error if not problems else None)
+    return problems, good
 
 
 def _leaves(parser: ArgumentParser, args: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -160,11 +166,11 @@ def _problems_of_whole(
             if absent:
                 return [Problem(n, "required, and missing") for n in absent]
         if error is not None:
-            return [_unexplained_problem(second)]
-    return [_unexplained_problem(error)] if error is not None else []
+            return [unexplained_problem(second)]
+    return [unexplained_problem(error)] if error is not None else []
 
 
-def _unexplained_problem(error: BaseException) -> Problem:
+def unexplained_problem(error: BaseException) -> Problem:
     """Return jsonargparse's message, which no single value explains, at the key that it names."""
     message = str(error) if isinstance(error, ArgumentError) else describe_error(error)
     named = re.search(r'Parser key "(?:fit\.)?([^"]+)"', message)

@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from trainer_app.errors import ConfigError
+from trainer_app.lightning_cli import default_files
 from trainer_app.lightning_cli.explain import explain
 from trainer_app.lightning_cli.importing import relative_folders
 
@@ -31,16 +32,20 @@ def parse_in_folders(
         ConfigError: no folder will do.
     """
     written = copy.deepcopy(block)
-    _append_to_defaults(flat, block)
+    default_files.make_absolute(parser, flat)
     first: BaseException | None = None
     folders = relative_folders()
     for folder in folders:
         try:
+            _merge_defaults(parser, flat, block)
             with chdir(folder):
                 return _parse(cli, parser, copy.deepcopy(args))
         except (Exception, SystemExit) as error:  # noqa: BLE001  explained below
             first = first or error
     assert first is not None
+    wrong = default_files.find_problems(parser, flat)
+    if wrong:
+        raise ConfigError(wrong) from first
     with chdir(folders[0]):
         raise ConfigError(explain(flat, written, first)) from first
 
@@ -53,15 +58,43 @@ def _parse(cli: LightningCLI, parser: LightningArgumentParser, args: dict[str, A
         type(cli).parse_arguments(cli, parser, args)
 
 
-def _append_to_defaults(parser: ArgumentParser, block: dict[str, Any], prefix: str = "") -> None:
-    """Resolve `callbacks+`, in place: below a subcommand parse_object appends to nothing, not to the defaults."""
-    known = {action.dest for action in parser._actions}
+def _merge_defaults(parser: ArgumentParser, flat: ArgumentParser, block: dict[str, Any], prefix: str = "") -> None:
+    """Resolve `callbacks+`, and arguments of a part whose class the defaults have, in place.
+
+    Below a subcommand parse_object takes them for the whole value, where a file or a command line adds to the defaults.
+    """
+    known = {action.dest for action in flat._actions}
     for key in [key for key in block if isinstance(block[key], dict | list)]:
         argument = f"{prefix}{key}".removesuffix("+")
         if isinstance(block[key], dict):
-            _append_to_defaults(parser, block[key], f"{argument}.")
-        elif key.endswith("+") and argument in known:
-            default = parser.get_defaults(skip_validation=True).get(argument) or []
-            default = default if isinstance(default, list) else [default]
-            plain = [item.as_dict() if isinstance(item, Namespace) else item for item in default]
-            block[key.removesuffix("+")] = [*plain, *block.pop(key)]
+            _merge_defaults(parser, flat, block[key], f"{argument}.")
+        if key.endswith("+") and argument in known:
+            default = _default(parser, flat, argument) or []
+            block[key.removesuffix("+")] = [*(default if isinstance(default, list) else [default]), *block.pop(key)]
+        elif isinstance(block[key], dict) and "class_path" not in block[key] and argument in known:
+            block[key] = _completed(block[key], _default(parser, flat, argument))
+
+
+def _default(parser: ArgumentParser, flat: ArgumentParser, argument: str) -> Any:
+    default = None
+    if parser is not flat and parser.default_config_files:
+        default = parser.get_defaults(skip_validation=True).get(f"fit.{argument}")
+    if default is None:
+        default = flat.get_defaults(skip_validation=True).get(argument)
+    if isinstance(default, list):
+        return [item.as_dict() if isinstance(item, Namespace) else item for item in default]
+    return default.as_dict() if isinstance(default, Namespace) else default
+
+
+def _completed(part: Any, default: Any) -> Any:
+    """Return a part that lacks its class_path over a default that has one; anything else is as it is."""
+    if not isinstance(part, dict) or "class_path" in part or not isinstance(default, dict):
+        return part
+    if "class_path" not in default:
+        return part
+    apart = {key: part[key] for key in part if key in ("init_args", "dict_kwargs")}
+    bare = {key: value for key, value in part.items() if key not in apart}
+    old = dict(default.get("init_args") or {})
+    given = {**bare, **(apart.pop("init_args", None) or {})}
+    init_args = old | {key: _completed(value, old.get(key)) for key, value in given.items()}
+    return {**default, **apart, "init_args": init_args}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -42,7 +41,7 @@ VERSIONS = ("trainer-app", "ray", "torch", "lightning", "torchvision", "torchmet
 
 
 def resolve_choices(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
-    """Draw the seed, choose the data and the devices; take the Trainer's limits from a `cli` that sets them itself.
+    """Settle the seed, choose the data and the devices; take the Trainer's limits from a `cli` that sets them itself.
 
     Returns:
         the resolved run file, and what was chosen as {dotted key: value}.
@@ -56,7 +55,7 @@ def resolve_choices(config: RunConfig) -> tuple[RunConfig, dict[str, Any]]:
     chosen = lightning_cli.default_limits(config)
     seed = lightning_cli.default_seed(config) if config.seed_everything is None else config.seed_everything
     if seed is True:
-        seed = random.SystemRandom().randrange(2**31)
+        seed = lightning_cli.seed_of_true()
     if seed != config.seed_everything or isinstance(config.seed_everything, bool) != isinstance(seed, bool):
         chosen["seed_everything"] = seed
     if config.scaling.use_gpu == "auto":
