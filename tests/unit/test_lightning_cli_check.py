@@ -48,7 +48,7 @@ TABLE: list[tuple[str, Any, str, str]] = [
     ("trainer.max_epoch", 1, "trainer.max_epoch", "did you mean max_epochs?"),
     ("trainer.max_epochs", "x", "trainer.max_epochs", "expected int or null"),
     ("trainer.precision", "8", "trainer.precision", "bf16-mixed"),
-    ("trainer.gradient_clip_val", "big", "trainer.gradient_clip_val", "expected int or float or null"),
+    ("trainer.gradient_clip_val", "big", "trainer.gradient_clip_val", "expected float or int or null"),
     ("trainer.callbacks", 3, "trainer.callbacks", "expected"),
     ("trainer.callbacks", [{**STOP, "class_path": "x.Y"}], "trainer.callbacks.0.class_path", "no module named 'x'"),
     ("trainer.callbacks", [STOP, {**STOP, "init_args": {}}], "trainer.callbacks.1.init_args.monitor", "requires"),

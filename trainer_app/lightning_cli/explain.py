@@ -192,11 +192,14 @@ def _wrong_value(key: str, value: Any, message: str) -> Problem:
 
 
 def _expected_types(message: str) -> str:
-    """Return `int or null`, from jsonargparse's nested list of every type that it tried."""
+    """Return `int or null`, from jsonargparse's nested list of every type that it tried.
+
+    Sorted, null last: `typing` gives all unions of the same types the order of the one that a process made first.
+    """
     union = re.search(r"Subtypes: \[(.*)\]", message)
     kinds = union[1] if union else ", ".join(re.findall(r"Expected a ([^\n]+?)(?:\. Got value|$)", message, re.M))
     names = []
     for kind in re.findall(r"<class '([^']+)'>|typing\.Literal\[([^\]]*)\]|((?:[\w.]+)(?:\[[^\]]*\]+)?)", kinds):
         name = kind[1] or (kind[0] or kind[2])
         names.append("null" if name == "NoneType" else name if kind[1] else re.sub(r"(?:\w+\.)+(\w+)", r"\1", name))
-    return " or ".join(dict.fromkeys(n for n in names if n))
+    return " or ".join(sorted({n for n in names if n}, key=lambda name: (name == "null", name.lower())))
