@@ -29,6 +29,7 @@ from trainer_app.run import retry
 from trainer_app.run.retry import RetryPolicy, is_permanent
 from trainer_app.run.spec import RunSpec
 from trainer_app.train.failures import RunFailurePolicy
+from trainer_app.tune import process_state
 from trainer_app.tune import trial as trials
 from trainer_app.user_errors import FitProgress
 
@@ -106,6 +107,7 @@ def answers_of_trial(spec: RunSpec, steps: list[Any], monkeypatch: pytest.Monkey
         return False
 
     monkeypatch.setattr(trials, "fit_here", fit)
+    monkeypatch.setattr(process_state, "_open_files", set)  # threads of other tests have some
     monkeypatch.setattr(tune, "get_context", lambda: SimpleNamespace(get_trial_id=lambda: TRIAL))
     monkeypatch.setattr(tune, "report", reports.append)
     trials.run({}, spec)

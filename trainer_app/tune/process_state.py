@@ -103,10 +103,11 @@ def _open_files() -> set[str]:
 
 def _left_open(before: set[str]) -> list[str]:
     """Return a phrase for the files that were opened and are still in use; none without any."""
-    if not _open_files() - before:
+    found = _open_files() - before
+    if not found:
         return []
     gc.collect()  # closes those that nobody uses
-    paths = sorted(_open_files() - before)
+    paths = sorted(found & _open_files())  # another thread's were open for a moment only
     return [one_line(f"open files: {', '.join(paths[:3])}{', ...' if len(paths) > 3 else ''}")] if paths else []
 
 
