@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from trainer_app.launch import helm, location, pods, rayjobs
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pack import CodeArchive
 from trainer_app.launch.remote_run import Launch, RemoteRun
-from trainer_app.launch.rights import CREATED_OWNED
+from trainer_app.launch.rights import CREATED_OWNED, PARALLEL
 from trainer_app.launch.variables import run_variables
 from trainer_app.redact import remove_secrets
 from trainer_app.storage_uri import is_s3_uri
@@ -103,10 +104,10 @@ def set_owner(kube: Kube, owner: Object, objects: Sequence[Object]) -> None:
     Args:
         owner: the RayJob, as the API server returned it: its uid is needed.
     """
-    for obj in objects:
-        if obj["kind"] != RETAINED_KIND:
-            change = {"metadata": {"ownerReferences": [owner_reference(owner)]}}
-            kube.patch(obj["kind"], obj["metadata"]["name"], change)
+    change = {"metadata": {"ownerReferences": [owner_reference(owner)]}}
+    owned = [obj for obj in objects if obj["kind"] != RETAINED_KIND]
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        list(pool.map(lambda obj: kube.patch(obj["kind"], obj["metadata"]["name"], change), owned))
 
 
 def owner_reference(owner: Object) -> Object:
@@ -143,18 +144,25 @@ def check_admission(kube: Kube, objects: Sequence[Object], say: Say) -> None:
     Args:
         say: called with a warning if the cluster drops labels that policies select by.
     """
-    for obj in (obj for obj in reversed(objects) if obj["kind"] != UNCHECKED_KIND):
-        try:
-            created = kube.create(obj, dry_run=True)
-        except AlreadyExistsError:
-            if obj["kind"] != RETAINED_KIND:
-                raise
-            continue
-        if obj["kind"] in location.RAY_KINDS and drops_labels(created):
-            say(
-                "warning: this cluster's KubeRay CRDs drop the labels of pods, so that the run's NetworkPolicy selects "
-                "none; see: trainer doctor"
-            )
+    first, *others = (obj for obj in reversed(objects) if obj["kind"] != UNCHECKED_KIND)
+    created = _dry_run(kube, first)
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        list(pool.map(lambda obj: _dry_run(kube, obj), others))
+    if first["kind"] in location.RAY_KINDS and created and drops_labels(created):
+        say(
+            "warning: this cluster's KubeRay CRDs drop the labels of pods, so that the run's NetworkPolicy selects "
+            "none; see: trainer doctor"
+        )
+
+
+def _dry_run(kube: Kube, obj: Object) -> Object | None:
+    """Return the object as it would be created; None for a volume's claim that is there already."""
+    try:
+        return kube.create(obj, dry_run=True)
+    except AlreadyExistsError:
+        if obj["kind"] != RETAINED_KIND:
+            raise
+        return None
 
 
 def drops_labels(owner: Object) -> bool:
