@@ -105,9 +105,7 @@ def _resolve(config: RunConfig, task: str) -> tuple[RunConfig, dict[str, Any]]:
     lightning_cli.check_code(config)
     if task == "tune" and config.tune is not None:
         lightning_cli.check_space(config)
-        if config.tune.scheduler.kind == "pbt":
-            with config.locate_problems():
-                check_mutations(config)
+        check_mutations(config)
     if config.scaling.use_gpu == "auto":
         asks = bool((config.scaling.resources_per_worker or {}).get("GPU"))
         config = override(config, {"scaling.use_gpu": asks or torch.cuda.is_available()})

@@ -73,11 +73,10 @@ def _check_code(config: RunConfig, files: Sequence[str]) -> list[str]:
     add_import_paths(*parent_folders(files))
     check_code(config)
     check_space(config)
-    if config.tune is not None and config.tune.scheduler.kind == "pbt":
+    if config.tune is not None and config.tune.scheduler.kind == "pbt":  # else there is no need to import Ray
         from trainer_app.tune.pbt_checks import check_mutations
 
-        with config.locate_problems():
-            check_mutations(config)
+        check_mutations(config)
     return [f"note: {note}" for note in check_parts(config)]
 
 

@@ -14,6 +14,7 @@ from trainer_app.launch import cron, location, pods, rayjobs
 from trainer_app.launch.follow import find_blockers
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.remote_run import RemoteRun
+from trainer_app.progress_line import ANNOTATION
 from trainer_app.records import RunRecord
 
 PARALLEL: Final = 16
@@ -71,7 +72,7 @@ class RunStatus:
         """
         if self.record:
             return format_progress(self.record)
-        if reported := self.rayjob["metadata"].get("annotations", {}).get("trainer/progress"):
+        if reported := self.rayjob["metadata"].get("annotations", {}).get(f"{ANNOTATION}progress"):
             return str(reported)
         is_duplicate = self.phase == "succeeded" and cron.is_scheduled(self.rayjob) and not self.storage_error
         return "skipped: KubeRay triggered the schedule twice, and another run was first" if is_duplicate else ""

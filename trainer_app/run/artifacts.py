@@ -17,11 +17,11 @@ from typing import Final, Self
 
 from trainer_app.errors import StorageError
 from trainer_app.formatting import format_bytes
+from trainer_app.run.guard import Guard
 from trainer_app.run.working_folder import IGNORED
 from trainer_app.storage import Store, try_once
 from trainer_app.storage_uri import find_key_problem
 
-FOLDER: Final = "artifacts"
 NOT_SENT: Final = "not-sent.txt"  # among the artifacts: what was left out, and why
 EVERY_S: Final = 10.0
 MAX_LOOKED_AT: Final = 50_000  # files and folders
@@ -104,25 +104,21 @@ class Sender:
     _left_out: dict[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="artifacts", daemon=True)
-        self._thread.start()
+        self._pause = EVERY_S
+        self._guard = Guard("artifacts are sent to storage", self._work, every_s=lambda: self._pause)
+        self._guard.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
+        self._guard.stop(wait_s=threading.TIMEOUT_MAX)
         self.send(last=True)
 
-    def _run(self) -> None:
-        pause = EVERY_S
-        while not self._over.wait(pause):
-            started = time.monotonic()
-            try:
-                self.send()
-            except Exception:  # noqa: BLE001 - this thread outlives whatever it meets
-                _log.exception("artifacts were not sent to %s", self.store.uri)
-            pause = max(EVERY_S, 10 * (time.monotonic() - started))  # a tenth of the time at most
+    def _work(self) -> None:
+        started = time.monotonic()
+        try:
+            self.send()
+        finally:
+            self._pause = max(EVERY_S, 10 * (time.monotonic() - started))  # a tenth of the time at most
 
     def send(self, *, last: bool = False) -> None:
         """Send what has changed, and delete what was sent and is gone; a storage that does not answer is logged.

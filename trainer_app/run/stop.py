@@ -66,9 +66,9 @@ class StopPoll:
         if not self._requested and now >= self._next:
             self._next = now + EVERY_S
             try:
-                lease.check_token(try_once(self.store), self.driver)
                 once = try_once(self.store)
-                self._requested = once.exists(REQUEST) and read_request(once) is not None
+                lease.check_token(once, self.driver)
+                self._requested = read_request(once) is not None
             except StorageError as error:
                 _log.warning("can't read whether a stop was requested: %s", error)
         return self._requested

@@ -11,6 +11,7 @@ from typing import Any
 from trainer_app.callbacks import ranks
 from trainer_app.callbacks.epoch import EpochReporter
 from trainer_app.config import RunConfig
+from trainer_app.results.model import ARTIFACTS
 from trainer_app.run import artifacts, user_code, working_folder
 from trainer_app.run.artifacts import Limits, Sender
 from trainer_app.run.spec import RunSpec
@@ -32,7 +33,7 @@ def keep_files(config: RunConfig, spec: RunSpec, trial: str | None, progress: Fi
         return
     sends = ranks.get_world_size() == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
     rank = [f"rank-{ranks.get_rank()}"] if sends and ranks.get_rank() else []
-    store = spec.run_store().child("/".join([artifacts.FOLDER, *([trial] if trial else []), *rank]))
+    store = spec.run_store().child("/".join([ARTIFACTS, *([trial] if trial else []), *rank]))
     with _working_folder(spec, trial, lambda folder: artifacts.restore(store, folder, skip=("rank-",))) as find:
         if not sends:
             yield

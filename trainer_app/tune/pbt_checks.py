@@ -37,8 +37,9 @@ def check_mutations(config: RunConfig) -> None:
                         allowed="mutate keys that keep them, such as the learning rate; put this key into tune.space",
                     )
                 )
-    if problems:
-        raise ConfigError(problems)
+    with config.locate_problems():
+        if problems:
+            raise ConfigError(problems)
 
 
 def probe_values(key: str, values: Primitive | list[Any]) -> list[Any]:

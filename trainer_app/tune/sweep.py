@@ -50,8 +50,7 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
     require_tune(config)
     lightning_cli.check_code(config)
     lightning_cli.check_space(config)
-    with config.locate_problems():
-        check_mutations(config)
+    check_mutations(config)
     prewarm.disable_env_propagation()
     work = Work("tune", concurrency, missing_resources, run_trials, evaluate.test)
     return run_attempt(config, work, name=name, resume=resume, emit=emit, log=log, test=test)
