@@ -23,7 +23,7 @@ def clean(location: Location = None, yes: Yes = False, older_than: OlderThan = 2
 
     Nothing is touched of a run that a driver works on, nor any checkpoint that counts.
     """
-    from trainer_app.formatting import format_duration
+    from trainer_app.formatting import format_bytes, format_duration
     from trainer_app.results import resolve_run
     from trainer_app.run.orphans import find_orphans
     from trainer_app.storage import open_store
@@ -34,7 +34,7 @@ def clean(location: Location = None, yes: Yes = False, older_than: OlderThan = 2
         print(f"nothing is orphaned in {storage.uri}")
         return
     now = time.time()
-    rows = [[o.key, o.what, f"{o.size / 1e6:.1f} MB", format_duration(now - o.modified)] for o in orphans]
+    rows = [[o.key, o.what, format_bytes(o.size), format_duration(now - o.modified)] for o in orphans]
     show_table(["object", "what", "size", "age"], rows)
     if yes:
         for orphan in orphans:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from trainer_app.errors import StorageError
 from trainer_app.run import lease
 from trainer_app.storage import open_store
@@ -15,6 +13,6 @@ def is_abandoned(uri: str) -> bool:
     False if that is unknown: the driver ran on another machine, or its lease can't be read.
     """
     try:
-        return lease.holding_process(json.loads(open_store(uri).get(lease.KEY))).is_dead()
-    except (StorageError, AttributeError, TypeError, ValueError, OverflowError, RecursionError):  # no lease, or damaged
+        return lease.holding_process(lease.parse(open_store(uri).get(lease.KEY))).is_dead()
+    except (StorageError, ValueError):  # no lease, or damaged
         return False

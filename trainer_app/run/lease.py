@@ -193,8 +193,7 @@ def check_not_held(store: Store) -> None:
 
 def is_held(store: Store) -> bool:
     """Return whether a driver has the lease of the run in `store`."""
-    document = _read(store)
-    return document is not None and not _is_free(document)
+    return (document := _read(store)) is not None and not _is_free(document)
 
 
 def release(store: Store) -> None:
@@ -207,15 +206,23 @@ def release(store: Store) -> None:
 def _read(store: Store) -> dict[str, Any] | None:
     """Return the lease's document; None if there is none; {}, which is nobody's, if it is damaged."""
     try:
-        document: dict[str, Any] = json.loads(store.get(KEY))
+        return parse(store.get(KEY))
+    except NotFoundError:
+        return None
+    except ValueError as error:
+        _log.warning("%s: %s is damaged and is not used: %s", store.uri, KEY, error)
+        return {}
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """Return a lease's document. Raises ValueError if it is damaged, in whatever way."""
+    try:
+        document: dict[str, Any] = json.loads(data)
         holding_process(document)
         if not math.isfinite(sum(float(document.get(field) or 0) for field in ("expires", "spent", "attempt"))):
             raise ValueError("a number in it is not finite")
-    except NotFoundError:
-        return None
-    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        _log.warning("%s: %s is damaged and is not used: %s", store.uri, KEY, error)
-        return {}
+    except (AttributeError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(str(error)) from error
     return document
 
 
