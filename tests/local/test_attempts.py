@@ -130,6 +130,7 @@ def test_a_sweep_stops_and_no_trial_is_lost(tmp_path: Path) -> None:
     assert len(trained) == len(set(trained)) == 16  # no epoch twice
 
 
+@pytest.mark.full
 def test_a_sweep_with_paused_trials_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """HyperBand's second bracket, trials 3 to 5: 3 waits at 2 epochs for 4, held in its first, and 5, without a place.
 
@@ -161,6 +162,7 @@ def check_cut(hit: Stopped) -> set[str]:
     return {name for name in cut if name}
 
 
+@pytest.mark.full
 def test_a_trial_of_several_workers_stops_at_a_commit(tmp_path: Path) -> None:
     tune = {
         "metric": "val_acc",

@@ -166,6 +166,7 @@ def test_more_workers_than_the_cluster_has_are_refused_before_a_run_is_made(tmp_
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.full
 def test_the_schedule_of_a_plateau_survives_a_lost_worker(tmp_path: Path) -> None:
     """The plateau scheduler steps after the epoch's end: a commit made before it would lose the step."""
     base = {"model.init_args.plateau": True, "model.init_args.lr": 0.3}

@@ -241,6 +241,7 @@ def test_optuna_proposes_and_learns(tmp_path: Path) -> None:
     assert ran.code == 0 and len(set(rates)) == 6 and all(0.01 <= r <= 0.3 for r in rates)
 
 
+@pytest.mark.full
 def test_a_time_budget_ends_the_sweep_and_a_resume_goes_on(tmp_path: Path) -> None:
     changes = {"model.init_args.sleep": 2.0}
     config = sweep_file(tmp_path, epochs=8, num_samples=-1, time_budget_s=18, changes=changes, max_concurrent_trials=2)
@@ -265,6 +266,7 @@ def test_trials_that_can_never_fit_are_refused(tmp_path: Path) -> None:
         Ran("tune", config, "big")
 
 
+@pytest.mark.full
 def test_the_same_seed_draws_the_same_trials(tmp_path: Path, asha: Ran) -> None:
     a = Ran("tune", sweep_file(tmp_path, epochs=1), "a")
     b = Ran("tune", sweep_file(tmp_path, epochs=1), "b")

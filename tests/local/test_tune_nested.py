@@ -100,6 +100,7 @@ def test_a_stopped_trials_workers_and_placement_group_are_gone(nested: tuple[Ran
     assert (workers(), groups()) == (0, 0)
 
 
+@pytest.mark.full
 def test_a_nested_trial_that_fails_does_not_end_the_sweep(tmp_path: Path) -> None:
     config = run_file(
         tmp_path,
