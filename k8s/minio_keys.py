@@ -20,6 +20,7 @@ from trainer_app.errors import AlreadyExistsError
 from trainer_app.launch.kube import Kube, connect
 from trainer_app.launch.tunnel import forward_port
 
+ENDPOINT = "http://minio.minio.svc.cluster.local:9000"
 BUCKET = USER = POLICY = "trainer"
 SECRET = "trainer-s3"
 POLICY_DOCUMENT = {
@@ -69,8 +70,11 @@ def make_trainer(namespace: str, context: str | None) -> None:
     """Create the bucket, its user, and the Secret with the user's keys in the namespace."""
     minio = connect("minio", context)
     root = read_secret(minio, "minio-root")
-    keys = {"AWS_ACCESS_KEY_ID": USER, "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(24)}
-    keys = make_secret(connect(namespace, context), SECRET, keys)
+    kube = connect(namespace, context)
+    keys = {"AWS_ACCESS_KEY_ID": USER, "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(24), "AWS_ENDPOINT_URL": ENDPOINT}
+    keys = make_secret(kube, SECRET, keys)
+    if "AWS_ENDPOINT_URL" not in keys:  # of an earlier version: to which server the keys belong
+        kube.patch("Secret", SECRET, {"stringData": {"AWS_ENDPOINT_URL": ENDPOINT}})
     with forward_port(minio, "minio", "minio", 9000) as port:
         make_bucket(port, root)
         make_user(port, root, keys)

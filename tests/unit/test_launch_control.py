@@ -212,10 +212,11 @@ def test_delete_asks_for_a_commit_first(stored: RemoteRun) -> None:
     assert table.changes == ["delete"] and said[-1].startswith("deleted run demo")
 
 
-def test_delete_works_while_the_storage_is_away(stored: RemoteRun) -> None:
+def test_delete_works_while_the_storage_is_away(stored: RemoteRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     table = Table(job(stored, "Running"))
     table.job["metadata"]["annotations"] |= {
-        "trainer/storage-uri": "s3://b/p",
+        "trainer/storage-uri": "s3://bucket/p",
         "trainer/storage-endpoint": "http://127.0.0.1:9",
     }
     said: list[str] = []

@@ -17,7 +17,13 @@ from trainer_app.launch.kube import Kube
 
 pytestmark = pytest.mark.unit
 VOLUME = "/mnt/storage"
-AWAY = "s3://b/p"
+AWAY = "s3://bucket/p"
+
+
+@pytest.fixture(autouse=True)
+def _named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This user's environment names the storage's endpoint."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
 
 
 @dataclass

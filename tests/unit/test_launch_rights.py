@@ -67,10 +67,11 @@ class Recorder:
         self._note("get", kind)
         if (kind, name) in self.gone:
             raise NotFoundError("gone")
+        meta = {"name": name, "labels": {"trainer/run": "demo", "app.kubernetes.io/name": "trainer"}}
         if kind in rights.CREATED_OWNED:  # Kubernetes deletes it after its owner
             self.gone.add((kind, name))
-            return {"metadata": {"name": name, "ownerReferences": [{"uid": "1"}]}}
-        return {"metadata": {"name": name}}
+            return {"metadata": {**meta, "ownerReferences": [{"uid": "1"}]}}
+        return {"metadata": meta}
 
     def list(self, kind: str, *, labels: Any = None) -> list[Any]:
         self._note("list", kind)
@@ -122,7 +123,7 @@ def test_resume_asks_for_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     kube = Recorder()
     things = [{"kind": kind, "metadata": {"name": "demo"}} for kind in templates()]
     control.delete_rayjob(cast(Kube, kube), "demo", say=lambda _: None)
-    resubmit._wait_until_removed(cast(Kube, kube), things)
+    resubmit._wait_until_removed(cast(Kube, kube), "demo", things)
     made(kube)
     said = {*rights.VERBS["resume"], *rights.rights_to_recreate(templates())}
     assert kube.asked - said == set()

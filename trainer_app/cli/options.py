@@ -65,6 +65,8 @@ Follow = Annotated[
 ]
 
 # Runs and where they are stored.
+# For verbs that change something: the newest run that names this user as its submitter may be another user's.
+NamedRun = Annotated[str, typer.Argument(metavar="RUN", help="A run's name.")]
 RemoteRun = Annotated[
     str | None, typer.Argument(metavar="[RUN]", help="A run's name [default: the newest that you submitted].")
 ]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from trainer_app.cli.connect import connect_stored_run, notify
-from trainer_app.cli.options import Context, Endpoint, Env, Namespace, RemoteRun, Sets, Strings, Values, join_sets
+from trainer_app.cli.options import Context, Endpoint, Env, NamedRun, Namespace, Sets, Strings, Values, join_sets
 from trainer_app.cli.submit import read_variables
+
+Yes = Annotated[bool, typer.Option("--yes", help="Create it with what only its storage says: image, network, ...")]
 
 
 def resume(
-    run: RemoteRun = None,
+    run: NamedRun,
     namespace: Namespace = None,
     context: Context = None,
     endpoint: Endpoint = None,
@@ -16,6 +22,7 @@ def resume(
     sets: Sets = None,
     strings: Strings = None,
     env: Env = None,
+    yes: Yes = False,
 ) -> None:
     """Resume a run that was stopped, that failed, or whose objects are gone. Can be repeated."""
     from trainer_app.launch import control, location
@@ -27,5 +34,5 @@ def resume(
         if variables:
             notify("the run's objects still exist, with the variables that it was submitted with: --env was not used")
         return
-    where = location.location_of(job) if job else location.locate_run(kube, str(run), values, sets)
-    resubmit(kube, where, say=notify, values=values, sets=sets, env=variables, endpoint=endpoint)
+    where = location.location_of(job) if job else location.locate_run(kube, run, values, sets)
+    resubmit(kube, where, say=notify, values=values, sets=sets, env=variables, endpoint=endpoint, yes=yes)

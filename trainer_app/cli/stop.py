@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from trainer_app.cli.connect import connect_run, notify
-from trainer_app.cli.options import Context, Endpoint, Grace, Namespace, RemoteRun
+from trainer_app.cli.options import Context, Endpoint, Grace, NamedRun, Namespace
 
 
 def stop(
-    run: RemoteRun = None,
+    run: NamedRun,
     namespace: Namespace = None,
     context: Context = None,
     endpoint: Endpoint = None,

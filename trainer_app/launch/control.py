@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from trainer_app.errors import InputError, NotFoundError, StorageError, TrainerError
-from trainer_app.launch import cron, location, pods, rayjobs
+from trainer_app.launch import cron, location, pods, rayjobs, submitted
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.remote_run import RemoteRun, format_position
 from trainer_app.storage_uri import is_s3_uri
@@ -35,6 +35,7 @@ def stop(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str | 
         TrainerError: the operator does not respond.
     """
     run = rayjob["metadata"]["name"]
+    submitted.check_of_run(rayjob, "RayJob", run)
     if rayjobs.has_ended(rayjob) and rayjobs.status(rayjob) != "Suspended":
         say(f"{rayjobs.format_state(rayjob)}: nothing to stop")
         return
@@ -56,8 +57,7 @@ def stop(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str | 
         set_suspended(kube, rayjob, on=True)
         _wait_until_suspended(kube, run)
         has_started = remote_run is None or remote_run.read_record() is not None
-    position = format_position(stopped) if stopped else "its newest commit"
-    where = f"at {position}" if has_started else "before it started"
+    where = f"at {format_position(stopped) if stopped else 'its newest commit'}" if has_started else "before it started"
     say(f"stopped run {run} {where}; resume it with: trainer resume {run} -n {kube.namespace}")
 
 
@@ -144,8 +144,8 @@ def resume(kube: Kube, rayjob: Object, *, say: Say, endpoint: str | None = None)
     Raises:
         TrainerError: it is not suspended, or its pods are not gone, within OPERATOR_TIMEOUT_S and PODS_TIMEOUT_S.
     """
-    run = rayjob["metadata"]["name"]
-    status = rayjobs.status(rayjob)
+    run, status = rayjob["metadata"]["name"], rayjobs.status(rayjob)
+    submitted.check_of_run(rayjob, "RayJob", run)
     if status in ("Failed", "ValidationFailed") or (status == "Complete" and rayjobs.exit_code(rayjob) != 0):
         return False
     if status == "Complete" or not rayjob["spec"].get("suspend"):  # Suspending without it: KubeRay resumes by itself
@@ -180,6 +180,7 @@ def delete(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str 
         TrainerError: the RayJob or its pods are not gone in time.
     """
     run = rayjob["metadata"]["name"]
+    submitted.check_of_run(rayjob, "RayJob", run)
     if grace > 0 and not rayjobs.has_ended(rayjob) and not rayjob["spec"].get("suspend"):
         try:
             with open_run(kube, rayjob, endpoint, say) as remote_run:
@@ -187,6 +188,7 @@ def delete(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str 
         except (StorageError, InputError) as error:
             say(f"could not ask run {run} to commit: {error}")
     delete_rayjob(kube, run, say=say)
+    submitted.remove(kube, run)
     say(f"deleted run {run} from namespace {kube.namespace}; what it stored stays")
 
 

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import base64
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from ruamel.yaml import YAML
 
 from trainer_app import machine
-from trainer_app.errors import AccessDeniedError, InputError, NotFoundError, StorageError, TrainerError
+from trainer_app.errors import AccessDeniedError, InputError, NotFoundError, TrainerError
 from trainer_app.launch import cron, helm
+from trainer_app.launch.endpoint import check_answers, check_named
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pods import RUN_LABEL
+from trainer_app.launch.submitted import USER
 from trainer_app.launch.tunnel import forward_port, parse_service
 from trainer_app.records.names import suggest_name
 from trainer_app.storage_uri import is_s3_uri
 
 RAY_KINDS: Final = ("RayJob", "RayCronJob", "RayCluster")
-USER_ANNOTATION: Final = "trainer/user"
-CONNECT_S: Final = 3.0
-_PORTS: Final = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True)
 class RunLocation:
-    """A run's storage, as the chart wrote it on the RayJob, or in its pods; "" for what is not set there."""
+    """A run's storage, as the chart wrote it on the RayJob, or in its pods; "" for what is not set there.
+
+    `own`: the user's values say so, and not a RayJob, which any user of the namespace may have created.
+    """
 
     run: str
     uri: str
@@ -38,6 +37,7 @@ class RunLocation:
     region: str
     secret: str
     keys: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # of a Secret that is about to be created
+    own: bool = False
 
 
 def location_of(rayjob: Object) -> RunLocation:
@@ -47,7 +47,7 @@ def location_of(rayjob: Object) -> RunLocation:
         return RunLocation(meta["name"], *cron.storage_settings(rayjob))
     annotations = meta.get("annotations", {})
     settings = (annotations.get(f"trainer/storage-{key}", "") for key in ("uri", "endpoint", "region", "secret"))
-    return RunLocation(meta.get("labels", {}).get(RUN_LABEL, meta["name"]), *settings)
+    return RunLocation(meta["name"], *settings)
 
 
 def task_of(rayjob: Object) -> str:
@@ -58,7 +58,7 @@ def task_of(rayjob: Object) -> str:
 def location_of_objects(objects: Sequence[Object]) -> RunLocation:
     """Return where a run that is about to be created will be stored, with the keys of the Secret among its objects."""
     secret = next((obj for obj in objects if obj["kind"] == "Secret"), {})
-    return replace(location_of(objects[-1]), keys=tuple(secret.get("stringData", {}).items()))
+    return replace(location_of(objects[-1]), keys=tuple(secret.get("stringData", {}).items()), own=True)
 
 
 def find_rayjob(kube: Kube, run: str | None) -> Object:
@@ -71,7 +71,7 @@ def find_rayjob(kube: Kube, run: str | None) -> Object:
         return _get_rayjob(kube, run)
     rayjobs = list_rayjobs(kube)
     user = kube.user()
-    submitted = [one for one in rayjobs if one["metadata"].get("annotations", {}).get(USER_ANNOTATION) == user]
+    submitted = [one for one in rayjobs if one["metadata"].get("annotations", {}).get(USER) == user]
     if submitted:
         return submitted[0]
     if rayjobs:
@@ -111,7 +111,7 @@ def locate_run(kube: Kube, run: str, values: Sequence[str], sets: Sequence[str])
         NotFoundError: there are no values and no RayJob of any run.
     """
     if values or sets:
-        return replace(location_of(render_sample(kube, values, sets)[-1]), run=run)
+        return replace(location_of(render_sample(kube, values, sets)[-1]), run=run, own=True)
     rayjobs = list_rayjobs(kube)
     candidates = [one for one in rayjobs if one["metadata"]["name"] == run] or rayjobs
     if not candidates:
@@ -149,7 +149,7 @@ def storage_access(kube: Kube, location: RunLocation, endpoint: str | None = Non
         endpoint: the storage's address from this machine; without it a Service is reached through a port-forward.
 
     Raises:
-        InputError: the storage is a volume, which only pods reach, or unknown.
+        InputError: the storage is a volume, which only pods reach, or unknown, or nobody trusted names its endpoint.
         StorageError: nothing answers at the endpoint.
     """
     if not location.uri:
@@ -163,6 +163,10 @@ def storage_access(kube: Kube, location: RunLocation, endpoint: str | None = Non
             f"read it from a pod: kubectl exec -n {kube.namespace} ... -- trainer results {location.run}"
         )
     keys = dict(location.keys) or read_storage_keys(kube, location.secret)
+    if not location.own:
+        named = (endpoint, keys.get("AWS_ENDPOINT_URL"))
+        annotated = "" if endpoint else location.endpoint
+        check_named(kube, location.run, location.uri, annotated, location.secret, named=named)
     service = None if endpoint else parse_service(location.endpoint)
     with ExitStack() as stack:
         url = endpoint or location.endpoint
@@ -170,7 +174,7 @@ def storage_access(kube: Kube, location: RunLocation, endpoint: str | None = Non
             port = stack.enter_context(forward_port(kube, *service))
             url = f"{location.endpoint.partition('://')[0]}://127.0.0.1:{port}"
         else:
-            check_endpoint(url)
+            check_answers(url)
         settings = {"AWS_REGION": location.region, **keys, "AWS_ENDPOINT_URL": url}
         environment = {name: value for name, value in settings.items() if value}
         stack.enter_context(machine.temporary_environment(environment))
@@ -197,24 +201,6 @@ def _errors_name_values(kube: Kube, location: RunLocation, *, from_secret: bool)
             raise
         problem = str(error).partition(";")[0]
         raise NotFoundError(f"{problem}; create it, or correct storage.bucket in the values") from error
-
-
-def check_endpoint(endpoint: str) -> None:
-    """Connect once, before boto3 tries three times: 3 s instead of 15.
-
-    Raises:
-        StorageError: nothing answers.
-    """
-    parts = urlsplit(endpoint)
-    if not parts.hostname or (getproxies().get(parts.scheme) and not proxy_bypass(parts.hostname)):
-        return
-    try:
-        socket.create_connection((parts.hostname, parts.port or _PORTS.get(parts.scheme, 80)), CONNECT_S).close()
-    except OSError as error:
-        raise StorageError(
-            f"the storage's endpoint {endpoint} does not answer from here ({error}); correct storage.endpoint, or give "
-            "its address from this machine: --endpoint URL"
-        ) from error
 
 
 def read_storage_keys(kube: Kube, secret: str) -> dict[str, str]:

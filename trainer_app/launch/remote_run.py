@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
 from trainer_app.records import RunRecord, parse_part_key, rename_epoch
 from trainer_app.run import decision, documents, stop
 from trainer_app.storage import Store, open_store
 
+_REQUIRED = {"run", "task", "namespace", "submission", "chart", "app_version"}
 RUN_FILE, VALUES, LAUNCH = "launch/run.yaml", "launch/values.yaml", "launch/launch.json"
 
 
@@ -33,6 +34,43 @@ class Launch:
     created: float = field(default_factory=time.time)
     env: tuple[str, ...] = ()  # names of the environment variables of --env; their values are not kept
     former: tuple[str, ...] = ()  # submissions before this one: each was ended by a user's resume
+
+
+class Submission(NamedTuple):
+    """All that `resume` needs to create a run again: how it was submitted, the run file's text, the user's values."""
+
+    launch: Launch
+    run_file: str
+    values: dict[str, Any]
+
+
+def parse_submission(texts: Mapping[str, str], keys: Sequence[str], *, where: str) -> Submission:
+    """Read what a run was submitted with.
+
+    Args:
+        texts: by key.
+        keys: those of launch, run file and values.
+        where: what has these keys, for the message.
+
+    Raises:
+        StorageError: a key is missing, or its text is damaged.
+    """
+    if missing := [key for key in keys if key not in texts]:
+        raise StorageError(f"{where}: {missing[0]} is missing")
+    launch, values = (_parse_object(texts[key], f"{where}: {key}") for key in (keys[0], keys[2]))
+    known: dict[str, Any] = {name: launch[name] for name in Launch.__dataclass_fields__ if name in launch}
+    names: dict[str, Any] = {name: known.pop(name, []) for name in ("env", "former")}
+    created = known.pop("created", 0.0)
+    items = [item for one in names.values() for item in (one if isinstance(one, list) else [None])]
+    if (
+        _REQUIRED - known.keys()
+        or not all(isinstance(text, str) for text in (*known.values(), *items))
+        or known["task"] not in ("train", "tune")
+        or not isinstance(created, int | float)
+    ):
+        raise StorageError(f"{where}: {keys[0]} is damaged: it is not what trainer submit writes")
+    known |= {name: tuple(one) for name, one in names.items()}
+    return Submission(Launch(**known, created=created), texts[keys[1]], values)
 
 
 class RemoteRun:
@@ -64,8 +102,12 @@ class RemoteRun:
             documents.write(self.run_store, LAUNCH, asdict(launch), create=True)
         except AlreadyExistsError as error:
             raise taken from error
-        self.run_store.put(RUN_FILE, run_file.encode())
+        self.write_run_file(run_file)
         self.write_values(values)
+
+    def write_run_file(self, text: str) -> None:
+        """Write the run file as it was submitted."""
+        self.run_store.put(RUN_FILE, text.encode())
 
     def write_values(self, values: dict[str, Any]) -> None:
         """Write the values that `resume` renders the chart with."""
@@ -77,24 +119,21 @@ class RemoteRun:
             for key in (RUN_FILE, VALUES, LAUNCH):
                 self.run_store.delete(key)
 
-    def read_launch(self) -> tuple[Launch, str, dict[str, Any]]:
-        """Return (what it was submitted with, the run file's text, the values).
+    def read_launch(self) -> Submission:
+        """Return what it was submitted with, as the storage has it: every run of the same keys can write there.
 
         Raises:
             NotFoundError: no run of this name was submitted to this storage.
+            StorageError: it is damaged.
         """
         try:
-            launch = self._read_json(LAUNCH)
-            text = self.run_store.get(RUN_FILE).decode()
-            values = self._read_json(VALUES)
+            texts = {key: self.run_store.get(key).decode(errors="replace") for key in (LAUNCH, RUN_FILE, VALUES)}
         except NotFoundError as error:
             raise NotFoundError(
                 f"run {self.run!r} can't be created again: {self.run_store.uri} has no launch.json; check the storage "
                 "(--values FILE), and that the run was submitted with trainer submit"
             ) from error
-        known = {name: launch[name] for name in Launch.__dataclass_fields__ if name in launch}
-        names = {name: tuple(launch.get(name, ())) for name in ("env", "former")}
-        return Launch(**{**known, **names}), text, values
+        return parse_submission(texts, (LAUNCH, RUN_FILE, VALUES), where=self.run_store.uri)
 
     def record_resubmission(self, launch: Launch) -> None:
         """Record a user's resume: drivers of any other submission will refuse to start."""
@@ -142,14 +181,17 @@ class RemoteRun:
             self.run_store.put(f"code/{digest}.zip", data)
 
     def _read_json(self, key: str) -> dict[str, Any]:
-        data = self.run_store.get(key)
-        try:
-            document = json.loads(data)
-        except ValueError as error:
-            raise StorageError(f"{self.run_store.uri}: {key} is damaged: {error}") from error
-        if not isinstance(document, dict):
-            raise StorageError(f"{self.run_store.uri}: {key} is damaged: a JSON object was expected")
-        return document
+        return _parse_object(self.run_store.get(key), f"{self.run_store.uri}: {key}")
+
+
+def _parse_object(text: str | bytes, where: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StorageError(f"{where} is damaged: {error}") from error
+    if not isinstance(document, dict):
+        raise StorageError(f"{where} is damaged: a JSON object was expected")
+    return document
 
 
 def format_position(stopped: dict[str, Any] | None) -> str:

@@ -69,7 +69,7 @@ VERBS: Final[Mapping[str, list[Right]]] = {
     "fetch": _rayjobs("get", "list"),
     "stop": [*_READ, *_rayjobs("patch")],
     "resume": [*_READ, *rights_to_recreate(_KINDS), *_rayjobs("patch", "delete")],
-    "delete": [*_READ, *_rayjobs("delete")],
+    "delete": [*_READ, *_rayjobs("delete"), *_rights("configmaps", "get", "delete")],
     IN_CLUSTER: [*_PROBE, *_rights("pods", "create", "get", "delete"), *_rights("pods/log", "get")],
 }
 QUEUE_RIGHTS: Final = _rights("workloads", "list", "patch", group="kueue.x-k8s.io")  # to stop and resume with Kueue

@@ -14,6 +14,7 @@ from trainer_app.launch import cron, location, pods, rayjobs
 from trainer_app.launch.follow import find_blockers
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.remote_run import RemoteRun
+from trainer_app.launch.submitted import USER
 from trainer_app.progress_line import ANNOTATION
 from trainer_app.records import RunRecord
 
@@ -95,7 +96,7 @@ class RunStatus:
 
     def _task(self) -> str:
         meta = self.rayjob["metadata"]
-        user = meta.get("annotations", {}).get(location.USER_ANNOTATION)
+        user = meta.get("annotations", {}).get(USER)
         submitted = f", submitted by {user}" if user else ""
         return f"{location.task_of(self.rayjob) or '?'}{submitted}, {meta['creationTimestamp']}"
 
@@ -171,12 +172,20 @@ def list_statuses(kube: Kube, *, endpoint: str | None = None) -> list[RunStatus]
         groups.setdefault(run_location, []).append(rayjob["metadata"]["name"])
     records: dict[str, tuple[RunRecord | None, str]] = {}
     for run_location, names in groups.items():
-        records |= _read_records(kube, run_location, names, endpoint)
+        known = replace(run_location, run=_own_run(kube, all_rayjobs, names) if run_location.endpoint else "")
+        records |= _read_records(kube, known, names, endpoint)
     return [
         RunStatus(rayjob, run_phase(rayjob, [], record), record=record, storage_error=error)
         for rayjob in all_rayjobs
         for record, error in [records[rayjob["metadata"]["name"]]]
     ]
+
+
+def _own_run(kube: Kube, all_rayjobs: Sequence[Object], names: Sequence[str]) -> str:
+    """Return which of these runs this user submitted, else the first: its ConfigMap may name the storage's endpoint."""
+    user = kube.user()
+    own = (one["metadata"] for one in all_rayjobs if one["metadata"].get("annotations", {}).get(USER) == user)
+    return next((meta["name"] for meta in own if meta["name"] in names), names[0])
 
 
 def _read_records(

@@ -9,10 +9,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, TrainerError
-from trainer_app.launch import helm, location, pods, rayjobs
+from trainer_app.launch import helm, location, pods, rayjobs, submitted
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pack import CodeArchive
-from trainer_app.launch.remote_run import Launch, RemoteRun
+from trainer_app.launch.remote_run import Launch, RemoteRun, Submission
 from trainer_app.launch.rights import CREATED_OWNED, PARALLEL
 from trainer_app.launch.variables import run_variables
 from trainer_app.redact import remove_secrets
@@ -66,6 +66,19 @@ def submit(
         except (TrainerError, KeyboardInterrupt):
             remote_run.undo_claim()
             raise
+    keep_submission(kube, Submission(launch, release.run_file, values), objects, say)
+
+
+def keep_submission(kube: Kube, submission: Submission, objects: Sequence[Object], say: Say) -> None:
+    """Keep in the cluster what a run is created with, so that `resume` need not believe its storage.
+
+    Args:
+        say: called with a line if the cluster refuses it, which is no failure of the run.
+    """
+    try:
+        submitted.write(kube, submission, endpoint=location.location_of(objects[-1]).endpoint)
+    except TrainerError as error:
+        say(f"trainer resume will need the values of this run again (-f FILE): {error}")
 
 
 def make_launch(release: helm.Release, values: Mapping[str, Any]) -> Launch:
