@@ -118,6 +118,8 @@ class StoreContract:
         store.put("empty", b"")
         assert store.get("a/b") == b"two"
         assert store.get("empty") == b""
+        assert [store.get("a/b", start=start) for start in (0, 1, 3, 4)] == [b"two", b"wo", b"", b""]
+        assert store.get("empty", start=1) == b""
 
     @pytest.mark.parametrize("key", KEYS)
     def test_keys(self, store: Store, key: str) -> None:

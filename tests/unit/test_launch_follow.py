@@ -40,6 +40,9 @@ class Table:
     def list(self, kind: str, *, labels: Any = None) -> list[Any]:
         return self.events if kind == "Event" else []
 
+    def watch(self, kind: str, **_: Any) -> Any:
+        raise AccessDeniedError("this user may not watch")
+
 
 def job(uri: str, status: str = "Complete", result: str = "SUCCEEDED", **spec: Any) -> Any:
     notes = {"trainer/storage-uri": uri, "trainer/storage-endpoint": "http://127.0.0.1:9"}
@@ -115,6 +118,9 @@ class LogServer:
     def list(self, kind: str, **_: Any) -> list[Any]:
         return []
 
+    def watch(self, kind: str, **_: Any) -> Any:
+        raise AccessDeniedError("this user may not watch")
+
 
 @pytest.fixture
 def kubelet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LogServer]]:
@@ -126,7 +132,7 @@ def kubelet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LogServer
 
     pod = {"metadata": {"name": "demo-abc", "creationTimestamp": "1"}, "status": {"phase": "Running"}}
     monkeypatch.setattr("trainer_app.launch.pods.list_submitters", lambda *_: [pod])
-    monkeypatch.setattr("trainer_app.launch.pods.list_run_pods", lambda *_: [])
+    monkeypatch.setattr("trainer_app.launch.pods.find_run_pods", lambda *_: [])
     monkeypatch.setattr("trainer_app.launch.pods.warning_events", lambda *_: [])
     monkeypatch.setattr(follow, "SILENCE_S", 0.2)
     monkeypatch.setattr(follow, "POLL_S", 0.01)
@@ -171,7 +177,7 @@ def test_a_log_that_breaks_off_does_not_end_the_following(error: TrainerError, m
     def away(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr("trainer_app.launch.stored_logs.read_logs", away)
+    monkeypatch.setattr("trainer_app.launch.stored_logs.list_files", away)
     one = job(AWAY, submissionMode="HTTPMode")
     del one["metadata"]["annotations"]["trainer/storage-endpoint"]
     code, said = until_end(one)

@@ -55,6 +55,7 @@ def test_what_is_sent(kube: Kube) -> None:
     kube.list("Pod", labels={"a": "b"}, namespace="other")
     kube.patch("RayJob", "demo", {"spec": {}})
     kube.delete("RayJob", "demo")
+    assert b"".join(kube.watch("Pod", timeout_s=60, labelSelector="a=b")) == b'{"message": "", "items": []}'
     plain, merge = "application/json", "application/merge-patch+json"
     assert Api.requests == [
         ("POST", f"{RAY}?dryRun=All", plain, RAYJOB),
@@ -62,6 +63,7 @@ def test_what_is_sent(kube: Kube) -> None:
         ("GET", "/api/v1/namespaces/other/pods?labelSelector=a%3Db", plain, None),
         ("PATCH", f"{RAY}/demo", merge, {"spec": {}}),
         ("DELETE", f"{RAY}/demo", plain, None),
+        ("GET", "/api/v1/namespaces/team/pods?watch=true&timeoutSeconds=60&labelSelector=a%3Db", plain, None),
     ]
 
 

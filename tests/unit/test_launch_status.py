@@ -1,5 +1,6 @@
 """Phases, reasons and recoveries out of what the API server says: pure functions on parsed objects."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -158,9 +159,10 @@ class Events:
     found: list[Any]
     asked: int = 0
 
-    def list(self, kind: str) -> list[Any]:
+    def list(self, kind: str, *, labels: Mapping[str, str] | None = None) -> list[Any]:
         self.asked += 1
-        return self.found
+        wanted = (labels or {}).items()
+        return [one for one in self.found if wanted <= one.get("metadata", {}).get("labels", {}).items()]
 
 
 @pytest.mark.parametrize(
@@ -178,6 +180,8 @@ class Events:
 def test_which_pods_are_a_runs(labels: dict[str, str], ours: bool) -> None:
     found = [{"metadata": {"name": "p", "labels": labels, "creationTimestamp": NOW}}]
     assert pods.list_run_pods(cast(Kube, Events(found)), "team") == (found if ours else [])
+    rayjob = {"metadata": {"name": "team"}, "status": {"rayClusterName": "team-abcde"}}
+    assert pods.find_run_pods(cast(Kube, Events(found)), rayjob) == (found if ours else [])
 
 
 def event(kind: str, name: str, reason: str, message: str = "", type_: str = "Warning") -> Any:

@@ -310,22 +310,22 @@ def test_the_newest_run_is_shown_without_a_name(storage: Store, shown: Callable[
 
 
 def test_list(storage: Store, shown: Callable[..., str]) -> None:
-    train_run(storage, "b-1", created=100.0, state="succeeded")
-    tune_run(storage, "a-1", created=200.0, state="failed", error="boom")
+    train_run(storage, "b-1", created=100.0, state="succeeded", done=3, best=0.9)
+    tune_run(storage, "a-1", created=200.0, state="failed", error="boom")  # killed before it wrote how far it was
     train_run(storage, "c-1", created=300.0, state="interrupted", done=3, best=0.25)  # is believed
     storage.put("no-run/file", b"")
     rows = [line.split() for line in shown("list").splitlines()]
     assert rows[0] == ["run", "task", "state", "created", "done", "best"]
     assert [(row[0], row[1], row[2], *row[5:]) for row in rows[1:]] == [
         ("c-1", "train", "interrupted", "3/5", "epochs", "val/acc=0.25"),
-        ("a-1", "tune", "failed", "3/4", "trials", "val/acc=0.95"),
+        ("a-1", "tune", "failed", "-/4", "trials", "-"),
         ("b-1", "train", "succeeded", "3/5", "epochs", "val/acc=0.9"),
     ]
     listed = json.loads(shown("list", storage.uri, "--json"))
     assert listed["format"] == 1 and listed["uri"] == storage.uri
     assert [(run["name"], run["done"], run["best_value"]) for run in listed["runs"]] == [
         ("c-1", 3, 0.25),
-        ("a-1", 3, 0.95),
+        ("a-1", None, None),
         ("b-1", 3, 0.9),
     ]
 
@@ -402,9 +402,7 @@ def test_list_of_nothing(storage: Store, shown: Callable[..., str]) -> None:
 def test_a_run_that_went_quiet(storage: Store, shown: Callable[..., str]) -> None:
     now = time.time()
     for name, written in (("quiet", now - 7260), ("alive", now - 30)):
-        folder = RunFolder.create(
-            storage, RunRecord(name=name, task="train", updated=now - 9000, created=now - 9000), ""
-        )
+        folder = RunFolder.create(storage, RunRecord(name=name, task="train", updated=written, created=now - 9000), "")
         epoch(folder.fit_folder(), 0, {"a": 1.0}, at=written)
     listed = {line.split()[0]: line for line in shown("list").splitlines()}
     assert "running? (nothing new for 2h01m)" in listed["quiet"]

@@ -10,6 +10,7 @@ from trainer_app.checkpoint.commit import (
     download_commit,
     download_newest,
     list_commits,
+    newest_commit,
     read_commit,
     write_commit,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "download_commit",
     "download_newest",
     "list_commits",
+    "newest_commit",
     "prune",
     "read_commit",
     "write_commit",

@@ -92,6 +92,16 @@ def list_commits(store: Store, *, reject: Callable[[str, str], None] | None = No
     return commits
 
 
+def newest_commit(store: Store) -> Commit | None:
+    """Return the newest commit whose manifest is intact; None if there is none. Older manifests are not read."""
+    for name in sorted(store.list_folders(), reverse=True):
+        try:
+            return read_commit(store, name)
+        except (NotFoundError, CheckpointRejectedError):
+            continue
+    return None
+
+
 def read_commit(store: Store, name: str) -> Commit:
     """Return the commit of a name.
 

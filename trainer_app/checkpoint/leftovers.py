@@ -24,8 +24,9 @@ def remove_leftovers(fit_folder: FitFolder, attempt: int) -> None:
         for unfinished in store.list_unfinished():
             if _is_dead(unfinished, attempt):
                 store.discard(unfinished)
-        for name in checkpoints.list_folders():
-            if 0 < attempt_of_commit(name) < attempt and not checkpoints.exists(f"{name}/{MANIFEST}"):
+        keys = {entry.key for entry in checkpoints.list()}
+        for name in sorted({key.partition("/")[0] for key in keys}):
+            if 0 < attempt_of_commit(name) < attempt and f"{name}/{MANIFEST}" not in keys:
                 checkpoints.delete_prefix(name)
     except StorageError as error:
         _log.warning("what former attempts left in %s stays: %s", fit_folder.store.uri, error)

@@ -8,16 +8,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from trainer_app.errors import StorageError, TrainerError
-from trainer_app.launch import cron, location, pods, rayjobs
+from trainer_app.launch import location, pods, rayjobs
+from trainer_app.launch.changes import Changes
 from trainer_app.launch.kube import CONNECT_S, Kube, Object, explain_errors
 from trainer_app.launch.stored_logs import LogTail
 
 POLL_S: Final = 1.0
+# The longest time to the next look, if neither the RayJob nor a pod changes: events and stored logs have no watch.
+STARTING_S: Final = 5.0
+RUNNING_S: Final = 30.0
 API_RETRY_S: Final = 120.0
 SILENCE_S: Final = 30.0  # without a line the job's state is asked for, and the log again
 OVERLAP_S: Final = 10  # the machines' clocks, and the answer's way
@@ -45,18 +50,27 @@ def follow_run(kube: Kube, run: str, *, say: Say, show: Say | None, endpoint: st
         rayjob = kube.get("RayJob", run)
         if show and rayjob["spec"].get("submissionMode") == "HTTPMode":
             log = _open_stored_log(kube, location.location_of(rayjob), stack, say=say, show=show, endpoint=endpoint)
-        say_new, schedule = _say_once(say), cron.schedule_name(rayjob)
+        say_new, changes = _say_once(say), stack.enter_context(Changes(kube, rayjob, poll_s=POLL_S))
         while True:
             rayjob = _retry_api(lambda: kube.get("RayJob", run), say)
             say_new([rayjobs.format_state(rayjob)])
             with _report_errors(say_new):
-                say_new(find_blockers(kube, rayjob, lambda: pods.list_run_pods(kube, run, schedule)))
+                say_new(find_blockers(kube, rayjob, partial(pods.find_run_pods, kube, rayjob)))
             with _report_errors(say_new):
                 if log:
                     log.read()  # takes as long as the submitter's pod lives and says something
             if rayjobs.has_ended(rayjob) and not rayjobs.is_queued(rayjob):
+                if isinstance(log, LogTail):
+                    with _report_errors(say_new):
+                        log.read_rest()
                 return rayjobs.exit_code(rayjob)
-            time.sleep(POLL_S)
+            changes.wait(_longest_wait_s(rayjob, log))
+
+
+def _longest_wait_s(rayjob: Object, log: DriverLog | LogTail | None) -> float:
+    if isinstance(log, DriverLog) and rayjobs.status(rayjob) == "Running":
+        return POLL_S  # the log was silent or broke off: its next line is waited for there
+    return STARTING_S if log or rayjobs.status(rayjob) != "Running" else RUNNING_S
 
 
 def _say_once(say: Say) -> Callable[[list[str]], None]:

@@ -81,6 +81,24 @@ class Kube:
         query = [("labelSelector", ",".join(f"{k}={v}" for k, v in labels.items()))] if labels else []
         return self._call("GET", kind, query=query, namespace=namespace)["items"]
 
+    def watch(self, kind: str, *, timeout_s: int, **selectors: str) -> Iterator[bytes]:
+        """Yield pieces of what the API says of a kind's objects: first of those that are there, then of each change.
+
+        Args:
+            kind: a key of KINDS.
+            timeout_s: after how many seconds the server ends it.
+            selectors: `labelSelector` and `fieldSelector`, as the API has them.
+        """
+        group, plural = KINDS[kind]
+        query = [("watch", "true"), ("timeoutSeconds", str(timeout_s)), *selectors.items()]
+        with explain_errors(f"watch {kind}", kind=kind, namespace=self.namespace):
+            path = f"{group}/namespaces/{self.namespace}/{plural}"
+            answer = self._open("GET", path, query=query, timeout_s=timeout_s + TIMEOUT_S)
+            try:
+                yield from answer.response.stream(1 << 16)
+            finally:
+                answer.response.close()
+
     def patch(self, kind: str, name: str, change: Object) -> Object:
         """Apply a merge patch; return the object.
 
@@ -117,18 +135,23 @@ class Kube:
         with explain_errors(f"{VERBS[verb]} {kind} {name}".strip(), kind=kind, name=name, namespace=namespace):
             return self._send(verb, path, **request)
 
-    def _send(self, verb: str, path: str, *, body: Any = None, query: Any = ()) -> Object:
+    def _send(self, verb: str, path: str, **request: Any) -> Object:
+        answer = self._open(verb, path, **request)
+        answer.read()
+        return json.loads(answer.data)
+
+    def _open(self, verb: str, path: str, *, body: Any = None, query: Any = (), timeout_s: float = TIMEOUT_S) -> Any:
         content_type = f"application/{'merge-patch+' if verb == 'PATCH' else ''}json"
         headers = {"Content-Type": content_type, "Accept": "application/json"}
         api = _shared_client(self.configuration)
         request = api.param_serialize(
             verb, path, query_params=list(query), header_params=headers, body=body, auth_settings=["BearerToken"]
         )
-        answer = api.call_api(*request, _request_timeout=(CONNECT_S, TIMEOUT_S))
-        answer.read()
+        answer = api.call_api(*request, _request_timeout=(CONNECT_S, timeout_s))
         if not 200 <= answer.status <= 299:
+            answer.read()
             raise ApiException(status=answer.status, reason=answer.reason, body=answer.data)
-        return json.loads(answer.data)
+        return answer
 
 
 @cache

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
-from trainer_app.launch import rayjobs
+from trainer_app.launch import cron, rayjobs
 from trainer_app.launch.kube import Kube, Object
 
 TRANSIENT: Final = ("ContainerCreating", "PodInitializing")  # reasons for waiting that pass within seconds
@@ -26,6 +26,19 @@ def list_run_pods(kube: Kube, run: str, schedule: str = "") -> list[Object]:
         schedule: the RayCronJob that created it, whose label its pods have: see `cron.schedule_name`.
     """
     run_pods = [pod for pod in kube.list("Pod") if _belongs_to(pod["metadata"].get("labels", {}), run, schedule)]
+    return sorted(run_pods, key=lambda pod: pod["metadata"]["creationTimestamp"])
+
+
+def find_run_pods(kube: Kube, rayjob: Object) -> list[Object]:
+    """Return the pods of a run that has a RayJob, newest last; only pods with its labels are asked for.
+
+    Pods of its former clusters are among them if they have our label.
+    """
+    run, cluster = rayjob["metadata"]["name"], rayjob.get("status", {}).get("rayClusterName")
+    selectors = [{RUN_LABEL: run}, {"job-name": run}, *([{"ray.io/cluster": cluster}] if cluster else [])]
+    found = {pod["metadata"]["name"]: pod for labels in selectors for pod in kube.list("Pod", labels=labels)}
+    schedule = cron.schedule_name(rayjob)
+    run_pods = [pod for pod in found.values() if _belongs_to(pod["metadata"].get("labels", {}), run, schedule)]
     return sorted(run_pods, key=lambda pod: pod["metadata"]["creationTimestamp"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
 from trainer_app.records import RunRecord, parse_part_key, rename_epoch
 from trainer_app.run import decision, documents, stop
-from trainer_app.storage import Store, open_store
+from trainer_app.storage import Entry, Store, open_store
 
 _REQUIRED = {"run", "task", "namespace", "submission", "chart", "app_version"}
 RUN_FILE, VALUES, LAUNCH = "launch/run.yaml", "launch/values.yaml", "launch/launch.json"
@@ -169,11 +169,17 @@ class RemoteRun:
         orders = [parse_part_key(entry.key) for entry in self.run_store.list("metrics")]
         return max((order[0] for order in orders if order), default=0)
 
-    def read_logs(self, role: str) -> Iterator[tuple[str, bytes]]:
-        """Yield (name, content) of the log objects of a role: `driver`, or all others for `workers`."""
-        for entry in self.run_store.list("logs"):
-            if (entry.key.partition("/")[0] == "driver") == (role == "driver"):
-                yield entry.key, self.run_store.get(f"logs/{entry.key}")
+    def list_logs(self, role: str) -> list[Entry]:
+        """Return the log objects of a role: `driver`, or all others for `workers`."""
+        entries = self.run_store.list("logs")
+        return [entry for entry in entries if (entry.key.partition("/")[0] == "driver") == (role == "driver")]
+
+    def read_log(self, key: str, *, start: int = 0) -> bytes:
+        """Return a log object's bytes from `start` on; none if it is gone."""
+        try:
+            return self.run_store.get(f"logs/{key}", start=start)
+        except NotFoundError:
+            return b""
 
     def put_code(self, digest: str, data: bytes) -> None:
         """Upload the code archive, unless these bytes, which have this name, are there."""

@@ -54,6 +54,7 @@ def rights_to_recreate(kinds: Iterable[str]) -> list[Right]:
 # The objects of every run.
 _KINDS: Final = ("RayJob", "ConfigMap", "ServiceAccount", "Service", "NetworkPolicy", "PodDisruptionBudget")
 _READ: Final = [*_rayjobs("get", "list"), *_rights("pods", "list"), *_rights("events", "list")]
+_WATCH: Final = [*_rayjobs("watch"), *_rights("pods", "watch")]  # without these a run is asked for every second
 # The objects that the pod of doctor --in-cluster needs while it runs.
 _PROBE: Final = [
     right for right in rights_to_create(("ServiceAccount", "NetworkPolicy", "ConfigMap")) if right.verb != "patch"
@@ -61,10 +62,10 @@ _PROBE: Final = [
 IN_CLUSTER: Final = "doctor --in-cluster"  # of a Role of its own
 VERBS: Final[Mapping[str, list[Right]]] = {
     "submit": [*rights_to_create(_KINDS), *_rayjobs("delete")],
-    "status": _READ,
-    "logs": [*_READ, *_rights("pods/log", "get")],
+    "status": [*_READ, *_WATCH],
+    "logs": [*_READ, *_WATCH, *_rights("pods/log", "get")],
     "list": _rayjobs("list"),
-    "wait": _READ,
+    "wait": [*_READ, *_WATCH],
     "results": _rayjobs("get", "list"),
     "fetch": _rayjobs("get", "list"),
     "stop": [*_READ, *_rayjobs("patch")],

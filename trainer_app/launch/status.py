@@ -108,7 +108,7 @@ def get_status(kube: Kube, rayjob: Object, *, endpoint: str | None = None) -> Ru
         endpoint: the storage's address from this machine; None for the pods' own, a Service's by a port-forward.
     """
     with ThreadPoolExecutor(3) as pool:
-        run_pods = pool.submit(pods.list_run_pods, kube, rayjob["metadata"]["name"], cron.schedule_name(rayjob))
+        run_pods = pool.submit(pods.find_run_pods, kube, rayjob)
         blockers = pool.submit(find_blockers, kube, rayjob, run_pods.result)
         stored = pool.submit(_read_record, kube, rayjob, endpoint)
         record, error, attempts = stored.result()

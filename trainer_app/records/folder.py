@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
 from trainer_app.records.models import EpochLine, RunRecord, TrialRecord
 from trainer_app.records.names import check_name, suggest_name
 from trainer_app.storage import Store
+from trainer_app.storage.parallel import map_parallel
 
 _log = logging.getLogger(__name__)
 PART_LINES = 500  # about 100 kB, written whole at each epoch
-PARALLEL = 16  # S3 answers a small GET in 5-50 ms
 _PART = re.compile(r"a(\d{4,})-(\d{4,})\.jsonl")
 
 
@@ -59,6 +59,7 @@ class RunFolder:
     def __init__(self, run_store: Store, record: RunRecord) -> None:
         self.run_store = run_store
         self.record = record
+        self._lock = threading.Lock()  # of one change of the record
 
     @classmethod
     def create(cls, storage: Store, record: RunRecord, config_text: str) -> RunFolder:
@@ -136,9 +137,10 @@ class RunFolder:
         unknown = sorted(changes.keys() - RunRecord.model_fields.keys())
         if unknown:
             raise TypeError(f"RunRecord has no field {', '.join(unknown)}")
-        record = RunRecord.model_validate({**self.record.model_dump(), "updated": time.time(), **changes})
-        self.run_store.put("run.json", record.to_json())
-        self.record = record
+        with self._lock:
+            record = RunRecord.model_validate({**self.record.model_dump(), "updated": time.time(), **changes})
+            self.run_store.put("run.json", record.to_json())
+            self.record = record
         return record
 
     def fit_folder(self, trial: str | None = None) -> FitFolder:
@@ -150,9 +152,24 @@ class RunFolder:
 
         A damaged record is logged and left out: its trial is drawn again, and resumes from its newest commit.
         """
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            records = list(pool.map(self._trial, self.run_store.list_folders("trials")))
+        records = map_parallel(self._trial, self.run_store.list_folders("trials"))
         return sorted((record for record in records if record), key=lambda record: record.index)
+
+    def read_trials_metrics(self, trials: Iterable[str]) -> Iterator[list[dict[str, Any]]]:
+        """Yield the epochs' lines of each trial, as `FitFolder.read_metrics` returns them.
+
+        After one listing the parts are read in parallel; the lines of a few trials are in memory at once.
+        """
+        parts: dict[str, list[str]] = {}
+        for entry in self.run_store.list("trials"):
+            trial, _, inner = entry.key.partition("/")
+            if inner.startswith("metrics/") and parse_part_key(inner):
+                parts.setdefault(trial, []).append(f"trials/{entry.key}")
+
+        def read(trial: str) -> list[dict[str, Any]]:
+            return merge_metrics(((key, self.run_store.get(key)) for key in parts.get(trial, ())), _log.warning)
+
+        return map_parallel(read, trials)
 
     def write_trial(self, record: TrialRecord) -> None:
         """Write a trial's trial.json."""

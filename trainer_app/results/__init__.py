@@ -5,6 +5,7 @@ from trainer_app.results.events import end_event, start_event
 from trainer_app.results.listing import RunSummary, list_runs, newest_run
 from trainer_app.results.load import load_run, read_run, resolve_run
 from trainer_app.results.model import Checkpoint, FitResults, RunResults
+from trainer_app.results.outcome import read_outcome
 
 __all__ = [
     "Checkpoint",
@@ -16,6 +17,7 @@ __all__ = [
     "list_runs",
     "load_run",
     "newest_run",
+    "read_outcome",
     "read_run",
     "resolve_run",
     "run_document",

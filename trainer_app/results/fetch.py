@@ -8,10 +8,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from trainer_app.errors import NotFoundError, StorageError
-from trainer_app.records.folder import PARALLEL
-from trainer_app.results.load import read_run
 from trainer_app.results.model import ARTIFACTS
+from trainer_app.results.outcome import read_outcome
 from trainer_app.storage import Entry, Store
+from trainer_app.storage.parallel import PARALLEL
 from trainer_app.storage_uri import find_key_problem
 
 LOGS = "logs"
@@ -27,7 +27,7 @@ def list_files(storage: Store, run: str, pattern: str | None = None) -> list[Ent
     Raises:
         NotFoundError: there is no such run, or nothing matches.
     """
-    run_store, best = storage.child(run), read_run(storage, run).checkpoint
+    run_store, best = storage.child(run), read_outcome(storage, run).checkpoint
     folders = [ARTIFACTS, LOGS]
     if best is not None:
         folders.append(f"trials/{best.trial}/checkpoints/{best.name}" if best.trial else f"checkpoints/{best.name}")

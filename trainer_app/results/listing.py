@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from trainer_app.errors import NotFoundError, StorageError
 from trainer_app.records import RunRecord
-from trainer_app.records.folder import PARALLEL
-from trainer_app.results.load import read_run
 from trainer_app.results.model import silence
 from trainer_app.storage import Store, open_store
+from trainer_app.storage.parallel import map_parallel
 
 
 @dataclass(frozen=True)
@@ -32,12 +29,12 @@ class RunSummary:
 
 
 def list_runs(storage_uri: str) -> list[RunSummary]:
-    """Return all runs, newest first, damaged ones last. One that is running, or lacks `done`, is read in full.
+    """Return all runs, newest first, damaged ones last, as their run.json says: a driver updates it while it runs.
 
     Raises:
         StorageError: the storage gives no answer.
     """
-    return _read_all(open_store(storage_uri), _summarize)
+    return _read_all(open_store(storage_uri))
 
 
 def newest_run(storage_uri: str) -> str:
@@ -47,15 +44,14 @@ def newest_run(storage_uri: str) -> str:
         NotFoundError: there is none.
     """
     storage = open_store(storage_uri)
-    runs = [run for run in _read_all(storage, _read_record) if run.record]
+    runs = [run for run in _read_all(storage) if run.record]
     if not runs:
         raise NotFoundError(f"there are no runs in {storage.uri}; start one with trainer train or trainer tune")
     return runs[0].name
 
 
-def _read_all(storage: Store, read: Callable[[Store, str], RunSummary | None]) -> list[RunSummary]:
-    with ThreadPoolExecutor(PARALLEL) as pool:
-        summaries = list(pool.map(lambda name: read(storage, name), storage.list_folders()))
+def _read_all(storage: Store) -> list[RunSummary]:
+    summaries = map_parallel(lambda name: _read_record(storage, name), storage.list_folders())
     runs = [summary for summary in summaries if summary is not None]
     return sorted(runs, key=lambda run: (-(run.record.created if run.record else 0.0), run.name))
 
@@ -69,18 +65,3 @@ def _read_record(storage: Store, name: str) -> RunSummary | None:
     except StorageError as error:
         return RunSummary(name, store.uri, None, problem=str(error))
     return RunSummary(name, store.uri, record, record.done, record.best, record.updated)
-
-
-def _summarize(storage: Store, name: str) -> RunSummary | None:
-    recorded = _read_record(storage, name)
-    record = recorded.record if recorded else None
-    if recorded is None or record is None or (record.done is not None and record.state != "running"):
-        return recorded
-    try:
-        # one object at a time: the runs are read in parallel
-        run = read_run(storage, name, checkpoints=False, parallel=1)
-    except StorageError as error:
-        return replace(recorded, problem=str(error))
-    best = run.best.value if run.best else None
-    problem = run.problems[0] if run.problems else None
-    return RunSummary(name, run.uri, run.record, run.done, best, run.last_sign(), problem)

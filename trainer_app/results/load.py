@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from trainer_app.errors import CheckpointRejectedError, NotFoundError, StorageError
 from trainer_app.metric_order import best_of
-from trainer_app.records import RunFolder, TrialRecord, merge_metrics, parse_part_key
-from trainer_app.records.folder import PARALLEL
+from trainer_app.records import RunFolder, RunRecord, TrialRecord, merge_metrics, parse_part_key
 from trainer_app.records.manifest import MANIFEST, parse_manifest
 from trainer_app.results.model import ARTIFACTS, Artifact, Best, Checkpoint, FitResults, RunResults, best_checkpoint
 from trainer_app.storage import Store, open_store, split_uri
+from trainer_app.storage.parallel import map_parallel
 
 DEFAULT_STORAGE = "runs"
 
@@ -40,14 +40,12 @@ def load_run(storage_uri: str, run: str) -> RunResults:
     return read_run(open_store(storage_uri), run)
 
 
-def read_run(storage: Store, run: str, *, checkpoints: bool = True, parallel: int = PARALLEL) -> RunResults:
+def read_run(storage: Store, run: str) -> RunResults:
     """Read a run of an open storage, as `load_run` does.
 
     Args:
         storage: the whole storage.
         run: the run's name.
-        checkpoints: read the manifests too; else the run has no checkpoints.
-        parallel: how many objects are read at once.
 
     Raises:
         NotFoundError: there is no such run.
@@ -55,9 +53,9 @@ def read_run(storage: Store, run: str, *, checkpoints: bool = True, parallel: in
     """
     folder = RunFolder.open(storage, run)
     sizes = {entry.key: entry.size for entry in folder.run_store.list()}
-    wanted = [key for key in sizes if _is_wanted(key, checkpoints=checkpoints)]
+    wanted = [key for key in sizes if _is_wanted(key)]
     problems: list[str] = []
-    contents = _get_all(folder.run_store, wanted, problems, parallel)
+    contents = get_all(folder.run_store, wanted, problems)
     fits = [
         _read_fit(folder, trial, {key: contents[key] for key in keys if key in contents}, sizes, problems)
         for trial, keys in sorted(_group_by_fit(wanted).items(), key=lambda item: item[0] or "")
@@ -71,13 +69,13 @@ def read_run(storage: Store, run: str, *, checkpoints: bool = True, parallel: in
     return RunResults(folder.uri, folder.record, fits, best, checkpoint, problems, artifacts)
 
 
-def _is_wanted(key: str, *, checkpoints: bool) -> bool:
+def _is_wanted(key: str) -> bool:
     trial, inner = _split(key)
     if inner == "trial.json":
         return trial is not None
     if inner.startswith("metrics/"):
         return parse_part_key(inner) is not None
-    return checkpoints and inner.startswith("checkpoints/") and inner.endswith(f"/{MANIFEST}") and inner.count("/") == 2
+    return inner.startswith("checkpoints/") and inner.endswith(f"/{MANIFEST}") and inner.count("/") == 2
 
 
 def _split(key: str) -> tuple[str | None, str]:
@@ -95,7 +93,7 @@ def _group_by_fit(keys: Iterable[str]) -> Mapping[str | None, list[str]]:
     return fits
 
 
-def _get_all(store: Store, keys: list[str], problems: list[str], parallel: int) -> dict[str, bytes]:
+def get_all(store: Store, keys: Sequence[str], problems: list[str]) -> dict[str, bytes]:
     """Return contents by key, less what retention removed since the listing; other failures become problems."""
 
     def get(key: str) -> bytes | StorageError | None:
@@ -106,8 +104,7 @@ def _get_all(store: Store, keys: list[str], problems: list[str], parallel: int) 
         except StorageError as error:
             return error
 
-    with ThreadPoolExecutor(parallel) as pool:
-        answers = dict(zip(keys, pool.map(get, keys), strict=True))
+    answers = dict(zip(keys, map_parallel(get, keys), strict=True))
     problems += [str(answer) for answer in answers.values() if isinstance(answer, StorageError)]
     return {key: answer for key, answer in answers.items() if isinstance(answer, bytes)}
 
@@ -127,20 +124,32 @@ def _read_fit(
             elif inner.startswith("metrics/"):
                 parts.append((key, data))
             else:
-                checkpoints.append(_read_checkpoint(folder.run_store, trial, key, data, sizes))
+                checkpoints.append(read_checkpoint(folder.run_store, trial, key, data, sizes))
         except (CheckpointRejectedError, StorageError) as error:
             problems.append(str(error))
     history = merge_metrics(parts, problems.append)
     checkpoints.sort(key=lambda checkpoint: (checkpoint.step, checkpoint.name))
-    line = best_of(((line["metrics"].get(folder.record.metric), line) for line in history), folder.record.mode)
-    best = None
-    if line is not None:
-        value = float(line["metrics"][folder.record.metric])
-        best = Best(trial, line["epoch"], value, record.params if record else {}, line["metrics"])
-    return FitResults(trial, record, history, checkpoints, best)
+    return FitResults(trial, record, history, checkpoints, best_line(history, folder.record, trial, record))
 
 
-def _read_checkpoint(store: Store, trial: str | None, key: str, data: bytes, sizes: Mapping[str, int]) -> Checkpoint:
+def best_line(
+    history: Sequence[Mapping[str, Any]], run: RunRecord, trial: str | None, record: TrialRecord | None
+) -> Best | None:
+    """Return the best epoch of a fit by the run's metric; None if none has a value.
+
+    Args:
+        history: the lines of its metrics.
+        run: the run's record.
+        trial, record: the trial's; None for a train run.
+    """
+    line = best_of(((line["metrics"].get(run.metric), line) for line in history), run.mode)
+    if line is None:
+        return None
+    value = float(line["metrics"][run.metric])
+    return Best(trial, line["epoch"], value, record.params if record else {}, line["metrics"])
+
+
+def read_checkpoint(store: Store, trial: str | None, key: str, data: bytes, sizes: Mapping[str, int]) -> Checkpoint:
     """Verify a manifest and the sizes of its objects. Raises CheckpointRejectedError if either is wrong."""
     folder = key.removesuffix(f"/{MANIFEST}")
     name = folder.rpartition("/")[2]

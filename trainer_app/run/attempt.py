@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from trainer_app import results
-from trainer_app.checkpoint import list_commits
+from trainer_app.checkpoint import newest_commit
 from trainer_app.config import RunConfig, dump
 from trainer_app.errors import LeaseLostError, StorageError, TrainerError
 from trainer_app.records import FitFolder, RunFolder, TrialRecord
 from trainer_app.run import cluster, identity, lease, prepare, stop
 from trainer_app.run.deadlines import Deadlines
+from trainer_app.run.progress import RecordedProgress
 from trainer_app.run.retry import ends_run
 from trainer_app.run.spec import RunSpec
 from trainer_app.run.watch import Emit, Event, Watch
 from trainer_app.storage import Store, open_retrying
+from trainer_app.storage.parallel import map_parallel
 from trainer_app.user_errors import describe_error, format_traceback
 
 EXIT_CODES: Final = {"succeeded": 0, "failed": 1, "interrupted": 130}
@@ -129,9 +131,10 @@ def recording(
         DeadlineError, LeaseLostError: in place of what was raised, if the watch has ended the attempt.
     """
     started = time.monotonic()
-    watch = start_watch(folder, emit, missing)
+    progress = RecordedProgress(folder, emit)
+    watch = start_watch(folder, progress.emit, missing)
     try:
-        with watch:
+        with watch, progress:
             yield watch
     except (KeyboardInterrupt, SystemExit):
         if watch.error is None:
@@ -148,7 +151,7 @@ def recording(
     finally:
         if not isinstance(watch.error, LeaseLostError):
             with _closing("the run's results were not summed up"):
-                run = results.read_run(storage, folder.name)
+                run = results.read_outcome(storage, folder.name)
                 folder.update(done=run.done, best=run.best.value if run.best else None)
                 emit(results.end_event(folder, run, time.monotonic() - started))
         lease.release(folder.run_store)
@@ -207,17 +210,17 @@ def run_test(work: Work, storage: Store, name: str, emit: Emit) -> TrainerError 
 
 def commit_position(fit_folder: FitFolder) -> dict[str, Any]:
     """Return where a fit resumes: its finished epochs, its steps, and the name of its newest commit."""
-    commits = list_commits(fit_folder.checkpoints)
-    if not commits:
+    commit = newest_commit(fit_folder.checkpoints)
+    if commit is None:
         return START
-    return {"epochs": commits[-1].manifest.epochs, "step": commits[-1].manifest.step, "commit": commits[-1].name}
+    return {"epochs": commit.manifest.epochs, "step": commit.manifest.step, "commit": commit.name}
 
 
 def stop_position(folder: RunFolder, trials: Iterable[TrialRecord] = ()) -> dict[str, Any]:
     """Return where a run that was stopped resumes; of a sweep, the unfinished trial that is furthest, and `trials`."""
     if folder.record.task == "train":
         return commit_position(folder.fit_folder())
-    positions = {
-        record.trial: commit_position(folder.fit_folder(record.trial)) for record in trials if not record.is_over
-    }
+    left = [record.trial for record in trials if not record.is_over]
+    found = map_parallel(lambda trial: commit_position(folder.fit_folder(trial)), left)
+    positions = dict(zip(left, found, strict=True))
     return {**max(positions.values(), key=lambda position: position["step"], default=START), "trials": positions}

@@ -6,7 +6,7 @@ from typing import Any
 
 from trainer_app.config import RunConfig, loads, require_tune
 from trainer_app.records import RunFolder
-from trainer_app.results import read_run
+from trainer_app.results import read_outcome
 from trainer_app.run import prepare
 from trainer_app.run.request import PreparedRun
 
@@ -26,7 +26,7 @@ def completion_event(prepared: PreparedRun) -> dict[str, Any] | None:
     reached = reached_trials(folder, config) if prepared.task == "tune" else reached_epochs(folder, config)
     if reached is None:
         return None
-    best = read_run(storage, prepared.name).summary
+    best = read_outcome(storage, prepared.name).summary
     end = {"event": "end", "run": folder.name, "state": "succeeded", "seconds": 0.0, "best": best, "error": None}
     text = f"run {folder.name} is complete: {reached}"
     return {"event": "complete", "text": text, "end": {**end, "uri": folder.uri}}

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
-from trainer_app.checkpoint import list_commits
+from trainer_app.checkpoint import newest_commit
 from trainer_app.config import RunConfig, dump, loads, override
 from trainer_app.errors import AlreadyExistsError, InputError
 from trainer_app.records import RunFolder, RunRecord
@@ -180,9 +180,9 @@ def _check_schedules(folder: RunFolder, stored: RunConfig, config: RunConfig) ->
     """Raise InputError if the run is to go on for longer than a schedule in its newest commit was made for."""
     if all(stored.trainer.get(end) == config.trainer.get(end) for end in ("max_epochs", "max_steps")):
         return
-    commits = list_commits(folder.fit_folder().checkpoints)
-    newest, steps = commits[-1].manifest if commits else None, config.trainer.get("max_steps")
-    if newest is None or newest.epochs < 1 or newest.step < 1:
+    commit = newest_commit(folder.fit_folder().checkpoints)
+    newest, steps = commit.manifest if commit else None, config.trainer.get("max_steps")
+    if commit is None or newest is None or newest.epochs < 1 or newest.step < 1:
         return
     ends = {"trainer.max_epochs": (config.max_epochs, newest.epochs), "trainer.max_steps": (steps, newest.step)}
     times = {key: end / done for key, (end, done) in ends.items() if isinstance(end, int) and end > 0}
@@ -193,7 +193,7 @@ def _check_schedules(folder: RunFolder, stored: RunConfig, config: RunConfig) ->
             raise InputError(
                 f"run {folder.name}: its {schedule.name} was made for {schedule.total} steps, {key}={ends[key][0]} "
                 f"takes {needed}, and a resumed run keeps its schedule; start a new run from its weights: "
-                f"trainer train FILE {key}={ends[key][0]} weights={commits[-1].uri}"
+                f"trainer train FILE {key}={ends[key][0]} weights={commit.uri}"
             )
 
 

@@ -38,7 +38,7 @@ def replay_end(prepared: PreparedRun, record: RunRecord, emit: Emit) -> int:
         the exit code that the run ended with.
     """
     folder = RunFolder.open(prepared.storage, record.name)
-    run = results.read_run(prepared.storage, record.name)
+    run = results.read_outcome(prepared.storage, record.name)
     emit(results.start_event(folder, prepared.config, log=None, resumed=True))
     emit(results.end_event(folder, run, record.updated - record.created))
     if record.traceback and record.state == "failed" and record.exit_code != InputError.exit_code:

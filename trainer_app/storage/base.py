@@ -68,8 +68,11 @@ class Store(Protocol):
     def put_file(self, key: str, path: str | PathLike[str]) -> None:
         """Write a file's content as an object, streaming, whole or not at all."""
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, start: int = 0) -> bytes:
         """Return the object's bytes.
+
+        Args:
+            start: how many bytes are left out at its begin; those that are left out are not sent.
 
         Raises:
             NotFoundError: there is no such object.

@@ -46,10 +46,11 @@ class FolderStore:
         with source:
             self._write(key, source)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, start: int = 0) -> bytes:
         path = self._path(key)
-        with translate_errors(path, "read"):
-            return path.read_bytes()
+        with translate_errors(path, "read"), path.open("rb") as file:
+            file.seek(start)
+            return file.read()
 
     def get_file(self, key: str, path: str | PathLike[str]) -> None:
         path_in_store = self._path(key)

@@ -109,8 +109,8 @@ class RetryingStore:
         self._try(lambda: self.inner.put_file(key, path))
         self.access.written = True
 
-    def get(self, key: str) -> bytes:
-        return self._try(lambda: self.inner.get(key))
+    def get(self, key: str, *, start: int = 0) -> bytes:
+        return self._try(lambda: self.inner.get(key, start=start))
 
     def get_file(self, key: str, path: str | PathLike[str]) -> None:
         self._try(lambda: self.inner.get_file(key, path))

@@ -49,9 +49,9 @@ class S3Store(S3Uri):
             else:
                 s3.upload_file(os.fspath(path), self.bucket, full, Config=_transfer())
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, start: int = 0) -> bytes:
         with self._s3("read", key) as s3:
-            return _read(s3, self.bucket, self._full(check_key(key)))
+            return _read(s3, self.bucket, self._full(check_key(key)), start)
 
     def get_file(self, key: str, path: str | PathLike[str]) -> None:
         target = Path(path).absolute()
@@ -186,15 +186,19 @@ def _exists(s3: Any, bucket: str, key: str) -> bool:
     return True
 
 
-def _read(s3: Any, bucket: str, key: str) -> bytes:
-    """Return an object's bytes. botocore retries a request, but not the reading of its body."""
-    from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+def _read(s3: Any, bucket: str, key: str, start: int = 0) -> bytes:
+    """Return an object's bytes from `start` on. botocore retries a request, but not the reading of its body."""
+    from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
+    options = {"Range": f"bytes={start}-"} if start else {}
     for wait in (0.2, 1.0, None):
-        body = s3.get_object(Bucket=bucket, Key=key)["Body"]
         try:
-            with body:
+            with s3.get_object(Bucket=bucket, Key=key, **options)["Body"] as body:
                 return cast(bytes, body.read())
+        except ClientError as error:
+            if error_code(error) in ("InvalidRange", "416"):  # it has no more than `start` bytes
+                return b""
+            raise
         except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
             if wait is None:
                 raise

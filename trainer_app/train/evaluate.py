@@ -87,7 +87,7 @@ def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
     Raises:
         NotFoundError, CheckpointRejectedError, InputError: as `test`.
     """
-    run_results = results.read_run(store, run)
+    run_results = results.read_outcome(store, run)
     chosen = run_results.checkpoint
     if chosen is None:
         raise NotFoundError(f"run {run} has no committed checkpoint to test")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from trainer_app.config import RunConfig, require_tune
 from trainer_app.metric_order import replace_nan
-from trainer_app.records import FitFolder, RunFolder, TrialRecord, trial_name
+from trainer_app.records import RunFolder, TrialRecord, trial_name
 from trainer_app.tune import schedulers, space
 from trainer_app.tune.search import ResumableSearch
 
@@ -40,11 +40,10 @@ def plan_search(
     left = [(r.index, dict(r.params)) for r in records.values() if not r.is_over]
     if searcher is None:  # drawn, but killed before they had a record
         left += [(i, params) for i, params in enumerate(skipped) if trial_name(i) not in records]
+    objectives = _replay(folder, records.values(), tuning.metric, scheduler, searcher)
     for record in records.values():
-        results = read_objectives(folder.fit_folder(record.trial), tuning.metric)
-        schedulers.replay(scheduler, record.trial, results, ended=record.is_over)
-        if searcher is not None and record.is_over and results:
-            searcher.add_evaluated_point(record.params, replace_nan(results[-1]["objective"], tuning.mode))
+        if searcher is not None and record.is_over and record.trial in objectives:
+            searcher.add_evaluated_point(record.params, replace_nan(objectives[record.trial], tuning.mode))
     return ResumableSearch(
         unfinished=sorted(left, key=lambda planned: planned[0]),
         draws=draws,
@@ -65,10 +64,35 @@ def _next_index(folder: RunFolder, records: Mapping[str, TrialRecord]) -> int:
     return max([*(r.index for r in records.values()), *(int(name[1:]) for name in names)], default=-1) + 1
 
 
-def read_objectives(fit_folder: FitFolder, metric: str) -> list[dict[str, Any]]:
-    """Return {"epochs", "objective"} of each epoch that has the metric."""
-    lines = [line for line in fit_folder.read_metrics() if metric in line["metrics"]]
-    return [{"epochs": line["epoch"] + 1, "objective": line["metrics"][metric]} for line in lines]
+def _replay(
+    folder: RunFolder, records: Collection[TrialRecord], metric: str, scheduler: Any, searcher: Any
+) -> dict[str, float]:
+    """Report earlier trials to the scheduler, and return the last value of the metric, by trial.
+
+    Metrics are read only of trials that the scheduler learns from, or whose record does not say what the searcher asks.
+
+    Args:
+        records: of the trials.
+        searcher: None if it learns from nothing.
+    """
+    last = {record.trial: record.metrics[metric] for record in records if metric in record.metrics}
+
+    def is_read(record: TrialRecord) -> bool:
+        if isinstance(scheduler, schedulers.Asha):
+            return True
+        return record.is_over and (
+            isinstance(scheduler, schedulers.Median) or (searcher is not None and record.trial not in last)
+        )
+
+    read = [record for record in records if is_read(record)]
+    histories = folder.read_trials_metrics([record.trial for record in read]) if read else ()
+    for record, history in zip(read, histories, strict=True):
+        lines = [line for line in history if metric in line["metrics"]]
+        results = [{"epochs": line["epoch"] + 1, "objective": line["metrics"][metric]} for line in lines]
+        schedulers.replay(scheduler, record.trial, results, ended=record.is_over)
+        if results:
+            last[record.trial] = results[-1]["objective"]
+    return last
 
 
 def optuna_searcher(config: RunConfig, seed: Any, start: int) -> Any:

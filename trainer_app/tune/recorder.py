@@ -13,7 +13,7 @@ from typing import Any
 from ray.tune import Callback, Stopper
 
 from trainer_app.errors import StorageError, StorageUnavailableError
-from trainer_app.metric_order import is_better
+from trainer_app.metric_order import best_of, is_better
 from trainer_app.records import RunFolder, TrialRecord
 from trainer_app.records.models import MAX_TRACEBACK, STOP_REQUESTED, STORAGE_SILENT, TIME_BUDGET
 from trainer_app.run.watch import Emit
@@ -154,10 +154,9 @@ class SweepRecorder(Callback):
         lines = self._read_metrics(record)
         if lines:  # also lines that an attempt wrote without a report to this driver
             record.epochs, record.metrics = lines[-1]["epoch"] + 1, lines[-1]["metrics"]
-        for line in lines if record.best is None else ():  # its record was damaged, or its reports were lost
-            value = line["metrics"].get(self.folder.record.metric)
-            if value is not None and is_better(value, record.best, self.mode):
-                record.best, record.best_epoch = value, line["epoch"]
+            metric = self.folder.record.metric or ""
+            values = [(line["metrics"].get(metric), (line["metrics"].get(metric), line["epoch"])) for line in lines]
+            record.best, record.best_epoch = best_of(values, self.mode) or (record.best, record.best_epoch)
         record.ended = time.time()
         self._write(record)
         if self.nested_resources:

@@ -230,8 +230,7 @@ def replay(scheduler: Any, trial: str, results: Sequence[dict[str, Any]], *, end
     ASHA and median stopping learn from it; HyperBand and PBT start new brackets and populations.
 
     Args:
-        scheduler: from `build`.
-        trial: the trial's name.
+        scheduler, trial: from `build`, and the trial's name.
         results: {"epochs", "objective"} of each epoch.
         ended: whether the trial is over.
     """
@@ -241,7 +240,8 @@ def replay(scheduler: Any, trial: str, results: Sequence[dict[str, Any]], *, end
     if isinstance(scheduler, Asha):
         scheduler.on_trial_add(None, past_trial)
         for result in results:
-            scheduler.on_trial_result(None, past_trial, result)
+            if not scheduler._worst(result):  # without a reason, which costs a cut-off for each rung
+                AsyncHyperBandScheduler.on_trial_result(scheduler, None, past_trial, result)
         if ended:
             scheduler.on_trial_complete(None, past_trial, results[-1])
     elif isinstance(scheduler, Median) and ended:
