@@ -15,7 +15,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,13 @@ class S3:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """One server for the session, started at its first use (3 s); stopped with all that it started."""
+    with running_server() as server:
+        yield server
+
+
+@contextmanager
+def running_server() -> Iterator[S3Server]:
+    """A server, stopped at the end with all that it started."""
     folder = Path(tempfile.mkdtemp(prefix="weed-"))
     process: subprocess.Popen[bytes] | None = None
     try:
