@@ -42,7 +42,7 @@ def _read_trial(folder: RunFolder, problems: list[str], trial: str) -> FitResult
     try:
         record = TrialRecord.from_json(folder.run_store.get(key), key)
     except NotFoundError:
-        pass  # its first line of metrics came before its record
+        record = None  # its first line of metrics came before its record
     except StorageError as error:
         problems.append(str(error))
     fit = FitResults(trial, record, [], [], None)
