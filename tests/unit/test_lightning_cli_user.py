@@ -131,6 +131,7 @@ MODEL = {"class_path": f"{PROJECTS}.pieces.Net", "init_args": {"width": 7, "batc
     [
         ("factory:exits", "the user's code called sys.exit(2)"),
         ("factory:none", "constructed no lightning.pytorch.cli.LightningCLI"),
+        ("factory:fits_by_itself", "it fits with a Trainer of its own, and has made no LightningCLI; leave cli out"),
         ("factory:asks", "required arguments: folder"),
         ("factory:made", "a object can't be called"),
         ("factory:nope", "has no 'nope'"),

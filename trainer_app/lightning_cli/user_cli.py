@@ -31,6 +31,7 @@ _VERBS = ("fit", "validate", "test", "predict")
 # Parsed in place of an instance that overrides the run file's, so that the run file's is not instantiated.
 _STAND_INS: dict[str, Any] = {"logger": False, "strategy": "auto", "plugins": None, "profiler": None}
 _ALLOWED_TARGETS = "name a LightningCLI class, or a function that constructs one"
+_NO_CLI = "leave cli out, and name the script's classes: model: main.Net, data: main.Data, trainer: {max_epochs: 3}"
 _ARGUMENT_NAMES = ("args", "argv", "arguments", "cli_args")
 
 
@@ -110,11 +111,24 @@ def _patched_init(construction: Construction) -> Iterator[None]:
         for verb in _VERBS:
             setattr(self.trainer, verb, functools.partial(_end_at_verb, self, verb))
 
-    LightningCLI.__init__ = init
+    fit = Trainer.fit
+    LightningCLI.__init__, Trainer.fit = init, _refusing_other_trainers(fit, construction)
     try:
         yield
     finally:
-        LightningCLI.__init__ = original
+        LightningCLI.__init__, Trainer.fit = original, fit
+
+
+def _refusing_other_trainers(fit: Callable[..., Any], construction: Construction) -> Callable[..., Any]:
+    """Refuse the fit of a script that makes no LightningCLI: it would train whole, and as nobody's run."""
+
+    @functools.wraps(fit)  # a parser reads its signature
+    def refusing(trainer: Trainer, *args: Any, **kwargs: Any) -> Any:
+        if construction.cli is None and threading.get_ident() == construction.thread:
+            raise _cli_error("it fits with a Trainer of its own, and has made no LightningCLI", _NO_CLI)
+        return fit(trainer, *args, **kwargs)
+
+    return refusing
 
 
 def _end_at_subcommand(cli: LightningCLI, subcommand: str) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningCLI
 
 from tests.unit.cli_projects.pieces import Data, Net
@@ -35,6 +36,12 @@ def two() -> None:
 
 def none() -> None:
     return None
+
+
+def fits_by_itself() -> None:
+    """Train as a script without LightningCLI does, and make one afterwards."""
+    Trainer(max_epochs=1).fit(Net(8), Data())
+    make_cli()
 
 
 def asks(folder: str) -> LightningCLI:
