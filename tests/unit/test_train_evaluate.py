@@ -110,6 +110,9 @@ class Thing:
     """Not known to torch."""
 
 
+ALLOW = (f"{HERE}.Thing",)
+
+
 def run_file(model: str = "Scored", data: str = "Numbers", **init: Any) -> RunConfig:
     return loads(
         f"model: {{class_path: {HERE}.{model}, init_args: {init}}}\n"
@@ -144,7 +147,7 @@ def store(tmp_path: Path) -> Store:
 def test_the_best_checkpoint_is_loaded_and_scored(store: Store) -> None:
     """The weight is 2 after the first epoch, 6 after the last; the smallest is the best here."""
     trained(store, run_file(), metric="grown", mode="min")
-    event = evaluate.test(store, "r")
+    event = evaluate.test(store, "r", allow=ALLOW)
     assert event["event"] == "test" and event["trial"] is None
     assert Path(event["checkpoint"]).name.endswith("e000001-s000000002")
     assert event["metrics"] == {"test/sum": pytest.approx(2 * 3.5)}
@@ -152,37 +155,38 @@ def test_the_best_checkpoint_is_loaded_and_scored(store: Store) -> None:
 
 def test_without_a_metric_the_newest_is_scored(store: Store) -> None:
     trained(store, run_file())
-    assert evaluate.test(store, "r")["metrics"] == {"test/sum": pytest.approx(6 * 3.5)}
+    assert evaluate.test(store, "r", allow=ALLOW)["metrics"] == {"test/sum": pytest.approx(6 * 3.5)}
 
 
 def test_a_trials_checkpoint_is_scored_with_its_parameters(store: Store) -> None:
     """`step` is what the trial drew: the run file says another."""
-    base = run_file(step=1.0)
+    space = "tune: {metric: grown, mode: max, space: {model.init_args.step: {choice: [0.5, 1.0, 2.0]}}}\n"
+    base = loads(dump(run_file(step=1.0)) + space)
     for index, step in enumerate([0.5, 2.0, 1.0]):
         trial = f"t{index:05d}"
         folder = trained(store, run_file(step=step), trial=trial, metric="grown", mode="max")
         record = TrialRecord(trial=trial, index=index, params={"model.init_args.step": step}, state="finished")
         folder.write_trial(record)
     folder.run_store.put("run.yaml", dump(base).encode())
-    event = evaluate.test(store, "r")
+    event = evaluate.test(store, "r", allow=ALLOW)
     assert event["trial"] == "t00001" and "/trials/t00001/checkpoints/" in event["checkpoint"]
     assert event["metrics"] == {"test/sum": pytest.approx(12 * 3.5)}
     found = results.read_run(store, "r")
     assert found.checkpoint is not None
-    config = evaluate.config_of_checkpoint(folder, found, found.checkpoint)
+    config = evaluate.config_of_checkpoint(folder, found, found.checkpoint, allow=ALLOW)
     assert config.model is not None and config.model["init_args"]["step"] == 2.0
 
 
 def test_a_module_that_needs_a_process_group_is_scored(store: Store) -> None:
     """In a group of one, as a worker has; nothing of it is left."""
     trained(store, run_file("Grouped"))
-    assert evaluate.test(store, "r")["metrics"] == {"test/sum": 14.0, "test/ranks": 1.0}
+    assert evaluate.test(store, "r", allow=ALLOW)["metrics"] == {"test/sum": 14.0, "test/ranks": 1.0}
     assert not torch.distributed.is_initialized()
 
 
 def test_several_test_splits_with_samplers_of_their_own_are_scored(store: Store) -> None:
     trained(store, run_file("ScoredBySplit", "TwoSplits"))
-    assert evaluate.test(store, "r")["metrics"] == {
+    assert evaluate.test(store, "r", allow=ALLOW)["metrics"] == {
         "test/sum/dataloader_idx_0": 6.0,
         "test/sum/dataloader_idx_1": 12.0,
         "test/count": 8.0,
@@ -196,21 +200,21 @@ def test_several_test_splits_with_samplers_of_their_own_are_scored(store: Store)
 def test_what_has_no_test_is_said_in_one_line(store: Store, model: str, data: str, said: str) -> None:
     trained(store, run_file(model, data))
     with pytest.raises(InputError, match=rf"this run can't be tested: .*{said}") as refused:
-        evaluate.test(store, "r")
+        evaluate.test(store, "r", allow=ALLOW)
     assert "\n" not in str(refused.value) and refused.value.exit_code == 2
 
 
 def test_what_the_users_test_raises_is_told_with_its_line(store: Store) -> None:
     trained(store, run_file("Leaves"))
     with pytest.raises(UserError, match=r"called sys\.exit\(3\) \(tests/unit/test_train_evaluate\.py:\d+\)$") as raised:
-        evaluate.test(store, "r")
+        evaluate.test(store, "r", allow=ALLOW)
     assert raised.value.exit_code == 1
 
 
 def test_no_checkpoint_is_said(store: Store) -> None:
     RunFolder.create(store, RunRecord(name="r", task="train"), dump(run_file()))
     with pytest.raises(NotFoundError, match="run r has no committed checkpoint to test"):
-        evaluate.test(store, "r")
+        evaluate.test(store, "r", allow=ALLOW)
 
 
 def test_a_damaged_checkpoint_is_not_scored(store: Store) -> None:
@@ -221,12 +225,12 @@ def test_a_damaged_checkpoint_is_not_scored(store: Store) -> None:
     data[len(data) // 2] ^= 1
     payload.write_bytes(data)
     with pytest.raises(CheckpointRejectedError, match="does not match its manifest"):
-        evaluate.test(store, "r")
+        evaluate.test(store, "r", allow=ALLOW)
 
 
 def test_an_allowed_class_is_loaded(store: Store) -> None:
     trained(store, run_file(odd=True))
-    assert evaluate.test(store, "r")["metrics"].keys() == {"test/sum"}
+    assert evaluate.test(store, "r", allow=ALLOW)["metrics"].keys() == {"test/sum"}
 
 
 def test_a_class_that_is_not_allowed_is_refused_by_name(store: Store) -> None:
@@ -234,6 +238,12 @@ def test_a_class_that_is_not_allowed_is_refused_by_name(store: Store) -> None:
     text = folder.read_config().replace(f"{HERE}.Thing", f"{HERE}.Scored")
     folder.run_store.put("run.yaml", text.encode())
     with pytest.raises(TrainerError, match="Thing"):
+        evaluate.test(store, "r", allow=[f"{HERE}.Scored"])
+
+
+def test_what_the_storage_allows_is_not_allowed(store: Store) -> None:
+    trained(store, run_file())
+    with pytest.raises(InputError, match=rf"which its storage can't decide; .*--allow {HERE}\.Thing"):
         evaluate.test(store, "r")
 
 
@@ -246,10 +256,10 @@ def test_what_trained_on_gpus_is_scored_on_one(
     RunFolder.create(store, RunRecord(name="r", task="train", use_gpu=use_gpu), dump(config))
     monkeypatch.setattr(cluster, "connected", contextlib.nullcontext)
     monkeypatch.setattr(cluster, "has_gpus", lambda needed: gpus >= needed)
-    monkeypatch.setattr(evaluate, "test_here", lambda store, run, accelerator: {"on": accelerator})
+    monkeypatch.setattr(evaluate, "test_here", lambda store, run, accelerator, allow: {"on": accelerator})
     monkeypatch.setattr(evaluate, "test_in_task", lambda store, run, **options: {"on": "a task", **options})
-    asked = {"accelerator": "gpu", "num_cpus": 1, "num_gpus": 1, "accelerator_type": "A100"}
-    assert evaluate.test(store, "r") == {"on": where, **(asked if where == "a task" else {})}
+    asked = {"accelerator": "gpu", "allow": ALLOW, "num_cpus": 1, "num_gpus": 1, "accelerator_type": "A100"}
+    assert evaluate.test(store, "r", allow=ALLOW) == {"on": where, **(asked if where == "a task" else {})}
 
 
 def test_the_device_is_used_to_lightning(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,5 +273,5 @@ def test_the_device_is_used_to_lightning(store: Store, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(lightning_cli, "build_parts", noted)
     for accelerator in ("cpu", "gpu"):
-        evaluate.test_here(store, "r", accelerator=accelerator)
+        evaluate.test_here(store, "r", accelerator=accelerator, allow=ALLOW)
     assert used == ["cpu", "gpu"]

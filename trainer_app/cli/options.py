@@ -80,6 +80,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Resume = Annotated[
     str | None, typer.Option(metavar="RUN", help="Resume this run, by its name, path or URI; FILE may be left out.")
 ]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CLASS", help="A class, by import path, that checkpoints may hold; over checkpoint.allow."),
+]
+ImportFrom = Annotated[
+    list[str] | None,
+    typer.Option(metavar="DIR", help="A folder whose modules can be imported, as those beside a FILE and here."),
+]
 RunStorage = Annotated[str | None, typer.Option(metavar="URI", help="Short for storage.uri=URI.")]
 Events = Annotated[bool, typer.Option("--json", help="Print one JSON object a line on stdout, and nothing else.")]
 Log = Annotated[str | None, typer.Option(metavar="FILE", help="Where Ray's and Lightning's output goes; - for stderr.")]

@@ -125,6 +125,9 @@ class Session:
         if outcome.run and (interrupted or outcome.exit_code == 1):
             storage = self.prepared.storage.uri  # absolute: it works from any folder
             options = ["--resume", outcome.run, "--storage", storage, *(["--test"] if self.test else [])]
+            options += [word for name in self.prepared.config.checkpoint.allow for word in ("--allow", name)]
+            elsewhere = [folder for folder in self.prepared.folders if folder != str(Path.cwd())]
+            options += [word for folder in elsewhere for word in ("--import-from", folder)]
             resume = command("trainer", self.prepared.task, *options)
             return [f"{'interrupted; ' if interrupted else ''}resume with: {resume}"]
         return ["interrupted before the run began"] if interrupted else []

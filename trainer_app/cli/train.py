@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainer_app.cli.options import Events, Items, Log, Name, Resume, RunStorage, Test
+from trainer_app.cli.options import Allow, Events, ImportFrom, Items, Log, Name, Resume, RunStorage, Test
 from trainer_app.cli.session import start
 from trainer_app.run.request import RunRequest
 
@@ -15,6 +15,9 @@ def train(
     json: Events = False,
     log: Log = None,
     test: Test = False,
+    allow: Allow = None,
+    import_from: ImportFrom = None,
 ) -> int:
     """Train the model of a run file, on this machine or on the Ray cluster that RAY_ADDRESS names."""
-    return start(RunRequest("train", items or (), name, resume, storage), as_json=json, log=log, test=test)
+    request = RunRequest("train", items or (), name, resume, storage, allow or (), import_from or ())
+    return start(request, as_json=json, log=log, test=test)

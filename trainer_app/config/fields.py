@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
+from trainer_app.config.allowed_classes import ALLOWED, why_never
 from trainer_app.run_names import BASE_NAME_MAX, find_name_problem, fit_name
 from trainer_app.storage_uri import StorageUriError, parse_storage_uri
 
@@ -96,6 +97,18 @@ def check_uri(uri: str) -> str:
     return uri
 
 
+def check_allowed(name: str) -> str:
+    """Return the import path of a class that a checkpoint may hold.
+
+    Raises:
+        PydanticCustomError: it may never be named.
+    """
+    if reason := why_never(name):
+        raise refusal(f"{name} is never allowed: {reason}", ALLOWED)
+    return name
+
+
+AllowedClass = Annotated[str, AfterValidator(check_allowed)]
 UseGpu = Annotated[bool | str, BeforeValidator(_use_gpu), Field(json_schema_extra={"enum": [True, False, "auto"]})]
 Seed = Annotated[bool | int | None, BeforeValidator(_seed)]
 Name = Annotated[str, AfterValidator(check_name)]

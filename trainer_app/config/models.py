@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
-from trainer_app.config.fields import Block, Name, Resources, Seed, UseGpu, check_uri, refusal
+from trainer_app.config.fields import AllowedClass, Block, Name, Resources, Seed, UseGpu, check_uri, refusal
 from trainer_app.config.tuning import Tune
 from trainer_app.errors import ConfigError, Problem
 
@@ -63,7 +63,7 @@ class Checkpoint(Block):
     )
     mode: Literal["min", "max"] | None = Field(None, description="Whether a smaller or larger one is better.")
     every_n_epochs: int = Field(1, ge=1, description="Epochs between two checkpoints.")
-    allow: list[str] = Field(
+    allow: list[AllowedClass] = Field(
         default_factory=list, description="Classes, by import path, that a checkpoint may hold beside plain data."
     )
 

@@ -5,7 +5,6 @@ Every run of a Secret can write to the storage. So what decides about rights is 
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Final
@@ -15,6 +14,7 @@ from trainer_app.launch import cron
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pods import RUN_LABEL
 from trainer_app.launch.remote_run import Submission, parse_submission
+from trainer_app.records import to_json
 
 KIND: Final = "ConfigMap"
 USER: Final = "trainer/user"  # who created an object; k8s/rbac/policy.yaml lets nobody name another user
@@ -41,7 +41,12 @@ def write(kube: Kube, submission: Submission, *, endpoint: str) -> None:
     name, notes = name_of(launch.run), {USER: launch.user}
     labels = {APP_LABEL: "trainer", "app.kubernetes.io/managed-by": "trainer", RUN_LABEL: launch.run}
     meta = {"name": name, "labels": labels, "annotations": notes}
-    data = {LAUNCH: json.dumps(asdict(launch)), VALUES: json.dumps(values), RUN_FILE: run_file, ENDPOINT: endpoint}
+    data = {
+        LAUNCH: to_json(asdict(launch)).decode(),
+        VALUES: to_json(values).decode(),
+        RUN_FILE: run_file,
+        ENDPOINT: endpoint,
+    }
     try:
         kube.create({"apiVersion": "v1", "kind": KIND, "metadata": meta, "data": data})
     except AlreadyExistsError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -38,7 +38,7 @@ class Work:
     check: Callable[[RunConfig], Any]  # raises InputError if the cluster can never give what the run file asks for
     missing: Callable[[RunConfig], str]  # which resources Ray does not have now, in words; "" if none
     run: Callable[[RunConfig, RunFolder, RunSpec, Watch], None]  # records the state that it ended in
-    test: Callable[[Store, str], Event]  # scores the best checkpoint of a run in a storage; returns the event `test`
+    test: Callable[..., Event]  # (storage, run, allow): scores the best checkpoint; returns the event `test`
 
 
 def run_attempt(
@@ -68,7 +68,7 @@ def run_attempt(
         with recording(folder, storage, emit, lambda: work.missing(config)) as watch:
             work.run(config, folder, prepare.run_spec(folder, storage, config), watch)
             if test and folder.record.state == "succeeded":
-                test_error = run_test(work, storage, name, watch.emit)
+                test_error = run_test(work, storage, name, config.checkpoint.allow, watch.emit)
         if test_error:
             raise test_error
         return EXIT_CODES[folder.record.state]
@@ -192,17 +192,18 @@ def record_failure(folder: RunFolder, error: Exception) -> None:
         folder.update(state="failed", **record)
 
 
-def run_test(work: Work, storage: Store, name: str, emit: Emit) -> TrainerError | None:
+def run_test(work: Work, storage: Store, name: str, allow: Sequence[str], emit: Emit) -> TrainerError | None:
     """Score the best checkpoint of run `name` on the test split, and emit the event `test`.
 
     Args:
         storage: holds the run.
+        allow: classes that the checkpoint may hold.
 
     Returns:
         None, or why the test failed: not raised, since the run itself has succeeded.
     """
     try:
-        emit(work.test(storage, name))
+        emit(work.test(storage, name, allow=allow))
     except Exception as e:  # noqa: BLE001 - whatever the user's test raises: training has succeeded
         return TrainerError(f"the run succeeded, its test did not: {describe_error(e)}")
     return None

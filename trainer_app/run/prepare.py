@@ -15,7 +15,7 @@ from trainer_app.checkpoint import newest_commit
 from trainer_app.config import RunConfig, dump, loads, override
 from trainer_app.errors import AlreadyExistsError, InputError
 from trainer_app.records import RunFolder, RunRecord
-from trainer_app.run import cluster, identity, lease
+from trainer_app.run import believed, cluster, identity, lease
 from trainer_app.run.spec import RunSpec
 from trainer_app.run.start_files import check_start_files, with_absolute_files
 from trainer_app.run.user_code import CODE
@@ -155,7 +155,8 @@ def reopen_run(store: Store, config: RunConfig, *, name: str, task: str) -> tupl
         raise InputError(f"run {name} is a {record.task} run; resume it with: trainer {record.task} --resume {name}")
     # what was chosen for the run stays, unless the run file asks for something else now
     asked = flatten(config)
-    kept = {k: v for k, v in record.resolved.items() if _leaves_open(asked.get(k)) and k != "scaling.use_gpu"}
+    choices = believed.stored_choices(record.resolved)
+    kept = {k: v for k, v in choices.items() if _leaves_open(asked.get(k)) and k != "scaling.use_gpu"}
     config = override(config, kept)
     before = loads(folder.read_config(), file=f"{name}/run.yaml")
     _check_same_run(folder, before, config)

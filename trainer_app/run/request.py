@@ -29,6 +29,8 @@ class RunRequest:
     name: str | None = None
     resume: str | None = None  # a run's name, path or URI
     storage: str | None = None  # in place of storage.uri
+    allow: Sequence[str] = ()  # classes that checkpoints may hold, in place of checkpoint.allow
+    folders: Sequence[str] = ()  # beside those of the run files: modules there can be imported
 
 
 @dataclass(frozen=True)
@@ -74,14 +76,17 @@ def prepare_run(request: RunRequest, env: Mapping[str, str] | None = None) -> Pr
     """
     env = os.environ if env is None else env
     from trainer_app.records import generate_name
+    from trainer_app.run.believed import allow_override
 
     files, overrides = split_items(request.items)
     request = _split_location(request, overrides)
     storage = request.storage or _storage_override(overrides) or env.get("TRAINER_STORAGE_URI")
     if storage:
         overrides.append(f"storage.uri={json.dumps(storage)}")
+    overrides += allow_override(request.allow)
     name, resume = _resolve_name(request, env)
-    config, folders = _load_config(files, overrides, storage, resume)
+    config = _load_config(files, overrides, storage, resume)
+    folders = tuple(dict.fromkeys((*parent_folders(files), *(str(Path(one).absolute()) for one in request.folders))))
     if request.task == "tune" and config.tune is None:
         wanted = "write a block with metric, mode and space, or use `trainer train`"
         raise ConfigError([Problem("tune", "is missing", allowed=wanted)])
@@ -137,17 +142,16 @@ def parent_folders(files: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(Path(file).absolute().parent) for file in files))
 
 
-def _load_config(
-    files: list[str], overrides: list[str], storage: str | None, resume: str | None
-) -> tuple[RunConfig, tuple[str, ...]]:
-    """Return the configuration, and the folders of the files that it came from, now or when the run was started."""
+def _load_config(files: list[str], overrides: list[str], storage: str | None, resume: str | None) -> RunConfig:
+    """Return the configuration of the files, or that of a stored run."""
     from trainer_app import config
 
     if files:
-        return config.load(files, overrides), parent_folders(files)
+        return config.load(files, overrides)
     if not resume:
         raise InputError("no run file: name one or more, or --resume RUN")
     from trainer_app.records import RunFolder
+    from trainer_app.run.believed import load_stored
     from trainer_app.storage import open_store
 
     uri = storage or "runs"
@@ -155,4 +159,4 @@ def _load_config(
     # The storage it was found in, not the one it was written to: folders move, and relative paths depend on the
     # working directory.
     located = [*overrides, f"storage.uri={json.dumps(uri)}"]
-    return config.loads(run.read_config(), file=f"{resume}/run.yaml", overrides=located), tuple(run.record.folders)
+    return load_stored(run.read_config(), run=resume, overrides=located)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from trainer_app import checkpoint as ckpt
 from trainer_app import lightning_cli, results
 from trainer_app.callbacks.ranks import mean_over_ranks
 from trainer_app.checkpoint.loading import allow_globals, check_loadable
-from trainer_app.config import RunConfig, loads, override
+from trainer_app.config import RunConfig, override
 from trainer_app.errors import InputError, NotFoundError
 from trainer_app.formatting import one_line
 from trainer_app.records import RunFolder
 from trainer_app.results import Checkpoint, RunResults
 from trainer_app.run import cluster
+from trainer_app.run.believed import allow_override, load_stored, trial_params
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import Store, open_store
 from trainer_app.temporary import temporary_folder
@@ -27,10 +28,13 @@ from trainer_app.train.worker import QUIET, check_device
 from trainer_app.user_errors import plain_errors
 
 
-def test(store: Store, run: str) -> dict[str, Any]:
+def test(store: Store, run: str, *, allow: Sequence[str] = ()) -> dict[str, Any]:
     """Score the best checkpoint: in a Ray task with a GPU if the run trained on GPUs, else in this process.
 
     The driver's own CUDA is not asked: on a cluster it says nothing about the workers'.
+
+    Args:
+        allow: classes that the checkpoint may hold; what the storage says of that does not count.
 
     Returns:
         the event `test`: {"event", "checkpoint", "trial", "metrics"}.
@@ -42,19 +46,22 @@ def test(store: Store, run: str) -> dict[str, Any]:
     """
     folder = RunFolder.open(store, run)
     if not folder.record.use_gpu:
-        return test_here(store, run, accelerator="cpu")
+        return test_here(store, run, accelerator="cpu", allow=allow)
     with cluster.connected():
         if not cluster.has_gpus(1):  # a run of a cluster, tested on a laptop
-            return test_here(store, run, accelerator="cpu")
-        kind = loads(folder.read_config(), file=f"{run}/run.yaml").scaling.accelerator_type
+            return test_here(store, run, accelerator="cpu", allow=allow)
+        kind = load_stored(folder.read_config(), run=run, overrides=allow_override(allow)).scaling.accelerator_type
         more = {"accelerator_type": kind} if kind else {}
-        return test_in_task(store, run, accelerator="gpu", num_cpus=1, num_gpus=1, **more)
+        return test_in_task(store, run, accelerator="gpu", allow=allow, num_cpus=1, num_gpus=1, **more)
 
 
-def test_in_task(store: Store, run: str, *, accelerator: str, **options: Any) -> dict[str, Any]:
+def test_in_task(
+    store: Store, run: str, *, accelerator: str, allow: Sequence[str] = (), **options: Any
+) -> dict[str, Any]:
     """Run `test_here` in a task on the connected Ray.
 
     Args:
+        allow: as `test`.
         options: Ray's, of the task, such as num_gpus.
 
     Raises:
@@ -64,22 +71,23 @@ def test_in_task(store: Store, run: str, *, accelerator: str, **options: Any) ->
 
     task = ray.remote(max_retries=0, **options)(_task)
     try:
-        event: dict[str, Any] = ray.get(task.remote(store.uri, run, accelerator))
+        event: dict[str, Any] = ray.get(task.remote(store.uri, run, accelerator, tuple(allow)))
     except ray.exceptions.RayTaskError as error:
         raise root_cause(error) from error
     return event
 
 
-def _task(uri: str, run: str, accelerator: str) -> dict[str, Any]:
+def _task(uri: str, run: str, accelerator: str, allow: Sequence[str]) -> dict[str, Any]:
     check_device(RunSpec(run=run, uri=uri, config="", use_gpu=accelerator == "gpu"))
-    return test_here(open_store(uri), run, accelerator=accelerator)
+    return test_here(open_store(uri), run, accelerator=accelerator, allow=allow)
 
 
-def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
+def test_here(store: Store, run: str, *, accelerator: str, allow: Sequence[str] = ()) -> dict[str, Any]:
     """Download and verify the best checkpoint, build its model and data again, and test in this process.
 
     Args:
         accelerator: "cpu" or "gpu".
+        allow: as `test`.
 
     Returns:
         the event `test`.
@@ -92,7 +100,7 @@ def test_here(store: Store, run: str, *, accelerator: str) -> dict[str, Any]:
     if chosen is None:
         raise NotFoundError(f"run {run} has no committed checkpoint to test")
     folder = RunFolder.open(store, run)
-    config = config_of_checkpoint(folder, run_results, chosen)
+    config = config_of_checkpoint(folder, run_results, chosen, allow=allow)
     commit = ckpt.read_commit(folder.fit_folder(chosen.trial).checkpoints, chosen.name)
     with temporary_folder("test") as tmp, group_of_one():
         path = ckpt.download_commit(commit, Path(tmp))
@@ -114,15 +122,22 @@ def group_of_one() -> Iterator[None]:
         torch.distributed.destroy_process_group()
 
 
-def config_of_checkpoint(folder: RunFolder, run_results: RunResults, chosen: Checkpoint) -> RunConfig:
+def config_of_checkpoint(
+    folder: RunFolder, run_results: RunResults, chosen: Checkpoint, *, allow: Sequence[str] = ()
+) -> RunConfig:
     """Return the run file that a checkpoint was trained with: the run's, with its trial's parameters.
 
     Args:
         run_results: of the run in `folder`.
         chosen: one of its checkpoints.
+        allow: as `test`.
+
+    Raises:
+        InputError: the storage says what it can't decide: classes, or parameters that the run does not draw.
     """
     fit_folder = next(u for u in run_results.fits if u.trial == chosen.trial)
-    return override(loads(folder.read_config(), file=f"{folder.name}/run.yaml"), fit_folder.params)
+    config = load_stored(folder.read_config(), run=folder.name, overrides=allow_override(allow))
+    return override(config, trial_params(config, fit_folder.params, trial=chosen.trial) if chosen.trial else {})
 
 
 def score(

@@ -11,6 +11,7 @@ from typing import Any
 from trainer_app.config import RunConfig, require_tune
 from trainer_app.metric_order import replace_nan
 from trainer_app.records import RunFolder, TrialRecord, trial_name
+from trainer_app.run.believed import trial_params
 from trainer_app.tune import schedulers, space
 from trainer_app.tune.search import ResumableSearch
 
@@ -37,7 +38,7 @@ def plan_search(
     start = _next_index(folder, records)
     skipped = list(itertools.islice(draws, start))
     searcher = optuna_searcher(config, seed, start) if tuning.searcher.kind == "optuna" else None
-    left = [(r.index, dict(r.params)) for r in records.values() if not r.is_over]
+    left = [(r.index, trial_params(config, r.params, trial=r.trial)) for r in records.values() if not r.is_over]
     if searcher is None:  # drawn, but killed before they had a record
         left += [(i, params) for i, params in enumerate(skipped) if trial_name(i) not in records]
     objectives = _replay(folder, records.values(), tuning.metric, scheduler, searcher)
