@@ -11,7 +11,7 @@ from trainer_app.errors import StorageUnavailableError
 from trainer_app.storage import Store
 
 SILENT = StorageUnavailableError("no connection to http://s3")
-METHODS = ("put", "put_file", "get", "get_file", "exists", "list", "list_folders", "delete", "delete_prefix")
+METHODS = ("tag", "put", "put_file", "get", "get_file", "exists", "list", "list_folders", "delete", "delete_prefix")
 
 
 @dataclass

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError
+from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, ObjectChangedError
 from trainer_app.storage import Store, open_store
 
 KEYS = (
@@ -221,6 +221,34 @@ class StoreContract:
                 assert won.count(True) == 1
                 assert store.get(key) == b"%d" % won.index(True)
         assert len(keys(store)) == self.races
+
+    def test_a_condition_on_what_is_there(self, store: Store) -> None:
+        assert store.tag("a/b") is store.tag("a") is None
+        store.put("a/b", b"one")
+        first = store.tag("a/b")
+        assert first is not None and store.tag("a/b") == first
+        store.put("a/b", b"two", if_match=first)
+        for data, tag in ((b"three", first), (b"three", "no tag")):
+            with pytest.raises(ObjectChangedError, match=r"a/b.* was changed by another writer"):
+                store.put("a/b", data, if_match=tag)
+        with pytest.raises(ObjectChangedError):
+            store.put("a/new", b"three", if_match=first)
+        assert store.get("a/b") == b"two" and keys(store) == ["a/b"]
+
+    def test_one_of_several_that_replace_an_object_wins(self, store: Store) -> None:
+        def write(number: int, tag: str) -> bool:
+            try:
+                store.put("race", b"%d" % number, if_match=tag)
+            except ObjectChangedError:
+                return False
+            return True
+
+        store.put("race", b"first")
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(self.races):
+                won = list(pool.map(write, range(8), [store.tag("race") or ""] * 8))
+                assert won.count(True) == 1
+                assert store.get("race") == b"%d" % won.index(True)
 
     def test_files(self, store: Store, tmp_path: Path) -> None:
         source = tmp_path / "source"

@@ -110,6 +110,10 @@ class AlreadyExistsError(StorageError):
     exit_code = 2
 
 
+class ObjectChangedError(StorageError):
+    """An object that another writer has changed, made or deleted since it was read: nothing was written."""
+
+
 class AccessDeniedError(StorageError):
     """Credentials that the storage refused, or that lack a permission."""
 

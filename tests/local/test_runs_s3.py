@@ -79,7 +79,16 @@ def test_checkpoints_are_whole_and_old_ones_are_gone(runs: Runs) -> None:
     assert 2 <= sum(key.startswith("fit/") for key in payloads) <= 3
     ours = [key for key in runs.objects if "/artifacts/" not in key]  # those are what the project writes
     kinds = {Path(key).name.lstrip("0123456789a-") for key in ours}
-    assert kinds == {"run.json", "run.yaml", "lease.json", "trial.json", "manifest.json", "checkpoint.ckpt", ".jsonl"}
+    assert kinds == {
+        "run.json",
+        "run.yaml",
+        "lease.json",
+        "trial.json",
+        "manifest.json",
+        "checkpoint.ckpt",
+        ".jsonl",
+        ".json",
+    }
 
 
 def test_a_sweep_is_resumed_from_its_records_there(runs: Runs) -> None:

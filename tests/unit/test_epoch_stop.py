@@ -89,13 +89,13 @@ def test_a_worker_of_a_former_driver_keeps_nothing(tmp_path: Path, when: int, mo
 
 def test_storage_is_asked_at_most_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, now, asked = open_store(str(tmp_path)), [100.0], [0]
-    exists = type(store).exists
+    get = type(store).get
 
-    def counted(self: Any, key: str) -> bool:
-        asked[0] += 1
-        return exists(self, key)
+    def counted(self: Any, key: str) -> bytes:
+        asked[0] += key == stop.REQUEST
+        return bytes(get(self, key))
 
-    monkeypatch.setattr(type(store), "exists", counted)
+    monkeypatch.setattr(type(store), "get", counted)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     look = stop.StopPoll(store)
     assert not look()

@@ -15,7 +15,7 @@ from tests.unit.test_run_decision import driven
 from tests.unit.test_run_request import RUN_FILE
 from trainer_app.__main__ import main
 from trainer_app.errors import AccessDeniedError, AlreadyExistsError, StorageError
-from trainer_app.run import cron_dedup, documents, lease
+from trainer_app.run import cron_dedup, documents
 from trainer_app.storage import Store, open_store
 
 pytestmark = pytest.mark.unit
@@ -121,7 +121,6 @@ def test_how_far_apart_firings_are(schedule: str, seconds: float) -> None:
 def test_the_driver_of_the_second_ends_well_and_leaves_nothing(
     tmp_path: Path, storage: Store, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(lease, "SETTLE_S", 0.01)
     (tmp_path / "run.yaml").write_text(RUN_FILE)
     calls = driven(monkeypatch, fake_driver.quick)
     for name, value in {**NIGHTLY, "TRAINER_RUN_FROM_CLUSTER": "1", "TRAINER_STORAGE_URI": storage.uri}.items():

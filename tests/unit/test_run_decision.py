@@ -29,7 +29,6 @@ Emit = fake_driver.Emit
 def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.yaml").write_text(RUN_FILE)
-    monkeypatch.setattr(lease, "SETTLE_S", 0.01)
     for name, value in (("SUBMISSION", "s-1"), ("RUN", "toy-1"), ("STOP_LINGER_S", "0.1")):
         monkeypatch.setenv(f"TRAINER_{name}", value)
     return open_store(str(tmp_path / "from-file"))

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.unit
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunFolder]:
-    for module, name, value in ((watch, "POLL_S", 0.02), (lease, "RENEW_S", 0.02), (lease, "SETTLE_S", 0.01)):
+    for module, name, value in ((watch, "POLL_S", 0.02), (lease, "RENEW_S", 0.02)):
         monkeypatch.setattr(module, name, value)
     made = RunFolder.create(open_store(str(tmp_path)), RunRecord(name="toy-1", task="train"), "name: toy\n")
     yield made

@@ -12,7 +12,7 @@ from tests.unit.fake_driver import quick, sweep
 from tests.unit.test_run_request import RUN_FILE
 from trainer_app.errors import FAILED_FOR_GOOD, InputError
 from trainer_app.records import RunFolder, RunRecord
-from trainer_app.run import lease, lifecycle
+from trainer_app.run import lifecycle
 from trainer_app.run.drive import Outcome
 from trainer_app.run.interrupt import Interrupts
 from trainer_app.run.request import RunRequest, prepare_run
@@ -42,7 +42,6 @@ class Listener:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("run.yaml").write_text(RUN_FILE)
-    monkeypatch.setattr(lease, "SETTLE_S", 0.01)
 
 
 def lived(driver: Callable[..., int], **env: str) -> tuple[Outcome, Listener]:

@@ -24,7 +24,6 @@ pytestmark = pytest.mark.unit
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunFolder]:
     monkeypatch.setattr(watch, "POLL_S", 0.02)
     monkeypatch.setattr(lease, "RENEW_S", 0.05)
-    monkeypatch.setattr(lease, "SETTLE_S", 0.01)
     for name in ("DEADLINE_S", "FIRST_STEP_DEADLINE_S", "SUBMISSION"):
         monkeypatch.delenv(f"TRAINER_{name}", raising=False)
     found = RunFolder.create(open_store(str(tmp_path)), RunRecord(name="toy-1", task="train"), "name: toy\n")

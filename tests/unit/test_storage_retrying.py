@@ -58,6 +58,7 @@ def make(folder: Path, *, answered: bool = True, written: bool = True, timeout_s
 def requests_of(store: Any, folder: Path) -> dict[str, Callable[[], Any]]:
     (folder / "file").write_bytes(b"2")
     return {
+        "tag": lambda: store.tag("there"),
         "put": lambda: store.put("new", b"2"),
         "put_file": lambda: store.put_file("new", folder / "file"),
         "get": lambda: store.get("there"),

@@ -58,12 +58,13 @@ def write_commit(store: Store, payload: Path, manifest: Manifest) -> Commit:
 
     Raises:
         StorageError: nothing is committed; a payload without a manifest may remain, which readers ignore.
+        AlreadyExistsError: a kind of it: there is such a commit, which another process has made.
     """
     name = name_commit(manifest.epochs, manifest.step, manifest.attempt)
     described = manifest.model_copy(update={"objects": {PAYLOAD: describe_file(payload)}, "name": name})
     folder = store.child(name)
     folder.put_file(PAYLOAD, payload)
-    folder.put(MANIFEST, described.to_json())
+    folder.put(MANIFEST, described.to_json(), create=True)
     return Commit(name, described, store)
 
 

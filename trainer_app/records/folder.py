@@ -12,11 +12,13 @@ from typing import Any
 from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
 from trainer_app.records.models import EpochLine, RunRecord, TrialRecord
 from trainer_app.records.names import check_name, suggest_name
+from trainer_app.records.plain_json import to_json
 from trainer_app.storage import Store
 from trainer_app.storage.parallel import map_parallel
 
 _log = logging.getLogger(__name__)
 PART_LINES = 500  # about 100 kB, written whole at each epoch
+_ATTEMPT = re.compile(r"a(\d{4,12})\.json$")
 _PART = re.compile(r"a(\d{4,})-(\d{4,})\.jsonl")
 
 
@@ -29,6 +31,21 @@ class FitFolder:
         self._attempt = 0
         self._part = 0
         self._lines: list[bytes] = []
+
+    def take_attempt(self, after: int) -> int:
+        """Return the number of a new start of the fit: more than `after`, and no other process gets it.
+
+        Two workers of one fit may live at once, one of them unknown to its driver. Commits and metrics have the number
+        in their keys, so that neither writes into the other's.
+        """
+        number = max([after, *(int(match[1]) for e in self.store.list("attempts") if (match := _ATTEMPT.match(e.key)))])
+        while True:
+            number += 1
+            try:
+                self.store.put(f"attempts/a{number:04d}.json", to_json({"started": time.time()}), create=True)
+            except AlreadyExistsError:
+                continue
+            return number
 
     def append_epoch(self, attempt: int, line: Mapping[str, Any]) -> None:
         """Append an epoch's line (the fields of `EpochLine`), in one PUT of the part that it belongs to.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainer_app.errors import StorageError
-from trainer_app.run import lease
+from trainer_app.run import lease_file
 from trainer_app.storage import open_store
 
 
@@ -13,6 +13,6 @@ def is_abandoned(uri: str) -> bool:
     False if that is unknown: the driver ran on another machine, or its lease can't be read.
     """
     try:
-        return lease.holding_process(lease.parse(open_store(uri).get(lease.KEY))).is_dead()
+        return lease_file.holding_process(lease_file.parse(open_store(uri).get(lease_file.KEY))).is_dead()
     except (StorageError, ValueError):  # no lease, or damaged
         return False

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, Self
 
-from trainer_app.errors import StorageError
+from trainer_app.errors import LeaseLostError, StorageError
 from trainer_app.formatting import format_bytes
 from trainer_app.run.guard import Guard
 from trainer_app.run.working_folder import IGNORED
@@ -137,7 +137,7 @@ class Sender:
             if last and self._left_out:
                 lines = "".join(f"{key}: {reason}\n" for key, reason in sorted(self._left_out.items()))
                 store.put(NOT_SENT, lines.encode())
-        except (StorageError, OSError) as error:
+        except (StorageError, LeaseLostError, OSError) as error:
             _log.warning("artifacts were not sent to %s: %s", self.store.uri, error)
 
     def _choose(self, files: Mapping[str, Path], *, last: bool) -> dict[str, Path]:

@@ -89,15 +89,23 @@ def open_run(
         AlreadyExistsError: the name of a new run is taken. NotFoundError: there is no run to resume.
         InputError: of `check`, or the run file describes another run. LeaseHeldError: another driver works on it.
     """
+    submission = identity.current_submission()
     if not resume:
         prepare.check_name_free(storage, name, task=task)
         config, chosen = prepare.resolve_choices(config)
         check(config)
-        return prepare.create_run(storage, config, chosen, name=name, task=task), config
+        lease.acquire(storage.child(name), submission)
+        try:
+            folder = prepare.create_run(storage, config, chosen, name=name, task=task)
+        except StorageError:
+            lease.release(storage.child(name))
+            raise
+        folder.run_store = lease.fence(folder.run_store)
+        return folder, config
     folder, config = prepare.reopen_run(storage, config, name=name, task=task)
     check(config)
-    submission = identity.current_submission()
     lease.acquire(folder.run_store, submission)
+    folder.run_store = lease.fence(folder.run_store)
     if submission is None:
         stop.withdraw_request(folder.run_store)  # a user resumes it; the launcher does this itself
     folder.update(
@@ -144,11 +152,13 @@ def recording(
         record_failure(folder, watch.error)
         raise watch.error from None
     except Exception as e:
+        watch.check_lease()
         record_failure(folder, watch.error or e)
         if watch.error is not None:
             raise watch.error from e
         raise
     finally:
+        watch.check_lease()
         if not isinstance(watch.error, LeaseLostError):
             with _closing("the run's results were not summed up"):
                 run = results.read_outcome(storage, folder.name)
@@ -159,10 +169,10 @@ def recording(
 
 @contextmanager
 def _closing(consequence: str) -> Iterator[None]:
-    """Log an error of the storage: raised at a run's end it would hide why the run ended, and keep the lease."""
+    """Log an error of the storage, or of a lost lease: raised here it would hide why the run ended."""
     try:
         yield
-    except StorageError as error:
+    except (StorageError, LeaseLostError) as error:
         _log.warning("%s: %s", consequence, error)
 
 
@@ -178,6 +188,7 @@ def start_watch(folder: RunFolder, emit: Emit, missing: Callable[[], str]) -> Wa
     deadlines = Deadlines.from_env()
     begun = deadlines.first_step is None or any("metrics/" in entry.key for entry in folder.run_store.list())
     held = lease.acquire(folder.run_store, identity.current_submission())
+    folder.run_store = lease.fence(folder.run_store)
     return Watch(folder.run_store, held, emit, deadlines=deadlines, begun=begun, missing=missing)
 
 

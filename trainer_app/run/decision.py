@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, TrainerError
 from trainer_app.formatting import one_line
 from trainer_app.records import RunFolder, RunRecord
-from trainer_app.run import documents, lease, stop
+from trainer_app.run import documents, lease, lease_file, stop
 from trainer_app.run.identity import ray_cluster_name
 from trainer_app.run.retry import is_permanent
 from trainer_app.storage import Store, store_name
@@ -74,12 +74,12 @@ def decide_under_lease(
     if decision.what == "replay":
         return decision
     store = storage.child(name)
-    former = documents.read(store, lease.KEY)
+    former = lease_file.read(store)
     lease.acquire(store, submission, wait=True, say=say)
     try:
         decision = decide(storage, name, submission)
         if decision.what == "create":
-            store.delete("run.json")  # of a run that never began, or of a start that was cut short
+            lease.fence(store).delete("run.json")  # of a run that never began, or of a start that was cut short
             claim(store, submission, task=task)
     except TrainerError:
         lease.release(store)
@@ -140,7 +140,7 @@ def record_failed_start(storage: Store, name: str, submission: str, error: Train
     """
     if storage.exists(f"{name}/run.json") or not is_permanent(error):
         return
-    store = storage.child(name)
+    store = lease.fence(storage.child(name))
     record = RunRecord(
         name=name,
         attempt=FAILED_START,
@@ -152,5 +152,6 @@ def record_failed_start(storage: Store, name: str, submission: str, error: Train
         traceback="".join(traceback.format_exception(error)),
         **about,
     )
-    store.put("run.json", record.to_json())
-    claim(store, submission, task=record.task)
+    with suppress(AlreadyExistsError):
+        store.put("run.json", record.to_json(), create=True)
+        claim(store, submission, task=record.task)

@@ -25,13 +25,15 @@ def read(store: Store, key: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def write(store: Store, key: str, document: dict[str, Any], *, create: bool = False) -> None:
+def write(
+    store: Store, key: str, document: dict[str, Any], *, create: bool = False, if_match: str | None = None
+) -> None:
     """Write the document.
 
     Args:
-        create: whether it must be new.
+        create, if_match: the conditions of `Store.put`.
 
     Raises:
-        AlreadyExistsError: with `create`, if there is one.
+        AlreadyExistsError, ObjectChangedError: the condition does not hold.
     """
-    store.put(key, to_json(document), create=create)
+    store.put(key, to_json(document), create=create, if_match=if_match)

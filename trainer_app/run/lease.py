@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
+import random
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
 
-from trainer_app.errors import AlreadyExistsError, LeaseHeldError, LeaseLostError, NotFoundError, StorageError
-from trainer_app.run import documents
+from trainer_app.errors import AlreadyExistsError, LeaseHeldError, ObjectChangedError, StorageError
+from trainer_app.run import documents, lease_file
+from trainer_app.run.fence import fenced
 from trainer_app.run.guard import Guard
-from trainer_app.run.identity import Process, ray_cluster_name, this_process
+from trainer_app.run.identity import ray_cluster_name, this_process
+from trainer_app.run.lease_file import KEY, STALE_S, check_not_held, check_token, holding_process, is_held, parse
 from trainer_app.storage import Store, patience_s, store_name, try_once
 
-KEY: Final = "lease.json"
+__all__ = ["KEY", "check_not_held", "check_token", "holding_process", "is_held", "parse"]
+
 LEASE_S: Final = 30.0
 RENEW_S: Final = 10.0
-SETTLE_S: Final = 0.3  # two that saw the same lease expire both write: the last one to write has it
 POLL_S: Final = 1.0
-STALE_S: Final = 3 * LEASE_S  # without a renewal, by the clock of the one who waits: the holder's may be ahead
 WAIT_S: Final = 600.0
 
 _log = logging.getLogger(__name__)
@@ -39,7 +39,8 @@ class Lease:
     def __init__(self, store: Store, submission: str | None) -> None:
         self.store, self.submission, self.me = store, submission, this_process()
         self.lost: str | None = None
-        self._before, self._since, self._attempt = 0.0, time.monotonic(), 0
+        self._renewed = 0.0
+        self._before, self._since, self._number = 0.0, time.monotonic(), 0
         self._over, self._lock = threading.Event(), threading.Lock()
         self._guard = Guard(
             "the run's lease is renewed", self._renew, every_s=lambda: RENEW_S, storage_s=patience_s(store)
@@ -53,7 +54,7 @@ class Lease:
     @property
     def token(self) -> str:
         """A string that no other acquisition of the lease has."""
-        return _token(self._document(0.0))
+        return lease_file.token_of(self._document(0.0))
 
     @property
     def spent(self) -> float:
@@ -73,41 +74,52 @@ class Lease:
         began = since = time.monotonic()
         said, seen = False, None
         while True:
-            document = _read(self.store)
+            tag = self.store.tag(KEY)
+            document = lease_file.read(self.store)
             if document != seen:
                 seen, since = document, time.monotonic()
-            if document is None or _is_free(document) or time.monotonic() - since > STALE_S:
-                if self._write_own(document):
-                    break
-            elif not wait:
-                raise LeaseHeldError(_describe(self.store, document))
-            elif time.monotonic() - began > WAIT_S:
-                raise LeaseHeldError(f"{_describe(self.store, document)}; this driver has waited {WAIT_S:.0f} s")
-            elif not said:
-                waiting = f"waiting for it to expire or to be released, up to {WAIT_S:.0f} s"
-                say(f"{_describe(self.store, document, what='')}: {waiting}")
+            free = lease_file.is_free(document) or lease_file.is_held_by(document, self.me)
+            free = free or time.monotonic() - since > STALE_S
+            if free and self._take(document, tag):
+                break
+            held = lease_file.describe(self.store, document or {}, what="")
+            if not (free or wait):
+                raise LeaseHeldError(lease_file.describe(self.store, document or {}))
+            if time.monotonic() - began > WAIT_S:
+                raise LeaseHeldError(f"{held}; this driver has waited {WAIT_S:.0f} s")
+            if not (free or said):
+                say(f"{held}: waiting for it to expire or to be released, up to {WAIT_S:.0f} s")
                 said = True
-            time.sleep(POLL_S)
+            time.sleep(POLL_S * random.uniform(0.5, 1.5))  # two that saw each other come again at different times
         self._guard.start()
 
-    def _write_own(self, before: dict[str, Any] | None) -> bool:
-        """Write this process as the holder; return whether it is."""
+    def _take(self, before: dict[str, Any] | None, tag: str | None) -> bool:
+        """Write this process as the holder, in place of the document with this tag; return whether it is."""
         self._before = float((before or {}).get("spent") or 0.0)
-        self._attempt = int((before or {}).get("attempt") or 0) + 1
+        self._number = lease_file.next_number(before)
         self._since = time.monotonic()
+        return self._write_alone(self.store, tag) and time.monotonic() - self._renewed < LEASE_S
+
+    def _write_alone(self, store: Store, tag: str | None) -> bool:
+        """Write as `_write`, if nobody else is about to."""
+        with lease_file.taking(store) as alone:
+            return alone and store.tag(KEY) == tag and self._write(store, tag)
+
+    def _write(self, store: Store, tag: str | None, *, released: bool = False) -> bool:
+        """Write the lease in place of what has this tag; return whether that was still there."""
+        began = time.monotonic()
         try:
-            documents.write(self.store, KEY, self._document(time.time() + LEASE_S), create=before is None)
-        except AlreadyExistsError:
+            document = self._document(0.0 if released else time.time() + LEASE_S)
+            documents.write(store, KEY, document, create=tag is None, if_match=tag)
+        except (AlreadyExistsError, ObjectChangedError):
             return False
-        if before is None:
-            return True
-        time.sleep(SETTLE_S)
-        return _is_held_by(_read(self.store), self.me)
+        self._renewed = began
+        return True
 
     def _document(self, expires: float) -> dict[str, Any]:
         holder = {"submission": self.submission, "holder": self.me.name, "expires": round(expires, 3)}
         spent = {"spent": round(self.spent, 1), "cluster": ray_cluster_name()}
-        return {**holder, "attempt": self._attempt, **asdict(self.me), **spent}
+        return {**holder, "attempt": self._number, **asdict(self.me), **spent}
 
     def _renew(self) -> bool:
         """Renew; return whether there is nothing more to renew. A failure is no reason: a new holder is seen then."""
@@ -123,11 +135,27 @@ class Lease:
         with self._lock:
             if self._over.is_set():
                 return
-            document = _read(try_once(self.store))
-            if document and not _is_held_by(document, self.me):
-                self.lost = str(document.get("holder"))
-                return
-            documents.write(try_once(self.store), KEY, self._document(time.time() + LEASE_S))
+            store = try_once(self.store)
+            tag = store.tag(KEY)
+            document = lease_file.read(store)
+            if self._is_lost(document):
+                self.lost = str((document or {}).get("holder"))
+            elif time.monotonic() - self._renewed < LEASE_S:
+                self._write(store, tag)  # if not, the next renewal finds out why
+            else:  # another driver may be about to take it
+                self._write_alone(store, tag)
+
+    def check(self) -> None:
+        """Set `lost` if another driver has the lease now."""
+        document = lease_file.read(try_once(self.store))
+        if self._is_lost(document):
+            self.lost = str((document or {}).get("holder"))
+
+    def _is_lost(self, document: dict[str, Any] | None) -> bool:
+        """Return whether another driver has it; a late renewal of a former one is none."""
+        if not document or lease_file.is_held_by(document, self.me):
+            return False
+        return lease_file.number_of(document) >= self._number
 
     def release(self) -> None:
         """Let the next driver begin at once; if the storage does not answer, it waits until the lease expires."""
@@ -136,8 +164,9 @@ class Lease:
             self._guard.stop()
             _held.pop(self.store.uri, None)
             try:
-                if _is_held_by(_read(self.store), self.me):
-                    documents.write(self.store, KEY, self._document(0.0))
+                tag = self.store.tag(KEY)
+                if lease_file.is_held_by(lease_file.read(self.store), self.me):
+                    self._write(self.store, tag, released=True)
             except StorageError as error:
                 _log.warning("the run's lease was not released; it expires by itself: %s", error)
 
@@ -166,34 +195,12 @@ def token(store: Store) -> str:
     return lease.token if lease else ""
 
 
-def check_token(store: Store, token: str) -> None:
-    """Refuse what a worker makes after its driver has been replaced: workers may outlive it.
+def fence(store: Store) -> Store:
+    """Return the store of a run that writes only while no other driver has its lease.
 
-    A lease that has only expired is no reason: the next driver resumes from a commit that is made before it looks.
-
-    Raises:
-        LeaseLostError: the lease is another driver's than the one with this `token`; "" is no driver's.
+    It is the same store if this process has not acquired that lease.
     """
-    document = _read(store)
-    if document and token not in ("", _token(document)):
-        holder = document.get("holder")
-        raise LeaseLostError(f"the driver {holder} has taken over the run: this worker belongs to a former driver")
-
-
-def check_not_held(store: Store) -> None:
-    """Check that no other driver works on the run in `store`; write nothing.
-
-    Raises:
-        LeaseHeldError: one has its lease.
-    """
-    document = _read(store)
-    if document is not None and not _is_free(document) and not _is_held_by(document, this_process()):
-        raise LeaseHeldError(_describe(store, document))
-
-
-def is_held(store: Store) -> bool:
-    """Return whether a driver has the lease of the run in `store`."""
-    return (document := _read(store)) is not None and not _is_free(document)
+    return fenced(store, token(store))
 
 
 def release(store: Store) -> None:
@@ -201,50 +208,3 @@ def release(store: Store) -> None:
     lease = _held.get(store.uri)
     if lease is not None:
         lease.release()
-
-
-def _read(store: Store) -> dict[str, Any] | None:
-    """Return the lease's document; None if there is none; {}, which is nobody's, if it is damaged."""
-    try:
-        return parse(store.get(KEY))
-    except NotFoundError:
-        return None
-    except ValueError as error:
-        _log.warning("%s: %s is damaged and is not used: %s", store.uri, KEY, error)
-        return {}
-
-
-def parse(data: bytes) -> dict[str, Any]:
-    """Return a lease's document. Raises ValueError if it is damaged, in whatever way."""
-    try:
-        document: dict[str, Any] = json.loads(data)
-        holding_process(document)
-        if not math.isfinite(sum(float(document.get(field) or 0) for field in ("expires", "spent", "attempt"))):
-            raise ValueError("a number in it is not finite")
-    except (AttributeError, TypeError, OverflowError, RecursionError) as error:
-        raise ValueError(str(error)) from error
-    return document
-
-
-def _is_free(document: dict[str, Any]) -> bool:
-    return float(document.get("expires") or 0.0) <= time.time() or holding_process(document).is_dead()
-
-
-def _is_held_by(document: dict[str, Any] | None, me: Process) -> bool:
-    return document is not None and holding_process(document) == me
-
-
-def holding_process(document: dict[str, Any]) -> Process:
-    """Return the process that has the lease; one that is nowhere if the document is empty."""
-    host, machine = str(document.get("host", "")), str(document.get("machine", ""))
-    return Process(host, int(document.get("pid") or 0), machine, int(document.get("began") or 0))
-
-
-def _token(document: dict[str, Any]) -> str:
-    return f"{document.get('holder')} {document.get('began')} {document.get('attempt')}"
-
-
-def _describe(store: Store, document: dict[str, Any], *, what: str = "; wait until it ends, or end it first") -> str:
-    until = time.strftime("%H:%M:%S UTC", time.gmtime(float(document.get("expires") or 0.0)))
-    held = f"run {store_name(store)} is held by the driver {document.get('holder')}"
-    return f"{held}, until {until} if it isn't renewed{what}"

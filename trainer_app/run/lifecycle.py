@@ -129,7 +129,7 @@ def _drive(
     uploads: AbstractContextManager[Any] = nullcontext()
     if prepared.submission:
         attempt = todo.record.attempt + 1 if todo.record else 1
-        uploads = logs.driver_uploader(prepared.run_store, attempt, log)
+        uploads = logs.driver_uploader(lease.fence(prepared.run_store), attempt, log)
     with uploads:
         return display.show_driver(
             lambda emit, interrupts: run_driver(prepared, load_driver, emit, interrupts, log=log, test=test)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from trainer_app.records.manifest import MANIFEST
-from trainer_app.run import lease
+from trainer_app.run import lease_file
 from trainer_app.storage import Entry, Store, Unfinished
 
 
@@ -37,7 +37,7 @@ def find_orphans(storage: Store, *, older_than_s: float) -> list[Orphan]:
     """
     now = time.time()
     unfinished = [one for one in storage.list_unfinished() if _is_dead(one, now - older_than_s)]
-    held = {run: lease.is_held(storage.child(run)) for run in {one.key.split("/")[0] for one in unfinished}}
+    held = {run: lease_file.is_held(storage.child(run)) for run in {one.key.split("/")[0] for one in unfinished}}
     orphans = [
         Orphan("unfinished write", one.key, one.size, one.modified, one)
         for one in unfinished
@@ -64,7 +64,7 @@ def _find_commits(storage: Store, run: str) -> list[Orphan]:
         for folder, entries in folders.items()
         if not any(entry.key.endswith(f"/{MANIFEST}") for entry in entries)
     }
-    if not bare or lease.is_held(storage.child(run)):
+    if not bare or lease_file.is_held(storage.child(run)):
         return []
     return [
         Orphan("checkpoint without a manifest", folder, sum(e.size for e in entries), max(e.modified for e in entries))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from trainer_app.config import RunConfig, loads
 from trainer_app.records import FitFolder
 from trainer_app.run import logs, user_code
+from trainer_app.run.fence import fenced
 from trainer_app.storage import Store, open_retrying
 
 
@@ -32,8 +33,9 @@ class RunSpec:
         return FitFolder(run.child(f"trials/{trial}") if trial else run)
 
     def run_store(self) -> Store:
-        """Open the run's folder in its storage."""
-        return open_retrying(self.uri, self.storage_timeout_s, begun=True).child(self.run)
+        """Open the run's folder in its storage; nothing is written once another driver has the run's lease."""
+        store = open_retrying(self.uri, self.storage_timeout_s, begun=True).child(self.run)
+        return fenced(store, self.driver)
 
     def load(self) -> RunConfig:
         """Return the run file; from now on the user's code can be imported, and a submitted run's output is kept."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from trainer_app.errors import AccessDeniedError, StorageError
-from trainer_app.run import documents, lease
+from trainer_app.run import documents, lease_file
 from trainer_app.storage import Store, try_once
 
 REQUEST: Final = "control/stop.json"
@@ -67,7 +67,7 @@ class StopPoll:
             self._next = now + EVERY_S
             try:
                 once = try_once(self.store)
-                lease.check_token(once, self.driver)
+                lease_file.check_token(once, self.driver)
                 self._requested = read_request(once) is not None
             except StorageError as error:
                 _log.warning("can't read whether a stop was requested: %s", error)

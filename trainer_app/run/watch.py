@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Final, Self
 
@@ -94,10 +95,17 @@ class Watch:
             _log.error("%s; a driver that is not in the main thread can't be ended from here", self.error)
         return self._over.is_set() or (self.error is not None and not self._main)
 
-    def _check(self) -> None:
+    def check_lease(self) -> None:
+        """Set `error` if another driver has the run's lease; if the storage does not answer, none has."""
+        with suppress(StorageError):
+            self._lease.check()
         if self._lease.lost:
             message = f"the driver {self._lease.lost} has taken over run {self._lease.name}: this one ends"
             self.error = LeaseLostError(message)
+
+    def _check(self) -> None:
+        if self._lease.lost:
+            self.check_lease()
         elif passed := self._deadlines.passed(self._lease.spent, begun=self._begun):
             missing = "" if self._begun else self._missing()
             self.error = DeadlineError(one_line(f"{passed}; {missing}" if missing else passed))

@@ -7,11 +7,12 @@ Importing this costs no boto3; the first call to S3 does.
 """
 
 from trainer_app.storage.base import Entry, Store, Unfinished, store_name
-from trainer_app.storage.retrying import open_retrying, patience_s, try_once
+from trainer_app.storage.retrying import RetryingStore, open_retrying, patience_s, try_once
 from trainer_app.storage.uri import open_store, split_uri
 
 __all__ = [
     "Entry",
+    "RetryingStore",
     "Store",
     "Unfinished",
     "open_retrying",

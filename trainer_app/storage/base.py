@@ -54,16 +54,22 @@ class Store(Protocol):
     def child(self, prefix: str) -> Store:
         """Return the store of a folder in this one."""
 
-    def put(self, key: str, data: bytes, *, create: bool = False) -> None:
+    def put(self, key: str, data: bytes, *, create: bool = False, if_match: str | None = None) -> None:
         """Write an object, whole or not at all.
 
         Args:
             create: overwrite no object; of several writers at once one wins. On S3 that holds as far as the server
                 honours `If-None-Match: *`: AWS does, some others accept several writers.
+            if_match: overwrite only the object that has this `tag`; of several writers at once one wins. On S3 as far
+                as the server honours `If-Match`, in a folder as far as its file system has locks.
 
         Raises:
             AlreadyExistsError: with `create`, there is such an object; it stays as it is.
+            ObjectChangedError: with `if_match`, the object has another tag, or is gone.
         """
+
+    def tag(self, key: str) -> str | None:
+        """Return what identifies the object's content, for `put`; None if there is no such object."""
 
     def put_file(self, key: str, path: str | PathLike[str]) -> None:
         """Write a file's content as an object, streaming, whole or not at all."""

@@ -16,8 +16,10 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
+from trainer_app.errors import ObjectChangedError
 from trainer_app.storage.base import Entry, Names, Unfinished, check_key, check_prefix
 from trainer_app.storage.folder_errors import translate_errors
+from trainer_app.storage.folder_locks import describe_unfinished, locked, tag_of
 from trainer_app.storage_uri import TEMP
 
 # What file systems without hard links answer to link(2): FAT, SMB, several FUSE mounts.
@@ -37,8 +39,24 @@ class FolderStore:
     def child(self, prefix: str) -> FolderStore:
         return FolderStore(str(self._path(prefix, folder=True))) if prefix else self
 
-    def put(self, key: str, data: bytes, *, create: bool = False) -> None:
-        self._write(key, io.BytesIO(data), create=create)
+    def put(self, key: str, data: bytes, *, create: bool = False, if_match: str | None = None) -> None:
+        if if_match is None:
+            self._write(key, io.BytesIO(data), create=create)
+            return
+        path = self._path(key)
+        with translate_errors(path, "write"), locked(path) as tag:
+            if tag != if_match:
+                raise ObjectChangedError(f"{path} was changed by another writer")
+            self._write(key, io.BytesIO(data))
+
+    def tag(self, key: str) -> str | None:
+        path = self._path(key)
+        with translate_errors(path, "read"):
+            try:
+                with path.open("rb") as file:  # opened: NFS then asks its server
+                    return tag_of(file)
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return None
 
     def put_file(self, key: str, path: str | PathLike[str]) -> None:
         with translate_errors(Path(path), "read"):
@@ -101,7 +119,7 @@ class FolderStore:
     def list_unfinished(self) -> Sequence[Unfinished]:
         with translate_errors(Path(self.root), "list"):
             paths = sorted(Path(self.root).rglob(f"{TEMP}*"))
-        return [found for path in paths if (found := _describe_unfinished(path, Path(self.root)))]
+        return [found for path in paths if (found := describe_unfinished(path, Path(self.root)))]
 
     def discard(self, unfinished: Unfinished) -> None:
         path = Path(self.root, unfinished.name)
@@ -159,22 +177,6 @@ def temp_beside(target: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temp.unlink()
-
-
-def _describe_unfinished(path: Path, root: Path) -> Unfinished | None:
-    """Return a temporary file as an unfinished write; None if it is gone. Its writer holds a lock on it."""
-    try:
-        with path.open("rb") as file:
-            about = os.fstat(file.fileno())
-            live: bool | None = False
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError as error:
-                live = True if error.errno in (errno.EWOULDBLOCK, errno.EACCES) else None
-    except OSError:
-        return None
-    key = path.parent.relative_to(root).as_posix()
-    return Unfinished(key, about.st_size, about.st_mtime, live, path.relative_to(root).as_posix())
 
 
 def _make_folder(folder: Path) -> None:

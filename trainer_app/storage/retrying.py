@@ -18,6 +18,7 @@ from trainer_app.errors import (
     AccessDeniedError,
     AlreadyExistsError,
     BucketMissingError,
+    ObjectChangedError,
     StorageError,
     StorageUnavailableError,
 )
@@ -90,15 +91,15 @@ class RetryingStore:
     def child(self, prefix: str) -> RetryingStore:
         return replace(self, inner=self.inner.child(prefix))
 
-    def put(self, key: str, data: bytes, *, create: bool = False) -> None:
+    def put(self, key: str, data: bytes, *, create: bool = False, if_match: str | None = None) -> None:
         tries = 0
 
         def write() -> None:
             nonlocal tries
             tries += 1
             try:
-                self.inner.put(key, data, create=create)
-            except AlreadyExistsError:
+                self.inner.put(key, data, create=create, if_match=if_match)
+            except (AlreadyExistsError, ObjectChangedError):
                 if tries == 1 or self.inner.get(key) != data:
                     raise  # else an earlier try succeeded and its answer was lost
 
@@ -108,6 +109,9 @@ class RetryingStore:
     def put_file(self, key: str, path: str | PathLike[str]) -> None:
         self._try(lambda: self.inner.put_file(key, path))
         self.access.written = True
+
+    def tag(self, key: str) -> str | None:
+        return self._try(lambda: self.inner.tag(key))
 
     def get(self, key: str, *, start: int = 0) -> bytes:
         return self._try(lambda: self.inner.get(key, start=start))

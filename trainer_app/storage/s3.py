@@ -14,7 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
-from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
+from trainer_app.errors import AlreadyExistsError, NotFoundError, ObjectChangedError, StorageError
 from trainer_app.storage.base import Entry, Names, Unfinished, check_key, check_prefix
 from trainer_app.storage.folder import temp_beside
 from trainer_app.storage.s3_client import get_client
@@ -23,6 +23,8 @@ from trainer_app.storage_uri import S3Uri
 
 _PARALLEL = 16
 _PART = 16 << 20
+_NO_OBJECT = ("404", "NoSuchKey", "NotFound")
+_REFUSED = ("PreconditionFailed", "412", "ConditionalRequestConflict", *_NO_OBJECT)
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,18 @@ class S3Store(S3Uri):
     def child(self, prefix: str) -> S3Store:
         return S3Store(self.bucket, self._full(check_prefix(prefix)), self.endpoint, self.region, self.virtual)
 
-    def put(self, key: str, data: bytes, *, create: bool = False) -> None:
+    def put(self, key: str, data: bytes, *, create: bool = False, if_match: str | None = None) -> None:
         with self._s3("write", key) as s3:
             if create:
-                self._create(s3, check_key(key), data)
+                self._put_if(s3, check_key(key), data, IfNoneMatch="*")
+            elif if_match is not None:
+                self._put_if(s3, check_key(key), data, IfMatch=if_match)
             else:
                 _put(s3, self.bucket, self._full(check_key(key)), data)
+
+    def tag(self, key: str) -> str | None:
+        with self._s3("read", key) as s3:
+            return _tag(s3, self.bucket, self._full(check_key(key)))
 
     def put_file(self, key: str, path: str | PathLike[str]) -> None:
         if not Path(path).is_file():
@@ -68,7 +76,7 @@ class S3Store(S3Uri):
 
     def exists(self, key: str) -> bool:
         with self._s3("read", key) as s3:
-            return _exists(s3, self.bucket, self._full(check_key(key)))
+            return _tag(s3, self.bucket, self._full(check_key(key))) is not None
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         full = self._full(check_prefix(prefix))
@@ -127,22 +135,24 @@ class S3Store(S3Uri):
         pages = s3.get_paginator("list_objects_v2").paginate
         yield from pages(Bucket=self.bucket, Prefix=f"{full}/" if full else "", **options)
 
-    def _create(self, s3: Any, key: str, data: bytes) -> None:
-        """PUT with `If-None-Match: *`, after a HEAD: a server that ignores the header would overwrite."""
-        full = self._full(key)
-        exists = AlreadyExistsError(f"{self._location.format_key(key)} exists already")
-        if _exists(s3, self.bucket, full):
-            raise exists
+    def _put_if(self, s3: Any, key: str, data: bytes, **condition: str) -> None:
+        """PUT with `If-None-Match: *` or `If-Match`, after a HEAD: a server that ignores the header would overwrite."""
+        full, where = self._full(key), self._location.format_key(key)
+        refusal: StorageError = AlreadyExistsError(f"{where} exists already")
+        if "IfMatch" in condition:
+            refusal = ObjectChangedError(f"{where} was changed by another writer")
+        if _tag(s3, self.bucket, full) != condition.get("IfMatch"):
+            raise refusal
         for wait in (0.1, 0.2, 0.4, 0.8, None):
-            failure = _conditional_put(s3, self.bucket, full, data)
+            failure = _conditional_put(s3, self.bucket, full, data, condition)
             if failure is None:
                 return
             if error_code(failure) == "ConditionalRequestConflict" and wait is not None:  # AWS: writers at once
                 time.sleep(wait)
-            elif error_code(failure) in ("PreconditionFailed", "ConditionalRequestConflict", "412"):
+            elif error_code(failure) in _REFUSED:
                 if _repeated(failure) and _read(s3, self.bucket, full) == data:
                     return  # the answer to the first try was lost; the object is this writer's
-                raise exists from failure
+                raise refusal from failure
             elif error_code(failure) in ("NotImplemented", "501"):
                 _put(s3, self.bucket, full, data)
                 return
@@ -159,11 +169,11 @@ def _put(s3: Any, bucket: str, key: str, data: bytes, **condition: str) -> None:
     s3.put_object(Bucket=bucket, Key=key, Body=data, ContentMD5=base64.b64encode(md5).decode(), **condition)
 
 
-def _conditional_put(s3: Any, bucket: str, key: str, data: bytes) -> Exception | None:
+def _conditional_put(s3: Any, bucket: str, key: str, data: bytes, condition: dict[str, str]) -> Exception | None:
     from botocore.exceptions import ClientError
 
     try:
-        _put(s3, bucket, key, data, IfNoneMatch="*")
+        _put(s3, bucket, key, data, **condition)
     except ClientError as error:
         return cast(Exception, error)
     return None
@@ -174,16 +184,16 @@ def _repeated(failure: Exception) -> bool:
     return bool(response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0)
 
 
-def _exists(s3: Any, bucket: str, key: str) -> bool:
+def _tag(s3: Any, bucket: str, key: str) -> str | None:
+    """Return the object's ETag; None if there is no such object."""
     from botocore.exceptions import ClientError
 
     try:
-        s3.head_object(Bucket=bucket, Key=key)
+        return str(s3.head_object(Bucket=bucket, Key=key)["ETag"])
     except ClientError as error:
-        if error_code(error) in ("404", "NoSuchKey", "NotFound"):  # a HEAD has no body that could say more
-            return False
+        if error_code(error) in _NO_OBJECT:  # a HEAD has no body that could say more
+            return None
         raise
-    return True
 
 
 def _read(s3: Any, bucket: str, key: str, start: int = 0) -> bytes:

@@ -108,7 +108,7 @@ def make_reporter(fit_folder: FitFolder, policy: Policy, report: Report) -> Epoc
     """
     if ranks.get_rank() != 0:
         return EpochReporter(fit_folder, attempt=1, policy=policy, report=report)
-    lines, attempt = fit_folder.read_metrics(), next_attempt(fit_folder)
+    lines, attempt = fit_folder.read_metrics(), fit_folder.take_attempt(after=last_attempt(fit_folder))
     remove_leftovers(fit_folder, attempt)
     elapsed = lines[-1]["elapsed"] if lines else 0.0
     return EpochReporter(fit_folder, attempt=attempt, policy=policy, report=report, elapsed=elapsed)
@@ -167,11 +167,11 @@ def add_plugin(config: RunConfig, class_path: str) -> RunConfig:
     return config.model_copy(update={"trainer": {**config.trainer, "plugins": plugins}})
 
 
-def next_attempt(fit_folder: FitFolder) -> int:
-    """Return one more than the newest attempt that wrote metrics or a commit."""
+def last_attempt(fit_folder: FitFolder) -> int:
+    """Return the newest attempt that wrote metrics or a commit; 0 if there is none."""
     wrote = [order[0] for e in fit_folder.store.list("metrics") if (order := parse_part_key(e.key))]
     committed = [ckpt.attempt_of_commit(name) for name in fit_folder.checkpoints.list_folders()]
-    return max([0, *wrote, *committed]) + 1
+    return max([0, *wrote, *committed])
 
 
 def check_device(spec: RunSpec) -> None:
