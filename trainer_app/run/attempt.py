@@ -25,6 +25,7 @@ from trainer_app.storage.parallel import map_parallel
 from trainer_app.user_errors import describe_error, format_traceback
 
 EXIT_CODES: Final = {"succeeded": 0, "failed": 1, "interrupted": 130}
+NO_ERROR: Final[dict[str, Any]] = {"error": None, "traceback": None, "final": False, "exit_code": None}
 START: Final[dict[str, Any]] = {"epochs": 0, "step": 0, "commit": None}
 
 _log: Final = logging.getLogger(__name__)
@@ -94,14 +95,8 @@ def open_run(
         prepare.check_name_free(storage, name, task=task)
         config, chosen = prepare.resolve_choices(config)
         check(config)
-        lease.acquire(storage.child(name), submission)
-        try:
-            folder = prepare.create_run(storage, config, chosen, name=name, task=task)
-        except StorageError:
-            lease.release(storage.child(name))
-            raise
-        folder.run_store = lease.fence(folder.run_store)
-        return folder, config
+        with _new_lease(storage.child(name), submission):
+            return prepare.create_run(storage, config, chosen, name=name, task=task), config
     folder, config = prepare.reopen_run(storage, config, name=name, task=task)
     check(config)
     lease.acquire(folder.run_store, submission)
@@ -111,17 +106,25 @@ def open_run(
     folder.update(
         state="running",
         submission=submission or folder.record.submission,
-        final=False,
-        exit_code=None,
         use_gpu=bool(config.scaling.use_gpu),
         attempt=folder.record.attempt + 1,
-        error=None,
-        traceback=None,
+        **NO_ERROR,
         epochs=prepare.target_epochs(config),
         num_samples=config.tune.num_trials if config.tune and task == "tune" else None,
     )
     folder.write_config(dump(config))  # the next attempt starts from what this one changed
     return folder, config
+
+
+@contextmanager
+def _new_lease(run_store: Store, submission: str | None) -> Iterator[None]:
+    """Acquire the lease of a run that is created under it; release it if that fails."""
+    lease.acquire(run_store, submission)
+    try:
+        yield
+    except StorageError:
+        lease.release(run_store)
+        raise
 
 
 @contextmanager
