@@ -11,18 +11,29 @@ from typing import Any
 
 from trainer_app.errors import TrainerError
 
-_CONTROL_IN_LINE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_CONTROL = re.compile(r"\s+|[\x00-\x1f\x7f-\x9f]+")
+# A terminal's commands: CSI, then OSC and other strings up to their end, then two or three characters.
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])(?:[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c))?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+_CONTROL_IN_LINE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(rf"\s+|{_CONTROL_IN_LINE.pattern}+")
 
 
 def one_line(value: Any) -> str:
-    """Return a text without line breaks and control characters: no error can move the cursor."""
-    return _CONTROL.sub(" ", str(value)).strip()
+    """Return a text without line breaks, terminal escapes and control characters: nothing moves the cursor."""
+    return _CONTROL.sub(" ", _without_escapes(str(value))).strip()
 
 
 def clean_lines(value: str) -> str:
-    """Return lines as they are, without control characters."""
-    return "\n".join(_CONTROL_IN_LINE.sub(" ", line).rstrip() for line in value.rstrip().split("\n"))
+    """Return lines as they are, without terminal escapes and control characters."""
+    return "\n".join(_CONTROL_IN_LINE.sub(" ", line).rstrip() for line in _without_escapes(value).rstrip().split("\n"))
+
+
+def _without_escapes(text: str) -> str:
+    """Return the text without terminal escapes, and without halves of characters, which no stream takes."""
+    return _ESCAPES.sub("", text).encode(errors="replace").decode()
 
 
 def format_number(value: Any, digits: int = 4) -> str:
@@ -67,8 +78,11 @@ def state_text(state: str, quiet_s: float | None, *, gone: bool = False) -> str:
 
 
 def local_time(unix: float | None) -> str:
-    """Return a unix time as local date and time, to the second."""
-    return datetime.fromtimestamp(unix).strftime("%Y-%m-%d %H:%M:%S") if unix else "-"
+    """Return a unix time as local date and time, to the second; "-" if it is none."""
+    try:
+        return datetime.fromtimestamp(unix).strftime("%Y-%m-%d %H:%M:%S") if unix else "-"
+    except (OverflowError, ValueError, OSError):  # inf, nan, the year 10000
+        return "-"
 
 
 def progress(done: int | None, target: int | None, what: str = "") -> str:
@@ -107,7 +121,7 @@ def format_pairs(values: Mapping[str, Any], *, short: bool = True, digits: int =
         digits: significant digits of floats.
     """
     names = shorten_keys(values) if short else {key: key for key in values}
-    return " ".join(f"{names[key]}={format_number(value, digits)}" for key, value in values.items())
+    return " ".join(f"{one_line(names[key])}={format_number(value, digits)}" for key, value in values.items())
 
 
 def sort_metrics(metrics: Mapping[str, Any], first: str | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from trainer_app.errors import InputError, NotFoundError
-from trainer_app.formatting import one_line
+from trainer_app.formatting import clean_lines, one_line
 
 if TYPE_CHECKING:
     from trainer_app.launch.kube import Kube, Object
@@ -108,5 +108,5 @@ def notify(line: str) -> None:
 
 
 def print_line(line: str) -> None:
-    """Print a line of a log, at once."""
-    print(line, flush=True)
+    """Print a line of a log, at once; a log holds whatever the run's code has printed."""
+    print(clean_lines(line), flush=True)

@@ -53,7 +53,7 @@ def list_runs(
         print(to_json(list_document(uri, runs)).decode())
         return
     if not runs:
-        print(f"no runs in {uri}; start one with trainer train or trainer tune")
+        print(one_line(f"no runs in {uri}; start one with trainer train or trainer tune"))
         return
     show_table(["run", "task", "state", "created", "done", "best"], [_row(run) for run in runs])
     for run in runs:

@@ -128,11 +128,11 @@ def live_trials(view: RunView, width: int, height: int) -> Group:
     shown = running[: max(1, room - 3)] if len(running) >= room else running
     shown = shown + view.best(max(0, room - len(shown)), ended=True)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for header in ("trial", "state", *map(escape, (columns or {}).values())):
+    for header in ("trial", "state", *(escape(one_line(name)) for name in (columns or {}).values())):
         table.add_column(header, no_wrap=True)
     if columns is None and width >= NARROW:
         table.add_column("parameters", ratio=1)
-    best = f"best {escape(view.metric or 'metric')}"
+    best = f"best {escape(one_line(view.metric or 'metric'))}"
     table.add_column(best, justify="right", overflow="fold", min_width=7, max_width=14)
     for header in ("latest", "epoch", "elapsed") if width >= NARROW else ("epoch", "elapsed"):
         table.add_column(header, justify="right", no_wrap=True)
@@ -146,7 +146,7 @@ def _more(hidden: int) -> list[Text]:
 
 
 def _live_cells(view: RunView, row: TrialRow, columns: dict[str, str] | None, *, wide: bool) -> list[Text]:
-    cells = [Text(row.trial), Text(row.state, style=STYLES.get(row.state, ""))]
+    cells = [Text(one_line(row.trial)), Text(row.state, style=STYLES.get(row.state, ""))]
     if columns is not None:
         cells += [Text(format_number(row.params.get(key), 3)) for key in columns]
     elif wide:
@@ -210,4 +210,4 @@ def closing_lines(view: RunView) -> list[Text]:
     """Return how the run ended, a line a fact; not wrapped, so that a path or a command can be copied."""
     styles = {"error": "red", "end": "bold"}
     facts = closing_facts(view)
-    return [Text.assemble((f"{label:<12}", "bold"), (text, styles.get(label, ""))) for label, text in facts]
+    return [Text.assemble((f"{label:<12}", "bold"), (one_line(text), styles.get(label, ""))) for label, text in facts]

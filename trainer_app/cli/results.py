@@ -193,7 +193,8 @@ def _show_artifacts(run: RunResults, trial: str | None) -> None:
     if not artifacts:
         return
     total = format_bytes(sum(one.size for one in artifacts))
-    print(f"\nartifacts: {len(artifacts)}, {total}; copy them: {command('trainer', 'fetch', run.uri, '-o', 'DIR')}")
+    copy = one_line(command("trainer", "fetch", run.uri, "-o", "DIR"))
+    print(f"\nartifacts: {len(artifacts)}, {total}; copy them: {copy}")
     for one in artifacts[:ARTIFACTS_SHOWN]:
         print(f"  {one_line(one.name)} ({format_bytes(one.size)})")
     if len(artifacts) > ARTIFACTS_SHOWN:
@@ -205,4 +206,4 @@ def _show_epochs(run: RunResults, fit: FitResults) -> None:
     print()
     show_table(headers, rows, right=headers)
     if hidden:
-        print(f"no room for {', '.join(hidden)}: widen the terminal, or use --json")
+        print(one_line(f"no room for {', '.join(hidden)}: widen the terminal, or use --json"))

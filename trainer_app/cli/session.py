@@ -14,7 +14,7 @@ from typing import Final
 from trainer_app.cli import redirect
 from trainer_app.cli.screen import Screen, open_screen, write_now
 from trainer_app.errors import TrainerError
-from trainer_app.formatting import command, error_text, one_line
+from trainer_app.formatting import clean_lines, command, error_text, one_line
 from trainer_app.results.progress import ProgressReporter
 from trainer_app.results.view import RunView
 from trainer_app.run.drive import Driver, Outcome
@@ -63,11 +63,11 @@ class Session:
         """Show an event that comes before or after the driver."""
         match event.get("event"):
             case "note":
-                print(event["text"], file=sys.stderr, flush=True)
+                print(clean_lines(event["text"]), file=sys.stderr, flush=True)
             case "error":
                 print(error_text(TrainerError(event["error"])), file=sys.stderr, flush=True)
             case "complete" if not self.as_json:
-                print(event["text"])
+                print(clean_lines(event["text"]))
             case "complete":
                 open_screen(self._view(None), sys.stdout, sys.stderr, as_json=True).emit(event["end"])
             case kind:

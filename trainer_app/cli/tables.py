@@ -52,6 +52,7 @@ def show_table(
         right: the headers of the columns that are aligned at the right (numbers).
         narrow: on a terminal of fewer characters each row is running text.
     """
+    headers, right = [one_line(header) for header in headers], {one_line(header) for header in right}
     if (width := terminal_width()) is not None:
         from rich.console import Console
 
@@ -104,6 +105,7 @@ def rich_table(
     from rich.table import Table
     from rich.text import Text
 
+    headers, right = [one_line(header) for header in headers], {one_line(header) for header in right}
     cells = [[one_line(cell) for cell in row] for row in rows]
     if stacked:
         lines = [" ".join(f"{head} {cell}" for head, cell in zip(headers, row, strict=True) if cell) for row in cells]

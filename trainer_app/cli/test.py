@@ -27,7 +27,7 @@ def test(
     from trainer_app import results
     from trainer_app.cli import redirect
     from trainer_app.cli.screen import write_now
-    from trainer_app.formatting import format_pairs, sort_metrics
+    from trainer_app.formatting import clean_lines, format_pairs, sort_metrics
     from trainer_app.records import RunFolder, to_json
     from trainer_app.run.cluster import prepare_environment
     from trainer_app.run.require import require
@@ -48,5 +48,6 @@ def test(
         else:
             scores = format_pairs(sort_metrics(event["metrics"]), short=False)
             text = f"{name}: {scores or 'no metric is logged in test_step'}\ncheckpoint: {event['checkpoint']}"
+            text = clean_lines(text)
         write_now(original.out, text + "\n")
     return 0

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from trainer_app.errors import CheckpointRejectedError
 from trainer_app.records.plain_json import from_json, rename_epoch, to_json
+from trainer_app.storage_uri import find_key_problem
 
 MANIFEST = "manifest.json"
 PAYLOAD = "checkpoint.ckpt"
 
 
+def _refuse_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is expected")
+    return value
+
+
+def _check_key(key: str) -> str:
+    if problem := find_key_problem(key):
+        raise ValueError(f"{key!r} is no object's key: {problem}")
+    return key
+
+
+Count = Annotated[int, BeforeValidator(_refuse_boolean), Field(ge=0, le=(1 << 63) - 1)]
+Time = Annotated[float, BeforeValidator(_refuse_boolean), Field(ge=0, le=1e12)]
+Key = Annotated[str, AfterValidator(_check_key)]
+
+
 class PayloadObject(BaseModel):
     """One object of a commit. `size` in bytes; `sha256` in hex."""
 
-    size: int
+    size: Count
     sha256: str
 
 
@@ -26,8 +44,8 @@ class Schedule(BaseModel):
     """A schedule of the learning rate that was made for `total` steps and has taken `done` of them."""
 
     name: str
-    done: int
-    total: int
+    done: Count
+    total: Count
 
 
 class Manifest(BaseModel):
@@ -38,15 +56,15 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    epochs: int
-    step: int
-    attempt: int
-    world_size: int
-    time: float
+    epochs: Count
+    step: Count
+    attempt: Count
+    world_size: Count
+    time: Time
     metrics: dict[str, float] = {}
     versions: dict[str, str] = {}
     schedules: list[Schedule] = []
-    objects: dict[str, PayloadObject] = {}
+    objects: dict[Key, PayloadObject] = {}
     name: str = ""
     digest: str = ""
 
