@@ -192,6 +192,10 @@ def test_a_sweeps_end_is_told_from_its_records(trials: int, epochs: int, tmp_pat
     whole = results.read_run(storage, "sweep")
     assert (outcome.done, outcome.summary, outcome.checkpoint) == (trials, whole.summary, whole.checkpoint)
     assert all(not fit.history for fit in outcome.fits)
+    store.requests.clear()
+    one = results.read_outcome(cast(Store, store), "sweep", trial="t00003").fits[3]
+    assert (one.history, one.checkpoints) == (whole.fits[3].history, whole.fits[3].checkpoints)
+    assert sum("/metrics/" in key for _, key in store.requests) == -(-epochs // 500)
 
 
 def test_trials_that_did_not_end_are_read_at_the_end(tmp_path: Path) -> None:

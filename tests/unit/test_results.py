@@ -168,7 +168,9 @@ def test_damage_is_named_and_the_rest_is_shown(storage: Store, capsys: pytest.Ca
     assert [fit_folder.trial for fit_folder in run.trials] == ["t00000", "t00001", "t00002", "t00003"]
     assert run.best and run.best.trial == "t00000"
     assert main(["results", "mnist-1"]) == 0
-    assert capsys.readouterr().err.count("warning: ") == 3
+    assert capsys.readouterr().err.count("warning: trials/t0000") == 2  # of manifests only those of the best are read
+    assert main(["results", "mnist-1", "--trial", "t00001"]) == 0
+    assert capsys.readouterr().err.count("warning: trials/t0000") == 3
 
 
 def test_a_damaged_run_json(storage: Store, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,10 +99,12 @@ def show_results(uri: str, name: str | None, *, json: bool, trial: str | None) -
         NotFoundError: there is no such run or trial.
     """
     from trainer_app.records import to_json
-    from trainer_app.results import load_run, newest_run, run_document
+    from trainer_app.results import newest_run, read_outcome, read_run, run_document
     from trainer_app.results.view import trial_rows
+    from trainer_app.storage import open_store
 
-    run = load_run(uri, name or newest_run(uri))
+    storage, name = open_store(uri), name or newest_run(uri)
+    run = read_run(storage, name) if json else read_outcome(storage, name, trial=trial)
     fit, metric = _select_fit(run, trial), run.record.metric or "metric"
     if json:
         print(to_json(run_document(run, trial=trial)).decode())

@@ -62,12 +62,12 @@ class FitFolder:
         self._lines.append(encoded)
         self.store.put(f"metrics/a{attempt:04d}-{self._part:04d}.jsonl", b"\n".join(self._lines) + b"\n")
 
-    def read_metrics(self) -> list[dict[str, Any]]:
+    def read_metrics(self, reject: Callable[[str], None] = _log.warning) -> list[dict[str, Any]]:
         """Return the epochs' lines by epoch; of several lines of one epoch, the latest attempt's.
 
-        A damaged line is logged and left out.
+        A damaged line is left out, and `reject` is called with what is wrong with it.
         """
-        return merge_metrics(((key, self.store.get(key)) for _, key in _parts(self.store)), _log.warning)
+        return merge_metrics(((key, self.store.get(key)) for _, key in _parts(self.store)), reject)
 
 
 class RunFolder:

@@ -14,11 +14,16 @@ from trainer_app.storage import Store
 from trainer_app.storage.parallel import map_parallel
 
 
-def read_outcome(storage: Store, run: str) -> RunResults:
+def read_outcome(storage: Store, run: str, *, trial: str | None = None) -> RunResults:
     """Read what the end of a run says: what is done, the best, and its checkpoint.
 
     Of a sweep the trials' records are read, the metrics of those that did not end, and the manifests of the best.
     So its `fits` have no checkpoints, and no history but the last epoch of a trial that did not end.
+
+    Args:
+        storage: the whole storage.
+        run: the run's name.
+        trial: the one that is read in full, if any.
 
     Raises:
         NotFoundError: there is no such run.
@@ -28,15 +33,16 @@ def read_outcome(storage: Store, run: str) -> RunResults:
     if folder.record.task != "tune":
         return read_run(storage, run)
     problems: list[str] = []
-    fits = list(map_parallel(partial(_read_trial, folder, problems), folder.run_store.list_folders("trials")))
+    read = partial(_read_trial, folder, problems, trial)
+    fits = list(map_parallel(read, folder.run_store.list_folders("trials")))
     fits.sort(key=lambda fit: fit.record.index if fit.record else -1)
     best = best_of(((_value(fit), fit.best) for fit in fits), folder.record.mode)
     artifacts = [Artifact(entry.key, entry.size) for entry in folder.run_store.list(ARTIFACTS)]
     checkpoint = _find_checkpoint(folder, fits, problems)
-    return RunResults(folder.uri, folder.record, fits, best, checkpoint, problems, artifacts)
+    return RunResults(folder.uri, folder.record, fits, best, checkpoint, list(dict.fromkeys(problems)), artifacts)
 
 
-def _read_trial(folder: RunFolder, problems: list[str], trial: str) -> FitResults:
+def _read_trial(folder: RunFolder, problems: list[str], whole: str | None, trial: str) -> FitResults:
     record: TrialRecord | None = None
     key = f"trials/{trial}/trial.json"
     try:
@@ -46,17 +52,20 @@ def _read_trial(folder: RunFolder, problems: list[str], trial: str) -> FitResult
     except StorageError as error:
         problems.append(str(error))
     fit = FitResults(trial, record, [], [], None)
-    if record and fit.ended and (record.best is not None or record.ended is not None):
+    if trial != whole and record and fit.ended and (record.best is not None or record.ended is not None):
         if record.best is None:
             return fit
         epoch = record.epochs - 1 if record.best_epoch is None else record.best_epoch
         return FitResults(trial, record, [], [], Best(trial, epoch, record.best, record.params, record.metrics))
     try:
-        lines = folder.fit_folder(trial).read_metrics()
+        lines = folder.fit_folder(trial).read_metrics(lambda text: problems.append(f"trials/{trial}/{text}"))
     except StorageError as error:
         problems.append(str(error))
         return fit
-    return FitResults(trial, record, lines[-1:], [], best_line(lines, folder.record, trial, record))
+    best = best_line(lines, folder.record, trial, record)
+    if trial == whole:
+        return FitResults(trial, record, lines, _read_checkpoints(folder, trial, problems), best)
+    return FitResults(trial, record, lines[-1:], [], best)
 
 
 def _value(fit: FitResults) -> float | None:
