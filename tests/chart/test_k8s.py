@@ -102,6 +102,11 @@ def test_minio_passes_the_restricted_profile() -> None:
     assert violations(spec, spec["containers"]) == []
 
 
+def test_the_secret_of_kind_names_the_endpoint_of_its_values() -> None:
+    """A run's own endpoint gets no keys unless the cluster's Secret, or the user, names it too."""
+    assert yaml.safe_load((VALUES / "kind.yaml").read_text())["storage"]["endpoint"] == script("minio_keys").ENDPOINT
+
+
 def test_namespaces_enforce_restricted() -> None:
     found = [one for path in K8S.glob("*.yaml") for one in documents(path) if one["kind"] == "Namespace"]
     assert {one["metadata"]["name"] for one in found} == {"trainer", "minio"}

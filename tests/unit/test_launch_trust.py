@@ -22,6 +22,7 @@ OWN = {"storage": {"bucket": "mine", "existingSecret": "keys"}, "networkPolicy":
 OURS = {"trainer/run": "demo", "app.kubernetes.io/name": "trainer"}
 LAUNCH = Launch("demo", "train", "team", "demo-1", "0", "0", user="alice")
 SUBMISSION = Submission(LAUNCH, RUN_FILE, OWN)
+MINIO = submitted.StorageSettings("s3://mine/runs", "http://minio:9000", "us-east-1", "keys")
 
 
 @dataclass
@@ -205,12 +206,12 @@ def test_a_rayjob_of_others_is_not_stopped_resumed_or_deleted() -> None:
 
 def test_a_submission_is_kept_beside_the_rayjob_and_goes_with_delete() -> None:
     cluster = Cluster()
-    submitted.write(kube(cluster), SUBMISSION, endpoint="http://minio:9000")
+    submitted.write(kube(cluster), SUBMISSION, MINIO)
     (obj,) = cluster.objects.values()
     assert obj["metadata"]["labels"].items() >= OURS.items() and "ownerReferences" not in obj["metadata"]
     assert submitted.read(kube(cluster), "demo") == Submission(LAUNCH, RUN_FILE, OWN)
     again = replace(LAUNCH, submission="demo-2")
-    submitted.write(kube(cluster), SUBMISSION._replace(launch=again), endpoint="")
+    submitted.write(kube(cluster), SUBMISSION._replace(launch=again), MINIO)
     assert submitted.read(kube(cluster), "demo") == Submission(again, RUN_FILE, OWN)
     assert submitted.read(kube(Cluster(cluster.objects, "mallory")), "demo") is None  # alice's word
     submitted.remove(kube(cluster), "demo")
@@ -223,7 +224,7 @@ def test_a_submission_in_a_foreign_configmap_does_not_count() -> None:
     cluster = Cluster({("ConfigMap", "demo-submitted"): foreign})
     assert submitted.read(kube(cluster), "demo") is None
     with pytest.raises(InputError, match="left as it is"):
-        submitted.write(kube(cluster), SUBMISSION, endpoint="")
+        submitted.write(kube(cluster), SUBMISSION, MINIO)
     submitted.remove(kube(cluster), "demo")
     assert cluster.deleted == [] and foreign["data"] == {}
     said: list[str] = []
@@ -273,12 +274,18 @@ def test_aws_needs_no_name(url: str) -> None:
 
 
 @pytest.mark.usefixtures("quiet")
-def test_the_endpoint_of_ones_own_submission_is_named() -> None:
+@pytest.mark.parametrize("uri, url", [("s3://bucket/runs", EVIL), (f"s3://bucket/runs?endpoint_override={EVIL}", "")])
+def test_the_endpoint_of_ones_own_submission_is_named(uri: str, url: str) -> None:
     cluster = Cluster()
-    submitted.write(kube(cluster), SUBMISSION, endpoint=EVIL)
-    assert reach(cluster) == EVIL
+    submitted.write(kube(cluster), SUBMISSION, submitted.StorageSettings(uri, url))
+    assert reach(cluster, uri, url) == (url or None)
     with pytest.raises(InputError, match="no request is signed"):
-        reach(Cluster(cluster.objects, "bob"))
+        reach(Cluster(cluster.objects, "bob"), uri, url)
+    where = location.locate_run(kube(cluster), "demo", (), ())  # its RayJob is gone
+    assert (where.uri, where.endpoint, where.own) == (uri, url, True)
+    cluster.objects["ConfigMap", "demo-submitted"]["data"]["storage.json"] = "["
+    with pytest.raises(NotFoundError, match="give the values"):
+        location.locate_run(kube(cluster), "demo", (), ())
 
 
 @pytest.mark.usefixtures("quiet")

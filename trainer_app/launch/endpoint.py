@@ -36,7 +36,10 @@ def check_named(kube: Kube, run: str, uri: str, endpoint: str, secret: str, *, n
     """
     known = {url.rstrip("/") for url in (*named, *(os.environ.get(name) for name in VARIABLES)) if url}
     for url in _endpoints(uri, endpoint):
-        if url.rstrip("/") in known or _is_aws(url) or url == submitted.read_endpoint(kube, run):
+        if url.rstrip("/") in known or _is_aws(url):
+            continue
+        own = submitted.read_storage(kube, run)
+        if own and url in _endpoints(own.uri, own.endpoint):
             continue
         where = f"Secret {secret} (key AWS_ENDPOINT_URL)" if secret else "AWS_ENDPOINT_URL"
         raise InputError(

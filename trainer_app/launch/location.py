@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from trainer_app import machine
 from trainer_app.errors import AccessDeniedError, InputError, NotFoundError, TrainerError
-from trainer_app.launch import cron, helm
+from trainer_app.launch import cron, helm, submitted
 from trainer_app.launch.endpoint import check_answers, check_named
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pods import RUN_LABEL
@@ -105,13 +105,16 @@ def locate_run(kube: Kube, run: str, values: Sequence[str], sets: Sequence[str])
     """Return where a run is stored, with or without its RayJob.
 
     Args:
-        values, sets: those it was submitted with; without them its RayJob says it, else that of the newest run.
+        values, sets: those it was submitted with; without them the ConfigMap of this user's submission says it, or
+            its RayJob, or that of the newest run.
 
     Raises:
         NotFoundError: there are no values and no RayJob of any run.
     """
     if values or sets:
         return replace(location_of(render_sample(kube, values, sets)[-1]), run=run, own=True)
+    if settings := submitted.read_storage(kube, run):
+        return RunLocation(run, *settings, own=True)
     rayjobs = list_rayjobs(kube)
     candidates = [one for one in rayjobs if one["metadata"]["name"] == run] or rayjobs
     if not candidates:

@@ -172,7 +172,8 @@ def list_statuses(kube: Kube, *, endpoint: str | None = None) -> list[RunStatus]
         groups.setdefault(run_location, []).append(rayjob["metadata"]["name"])
     records: dict[str, tuple[RunRecord | None, str]] = {}
     for run_location, names in groups.items():
-        known = replace(run_location, run=_own_run(kube, all_rayjobs, names) if run_location.endpoint else "")
+        has_endpoint = run_location.endpoint or "?" in run_location.uri
+        known = replace(run_location, run=_own_run(kube, all_rayjobs, names) if has_endpoint else "")
         records |= _read_records(kube, known, names, endpoint)
     return [
         RunStatus(rayjob, run_phase(rayjob, [], record), record=record, storage_error=error)

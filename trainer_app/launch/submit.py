@@ -76,7 +76,9 @@ def keep_submission(kube: Kube, submission: Submission, objects: Sequence[Object
         say: called with a line if the cluster refuses it, which is no failure of the run.
     """
     try:
-        submitted.write(kube, submission, endpoint=location.location_of(objects[-1]).endpoint)
+        where = location.location_of(objects[-1])
+        settings = submitted.StorageSettings(where.uri, where.endpoint, where.region, where.secret)
+        submitted.write(kube, submission, settings)
     except TrainerError as error:
         say(f"trainer resume will need the values of this run again (-f FILE): {error}")
 

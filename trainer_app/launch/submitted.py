@@ -7,19 +7,28 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Final
+from typing import Final, NamedTuple
 
 from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, TrainerError
 from trainer_app.launch import cron
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pods import RUN_LABEL
 from trainer_app.launch.remote_run import Submission, parse_submission
-from trainer_app.records import to_json
+from trainer_app.records.plain_json import from_json, to_json
 
 KIND: Final = "ConfigMap"
 USER: Final = "trainer/user"  # who created an object; k8s/rbac/policy.yaml lets nobody name another user
 APP_LABEL: Final = "app.kubernetes.io/name"
-LAUNCH, VALUES, RUN_FILE, ENDPOINT = "launch.json", "values.json", "run.yaml", "endpoint"
+LAUNCH, VALUES, RUN_FILE, STORAGE = "launch.json", "values.json", "run.yaml", "storage.json"
+
+
+class StorageSettings(NamedTuple):
+    """Where a run is stored, as its RayJob's annotations say it too; "" for what is not set."""
+
+    uri: str
+    endpoint: str = ""
+    region: str = ""
+    secret: str = ""
 
 
 def name_of(run: str) -> str:
@@ -27,12 +36,12 @@ def name_of(run: str) -> str:
     return f"{run}-submitted"
 
 
-def write(kube: Kube, submission: Submission, *, endpoint: str) -> None:
+def write(kube: Kube, submission: Submission, storage: StorageSettings) -> None:
     """Create a run's ConfigMap, or replace that of an earlier submission.
 
     Args:
         submission: its values are without secrets.
-        endpoint: that of the storage; "" for AWS.
+        storage: where the run is stored by those values.
 
     Raises:
         InputError: a ConfigMap of this name is not the run's. TrainerError: the cluster refuses it.
@@ -41,12 +50,8 @@ def write(kube: Kube, submission: Submission, *, endpoint: str) -> None:
     name, notes = name_of(launch.run), {USER: launch.user}
     labels = {APP_LABEL: "trainer", "app.kubernetes.io/managed-by": "trainer", RUN_LABEL: launch.run}
     meta = {"name": name, "labels": labels, "annotations": notes}
-    data = {
-        LAUNCH: to_json(asdict(launch)).decode(),
-        VALUES: to_json(values).decode(),
-        RUN_FILE: run_file,
-        ENDPOINT: endpoint,
-    }
+    documents = {LAUNCH: asdict(launch), VALUES: values, STORAGE: storage._asdict()}
+    data = {RUN_FILE: run_file, **{key: to_json(document).decode() for key, document in documents.items()}}
     try:
         kube.create({"apiVersion": "v1", "kind": KIND, "metadata": meta, "data": data})
     except AlreadyExistsError:
@@ -66,12 +71,13 @@ def read(kube: Kube, run: str) -> Submission | None:
     return parse_submission(data, (LAUNCH, RUN_FILE, VALUES), where=f"ConfigMap {name_of(run)}")
 
 
-def read_endpoint(kube: Kube, run: str) -> str:
-    """Return the storage's endpoint of a run that this user submitted; "" if it is AWS, or not known."""
+def read_storage(kube: Kube, run: str) -> StorageSettings | None:
+    """Return where a run is stored that this user submitted; None if that is not known, or may not be read."""
     try:
-        return (_own_data(kube, run) or {}).get(ENDPOINT, "")
-    except TrainerError:  # this user may not read it
-        return ""
+        document = from_json((_own_data(kube, run) or {})[STORAGE].encode())
+        return StorageSettings(**{name: str(document[name]) for name in StorageSettings._fields})
+    except (TrainerError, ValueError, KeyError, TypeError):
+        return None
 
 
 def remove(kube: Kube, run: str) -> None:
