@@ -14,6 +14,7 @@ import pytest
 from tests.faulty_store import Faults, FaultyStore
 from tests.run_samples import commit, epoch
 from trainer_app import results
+from trainer_app.checkpoint import list_commits
 from trainer_app.checkpoint.leftovers import remove_leftovers
 from trainer_app.config import loads
 from trainer_app.launch import changes, follow, stored_logs
@@ -167,6 +168,9 @@ def test_the_newest_checkpoint_is_found_by_its_name(commits: int, tmp_path: Path
     fit_folder.store.list_unfinished = list  # type: ignore[method-assign]
     remove_leftovers(fit_folder, 2)
     assert store.count() == {"list": 1, "delete_prefix": 1}
+    meeting = threading.Barrier(4)  # where all are read, four at once
+    store.faults.matches = lambda method, key: bool(method == "get" and meeting.wait(20) < 0)
+    assert len(list_commits(fit_folder.checkpoints)) == commits
 
 
 @pytest.mark.parametrize("trials", [8, 16])

@@ -241,7 +241,7 @@ class EpochReporter(Callback):
         """Delete surplus commits; a storage that refuses is logged, and asked again at the next commit."""
         if self.known is None:
             try:
-                commits = ckpt.list_commits(try_once(self.fit_folder.checkpoints))
+                commits = ckpt.list_commits(try_once(self.fit_folder.checkpoints)) if self.policy.keep else []
             except StorageError as error:
                 _log.warning("old checkpoints stay until the next one is written: %s", error)
                 return

@@ -11,6 +11,7 @@ from pathlib import Path
 from trainer_app.errors import CheckpointRejectedError, NotFoundError
 from trainer_app.records.manifest import MANIFEST, PAYLOAD, Manifest, PayloadObject, parse_manifest
 from trainer_app.storage import Store
+from trainer_app.storage.parallel import map_parallel
 
 _NAME = re.compile(r"a(\d{4,})-e\d+-s\d+")
 
@@ -81,16 +82,18 @@ def describe_file(path: Path) -> PayloadObject:
 
 def list_commits(store: Store, *, reject: Callable[[str, str], None] | None = None) -> list[Commit]:
     """Return all commits of a fit, oldest first. `reject(name, reason)` is called for each manifest that is damaged."""
-    commits = []
-    for name in sorted(store.list_folders()):
+
+    def read(name: str) -> Commit | None:
         try:
-            commits.append(read_commit(store, name))
+            return read_commit(store, name)
         except NotFoundError:
-            continue  # a payload whose manifest was never written: not a commit
+            return None  # a payload whose manifest was never written: not a commit
         except CheckpointRejectedError as e:
             if reject:
                 reject(name, str(e))
-    return commits
+            return None
+
+    return [commit for commit in map_parallel(read, sorted(store.list_folders())) if commit]
 
 
 def newest_commit(store: Store) -> Commit | None:
