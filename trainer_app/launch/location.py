@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
 from ruamel.yaml import YAML
@@ -114,7 +114,7 @@ def locate_run(kube: Kube, run: str, values: Sequence[str], sets: Sequence[str])
     if values or sets:
         return replace(location_of(render_sample(kube, values, sets)[-1]), run=run, own=True)
     if settings := submitted.read_storage(kube, run):
-        return RunLocation(run, *settings, own=True)
+        return RunLocation(run, **asdict(settings), own=True)
     rayjobs = list_rayjobs(kube)
     candidates = [one for one in rayjobs if one["metadata"]["name"] == run] or rayjobs
     if not candidates:

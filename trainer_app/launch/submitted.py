@@ -6,8 +6,8 @@ Every run of a Secret can write to the storage. So what decides about rights is 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict
-from typing import Final, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Final
 
 from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, TrainerError
 from trainer_app.launch import cron
@@ -22,7 +22,8 @@ APP_LABEL: Final = "app.kubernetes.io/name"
 LAUNCH, VALUES, RUN_FILE, STORAGE = "launch.json", "values.json", "run.yaml", "storage.json"
 
 
-class StorageSettings(NamedTuple):
+@dataclass(frozen=True)
+class StorageSettings:
     """Where a run is stored, as its RayJob's annotations say it too; "" for what is not set."""
 
     uri: str
@@ -50,7 +51,7 @@ def write(kube: Kube, submission: Submission, storage: StorageSettings) -> None:
     name, notes = name_of(launch.run), {USER: launch.user}
     labels = {APP_LABEL: "trainer", "app.kubernetes.io/managed-by": "trainer", RUN_LABEL: launch.run}
     meta = {"name": name, "labels": labels, "annotations": notes}
-    documents = {LAUNCH: asdict(launch), VALUES: values, STORAGE: storage._asdict()}
+    documents = {LAUNCH: asdict(launch), VALUES: values, STORAGE: asdict(storage)}
     data = {RUN_FILE: run_file, **{key: to_json(document).decode() for key, document in documents.items()}}
     try:
         kube.create({"apiVersion": "v1", "kind": KIND, "metadata": meta, "data": data})
@@ -75,7 +76,7 @@ def read_storage(kube: Kube, run: str) -> StorageSettings | None:
     """Return where a run is stored that this user submitted; None if that is not known, or may not be read."""
     try:
         document = from_json((_own_data(kube, run) or {})[STORAGE].encode())
-        return StorageSettings(**{name: str(document[name]) for name in StorageSettings._fields})
+        return StorageSettings(**{name: str(document[name]) for name in asdict(StorageSettings(""))})
     except (TrainerError, ValueError, KeyError, TypeError):
         return None
 
