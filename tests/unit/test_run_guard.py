@@ -16,7 +16,8 @@ from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import attempt, documents, guard, lease, logs, stop, watch
 from trainer_app.run.guard import Guard
 from trainer_app.run.retry import ends_run
-from trainer_app.storage import open_store
+from trainer_app.storage import open_store, retrying
+from trainer_app.storage.folder import FolderStore
 
 pytestmark = pytest.mark.unit
 
@@ -57,7 +58,7 @@ def test_a_guard_outlives_whatever_its_work_raises_and_logs_it(caplog: pytest.Lo
 def test_how_long_it_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "LIMIT_S", 0.05)
 
-    def failing(error: Exception, **options: float) -> Guard:
+    def failing(error: Exception, **options: Any) -> Guard:
         def work() -> None:
             raise error
 
@@ -90,6 +91,81 @@ def test_a_guard_that_fails_for_long_ends_the_run_with_its_reason(
         drive()
     assert ("stop are watched" if "stop" in broken else "lease is renewed") in str(caught.value)
     assert (folder.record.state, folder.record.final) == ("failed", False) and not ends_run(caught.value)
+
+
+@pytest.mark.parametrize("hanging", ["trainer_app.run.stop.read_request", "trainer_app.run.lease.Lease.renew"])
+def test_a_guard_that_hangs_ends_the_run_with_its_reason(
+    hanging: str, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "LIMIT_S", 0.2)
+    over = threading.Event()
+
+    def drive() -> None:
+        with attempt.recording(folder, open_store(str(Path(folder.uri).parent)), lambda event: None):
+            monkeypatch.setattr(hanging, lambda *_: over.wait(30))
+            time.sleep(20)
+
+    with pytest.raises(GuardError, match="that has not returned for") as caught:
+        drive()
+    over.set()
+    assert ("stop are watched" if "stop" in hanging else "lease is renewed") in str(caught.value)
+    assert (folder.record.state, folder.record.final) == ("failed", False) and not ends_run(caught.value)
+
+
+class Stuck(FolderStore):
+    """A mount whose server is gone: no read returns."""
+
+    def get(self, key: str) -> bytes:
+        STUCK.wait(30)
+        return super().get(key)
+
+
+STUCK = threading.Event()
+
+
+def test_a_storage_that_hangs_has_the_limit_of_one_that_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "LIMIT_S", 0.05)
+    store = retrying.RetryingStore(Stuck(str(tmp_path)), 1.5, retrying.Access())
+    made = {s: Guard("it works", lambda: bool(store.get("x")), every_s=lambda: 0.01, storage_s=s) for s in (1.5, 60.0)}
+    slow = Guard("it is sent", lambda: bool(STUCK.wait(30)), every_s=lambda: 0.01, slow=True)
+    for each in (*made.values(), slow):
+        each.start()
+    time.sleep(0.15)
+    assert guard.find_problem() == ""
+    until(lambda: made[1.5].problem)
+    assert made[1.5].problem.startswith("it works: that has not returned for ")
+    assert made[60.0].problem == slow.problem == ""
+    STUCK.set()
+    for each in (*made.values(), slow):
+        each.stop(wait_s=5)
+    assert guard.find_problem() == ""
+
+
+def test_a_run_whose_end_hangs_too_ends_its_process(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "LIMIT_S", 0.1)
+    monkeypatch.setattr(watch, "LEAVE_S", 0.1)
+    left: list[int] = []
+    said: list[str] = []
+    over, ended = threading.Event(), threading.Event()
+
+    def leave(code: int) -> None:
+        left.append(code)
+        ended.set()
+
+    monkeypatch.setattr("os._exit", leave)
+    monkeypatch.setattr(folder, "update", lambda **fields: ended.wait(20))
+
+    def drive() -> None:
+        with attempt.recording(folder, open_store(str(Path(folder.uri).parent)), lambda event: None):
+            monkeypatch.setattr(stop, "read_request", lambda *_: over.wait(30))
+            time.sleep(20)
+
+    with retrying.saying(said.append), pytest.raises(GuardError):
+        drive()
+    over.set()
+    assert left == [1] and "requests to stop are watched: that has not returned" in said[-1]
 
 
 def test_a_watch_that_failed_for_a_while_still_sees_a_stop(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,7 @@ class Sender:
 
     def __enter__(self) -> Self:
         self._pause = EVERY_S
-        self._guard = Guard("artifacts are sent to storage", self._work, every_s=lambda: self._pause)
+        self._guard = Guard("artifacts are sent to storage", self._work, every_s=lambda: self._pause, slow=True)
         self._guard.start()
         return self
 

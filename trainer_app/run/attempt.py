@@ -168,6 +168,7 @@ def recording(
                 folder.update(done=run.done, best=run.best.value if run.best else None)
                 emit(results.end_event(folder, run, time.monotonic() - started))
         lease.release(folder.run_store)
+        watch.close()
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""What is watched while a driver works: its lease, requests to stop, and the deadlines."""
+"""What is watched while a driver works: its lease, requests to stop, the deadlines, and whether a guard hangs."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -16,9 +17,11 @@ from trainer_app.formatting import one_line
 from trainer_app.run import guard, stop
 from trainer_app.run.deadlines import Deadlines
 from trainer_app.run.lease import Lease
-from trainer_app.storage import Store, try_once
+from trainer_app.storage import Store, patience_s, try_once
+from trainer_app.storage.retrying import say
 
 POLL_S: Final = 2.0
+LEAVE_S: Final = 120.0  # for the run's end, once it can't be guarded
 AGAIN_S: Final = 20.0  # an end may be swallowed (__del__, a C++ callback); a clean one takes up to 10 s
 SIGNAL: Final = signal.SIGUSR2  # Tune takes SIGUSR1, and `run.interrupt` the ones that users send
 
@@ -46,7 +49,16 @@ class Watch:
         self._over = threading.Event()
         self._before: Any = None
         self._main = threading.current_thread() is threading.main_thread()
-        self._guard = guard.Guard("deadlines and requests to stop are watched", self._look, every_s=self._wait_s)
+        self._last = threading.Timer(LEAVE_S, self._leave)
+        self._last.daemon = True
+        # The clock asks no storage: it must not hang where what it watches does.
+        self._clock = guard.Guard("deadlines and guards are watched", self._look, every_s=self._wait_s)
+        self._stops = guard.Guard(
+            "requests to stop are watched",
+            self._check_for_stop,
+            every_s=lambda: POLL_S,
+            storage_s=patience_s(store),
+        )
 
     def emit(self, event: Event) -> None:
         """Pass an event on, and note whether an epoch has ended."""
@@ -62,16 +74,28 @@ class Watch:
         self._check()
         if self.error:
             raise self.error
+        self._check_for_stop()
         if self._main:
             self._before = signal.signal(SIGNAL, self._raise)
-        self._guard.start()
+        self._clock.start()
+        self._stops.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._guard.stop(wait_s=10)
+        self._stops.stop()
+        self._clock.stop(wait_s=10)
         if self._main:
             signal.signal(SIGNAL, signal.SIG_DFL if self._before is None else self._before)
+
+    def close(self) -> None:
+        """Note that the run's end is recorded."""
+        self._last.cancel()
+
+    def _leave(self) -> None:
+        """End this process: what keeps the guards from their work keeps the run from ending, too."""
+        say(f"{self.error}; its end was not recorded either")
+        os._exit(TrainerError.exit_code)
 
     def _raise(self, signum: int, frame: FrameType | None) -> None:
         if self.error and not self._over.is_set():
@@ -89,6 +113,8 @@ class Watch:
             problem = guard.find_problem()
             if problem and not self.error:
                 self.error = GuardError(f"the run can't be guarded any more: {problem}; resume it with --resume")
+                if self._main:
+                    self._last.start()
             if self.error and self._main and not self._over.is_set():
                 signal.pthread_kill(threading.main_thread().ident or 0, SIGNAL)
         if self.error and not self._main:
@@ -109,10 +135,10 @@ class Watch:
         elif passed := self._deadlines.passed(self._lease.spent, begun=self._begun):
             missing = "" if self._begun else self._missing()
             self.error = DeadlineError(one_line(f"{passed}; {missing}" if missing else passed))
-        elif not self.stopping.is_set():
-            self._check_for_stop()
 
     def _check_for_stop(self) -> None:
+        if self.stopping.is_set():
+            return
         try:
             request = stop.read_request(self._store)
         except StorageError as error:

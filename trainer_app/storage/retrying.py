@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _accesses: dict[str, Access] = {}
 _say: list[Callable[[str], None]] = [_log.warning]
+_asking: set[int | None] = set()  # threads, by their number, that wait for an answer
 
 
 @dataclass
@@ -144,7 +146,7 @@ class RetryingStore:
         began, wait = time.monotonic(), FIRST_WAIT_S
         while True:
             try:
-                answer = request()
+                answer = _ask(request)
             except StorageError as error:
                 if not self.access.may_pass(error, deleting=deleting):
                     self._note_refusal(error)
@@ -163,6 +165,21 @@ class RetryingStore:
     def _note_refusal(self, error: StorageError) -> None:
         if not isinstance(error, AccessDeniedError | StorageUnavailableError):
             self.access.note_answer()  # that there is no such object is an answer
+
+
+def _ask(request: Callable[[], _T]) -> _T:
+    """Return what a request does; until then this thread is known to wait for the storage."""
+    thread = threading.get_ident()
+    _asking.add(thread)
+    try:
+        return request()
+    finally:
+        _asking.discard(thread)
+
+
+def is_asking(thread: int | None) -> bool:
+    """Return whether a thread waits for the answer of a storage; `thread` is its `ident`."""
+    return thread in _asking
 
 
 def open_retrying(uri: str, timeout_s: float, *, submitted: bool = False, begun: bool = False) -> RetryingStore:
@@ -187,6 +204,11 @@ def try_once(store: Store) -> Store:
 def patience_s(store: Store) -> float:
     """Return for how many seconds the store's storage may be silent."""
     return store.timeout_s if isinstance(store, RetryingStore) else 0.0
+
+
+def say(text: str) -> None:
+    """Say a line on the run's screen, or in the log."""
+    _say[-1](text)
 
 
 @contextmanager
