@@ -43,7 +43,9 @@ def test_its_pods_are_a_runs(render: Render) -> None:
         for group in [spec["headGroupSpec"], *spec["workerGroupSpecs"]]:
             container = group["template"]["spec"]["containers"][0]
             container["env"] = [
-                one for one in container["env"] if one["name"] not in ("TRAINER_RUN", "TRAINER_SUBMISSION")
+                one
+                for one in container["env"]
+                if one["name"] not in ("TRAINER_RUN", "TRAINER_SUBMISSION", "TRAINER_DEADLINE_S")
             ]
             container["volumeMounts"] = [one for one in container["volumeMounts"] if one["name"] != "run"]
     assert own == run

@@ -105,7 +105,9 @@ def test_deadlines_of_ours_go_to_the_driver(render: Render) -> None:
     made = render("lifetime.totalDeadlineSeconds=7200", "lifetime.firstStepDeadlineSeconds=600")["RayJob/demo"]
     given = environment(pod_templates(made)["head"])
     assert (given["TRAINER_DEADLINE_S"], given["TRAINER_FIRST_STEP_DEADLINE_S"]) == ("7200", "600")
-    assert "TRAINER_DEADLINE_S" not in environment(pod_templates(render()["RayJob/demo"])["head"])
+    assert environment(pod_templates(render()["RayJob/demo"])["head"])["TRAINER_DEADLINE_S"] == str(30 * 86400)
+    unlimited = render("lifetime.totalDeadlineSeconds=null")["RayJob/demo"]
+    assert "TRAINER_DEADLINE_S" not in environment(pod_templates(unlimited)["head"])
 
 
 def test_code_of_the_users_own(render: Render) -> None:
