@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.store_contract import StoreContract, keys, killed_writer
-from trainer_app.errors import AlreadyExistsError, InputError, StorageError
+from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, StorageError
 from trainer_app.storage import Store, open_store, split_uri
 from trainer_app.storage import folder as folder_module
+from trainer_app.storage.folder import FolderStore
 
 pytestmark = pytest.mark.unit
 SECRET = "wJalrXUtnFEMI"
@@ -337,3 +338,24 @@ def test_boto3_is_imported_for_s3_alone() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "trainer_app.storage.s3" in loaded
     assert not {"boto3", "botocore", "torch", "ray"} & set(loaded)
+
+
+def test_a_link_that_leads_nowhere_hides_nothing_beside_it(tmp_path: Path) -> None:
+    store = FolderStore(str(tmp_path))
+    store.put("run/a", b"1")
+    for name in ("loop", "gone"):
+        (tmp_path / "run" / name).symlink_to(tmp_path / "run" / (name if name == "loop" else "nothing"))
+        with pytest.raises(NotFoundError):
+            store.get(f"run/{name}")
+        with pytest.raises(StorageError, match="is a link that leads nowhere; remove it") as caught:
+            store.put(f"run/{name}", b"2", create=True)
+        assert not isinstance(caught.value, AlreadyExistsError)
+    (tmp_path / "again").symlink_to(tmp_path / "again")
+    assert [entry.key for entry in store.list()] == ["run/a"] and store.list_folders() == ["run"]
+
+
+def test_a_folder_in_an_objects_place_is_no_object_that_exists(tmp_path: Path) -> None:
+    (tmp_path / "lease.json").mkdir()
+    with pytest.raises(StorageError, match="is a folder where an object should be") as caught:
+        FolderStore(str(tmp_path)).put("lease.json", b"", create=True)
+    assert not isinstance(caught.value, AlreadyExistsError)

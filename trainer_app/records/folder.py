@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
-from trainer_app.records.models import EpochLine, RunRecord, TrialRecord
+from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, StorageError
+from trainer_app.records.models import EpochLine, RunRecord, TrialRecord, parse_run_record, parse_trial_record
 from trainer_app.records.names import check_name, suggest_name
 from trainer_app.records.plain_json import to_json
-from trainer_app.storage import Store
+from trainer_app.storage import Store, store_name
 from trainer_app.storage.parallel import map_parallel
 
 _log = logging.getLogger(__name__)
@@ -71,11 +71,15 @@ class FitFolder:
 
 
 class RunFolder:
-    """A run's folder in storage. `record` is what was last read or written here."""
+    """A run's folder in storage. `record` is what was last read or written here.
 
-    def __init__(self, run_store: Store, record: RunRecord) -> None:
+    `problem` is what was wrong with run.json, if the record was made again from the run's other objects, else "".
+    """
+
+    def __init__(self, run_store: Store, record: RunRecord, problem: str = "") -> None:
         self.run_store = run_store
         self.record = record
+        self.problem = problem
         self._lock = threading.Lock()  # of one change of the record
 
     @classmethod
@@ -104,19 +108,31 @@ class RunFolder:
 
     @classmethod
     def open(cls, storage: Store, run: str) -> RunFolder:
-        """Open the folder of a run.
+        """Open the folder of a run; a run.json that is damaged or gone is made again from the run's other objects.
 
         Raises:
             NotFoundError: there is no such run; the message has the most similar names.
-            StorageError: run.json is damaged.
+            StorageError: run.json is damaged, and run.yaml can't be read either.
         """
-        run_store = storage.child(run)
+        run_store, data = storage.child(run), None
         try:
             data = run_store.get("run.json")
+            return cls(run_store, parse_run_record(data, store_name(run_store), f"{run_store.uri}: run.json"))
         except NotFoundError as error:
             near = suggest_name(run, storage.list_folders(), what="runs")
-            raise NotFoundError(f"there is no run {run!r} in {storage.uri}; {near}") from error
-        return cls(run_store, RunRecord.from_json(data, f"{run_store.uri}: run.json"))
+            damage: StorageError = NotFoundError(f"there is no run {run!r} in {storage.uri}; {near}")
+            damage.__cause__ = error
+        except StorageError as error:
+            if data is None:  # the storage did not answer
+                raise
+            damage = error
+        from trainer_app.records.rebuild import rebuild_record
+
+        record = rebuild_record(run_store, data)
+        if record is None:
+            raise damage
+        what = damage if data is not None else f"{run_store.uri}: run.json is gone"
+        return cls(run_store, record, f"{what}; it was made again from what the run has besides")
 
     @property
     def name(self) -> str:
@@ -132,10 +148,12 @@ class RunFolder:
         """Return the text of run.yaml.
 
         Raises:
-            NotFoundError: the run's start was interrupted before it was written.
+            NotFoundError: the run's start was interrupted before it was written. InputError: it is damaged.
         """
         try:
             return self.run_store.get("run.yaml").decode()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self.uri}: run.yaml is damaged: it is not UTF-8") from error
         except NotFoundError as error:
             raise NotFoundError(
                 f"run {self.name!r} has no run.yaml: its start was interrupted; start it again under another --name"
@@ -199,7 +217,7 @@ class RunFolder:
         except NotFoundError:  # its first line of metrics came before its record
             return None
         try:
-            return TrialRecord.from_json(data, f"{self.uri}: {key}")
+            return parse_trial_record(data, name, f"{self.uri}: {key}")
         except StorageError as error:
             _log.warning("%s; it is left out", error)
             return None

@@ -26,6 +26,10 @@ def _metrics(value: Any) -> Any:
     return {name: math.nan if number is None else number for name, number in metrics.items()} if metrics else {}
 
 
+# Numbers that damage can make of others, and no reader can show or add to: years beyond 5000, negative counts.
+Seconds = Annotated[float, Field(ge=0, le=1e11)]
+Count = Annotated[int, Field(ge=0, le=10**15)]
+
 # A metric of None is NaN: jsonargparse and some loggers write it so.
 Metrics = Annotated[dict[str, float], BeforeValidator(_metrics)]
 Values = Annotated[dict[str, Any], BeforeValidator(lambda value: to_plain(value, "value"))]
@@ -73,9 +77,9 @@ class RunRecord(_Record):
     name: str
     task: Literal["train", "tune"]
     state: RunState = "running"
-    created: float = Field(default_factory=clock.time)
-    updated: float = Field(default_factory=clock.time)
-    attempt: int = 1
+    created: Seconds = Field(default_factory=clock.time)
+    updated: Seconds = Field(default_factory=clock.time)
+    attempt: Count = 1
     seed: int | None = None
     metric: str | None = None
     mode: Literal["min", "max"] | None = None
@@ -87,7 +91,7 @@ class RunRecord(_Record):
     epochs: int | None = None
     num_samples: int | None = None
     folders: list[str] = []
-    done: int | None = None
+    done: Count | None = None
     best: float | None = None
     submission: str | None = None
     final: bool = False
@@ -108,19 +112,19 @@ class TrialRecord(_Record):
     untyped = frozenset({"params"})
 
     trial: str
-    index: int
+    index: Count
     params: Values = {}
     state: TrialState = "pending"
     reason: str = ""
-    epochs: int = 0
+    epochs: Count = 0
     metrics: Metrics = {}
     best: float | None = None
-    best_epoch: int | None = None
-    started: float | None = None
-    ended: float | None = None
+    best_epoch: Count | None = None
+    started: Seconds | None = None
+    ended: Seconds | None = None
     error: str | None = None
     traceback: str | None = None
-    attempts: int = 0
+    attempts: Count = 0
 
     @property
     def is_over(self) -> bool:
@@ -132,8 +136,33 @@ class TrialRecord(_Record):
 class EpochLine(_Record):
     """One line of `metrics/*.jsonl`: an epoch, counted from 0; `step` optimizer steps so far; `elapsed` seconds."""
 
-    epoch: int
-    step: int = 0
-    time: float = Field(default_factory=clock.time)
-    elapsed: float = 0.0
+    epoch: Count
+    step: Count = 0
+    time: Seconds = Field(default_factory=clock.time)
+    elapsed: Seconds = 0.0
     metrics: Metrics = {}
+
+
+def parse_run_record(data: bytes, name: str, where: str) -> RunRecord:
+    """Return what the run.json of run `name` says; `where` names it in messages.
+
+    Raises:
+        StorageError: it is damaged, or of another run.
+    """
+    record = RunRecord.from_json(data, where)
+    if record.name != name:
+        raise StorageError(f"{where} is of another run, {record.name}")
+    return record
+
+
+def parse_trial_record(data: bytes, trial: str, where: str) -> TrialRecord:
+    """Return what the trial.json of a trial says; `where` names it in messages.
+
+    Raises:
+        StorageError: it is damaged, or of another trial.
+    """
+    record = TrialRecord.from_json(data, where)
+    number = trial.removeprefix("t")
+    if record.trial != trial or (number.isdecimal() and int(number) != record.index):
+        raise StorageError(f"{where} is damaged or of another trial, {record.trial}")
+    return record

@@ -27,7 +27,7 @@ def start_event(folder: RunFolder, config: RunConfig, *, log: str | None, resume
         "log": log,
         "attempt": record.attempt,
         "resumed": resumed,
-        "notes": config.notes_of(record.task),
+        "notes": [*config.notes_of(record.task), *([folder.problem] if folder.problem else [])],
         "epochs": record.epochs,
         "metric": record.metric,
         "mode": record.mode,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from trainer_app.errors import NotFoundError, StorageError
 from trainer_app.records import RunRecord
+from trainer_app.records.models import parse_run_record
 from trainer_app.results.model import silence
 from trainer_app.storage import Store, open_store
 from trainer_app.storage.parallel import map_parallel
@@ -59,7 +60,7 @@ def _read_all(storage: Store) -> list[RunSummary]:
 def _read_record(storage: Store, name: str) -> RunSummary | None:
     store = storage.child(name)
     try:
-        record = RunRecord.from_json(store.get("run.json"), f"{name}/run.json")
+        record = parse_run_record(store.get("run.json"), name, f"{name}/run.json")
     except NotFoundError:  # not a run
         return None
     except StorageError as error:

@@ -11,6 +11,7 @@ from trainer_app.errors import CheckpointRejectedError, NotFoundError, StorageEr
 from trainer_app.metric_order import best_of
 from trainer_app.records import RunFolder, RunRecord, TrialRecord, merge_metrics, parse_part_key
 from trainer_app.records.manifest import MANIFEST, parse_manifest
+from trainer_app.records.models import parse_trial_record
 from trainer_app.results.model import ARTIFACTS, Artifact, Best, Checkpoint, FitResults, RunResults, best_checkpoint
 from trainer_app.storage import Store, open_store, split_uri
 from trainer_app.storage.parallel import map_parallel
@@ -54,7 +55,7 @@ def read_run(storage: Store, run: str) -> RunResults:
     folder = RunFolder.open(storage, run)
     sizes = {entry.key: entry.size for entry in folder.run_store.list()}
     wanted = [key for key in sizes if _is_wanted(key)]
-    problems: list[str] = []
+    problems = [folder.problem] if folder.problem else []
     contents = get_all(folder.run_store, wanted, problems)
     fits = [
         _read_fit(folder, trial, {key: contents[key] for key in keys if key in contents}, sizes, problems)
@@ -120,7 +121,7 @@ def _read_fit(
         inner = _split(key)[1]
         try:
             if inner == "trial.json":
-                record = TrialRecord.from_json(data, key)
+                record = parse_trial_record(data, str(trial), key)
             elif inner.startswith("metrics/"):
                 parts.append((key, data))
             else:

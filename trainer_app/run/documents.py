@@ -16,13 +16,16 @@ _log = logging.getLogger(__name__)
 def read(store: Store, key: str) -> dict[str, Any] | None:
     """Return the document; None if there is none, or if it is not a JSON object, which is logged."""
     try:
-        found = json.loads(store.get(key))
+        document = json.loads(store.get(key))
+        if isinstance(document, dict):
+            return document
+        error: Exception = ValueError("a JSON object was expected")
     except NotFoundError:
         return None
-    except ValueError as error:
-        _log.warning("%s: %s is damaged and is not used: %s", store.uri, key, error)
-        return None
-    return found if isinstance(found, dict) else None
+    except (ValueError, RecursionError) as caught:
+        error = caught
+    _log.warning("%s: %s is damaged and is not used: %s", store.uri, key, error)
+    return None
 
 
 def write(

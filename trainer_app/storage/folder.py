@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
@@ -98,7 +98,9 @@ class FolderStore:
     def list_folders(self, prefix: str = "") -> Names:
         folder = self._path(prefix, folder=True)
         with translate_errors(folder, "list"):
-            return sorted(item.name for item in _scan(folder) if item.is_dir() and any(_walk(Path(item.path), "")))
+            return sorted(
+                item.name for item in _scan(folder) if _follows(item.is_dir) and any(_walk(Path(item.path), ""))
+            )
 
     def delete(self, key: str) -> None:
         path = self._path(key)
@@ -213,9 +215,19 @@ def _walk(folder: Path, prefix: str) -> Iterator[Entry]:
         with suppress(FileNotFoundError):  # removed between the listing and now
             if item.is_dir(follow_symlinks=False):
                 yield from _walk(Path(item.path), key + "/")
-            elif item.is_file():
+            elif _follows(item.is_file):
                 about = item.stat()
                 yield Entry(key, about.st_size, about.st_mtime)
+
+
+def _follows(look: Callable[[], bool]) -> bool:
+    """Return what a look through a link finds; one that leads to itself is nothing, and hides nothing beside it."""
+    try:
+        return look()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
 
 
 def _scan(folder: Path) -> list[os.DirEntry[str]]:

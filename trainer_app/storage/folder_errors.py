@@ -25,7 +25,7 @@ def translate_errors(path: Path, verb: str) -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        if verb == "write" and not _file_above(path):
+        if verb == "write" and not _file_above(path) and not path.is_dir() and not _leads_nowhere(path):
             raise AlreadyExistsError(f"{path} exists already") from error
         raise StorageError(_obstacle(path)) from error
     except FileNotFoundError as error:
@@ -35,6 +35,8 @@ def translate_errors(path: Path, verb: str) -> Iterator[None]:
             raise NotFoundError(f"there is no object {path}: {_obstacle(path)}") from error
         raise StorageError(_obstacle(path)) from error
     except OSError as error:
+        if error.errno == errno.ELOOP and verb == "read":
+            raise NotFoundError(f"there is no object {path}: {_obstacle(path)}") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             why = "the file system is read-only" if error.errno == errno.EROFS else "no permission"
             raise AccessDeniedError(
@@ -53,8 +55,15 @@ def _file_above(path: Path) -> Path | None:
     return next((p for p in reversed(path.parents) if p.exists() and not p.is_dir()), None)
 
 
+def _leads_nowhere(path: Path) -> bool:
+    """Return whether it is a link to nothing, or to itself."""
+    return path.is_symlink() and not path.exists()
+
+
 def _obstacle(path: Path) -> str:
     blocker = _file_above(path) or path
+    if _leads_nowhere(path):
+        return f"{path} is a link that leads nowhere; remove it"
     if blocker.is_dir():
         return f"{path} is a folder where an object should be"
     return f"{blocker} is a file where a folder should be; move it away or choose another storage.uri"
