@@ -252,7 +252,6 @@ def ended(call: Callable[[], Any], is_verb: bool, capfd: Any) -> str:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lease, "SETTLE_S", 0.0)
     monkeypatch.setattr(lease, "POLL_S", 0.01)
     monkeypatch.setattr(session, "load_driver", lambda: drive)
     monkeypatch.setattr(session, "end_at_sigterm", lambda: None)

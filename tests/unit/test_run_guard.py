@@ -115,9 +115,9 @@ def test_a_guard_that_hangs_ends_the_run_with_its_reason(
 class Stuck(FolderStore):
     """A mount whose server is gone: no read returns."""
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, start: int = 0) -> bytes:
         STUCK.wait(30)
-        return super().get(key)
+        return super().get(key, start=start)
 
 
 STUCK = threading.Event()

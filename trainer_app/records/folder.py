@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, StorageError
-from trainer_app.records.models import EpochLine, RunRecord, TrialRecord, parse_run_record, parse_trial_record
+from trainer_app.records.models import EpochLine, RunRecord, TrialRecord, parse_trial_record
 from trainer_app.records.names import check_name, suggest_name
 from trainer_app.records.plain_json import to_json
-from trainer_app.storage import Store, store_name
+from trainer_app.records.rebuild import read_record
+from trainer_app.storage import Store
 from trainer_app.storage.parallel import map_parallel
 
 _log = logging.getLogger(__name__)
@@ -114,25 +115,12 @@ class RunFolder:
             NotFoundError: there is no such run; the message has the most similar names.
             StorageError: run.json is damaged, and run.yaml can't be read either.
         """
-        run_store, data = storage.child(run), None
+        run_store = storage.child(run)
         try:
-            data = run_store.get("run.json")
-            return cls(run_store, parse_run_record(data, store_name(run_store), f"{run_store.uri}: run.json"))
+            return cls(run_store, *read_record(run_store))
         except NotFoundError as error:
             near = suggest_name(run, storage.list_folders(), what="runs")
-            damage: StorageError = NotFoundError(f"there is no run {run!r} in {storage.uri}; {near}")
-            damage.__cause__ = error
-        except StorageError as error:
-            if data is None:  # the storage did not answer
-                raise
-            damage = error
-        from trainer_app.records.rebuild import rebuild_record
-
-        record = rebuild_record(run_store, data)
-        if record is None:
-            raise damage
-        what = damage if data is not None else f"{run_store.uri}: run.json is gone"
-        return cls(run_store, record, f"{what}; it was made again from what the run has besides")
+            raise NotFoundError(f"there is no run {run!r} in {storage.uri}; {near}") from error
 
     @property
     def name(self) -> str:

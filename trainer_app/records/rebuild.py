@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from trainer_app.config import RunConfig, loads
-from trainer_app.errors import ConfigError, NotFoundError
-from trainer_app.records.models import RunRecord
+from trainer_app.errors import ConfigError, NotFoundError, StorageError
+from trainer_app.records.models import RunRecord, parse_run_record
 from trainer_app.storage import Entry, Store, store_name
 
+if TYPE_CHECKING:
+    from trainer_app.config import RunConfig
+
 SUBMISSION: Final = "submission.json"  # which submission the run belongs to
+
+
+def read_record(run_store: Store) -> tuple[RunRecord, str]:
+    """Return a run's record, and what is wrong with its run.json if the record was made again; "" if it was not.
+
+    Raises:
+        NotFoundError: there is no run. StorageError: run.json is damaged, and run.yaml can't be read either.
+    """
+    data, where = None, f"{run_store.uri}: run.json"
+    try:
+        data = run_store.get("run.json")
+        return parse_run_record(data, store_name(run_store), where), ""
+    except StorageError as error:
+        lost = isinstance(error, NotFoundError)
+        record = rebuild_record(run_store, data) if lost or data is not None else None
+        if record is None:
+            raise
+        return record, f"{f'{where} is gone' if lost else error}; it was made again from what the run has besides"
 
 
 def rebuild_record(run_store: Store, data: bytes | None) -> RunRecord | None:
@@ -28,7 +48,8 @@ def rebuild_record(run_store: Store, data: bytes | None) -> RunRecord | None:
     Returns:
         None if run.yaml can't be read, or if there is no run.json and nothing was trained.
     """
-    config, entries = _read_run_file(run_store), list(run_store.list())
+    config = _read_run_file(run_store)
+    entries = list(run_store.list()) if config else []
     trained = any("metrics/" in entry.key or "checkpoints/" in entry.key for entry in entries)
     if config is None or (data is None and not trained):
         return None
@@ -75,6 +96,8 @@ def _replace_fields(fields: dict[str, Any], others: list[tuple[str, Any]]) -> Ru
 
 
 def _read_run_file(run_store: Store) -> RunConfig | None:
+    from trainer_app.config import loads
+
     try:
         return loads(run_store.get("run.yaml").decode())
     except (NotFoundError, UnicodeDecodeError, ConfigError):

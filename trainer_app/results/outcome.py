@@ -8,6 +8,7 @@ from trainer_app.errors import CheckpointRejectedError, NotFoundError, StorageEr
 from trainer_app.metric_order import best_of, is_better, sort_key
 from trainer_app.records import RunFolder, TrialRecord
 from trainer_app.records.manifest import MANIFEST
+from trainer_app.records.models import parse_trial_record
 from trainer_app.results.load import best_line, get_all, read_checkpoint, read_run
 from trainer_app.results.model import ARTIFACTS, Artifact, Best, Checkpoint, FitResults, RunResults, best_checkpoint
 from trainer_app.storage import Store
@@ -46,7 +47,7 @@ def _read_trial(folder: RunFolder, problems: list[str], whole: str | None, trial
     record: TrialRecord | None = None
     key = f"trials/{trial}/trial.json"
     try:
-        record = TrialRecord.from_json(folder.run_store.get(key), key)
+        record = parse_trial_record(folder.run_store.get(key), trial, key)
     except NotFoundError:
         record = None  # its first line of metrics came before its record
     except StorageError as error:

@@ -167,7 +167,6 @@ def recording(
                 run = results.read_outcome(storage, folder.name)
                 folder.update(done=run.done, best=run.best.value if run.best else None)
                 emit(results.end_event(folder, run, time.monotonic() - started))
-        lease.release(folder.run_store)
         watch.close()
 
 

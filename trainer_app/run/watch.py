@@ -89,7 +89,8 @@ class Watch:
             signal.signal(SIGNAL, signal.SIG_DFL if self._before is None else self._before)
 
     def close(self) -> None:
-        """Note that the run's end is recorded."""
+        """Release the lease: the run's end is recorded."""
+        self._lease.release()
         self._last.cancel()
 
     def _leave(self) -> None:
