@@ -33,7 +33,7 @@ def read_outcome(storage: Store, run: str, *, trial: str | None = None) -> RunRe
     folder = RunFolder.open(storage, run)
     if folder.record.task != "tune":
         return read_run(storage, run)
-    problems: list[str] = []
+    problems = [folder.problem] if folder.problem else []
     read = partial(_read_trial, folder, problems, trial)
     fits = list(map_parallel(read, folder.run_store.list_folders("trials")))
     fits.sort(key=lambda fit: fit.record.index if fit.record else -1)
