@@ -12,7 +12,7 @@ Render = Callable[..., Rendered]
 WITHOUT = {
     "by value": ("submitter.apiAccess=false",),
     "no submitter": ("lifetime.submissionMode=HTTPMode",),
-    "no name in advance": ("kind=RayCronJob", "cron.schedule=@daily"),
+    "by value, on a schedule": ("kind=RayCronJob", "cron.schedule=@daily", "submitter.apiAccess=false"),
     "no run": ("kind=RayCluster",),
 }
 
@@ -34,6 +34,19 @@ def test_it_may_patch_one_rayjob_and_nothing_else(render: Render, sets: tuple[st
     submitter = pod_templates(made["RayJob/demo"])["submitter"]
     assert submitter["spec"]["serviceAccountName"] == "demo-submitter"
     assert environment(submitter)["TRAINER_RAYJOB"] == "trainer/demo"
+
+
+def test_on_a_schedule_it_may_read_rayjobs_and_nothing_else(render: Render) -> None:
+    made = render("kind=RayCronJob", "cron.schedule=@daily")
+    assert made["Role/demo-submitter"]["rules"] == [
+        {"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["get"]}
+    ]
+    pods = pod_templates(made["RayCronJob/demo"])
+    assert {role for role, pod in pods.items() if token_volumes(pod)} == {"submitter"}
+    given = environment(pods["submitter"])
+    assert given["TRAINER_SCHEDULED_RAYJOB"] == "trainer/$(TRAINER_JOB)" and "TRAINER_RAYJOB" not in given
+    named = [one.get("valueFrom") for one in pods["submitter"]["spec"]["containers"][0]["env"]]
+    assert {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}} in named
 
 
 def test_only_its_pod_has_the_token_and_imports_no_modules_of_the_users(render: Render) -> None:

@@ -91,8 +91,7 @@ def test_tokens_and_accounts(render: Render, variant: str) -> None:
     run = next(thing for name, thing in made.items() if name.startswith("Ray"))
     accounts = {thing["metadata"]["name"]: thing for name, thing in made.items() if name.startswith("ServiceAccount/")}
     assert not [name for name, account in accounts.items() if account["automountServiceAccountToken"]]
-    submitter = "demo-worker" if run["kind"] == "RayCronJob" else "demo-submitter"
-    of_role = {"head": "demo-head", "submitter": submitter}
+    of_role = {"head": "demo-head", "submitter": "demo-submitter"}
     for role, pod in pod_templates(run).items():
         assert pod["spec"]["serviceAccountName"] == of_role.get(role, "demo-worker")
         assert pod["spec"]["serviceAccountName"] in accounts, role

@@ -36,6 +36,12 @@ class Api(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b'{"message": "no"}')
 
+    def do_GET(self) -> None:
+        code = self.codes.pop(0) if self.codes else 200
+        self.send_response(code)
+        self.end_headers()
+        self.wfile.write(b'{"metadata": {"creationTimestamp": "2026-01-31T08:09:10Z"}}')
+
     def log_message(self, *_: Any) -> None:
         pass
 
@@ -133,6 +139,31 @@ def test_a_refusal_is_said_and_is_no_failure(
     assert told == 'can\'t write to RayJob demo: HTTP 403 {"message": "no"}\n'  # and then it is silent for a minute
     reporter.finish(is_permanent=True)
     assert "KubeRay starts" not in capsys.readouterr().err
+
+
+def test_when_a_rayjob_was_created_is_read(api: type[Api], reporter: RayJobReporter) -> None:
+    api.codes = [403, 500]
+    assert reporter.read_creation() == "2026-01-31T08:09:10Z"
+    api.codes = [403] * rayjob.TRIES
+    assert reporter.read_creation() == ""  # the driver goes by its own clock
+
+
+def test_the_driver_of_a_schedule_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = {
+        "TRAINER_SCHEDULED_RAYJOB": "team/nightly-abcde",
+        "RAY_DASHBOARD_ADDRESS": "http://head:8265",
+        "RAY_JOB_SUBMISSION_ID": "s",
+    }
+    jobs: list[Any] = []
+    monkeypatch.setattr(submitter, "run_to_end", lambda job, entrypoint: jobs.append(job) or "SUCCEEDED")
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(RayJobReporter, "read_creation", lambda self: f"when {self.namespace}/{self.name} was created")
+    monkeypatch.setattr("os.environ", env)
+    assert submitter.main() == 0
+    assert jobs[0].runtime_env == {"env_vars": {"TRAINER_RAYJOB_CREATED": "when team/nightly-abcde was created"}}
+    monkeypatch.setattr("os.environ", {**env, "TRAINER_SCHEDULED_RAYJOB": ""})
+    submitter.main()
+    assert jobs[1].runtime_env == {} and jobs[1].rayjob.name == ""
 
 
 def test_without_access_nothing_is_asked(api: type[Api]) -> None:

@@ -1,6 +1,7 @@
 """What the submitter writes to its RayJob: progress as annotations, and that a failed run gets no further cluster.
 
-Its ServiceAccount may patch this one RayJob and nothing else: `role.yaml` of the chart.
+Its ServiceAccount may patch this one RayJob and nothing else; that of a RayCronJob may read RayJobs: `role.yaml` of the
+chart.
 """
 
 from __future__ import annotations
@@ -75,29 +76,48 @@ class RayJobReporter:
         """Write this and the progress that is left; return False if the API server refuses it or does not answer."""
         annotations = {"metadata": {"annotations": self._pending.annotations()}} if self._pending else {}
         try:
-            self._patch({**annotations, **change})
-        except (OSError, HTTPException) as error:
+            self._request("PATCH", {**annotations, **change})
+        except (OSError, HTTPException, ValueError) as error:
             _say(f"can't write to RayJob {self.name}: {' '.join(str(error).split())[:200]}")
             self._due = time.monotonic() + SILENCE_S
             return False
         self._pending, self._due = None, time.monotonic() + EVERY_S - 1  # the driver's lines are EVERY_S apart
         return True
 
-    def _patch(self, change: Mapping[str, Any]) -> None:
-        """Send a merge patch. Raises OSError or HTTPException if the API server refuses it or does not answer."""
+    def read_creation(self) -> str:
+        """Return when the RayJob was created, as Kubernetes writes it; "" if that can't be read, which is said."""
+        for _ in range(TRIES):
+            try:
+                return str(self._request("GET")["metadata"]["creationTimestamp"])
+            except (OSError, HTTPException, ValueError, KeyError) as error:
+                _say(f"can't read RayJob {self.name}: {' '.join(str(error).split())[:200]}")
+            time.sleep(PAUSE_S)
+        return ""
+
+    def _request(self, verb: str, change: Mapping[str, Any] | None = None) -> Any:
+        """Send a request, a change as a merge patch. Raises OSError or HTTPException if the API server refuses it or
+        does not answer.
+        """
         context = ssl.create_default_context(cafile=str(self.account / "ca.crt"))
         connection = HTTPSConnection(self.host, self.port, timeout=TIMEOUT_S, context=context)
         token = (self.account / "token").read_text().strip()
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json"}
         path = f"/apis/ray.io/v1/namespaces/{self.namespace}/rayjobs/{self.name}"
         try:
-            connection.request("PATCH", path, json.dumps(change), headers)
+            connection.request(verb, path, None if change is None else json.dumps(change), headers)
             answer = connection.getresponse()
             body = answer.read()
         finally:
             connection.close()
         if answer.status != 200:
             raise OSError(f"HTTP {answer.status} {body[:300].decode(errors='replace')}")
+        return json.loads(body)
+
+
+def read_scheduled_creation(env: Mapping[str, str]) -> str:
+    """Return when the RayJob that a RayCronJob made for this pod was created; "" if none did, or if it is unknown."""
+    name = env.get("TRAINER_SCHEDULED_RAYJOB", "")
+    return RayJobReporter.from_env({**env, "TRAINER_RAYJOB": name}).read_creation() if name else ""
 
 
 def _say(text: str) -> None:

@@ -27,7 +27,7 @@ from urllib.request import Request, urlopen
 import websocket
 
 from trainer_app.errors import FAILED_FOR_GOOD, InputError, SubmissionRefusedError
-from trainer_app.pod.rayjob import RayJobReporter
+from trainer_app.pod.rayjob import RayJobReporter, read_scheduled_creation
 
 PAUSE_S: Final = 2.0
 DENIED_S: Final = 120.0  # a head that begins may not know its token yet
@@ -35,6 +35,7 @@ SILENCE_S: Final = 1800.0
 TIMEOUT_S: Final = 30.0
 ENDED: Final = ("SUCCEEDED", "FAILED", "STOPPED")
 RUNNING: Final = ("PENDING", "RUNNING")
+CREATED: Final = "TRAINER_RAYJOB_CREATED"
 PERMANENT: Final = (InputError.exit_code, FAILED_FOR_GOOD)  # exit codes of a driver that would end alike again
 
 
@@ -169,6 +170,8 @@ def main() -> int:
     address = env["RAY_DASHBOARD_ADDRESS"].removeprefix("http://")
     runtime_env = json.loads(env.get("TRAINER_RUNTIME_ENV") or "{}")
     rayjob, token = RayJobReporter.from_env(env), env.get("RAY_AUTH_TOKEN", "")
+    if created := read_scheduled_creation(env):  # the driver knows by it which tick it is of
+        runtime_env = {**runtime_env, "env_vars": {**runtime_env.get("env_vars", {}), CREATED: created}}
     ray_job = RayJobClient(address, env["RAY_JOB_SUBMISSION_ID"], token, runtime_env, rayjob)
     try:
         state = run_to_end(ray_job, entrypoint)

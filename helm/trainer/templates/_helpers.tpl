@@ -44,9 +44,10 @@ annotations:
 {{- if not .Values.clusterSelector -}}true{{- end -}}
 {{- end -}}
 
-{{- /* Whether the submitter may patch the RayJob. Not that of a RayCronJob, which has no name before it is created. */ -}}
+{{- /* Whether the submitter reaches the API server: to patch the run's RayJob; of a RayCronJob, whose RayJobs have no names
+       before they are created, to read when its own was. */ -}}
 {{- define "trainer.apiAccess" -}}
-{{- if and .Values.submitter.apiAccess (eq .Values.kind "RayJob") (eq .Values.lifetime.submissionMode "K8sJobMode") -}}true{{- end -}}
+{{- if and .Values.submitter.apiAccess (ne .Values.kind "RayCluster") (eq .Values.lifetime.submissionMode "K8sJobMode") -}}true{{- end -}}
 {{- end -}}
 
 {{- /* The rule of a NetworkPolicy for egress to the API server. */ -}}

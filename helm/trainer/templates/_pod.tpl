@@ -69,7 +69,11 @@ spec:
       {{- end }}
       {{- else if or $reports $.Values.clusterSelector }}
       env:
-        {{- if $reports }}
+        {{- if and $reports (eq $.Values.kind "RayCronJob") }}
+        # KubeRay names the RayJob, and the Job of this pod like it.
+        - {name: TRAINER_JOB, valueFrom: {fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/job-name']"}}}
+        - {name: TRAINER_SCHEDULED_RAYJOB, value: {{ printf "%s/$(TRAINER_JOB)" $.Release.Namespace | quote }}}
+        {{- else if $reports }}
         - {name: TRAINER_RAYJOB, value: {{ printf "%s/%s" $.Release.Namespace $.Release.Name | quote }}}
         {{- end }}
         {{- if $.Values.clusterSelector }}
