@@ -97,7 +97,7 @@ def test_tokens_and_accounts(render: Render, variant: str) -> None:
         assert pod["spec"]["serviceAccountName"] in accounts, role
     cluster = ray_cluster(run)
     assert cluster is None or cluster["authOptions"] == {"mode": "token"}
-    ours = {"Role/demo-submitter", "RoleBinding/demo-submitter"} if run["kind"] == "RayJob" else set()
+    ours = {"Role/demo-submitter", "RoleBinding/demo-submitter"} if run["kind"] != "RayCluster" else set()
     assert {name for name in made if name.startswith(("Role", "ClusterRole"))} == ours, "KubeRay makes the autoscaler's"
 
 
