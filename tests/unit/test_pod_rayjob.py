@@ -155,7 +155,12 @@ def test_the_driver_of_a_schedule_gets_it(monkeypatch: pytest.MonkeyPatch) -> No
         "RAY_JOB_SUBMISSION_ID": "s",
     }
     jobs: list[Any] = []
-    monkeypatch.setattr(submitter, "run_to_end", lambda job, entrypoint: jobs.append(job) or "SUCCEEDED")
+
+    def run_to_end(job: Any, entrypoint: str) -> str:
+        jobs.append(job)
+        return "SUCCEEDED"
+
+    monkeypatch.setattr(submitter, "run_to_end", run_to_end)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(RayJobReporter, "read_creation", lambda self: f"when {self.namespace}/{self.name} was created")
     monkeypatch.setattr("os.environ", env)
