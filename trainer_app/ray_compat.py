@@ -37,6 +37,12 @@ NAMES: Final = (
         "left out: one more process a run, which fails if two Rays run on one machine",
     ),
     P(f"{_EXECUTION}.callback", "ControllerCallback", "registers the controller of a nested trial"),
+    P(
+        f"{_EXECUTION}.callback",
+        "WorkerGroupCallback",
+        "the workers of a nested trial send their files before they are killed",
+        "after_worker_group_start before_worker_group_abort",
+    ),
     P(f"{_EXECUTION}.worker_group", "worker_group", "its `placement_group` is replaced: groups get their trial's name"),
     # Core: nested trials that are over
     P("ray._private.state", "actors", "whether a killed controller is dead"),
@@ -46,7 +52,14 @@ NAMES: Final = (
     P(_PARSER, "_create_trial_from_spec", "names trials by their index"),
     P(_PARSER, "_make_parser", "an argument of _create_trial_from_spec"),
     P("ray.train._internal.session", "get_session", "what ends the thread that a trial's function runs in"),
-    P("ray.train._internal.session", "_TrainSession", "the same: its class", "finish"),
+    P("ray.train._internal.session", "_TrainSession", "the same: its class", "finish stop_event"),
+    P(
+        "ray.tune.execution.tune_controller",
+        "TuneController",
+        "the end of a sweep's last trials is awaited",
+        "_actor_force_cleanup_timeout",
+    ),
+    P("ray.tune", "tune", "the same: its `TuneController` is replaced"),
     P("ray.tune.trainable.function_trainable", "FunctionTrainable", "a trial's end is awaited", "cleanup reset_config"),
     P("ray.tune.search", "SearchAlgorithm", "says that no more trials come", "_finished"),
     P(

@@ -139,7 +139,8 @@ def _run(rehearsal: Rehearsal, task: str, folder: Path) -> None:
 def _test(rehearsal: Rehearsal, path: Path, cut: OneBatch) -> None:
     try:
         with restored_process(), evaluate.group_of_one():
-            evaluate.score(rehearsal.config, path, str(cut.folder), accelerator=rehearsal.device, prepare=cut.attach)
+            folder, device = str(cut.folder), rehearsal.device
+            evaluate.score(rehearsal.config, path, folder=folder, accelerator=device, prepare=cut.attach)
     except InputError as error:  # with which a run without --test does not end
         rehearsal.notes.append(str(error))
     else:

@@ -56,6 +56,12 @@ class Note(Callback):
     def on_exception(self, trainer, module, error):
         time.sleep(0.5)
         Path("end.txt").write_text(type(error).__name__)
+
+
+class Slow(Callback):
+    def on_exception(self, trainer, module, error):
+        time.sleep(12)  # longer than Ray waits for the last processes of a sweep
+        Path("late.txt").write_text("late")
 """
 RUN_FILE = """
 name: writes
@@ -124,3 +130,34 @@ def test_train_leaves_the_files_where_they_are_and_keeps_copies(folder: Path) ->
     logged = [float(row["loss"]) for row in csv.DictReader((folder / LOG / "metrics.csv").open()) if row["loss"]]
     history = load_run(str(folder / "runs"), "one").fits[0].history
     assert logged == pytest.approx([line["metrics"]["loss"] for line in history], rel=1e-6)
+
+
+@pytest.mark.full
+def test_the_last_trials_of_a_sweep_send_what_they_write_late(folder: Path) -> None:
+    slow = (
+        "trainer.callbacks+={class_path: project.Slow}",
+        "tune.space={model.init_args.lr: {grid_search: [0.1, 0.2]}}",
+    )
+    with Place() as place:
+        place.run("tune", "run.yaml", *slow, "--name", "late", cwd=folder)
+    run = load_run(str(folder / "runs"), "late")
+    assert [(folder / f"runs/late/artifacts/{trial.trial}/late.txt").read_text() for trial in run.trials] == [
+        "late"
+    ] * 2
+
+
+@pytest.mark.full
+def test_trials_of_several_workers_send_what_they_wrote_last(folder: Path) -> None:
+    """The scheduler ends both; what they write at the end of their last epoch, they write after they report it."""
+    two = ("scaling.num_workers=2", "tune.space={model.init_args.lr: {grid_search: [0.1, 0.2]}}")
+    with Place() as place:
+        place.run("tune", "run.yaml", *two, "--name", "nested", cwd=folder)
+    run = load_run(str(folder / "runs"), "nested")
+    assert {trial.epochs for trial in run.trials} <= {1, 2} and len(run.trials) == 2
+    for trial in run.trials:
+        lr, own = trial.params["model.init_args.lr"], folder / f"runs/nested/artifacts/{trial.trial}"
+        notes = (own / "notes.txt").read_text().splitlines()
+        assert (
+            notes[: trial.epochs] == [f"{lr} {epoch}" for epoch in range(trial.epochs) for rank in "12"][: trial.epochs]
+        )
+        assert (own / LOG / "metrics.csv").exists()

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +16,15 @@ from tests.run_samples import train_run, tune_run
 from trainer_app.__main__ import main
 from trainer_app.checkpoint import CommittedTensors
 from trainer_app.checkpoint.tensors import read_checksums
+from trainer_app.config import loads
 from trainer_app.results import fetch, load_run
 from trainer_app.run import artifacts, working_folder
 from trainer_app.run.artifacts import Limits, Sender, find_changed
+from trainer_app.run.spec import RunSpec
 from trainer_app.storage import Store, open_store
+from trainer_app.train import files
+from trainer_app.train.files import keep_files
+from trainer_app.user_errors import FitProgress
 
 pytestmark = pytest.mark.unit
 MANY = Limits(files=100, size=1 << 30)
@@ -225,6 +231,26 @@ def test_other_files_in_the_users_folder_are_not_the_runs(tmp_path: Path) -> Non
     write(tmp_path / "runs/r/run.json")
     found = find_changed(tmp_path, tmp_path.iterdir(), since, leave_out=str(tmp_path / "runs"))
     assert list(found) == ["new.txt"]
+
+
+@pytest.mark.parametrize("working", [True, False])
+def test_a_process_that_is_about_to_end_sends_what_its_fits_have_written(tmp_path: Path, working: bool) -> None:
+    def save() -> None:
+        write(tmp_path / "work/metrics.csv")
+        raise ValueError
+
+    (tmp_path / "work").mkdir()
+    spec = RunSpec("r", str(tmp_path / "runs"), "", use_gpu=False, folder=str(tmp_path / "work"), in_place=True)
+    trainer = SimpleNamespace(loggers=[SimpleNamespace(save=save, save_dir=None)], callbacks=[], profiler=None)
+    progress = FitProgress()
+    with keep_files(loads("model: {class_path: a.Model}"), spec, None, progress):
+        progress.trainer = trainer  # type: ignore[assignment]
+        if working:
+            write(tmp_path / "work/new.ckpt")
+            files.send_files()
+            assert keys(open_store(str(tmp_path / "runs/r/artifacts"))) == ["metrics.csv", "new.ckpt"]
+    files.send_files()
+    assert (tmp_path / "work/metrics.csv").exists() == working
 
 
 # --- fetch

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,14 @@ class ScoredBySplit(Scored):
         self.log("test/count", float(len(batch[0])), reduce_fx="sum", add_dataloader_idx=dataloader_idx > 0)
 
 
+class Writes(Scored):
+    """Writes by relative path, and to its logger, what it has read by relative path."""
+
+    def test_step(self, batch: Any, index: int) -> None:
+        super().test_step(batch, index)
+        Path("scores.txt").write_text(Path("labels.txt").read_text() if Path("labels.txt").exists() else "none")
+
+
 class Leaves(Scored):
     def test_step(self, batch: Any, index: int) -> None:
         sys.exit(3)
@@ -140,7 +150,9 @@ def trained(store: Store, config: RunConfig, *, trial: str | None = None, run: s
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
     return open_store(str(tmp_path / "runs"))
 
 
@@ -192,6 +204,39 @@ def test_several_test_splits_with_samplers_of_their_own_are_scored(store: Store)
         "test/count": 8.0,
         "test/count/dataloader_idx_1": 4.0,
     }
+
+
+def kept_folders(store: Store, folder: str) -> set[str]:
+    """Return the folders of a fit's artifacts."""
+    return {entry.key.rpartition("/")[0] for entry in store.child(folder).list()}
+
+
+def test_what_a_test_writes_stays_and_is_kept(store: Store, tmp_path: Path) -> None:
+    trained(store, run_file("Writes"))
+    for path in (tmp_path / "work").rglob("*"):
+        os.utime(path, (1, 1))
+    shutil.rmtree("lightning_logs", ignore_errors=True)
+    evaluate.test(store, "r")
+    assert Path("scores.txt").read_text() == "none"
+    assert store.get("r/artifacts/tested/scores.txt") == b"none"
+    assert kept_folders(store, "r/artifacts") == {"tested", "tested/lightning_logs/version_0"}
+    assert Path("lightning_logs/version_0").is_dir()
+
+
+def test_a_trial_is_tested_in_a_folder_of_its_own_with_what_it_wrote(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    folder = trained(store, run_file("Writes"), trial="t00000")
+    folder.write_trial(TrialRecord(trial="t00000", index=0, params={}, state="finished"))
+    shutil.rmtree("lightning_logs", ignore_errors=True)
+    store.put("r/artifacts/t00000/labels.txt", b"a b")
+    for _ in range(2):
+        evaluate.test(store, "r")
+        assert not list(Path.cwd().iterdir()) and not list(tmp_path.glob("trainer-work/*.used"))
+        assert kept_folders(store, "r/artifacts/t00000") == {"", "tested", "tested/lightning_logs/version_0"}
+        assert store.get("r/artifacts/t00000/tested/scores.txt") == b"a b"
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import queue
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray.util.queue
 
-from trainer_app.tune import nested
+from trainer_app.tune import nested, placement_groups
 
 pytestmark = pytest.mark.unit
 
@@ -23,7 +24,7 @@ class OnePlace:
     def put(self, item: dict[str, Any]) -> None:
         self.inner.put(item, timeout=10)
 
-    def get(self, *, block: bool, timeout: float) -> dict[str, Any]:
+    def get(self, *, block: bool, timeout: float | None = None) -> dict[str, Any]:
         try:
             return self.inner.get(block=block, timeout=timeout)
         except queue.Empty:
@@ -54,3 +55,76 @@ def test_a_failure_comes_after_the_reports() -> None:
     assert [next(arriving)["n"], next(arriving)["n"]] == [0, 1]
     with pytest.raises(ValueError, match="planned"):
         next(arriving)
+
+
+def test_a_trial_that_tune_ends_leaves_its_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    ending = iter([False, True])
+    monkeypatch.setattr(nested, "is_ending", lambda: next(ending))
+    arriving = reporting(1, OnePlace())
+    assert next(arriving)["n"] == 0
+    with pytest.raises(SystemExit):
+        next(arriving)
+
+
+class Actor:
+    """An actor in this process; a call returns its result in place of Ray's reference."""
+
+    def __init__(self, **methods: Any) -> None:
+        for name, method in methods.items():
+            setattr(self, name, SimpleNamespace(remote=method))
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's calls, in this process: a reference is done if it is true."""
+    monkeypatch.setattr("ray.get", lambda value: value)
+    monkeypatch.setattr("ray.wait", lambda refs, **_: ([r for r in refs if r()], [r for r in refs if not r()]))
+
+
+@pytest.mark.usefixtures("here")
+def test_the_workers_of_a_trial_that_is_ended_are_waited_for() -> None:
+    """Its controller hands over a report before it ends, which no one reads."""
+    arrivals = OnePlace()
+    arrivals.put({"n": 1})
+    controller = Actor(abort=lambda: arrivals.inner.empty)
+    nested.end_workers(Actor(get=lambda trial: [("id", [controller])]), "t00001", arrivals)  # type: ignore[arg-type]
+    assert arrivals.inner.empty()
+
+
+@pytest.mark.usefixtures("here")
+def test_that_wait_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nested, "WAITS_S", 0.05)
+    registry = Actor(get=lambda trial: [("id", [Actor(abort=lambda: bool)])])
+    nested.end_workers(registry, "t00001", OnePlace())  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("here")
+def test_workers_send_what_they_wrote_before_they_are_killed() -> None:
+    ran: list[Any] = []
+    callback = nested.SendFiles()
+    callback.after_worker_group_start(SimpleNamespace(execute_async=lambda function: ran.append(function) or [bool]))
+    callback.before_worker_group_abort(None)
+    assert ran == [nested.send_files]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_trial_is_released_when_its_controllers_have_ended_or_its_time_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dead: set[str] = set()
+    released: list[str] = []
+    resources = placement_groups.NestedTrialResources.__new__(placement_groups.NestedTrialResources)
+    resources.controllers = Actor(get=lambda trial: [(f"of {trial}", [])])
+    resources.ending = {}
+    monkeypatch.setattr(placement_groups, "_is_dead", lambda actor: actor in dead)
+    monkeypatch.setattr(resources, "release", lambda trial: released.append(trial) or resources.ending.pop(trial))
+    resources.release_when_ended("t1")
+    resources.release_when_ended("t2")
+    resources.release_ended()
+    assert released == []
+    dead.add("of t2")
+    resources.release_ended()
+    assert released == ["t2"]
+    resources.ending["t1"] = time.monotonic() - 1
+    resources.release_ended()
+    assert released == ["t2", "t1"]

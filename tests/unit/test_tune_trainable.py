@@ -101,3 +101,10 @@ def test_the_wait_is_bounded_and_said(
     start(never_ends).stop()
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("trial ")]
     assert len(said) == 2 and "still sends what it wrote" in said[0] and "may lack what it wrote last" in said[1]
+
+
+def test_the_last_trials_of_a_sweep_have_the_time_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_compat.tune, "TuneController", ray_compat.tune.TuneController)
+    trainable.wait_for_last_trials()
+    monkeypatch.setattr(ray_compat.TuneController, "__init__", lambda self: None)
+    assert ray_compat.tune.TuneController()._actor_force_cleanup_timeout > trainable.WAITS_S

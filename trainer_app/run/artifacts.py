@@ -102,6 +102,7 @@ class Sender:
     same_state: Callable[[Path], str | None] = lambda path: None
     _sent: dict[str, tuple[int, int]] = field(default_factory=dict)
     _left_out: dict[str, str] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # one sends at a time
 
     def __enter__(self) -> Self:
         self._pause = EVERY_S
@@ -111,7 +112,7 @@ class Sender:
 
     def __exit__(self, *_: object) -> None:
         self._guard.stop(wait_s=threading.TIMEOUT_MAX)
-        self.send(last=True)
+        self.send(last=True, patient=True)
 
     def _work(self) -> None:
         started = time.monotonic()
@@ -120,25 +121,29 @@ class Sender:
         finally:
             self._pause = max(EVERY_S, 10 * (time.monotonic() - started))  # a tenth of the time at most
 
-    def send(self, *, last: bool = False) -> None:
+    def send(self, *, last: bool = False, patient: bool = False) -> None:
         """Send what has changed, and delete what was sent and is gone; a storage that does not answer is logged.
 
         Args:
             last: it is the end: new checkpoints do not wait for the commit that may have the same state.
+            patient: wait for a storage that does not answer.
         """
-        store = self.store if last else try_once(self.store)
         try:
-            wanted = self._choose(self.find(), last=last)
-            for key in [key for key in self._sent if key not in wanted]:
-                store.delete(key)
-                del self._sent[key]
-            for key, path in wanted.items():
-                self._send_file(store, key, path)
-            if last and self._left_out:
-                lines = "".join(f"{key}: {reason}\n" for key, reason in sorted(self._left_out.items()))
-                store.put(NOT_SENT, lines.encode())
+            with self._lock:
+                self._send(self.store if patient else try_once(self.store), last=last)
         except (StorageError, LeaseLostError, OSError) as error:
             _log.warning("artifacts were not sent to %s: %s", self.store.uri, error)
+
+    def _send(self, store: Store, *, last: bool) -> None:
+        wanted = self._choose(self.find(), last=last)
+        for key in [key for key in self._sent if key not in wanted]:
+            store.delete(key)
+            del self._sent[key]
+        for key, path in wanted.items():
+            self._send_file(store, key, path)
+        if last and self._left_out:
+            lines = "".join(f"{key}: {reason}\n" for key, reason in sorted(self._left_out.items()))
+            store.put(NOT_SENT, lines.encode())
 
     def _choose(self, files: Mapping[str, Path], *, last: bool) -> dict[str, Path]:
         """Return the files to send; why the others are left out is noted, and the limits are said once."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,14 +22,15 @@ from trainer_app.errors import InputError, NotFoundError
 from trainer_app.formatting import one_line
 from trainer_app.records import RunFolder
 from trainer_app.results import Checkpoint, RunResults
-from trainer_app.run import cluster
+from trainer_app.run import cluster, user_code, working_folder
 from trainer_app.run.believed import allow_override, load_stored, trial_params
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import Store, open_store
 from trainer_app.temporary import temporary_folder
 from trainer_app.train.failures import root_cause
+from trainer_app.train.files import TESTED, keep_files
 from trainer_app.train.worker import QUIET, check_device
-from trainer_app.user_errors import plain_errors
+from trainer_app.user_errors import FitProgress, plain_errors
 
 
 def test(store: Store, run: str, *, allow: Sequence[str] = ()) -> dict[str, Any]:
@@ -102,10 +107,28 @@ def test_here(store: Store, run: str, *, accelerator: str, allow: Sequence[str] 
     folder = RunFolder.open(store, run)
     config = config_of_checkpoint(folder, run_results, chosen, allow=allow)
     commit = ckpt.read_commit(folder.fit_folder(chosen.trial).checkpoints, chosen.name)
+    spec, progress = _test_spec(folder, store), FitProgress()
     with temporary_folder("test") as tmp, group_of_one():
         path = ckpt.download_commit(commit, Path(tmp))
-        metrics = score(config, path, tmp, accelerator=accelerator)
+        with keep_files(config, spec, chosen.trial, progress, part=TESTED):
+            note_trainer = functools.partial(setattr, progress, "trainer")
+            metrics = score(config, path, accelerator=accelerator, prepare=note_trainer)
     return {"event": "test", "checkpoint": chosen.uri, "trial": chosen.trial, "metrics": metrics}
+
+
+def _test_spec(folder: RunFolder, store: Store) -> RunSpec:
+    """Return the run as a test needs it: where it works, and where what it writes is kept."""
+    return RunSpec(
+        run=folder.name,
+        uri=store.uri,
+        config="",
+        use_gpu=False,
+        code=os.environ.get(user_code.CODE, ""),
+        driver=uuid.uuid4().hex,  # a working folder that no other test shares
+        folder=str(working_folder.user_folder()),
+        in_place=folder.record.task == "train" and cluster.is_local(),
+        started=time.time(),
+    )
 
 
 @contextmanager
@@ -143,24 +166,24 @@ def config_of_checkpoint(
 def score(
     config: RunConfig,
     path: Path,
-    folder: str,
     *,
     accelerator: str,
+    folder: str | None = None,
     prepare: Callable[[Any], Any] = lambda trainer: None,
 ) -> dict[str, float]:
     """Run `Trainer.test` with one checkpoint, on one device.
 
     Args:
         path: the downloaded checkpoint.
-        folder: temporary, for what Lightning writes.
         accelerator: "cpu" or "gpu".
+        folder: for what Lightning writes, None for its own default.
         prepare: called with the Trainer before it tests.
 
     Raises:
         InputError: the module or the data has no test.
     """
     kwargs = {"devices": 1, "num_nodes": 1, "strategy": "auto", "accelerator": accelerator}
-    defaults = {**QUIET, "default_root_dir": folder}
+    defaults = {**QUIET, **({"default_root_dir": folder} if folder else {})}
     with plain_errors():
         parts = lightning_cli.build_parts(config, trainer_kwargs=kwargs, defaults=defaults)
     prepare(parts.trainer)

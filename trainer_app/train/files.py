@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from trainer_app.callbacks import ranks
 from trainer_app.callbacks.epoch import EpochReporter
@@ -17,9 +18,15 @@ from trainer_app.run.artifacts import Limits, Sender
 from trainer_app.run.spec import RunSpec
 from trainer_app.user_errors import FitProgress
 
+TESTED: Final = "tested"  # among a fit's artifacts: what a test of it wrote
+OTHERS: Final = ("rank-", f"{TESTED}/")  # what a fit does not get back
+_working: Final[list[tuple[Sender, FitProgress]]] = []  # the fits of this process
+
 
 @contextmanager
-def keep_files(config: RunConfig, spec: RunSpec, trial: str | None, progress: FitProgress) -> Iterator[None]:
+def keep_files(
+    config: RunConfig, spec: RunSpec, trial: str | None, progress: FitProgress, *, part: str = ""
+) -> Iterator[None]:
     """Fit in the user's folder, or in one of this trial's own, and keep in storage what is written there.
 
     One process of a node sends for all of them, which share the folder.
@@ -27,6 +34,7 @@ def keep_files(config: RunConfig, spec: RunSpec, trial: str | None, progress: Fi
     Args:
         trial: None for a train run.
         progress: has the Trainer, once it is built.
+        part: the folder among the artifacts of the fit, for what is not written by the fit itself: TESTED.
     """
     if not spec.folder:
         yield
@@ -34,20 +42,35 @@ def keep_files(config: RunConfig, spec: RunSpec, trial: str | None, progress: Fi
     sends = ranks.get_world_size() == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
     rank = [f"rank-{ranks.get_rank()}"] if sends and ranks.get_rank() else []
     store = spec.run_store().child("/".join([ARTIFACTS, *([trial] if trial else []), *rank]))
-    with _working_folder(spec, trial, lambda folder: artifacts.restore(store, folder, skip=("rank-",))) as find:
+    name = "/".join([trial or "", part])
+    with _working_folder(spec, name, lambda folder: artifacts.restore(store, folder, skip=OTHERS)) as find:
         if not sends:
             yield
             return
         limits = Limits(config.storage.artifact_files, int(config.storage.artifact_gib * (1 << 30)))
-        with Sender(store, lambda: find(progress.trainer), limits, lambda path: _commit_of(progress.trainer, path)):
-            yield
+        target, find_commit = store.child(part) if part else store, functools.partial(_commit_of, progress)
+        with Sender(target, lambda: find(progress.trainer), limits, find_commit) as sender:
+            _working.append((sender, progress))
+            try:
+                yield
+            finally:
+                _working.pop()
+
+
+def send_files() -> None:
+    """Send what the fits of this process have written so far, since the process is about to be ended."""
+    for sender, progress in tuple(_working):
+        for logger in progress.trainer.loggers if progress.trainer else ():
+            with suppress(Exception):
+                logger.save()
+        sender.send(last=True)
 
 
 Find = Callable[[Any], Mapping[str, Path]]
 
 
 @contextmanager
-def _working_folder(spec: RunSpec, trial: str | None, fill: Callable[[Path], None]) -> Iterator[Find]:
+def _working_folder(spec: RunSpec, fit: str, fill: Callable[[Path], None]) -> Iterator[Find]:
     """Enter the folder. Yield what finds the files that were written there, given the Trainer or None."""
     if spec.in_place:
         folder = Path(spec.folder)
@@ -59,7 +82,7 @@ def _working_folder(spec: RunSpec, trial: str | None, fill: Callable[[Path], Non
         yield find
         return
     code = [user_code.fetch(spec.run_store(), spec.code)] if spec.code else []
-    name = working_folder.name_folder(spec.uri, spec.run, spec.driver, fit=trial or "")
+    name = working_folder.name_folder(spec.uri, spec.run, spec.driver, fit=fit)
     sources = [*code, *([Path(spec.folder)] if Path(spec.folder).is_dir() else [])]
     with working_folder.entered(name, sources, storage=spec.uri, fill=fill) as own:
         yield lambda trainer: artifacts.find_changed(own.path, sorted(own.path.iterdir()), own.since)
@@ -82,9 +105,9 @@ def _roots(folder: Path, before: set[Path], trainer: Any) -> Sequence[Path]:
     return [*(path for path in named if folder in path.parents), *entries]
 
 
-def _commit_of(trainer: Any, path: Path) -> str | None:
+def _commit_of(progress: FitProgress, path: Path) -> str | None:
     """Return the name of the commit that has all tensors of this checkpoint, None if there is none."""
-    for one in trainer.callbacks if trainer else ():
+    for one in progress.trainer.callbacks if progress.trainer else ():
         if isinstance(one, EpochReporter):
             return one.tensors.find_commit(path, {commit.name for commit in one.known or ()})
     return None

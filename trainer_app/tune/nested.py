@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import ray.train
 from ray import tune
 from ray.util import queue
 
+from trainer_app import ray_compat
 from trainer_app.config import override
 from trainer_app.errors import StorageUnavailableError
 from trainer_app.run import cluster
@@ -20,6 +23,7 @@ from trainer_app.train import ray_trainer
 from trainer_app.train.failures import failure_record, root_cause
 from trainer_app.tune.objective import STOPPED, objective, reporting_silence
 from trainer_app.tune.placement_groups import TagPlacementGroups
+from trainer_app.tune.trainable import WAITS_S, is_ending
 from trainer_app.user_errors import plain_errors
 
 POLL_S = 0.2
@@ -38,7 +42,7 @@ def run_nested(params: dict[str, Any], spec: RunSpec, controllers: Any, prefix: 
     trial = tune.get_context().get_trial_id()
     config = override(spec.load(), params)
     arrivals = queue.Queue(1, actor_options=cluster.same_node_options())
-    callbacks = [Reports(arrivals), TagPlacementGroups(controllers, prefix, trial)]
+    callbacks = [Reports(arrivals), TagPlacementGroups(controllers, prefix, trial), SendFiles()]
     nested = ray_trainer.RunTrainer(
         nested_worker,
         spec=spec,
@@ -51,6 +55,9 @@ def run_nested(params: dict[str, Any], spec: RunSpec, controllers: Any, prefix: 
     try:
         for metrics in iter_reports(nested.fit, arrivals):
             tune.report(metrics)
+    except SystemExit:
+        end_workers(controllers, trial, arrivals)
+        raise
     except ray.train.TrainingFailedError as error:
         print(f"trial {trial} failed:\n{error}", file=sys.stderr, flush=True)
         if isinstance(cause := root_cause(error), StorageUnavailableError):
@@ -73,8 +80,48 @@ class Reports(ray.train.UserCallback):
         self.arrivals.put(metrics[0])
 
 
+class SendFiles(ray_compat.WorkerGroupCallback):
+    """A callback in Ray's controller that lets the workers send what they wrote, before they are killed."""
+
+    worker_group: Any = None
+
+    def after_worker_group_start(self, worker_group: Any) -> None:
+        self.worker_group = worker_group
+
+    def before_worker_group_abort(self, worker_group_context: Any) -> None:
+        sending = self.worker_group.execute_async(send_files)
+        ray.wait(sending, num_returns=len(sending), timeout=WAITS_S)
+
+
+def send_files() -> None:
+    """Send what the fit of this worker has written so far."""
+    from trainer_app.train import files
+
+    files.send_files()
+
+
+def end_workers(controllers: Any, trial: str, arrivals: queue.Queue) -> None:
+    """End a trial's workers, once they have sent what they wrote; wait WAITS_S at most.
+
+    Args:
+        controllers: the `ControllerRegistry`.
+        arrivals: the reports of the trial, which are left: a controller that waits to hand one over does not end.
+    """
+    ends = [handles[0].abort.remote() for _, handles in ray.get(controllers.get.remote(trial))]
+    deadline = time.monotonic() + WAITS_S
+    while ends and time.monotonic() < deadline:
+        ends = ray.wait(ends, timeout=POLL_S)[1]
+        with suppress(queue.Empty):
+            arrivals.get(block=False)
+
+
 def iter_reports(fit: Callable[[], Any], arrivals: queue.Queue) -> Iterator[dict[str, Any]]:
-    """Yield the reports that arrive while `fit` runs in a thread, up to the last. Raise what `fit` raised."""
+    """Yield the reports that arrive while `fit` runs in a thread, up to the last.
+
+    Raises:
+        SystemExit: Tune ends the trial.
+        Exception: what `fit` raised.
+    """
     done: Future[None] = Future()
 
     def run() -> None:
@@ -86,6 +133,8 @@ def iter_reports(fit: Callable[[], Any], arrivals: queue.Queue) -> Iterator[dict
 
     threading.Thread(target=run, name="fit", daemon=True).start()
     while True:
+        if is_ending():
+            sys.exit()
         over = done.done()  # asked first: nothing arrives after it
         try:
             yield arrivals.get(block=not over, timeout=POLL_S)

@@ -19,6 +19,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from trainer_app import ray_compat
 from trainer_app.run import cluster
+from trainer_app.tune.trainable import WAITS_S
 
 END_S: Final = 5.0  # for a killed controller to die; 20 to 100 ms are usual
 
@@ -37,6 +38,10 @@ class ControllerRegistry:
             handles: a list of one: its handle.
         """
         self.controllers.setdefault(trial, []).append((actor, handles))
+
+    def get(self, trial: str) -> list[tuple[str, Any]]:
+        """Return the (actor ID, handles) of a trial's controllers."""
+        return self.controllers.get(trial, [])
 
     def pop(self, trial: str) -> list[tuple[str, Any]]:
         """Return the (actor ID, handles) of a trial's controllers, and forget them."""
@@ -70,14 +75,29 @@ class NestedTrialResources:
         self.controllers = ray.remote(**cluster.same_node_options())(ControllerRegistry).remote()
         self.prefix = f"sweep-{uuid.uuid4().hex[:8]}-"
         self.over: set[str] = set()
+        self.ending: dict[str, float] = {}  # trials whose workers may still send what they wrote; until when
 
     def close(self) -> None:
         """Remove what is left, and end the actor: Tune keeps a pickled handle to it, so it would outlive the sweep."""
+        for trial in list(self.ending):
+            self.release(trial)
         self.remove_orphans()
         ray.kill(self.controllers)
 
+    def release_when_ended(self, trial: str) -> None:
+        """Let a trial's process end its workers, once they have sent what they wrote; see `release_ended`."""
+        self.ending[trial] = time.monotonic() + WAITS_S + END_S
+
+    def release_ended(self) -> None:
+        """Release the trials whose controllers have ended since, and those whose time is over."""
+        for trial, deadline in list(self.ending.items()):
+            controllers = ray.get(self.controllers.get.remote(trial))
+            if time.monotonic() > deadline or all(_is_dead(actor) for actor, _ in controllers):
+                self.release(trial)
+
     def release(self, trial: str) -> None:
         """Kill a trial's controllers and remove its placement groups with their workers. Twice is no error."""
+        self.ending.pop(trial, None)
         popped = ray.get(self.controllers.pop.remote(trial))
         for _, handles in popped:
             ray.kill(handles[0])

@@ -130,9 +130,13 @@ class SweepRecorder(Callback):
         record.error = lines[-1] if lines else LOST
         record.state, record.reason = "failed", record.error
         self._close(record)
+        if self.nested_resources:
+            self.nested_resources.release(record.trial)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.idle = not any(trial.status == "RUNNING" for trial in trials)
+        if self.nested_resources:
+            self.nested_resources.release_ended()
 
     def close_unfinished(self) -> None:
         """Close the trials that the time budget ended, or a stop while they were paused: Tune calls no callback."""
@@ -150,7 +154,7 @@ class SweepRecorder(Callback):
         return self.records[name]
 
     def _close(self, record: TrialRecord) -> None:
-        """Write the record of a trial that is over, and release what it reserved."""
+        """Write the record of a trial that is over, and release what it reserved, once it has ended."""
         lines = self._read_metrics(record)
         if lines:  # also lines that an attempt wrote without a report to this driver
             record.epochs, record.metrics = lines[-1]["epoch"] + 1, lines[-1]["metrics"]
@@ -160,7 +164,7 @@ class SweepRecorder(Callback):
         record.ended = time.time()
         self._write(record)
         if self.nested_resources:
-            self.nested_resources.release(record.trial)
+            self.nested_resources.release_when_ended(record.trial)
 
     def _read_metrics(self, record: TrialRecord) -> list[dict[str, Any]]:
         """Return a trial's metrics; none if they can't be read: what it has reported is known."""

@@ -21,13 +21,12 @@ from trainer_app.run.watch import Emit, Watch
 from trainer_app.storage_uri import join_uri
 from trainer_app.train import evaluate
 from trainer_app.train.ray_trainer import accelerator
-from trainer_app.tune import placement_groups, prewarm, schedulers
+from trainer_app.tune import placement_groups, prewarm, schedulers, trainable
 from trainer_app.tune.nested import run_nested
 from trainer_app.tune.pbt_checks import check_mutations
 from trainer_app.tune.plan import plan_search
 from trainer_app.tune.recorder import LOST, StopWhenIdle, SweepRecorder, trial_event
 from trainer_app.tune.search import ResumableSearch
-from trainer_app.tune.trainable import EndsWithItsThread
 
 
 def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool = False) -> int:
@@ -124,6 +123,7 @@ def sweep(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watch) -> 
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency(config))
     # Warns with all trials' names that the files of Tune's own loggers are missing: the run's records replace them
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    trainable.wait_for_last_trials()
     try:
         make_tuner(config, spec, planned, scheduler, recorder, nested_resources).fit()
         recorder.close_unfinished()
@@ -148,9 +148,9 @@ def make_tuner(
         recorder: Tune's callback that writes the trials' records.
         nested_resources: a `NestedTrialResources` if trials are nested, else None.
     """
-    trainable, reuse = make_trainable(config, spec, nested_resources)
+    function, reuse = make_trainable(config, spec, nested_resources)
     return tune.Tuner(
-        trainable,
+        function,
         tune_config=tune.TuneConfig(
             search_alg=planned,
             scheduler=scheduler,
@@ -206,12 +206,15 @@ def make_trainable(config: RunConfig, spec: RunSpec, nested_resources: Any) -> t
     """
     if not config.has_nested_trials:
         single: Any = partial(run_trial, spec=spec)
-        single.__mixins__ = (EndsWithItsThread,)  # bases of the class that Tune makes of it
+        single.__mixins__ = (trainable.EndsWithItsThread,)  # bases of the class that Tune makes of it
         resources = {**config.trial_resources, **accelerator(config)}
         return tune.with_resources(single, resources), require_tune(config).reuse_processes
     held = {cluster.TRIAL_DRIVER: 1.0} if cluster.max_resources().get(cluster.TRIAL_DRIVER) else {"CPU": 0.001}
     driver = tune.PlacementGroupFactory([{"CPU": 0.0, **held}])
-    function = partial(run_nested, spec=spec, controllers=nested_resources.controllers, prefix=nested_resources.prefix)
+    function: Any = partial(
+        run_nested, spec=spec, controllers=nested_resources.controllers, prefix=nested_resources.prefix
+    )
+    function.__mixins__ = (trainable.EndsWithItsThread,)
     return tune.with_resources(function, driver), False
 
 

@@ -1,8 +1,9 @@
-"""What is added to Tune's class of a trial's function: a trial that Tune ends is waited for."""
+"""What is added to Tune's classes: a trial that Tune ends is waited for, also the last ones of a sweep."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from typing import Any, Final, Protocol
 
@@ -11,7 +12,7 @@ from ray.tune.trainable.function_trainable import FunctionTrainable
 from trainer_app import ray_compat
 
 WAITS_S: Final = 60.0
-SAID_S: Final = 2.0  # Tune ends the processes that are left at the end of a sweep after 5 s
+SAID_S: Final = 2.0
 POLL_S: Final = 0.5
 
 
@@ -20,9 +21,23 @@ class Session(Protocol):
 
     training_started: bool
     training_thread: Any
+    stop_event: threading.Event
 
     def finish(self, timeout: float | None = None) -> Any:
         """Let the thread's next report, or the one that it waits in, end it."""
+
+
+class PatientController(ray_compat.TuneController):
+    """Tune's controller, which gives the last trials of a sweep as much time as the others: Ray's gives them 10 s."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._actor_force_cleanup_timeout = int(WAITS_S) + 5  # a process says by itself that its time is over
+
+
+def wait_for_last_trials() -> None:
+    """Let the sweeps of this process end with PatientController."""
+    ray_compat.tune.TuneController = PatientController
 
 
 class EndsWithItsThread(FunctionTrainable):
@@ -37,6 +52,12 @@ class EndsWithItsThread(FunctionTrainable):
         """End the trial, and let the process be used for the next one; False if it can't be."""
         end_thread(ray_compat.get_session(), self.trial_id)
         return bool(super().reset_config(new_config))
+
+
+def is_ending() -> bool:
+    """Return whether Tune ends the trial of this process."""
+    session: Session | None = ray_compat.get_session()
+    return session is not None and session.stop_event.is_set()
 
 
 def end_thread(session: Session, trial: str) -> None:
