@@ -83,6 +83,7 @@ tune:
   space: {model.init_args.lr: {grid_search: [0.1, 0.2, 2.0]}}
   scheduler: {asha: {max_t: 2, grace_period: 1, reduction_factor: 2}}
 """
+TWO = "tune.space={model.init_args.lr: {grid_search: [0.1, 0.2]}}"
 LOG = "logs/lightning_logs/version_0"
 
 
@@ -134,30 +135,24 @@ def test_train_leaves_the_files_where_they_are_and_keeps_copies(folder: Path) ->
 
 @pytest.mark.full
 def test_the_last_trials_of_a_sweep_send_what_they_write_late(folder: Path) -> None:
-    slow = (
-        "trainer.callbacks+={class_path: project.Slow}",
-        "tune.space={model.init_args.lr: {grid_search: [0.1, 0.2]}}",
-    )
     with Place() as place:
-        place.run("tune", "run.yaml", *slow, "--name", "late", cwd=folder)
-    run = load_run(str(folder / "runs"), "late")
-    assert [(folder / f"runs/late/artifacts/{trial.trial}/late.txt").read_text() for trial in run.trials] == [
-        "late"
-    ] * 2
+        place.run(
+            "tune", "run.yaml", TWO, "trainer.callbacks+={class_path: project.Slow}", "--name", "late", cwd=folder
+        )
+    trials = load_run(str(folder / "runs"), "late").trials
+    assert len(trials) == 2
+    for trial in trials:
+        assert (folder / f"runs/late/artifacts/{trial.trial}/late.txt").read_text() == "late"
 
 
 @pytest.mark.full
 def test_trials_of_several_workers_send_what_they_wrote_last(folder: Path) -> None:
     """The scheduler ends both; what they write at the end of their last epoch, they write after they report it."""
-    two = ("scaling.num_workers=2", "tune.space={model.init_args.lr: {grid_search: [0.1, 0.2]}}")
     with Place() as place:
-        place.run("tune", "run.yaml", *two, "--name", "nested", cwd=folder)
-    run = load_run(str(folder / "runs"), "nested")
-    assert {trial.epochs for trial in run.trials} <= {1, 2} and len(run.trials) == 2
-    for trial in run.trials:
+        place.run("tune", "run.yaml", TWO, "scaling.num_workers=2", "--name", "nested", cwd=folder)
+    trials = load_run(str(folder / "runs"), "nested").trials
+    assert len(trials) == 2
+    for trial in trials:
         lr, own = trial.params["model.init_args.lr"], folder / f"runs/nested/artifacts/{trial.trial}"
-        notes = (own / "notes.txt").read_text().splitlines()
-        assert (
-            notes[: trial.epochs] == [f"{lr} {epoch}" for epoch in range(trial.epochs) for rank in "12"][: trial.epochs]
-        )
+        assert f"{lr} {trial.epochs - 1}" in (own / "notes.txt").read_text().splitlines()
         assert (own / LOG / "metrics.csv").exists()

@@ -244,7 +244,7 @@ def test_a_process_that_is_about_to_end_sends_what_its_fits_have_written(tmp_pat
     trainer = SimpleNamespace(loggers=[SimpleNamespace(save=save, save_dir=None)], callbacks=[], profiler=None)
     progress = FitProgress()
     with keep_files(loads("model: {class_path: a.Model}"), spec, None, progress):
-        progress.trainer = trainer  # type: ignore[assignment]
+        progress.trainer = trainer
         if working:
             write(tmp_path / "work/new.ckpt")
             files.send_files()

@@ -6,6 +6,7 @@ import queue
 import time
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import ray.util.queue
@@ -87,7 +88,7 @@ def test_the_workers_of_a_trial_that_is_ended_are_waited_for() -> None:
     arrivals = OnePlace()
     arrivals.put({"n": 1})
     controller = Actor(abort=lambda: arrivals.inner.empty)
-    nested.end_workers(Actor(get=lambda trial: [("id", [controller])]), "t00001", arrivals)  # type: ignore[arg-type]
+    nested.end_workers(Actor(get=lambda trial: [("id", [controller])]), "t00001", arrivals)
     assert arrivals.inner.empty()
 
 
@@ -95,16 +96,15 @@ def test_the_workers_of_a_trial_that_is_ended_are_waited_for() -> None:
 def test_that_wait_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nested, "WAITS_S", 0.05)
     registry = Actor(get=lambda trial: [("id", [Actor(abort=lambda: bool)])])
-    nested.end_workers(registry, "t00001", OnePlace())  # type: ignore[arg-type]
+    nested.end_workers(registry, "t00001", OnePlace())
 
 
 @pytest.mark.usefixtures("here")
 def test_workers_send_what_they_wrote_before_they_are_killed() -> None:
-    ran: list[Any] = []
-    callback = nested.SendFiles()
-    callback.after_worker_group_start(SimpleNamespace(execute_async=lambda function: ran.append(function) or [bool]))
+    group, callback = Mock(**{"execute_async.return_value": [bool]}), nested.SendFiles()
+    callback.after_worker_group_start(group)
     callback.before_worker_group_abort(None)
-    assert ran == [nested.send_files]
+    group.execute_async.assert_called_once_with(nested.send_files)
 
 
 @pytest.mark.usefixtures("here")
@@ -117,7 +117,7 @@ def test_a_trial_is_released_when_its_controllers_have_ended_or_its_time_is_over
     resources.controllers = Actor(get=lambda trial: [(f"of {trial}", [])])
     resources.ending = {}
     monkeypatch.setattr(placement_groups, "_is_dead", lambda actor: actor in dead)
-    monkeypatch.setattr(resources, "release", lambda trial: released.append(trial) or resources.ending.pop(trial))
+    monkeypatch.setattr(resources, "release", released.append)
     resources.release_when_ended("t1")
     resources.release_when_ended("t2")
     resources.release_ended()
@@ -125,6 +125,7 @@ def test_a_trial_is_released_when_its_controllers_have_ended_or_its_time_is_over
     dead.add("of t2")
     resources.release_ended()
     assert released == ["t2"]
+    del resources.ending["t2"]
     resources.ending["t1"] = time.monotonic() - 1
     resources.release_ended()
     assert released == ["t2", "t1"]
