@@ -56,7 +56,12 @@ NAMES: Final = (
         "parses a user's CLI without a run, with our Trainer arguments",
         "_run_subcommand _instantiate_trainer _subcommand_parsers parse_arguments init_parser subcommands",
     ),
-    P("jsonargparse", "ArgumentParser", "the keys that a user's CLI knows (the attribute is argparse's)", "_actions"),
+    P(
+        "jsonargparse",
+        "ArgumentParser",
+        "the keys that a user's CLI knows (the attribute is argparse's); lists are merged",
+        "_actions _apply_actions",
+    ),
 )
 
 

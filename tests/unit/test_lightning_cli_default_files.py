@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
+import yaml
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from tests.unit.cli_projects.pieces import Data, Net
 from trainer_app.cli.validate import report
 from trainer_app.config import RunConfig, load
 from trainer_app.errors import ConfigError
 from trainer_app.lightning_cli import add_import_paths, build_parts, check_code, default_limits
+from trainer_app.lightning_cli.user_cli import Construction, construct
 
 pytestmark = pytest.mark.unit
 
@@ -104,3 +111,55 @@ def test_validate_says_the_length_that_the_cli_sets(project: Path) -> None:
     assert any("train: 2 epochs, 1 worker" in line for line in report(["configs/run.yaml"], deep=True))
     given = report(["configs/run.yaml"], ["trainer.max_epochs=3"])
     assert any("train: 3 epochs, 1 worker" in line for line in given)
+
+
+STOPPING = {"class_path": "EarlyStopping", "init_args": {"monitor": "loss", "patience": 7}}
+BAR = {"class_path": "RichProgressBar", "init_args": {"leave": True}}
+FORMS = {
+    "parts in their places": [{"init_args": {"patience": 3}}, {"init_args": {"leave": False}}],
+    "another class in a place": [{"class_path": "ModelCheckpoint"}, {"class_path": "RichProgressBar"}],
+    "fewer": [{"class_path": "EarlyStopping", "init_args": {"monitor": "x"}}],
+    "one": {"class_path": "RichModelSummary"},
+    "none": None,
+    "a part of one": {"init_args": {"patience": 3}},
+    "a part, and fewer": [{"init_args": {"patience": 3}}],
+    "no class": [{"patience": 3}, {"leave": False}],
+    "+ a list": [{"class_path": "RichModelSummary"}],
+    "+ one": {"class_path": "RichModelSummary"},
+    "+ a part": {"init_args": {"leave": False}},
+}
+
+
+class Preset(LightningCLI):
+    defaults: ClassVar[Any] = [STOPPING, BAR]
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.set_defaults({"trainer.callbacks": self.defaults})
+
+
+def print_config(cli: Callable[..., Any], file: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Return the callbacks that `python main.py fit --print_config` shows, None if it refuses the file."""
+    try:
+        cli(args=["fit", "--config", str(file), "--print_config"])
+    except SystemExit as end:
+        shown = capsys.readouterr().out
+        return None if end.code else yaml.safe_load(shown)["trainer"]["callbacks"]
+
+
+@pytest.mark.filterwarnings("ignore:LightningCLI's args parameter")
+@pytest.mark.parametrize("form", FORMS)
+def test_callbacks_over_a_list_of_defaults_are_those_of_plain_lightning(
+    tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = "callbacks+" if form.startswith("+") else "callbacks"
+    blocks = {"model": {"batch_size": 4}, "data": {"batch_size": 4}, "trainer": {key: FORMS[form]}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(blocks))
+    make = functools.partial(Preset, Net, Data, save_config_callback=None)
+    expected = print_config(make, tmp_path / "config.yaml", capsys)
+    if expected is None and FORMS[form] is not None:
+        with pytest.raises(ConfigError, match=r"^trainer.callbacks"):
+            construct(make, Construction(blocks, parse_only=True))
+        return
+    cli = construct(make, Construction(blocks, parse_only=True))
+    parser = cli._subcommand_parsers["fit"]
+    assert yaml.safe_load(parser.dump(cli.config.fit, skip_unset=False))["trainer"]["callbacks"] == expected

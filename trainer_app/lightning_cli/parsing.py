@@ -37,8 +37,8 @@ def parse_in_folders(
     folders = relative_folders()
     for folder in folders:
         try:
-            _merge_defaults(parser, flat, block)
             with chdir(folder):
+                _merge_defaults(parser, flat, block)
                 return _parse(cli, parser, copy.deepcopy(args))
         except (Exception, SystemExit) as error:  # noqa: BLE001  explained below
             first = first or error
@@ -68,11 +68,32 @@ def _merge_defaults(parser: ArgumentParser, flat: ArgumentParser, block: dict[st
         argument = f"{prefix}{key}".removesuffix("+")
         if isinstance(block[key], dict):
             _merge_defaults(parser, flat, block[key], f"{argument}.")
-        if key.endswith("+") and argument in known:
-            default = _default(parser, flat, argument) or []
-            block[key.removesuffix("+")] = [*(default if isinstance(default, list) else [default]), *block.pop(key)]
+        if argument in known and (key.endswith("+") or isinstance(block[key], list)):
+            value = _merge_list(flat, f"{prefix}{key}", block.pop(key), _default(parser, flat, argument))
+            block[key.removesuffix("+")] = value
         elif isinstance(block[key], dict) and "class_path" not in block[key] and argument in known:
             block[key] = _completed(block[key], _default(parser, flat, argument))
+
+
+def _merge_list(flat: ArgumentParser, key: str, value: Any, default: Any) -> Any:
+    """Return the value of `key` or `key+`, merged with the default as jsonargparse does it for a file.
+
+    Items are appended; or, if the default has as many, each one is merged with the default's in its place.
+    """
+    items, old = _as_list(value), [] if default is None else _as_list(default)
+    if not old or not (key.endswith("+") or len(items) == len(old)):
+        return value
+    before = Namespace()
+    before[key.removesuffix("+")] = copy.deepcopy(default)
+    try:
+        merged = flat._apply_actions({key: copy.deepcopy(value)}, prev_cfg=before).get(key.removesuffix("+"))
+    except (TypeError, ValueError, KeyError):  # explained when it is parsed
+        return [*old, *items] if key.endswith("+") else value
+    return _plain(merged)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _default(parser: ArgumentParser, flat: ArgumentParser, argument: str) -> Any:
@@ -81,9 +102,13 @@ def _default(parser: ArgumentParser, flat: ArgumentParser, argument: str) -> Any
         default = parser.get_defaults(skip_validation=True).get(f"fit.{argument}")
     if default is None:
         default = flat.get_defaults(skip_validation=True).get(argument)
-    if isinstance(default, list):
-        return [item.as_dict() if isinstance(item, Namespace) else item for item in default]
-    return default.as_dict() if isinstance(default, Namespace) else default
+    return _plain(default)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.as_dict() if isinstance(value, Namespace) else value
 
 
 def _completed(part: Any, default: Any) -> Any:
