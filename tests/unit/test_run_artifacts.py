@@ -174,6 +174,9 @@ def test_a_failed_fits_files_are_sent_too_and_the_next_attempt_has_them(project:
         with pytest.raises(ValueError, match=r"^$"):
             attempt(name)
     assert keys(store) == ["logs/version_1/m.csv", "logs/version_2/m.csv"]
+    store.put("torch.py", b"raise SystemExit")
+    artifacts.restore(store, tmp_path / "new", skip=("logs/version_2",))
+    assert files_in(tmp_path / "new") == ["logs/version_1/m.csv"]
 
 
 @pytest.mark.parametrize(("limits", "sent"), [(Limits(2, 1000), ["a", "b"]), (Limits(9, 25), ["a", "b"])])

@@ -216,7 +216,7 @@ def test_what_a_test_writes_stays_and_is_kept(store: Store, tmp_path: Path) -> N
     for path in (tmp_path / "work").rglob("*"):
         os.utime(path, (1, 1))
     shutil.rmtree("lightning_logs", ignore_errors=True)
-    evaluate.test(store, "r")
+    evaluate.test(store, "r", allow=ALLOW)
     assert Path("scores.txt").read_text() == "none"
     assert store.get("r/artifacts/tested/scores.txt") == b"none"
     assert kept_folders(store, "r/artifacts") == {"tested", "tested/lightning_logs/version_0"}
@@ -233,7 +233,7 @@ def test_a_trial_is_tested_in_a_folder_of_its_own_with_what_it_wrote(
     shutil.rmtree("lightning_logs", ignore_errors=True)
     store.put("r/artifacts/t00000/labels.txt", b"a b")
     for _ in range(2):
-        evaluate.test(store, "r")
+        evaluate.test(store, "r", allow=ALLOW)
         assert not list(Path.cwd().iterdir()) and not list(tmp_path.glob("trainer-work/*.used"))
         assert kept_folders(store, "r/artifacts/t00000") == {"", "tested", "tested/lightning_logs/version_0"}
         assert store.get("r/artifacts/t00000/tested/scores.txt") == b"a b"

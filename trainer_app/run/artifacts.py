@@ -26,6 +26,7 @@ NOT_SENT: Final = "not-sent.txt"  # among the artifacts: what was left out, and 
 EVERY_S: Final = 10.0
 MAX_LOOKED_AT: Final = 50_000  # files and folders
 MAX_RESTORED: Final = 16 << 20  # bytes of a file that the next attempt gets back
+CODE: Final = (".py", ".pyc", ".so")  # not given back: a storage does not decide what is imported
 CHECKPOINT: Final = ".ckpt"
 
 _log = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ def restore(store: Store, folder: Path, *, skip: tuple[str, ...] = ()) -> None:
         skip: prefixes of keys that are not this fit's.
     """
     for entry in store.list():
-        if entry.size <= MAX_RESTORED and not entry.key.startswith((NOT_SENT, *skip)):
+        is_code = entry.key.endswith(CODE)
+        if entry.size <= MAX_RESTORED and not is_code and not entry.key.startswith((NOT_SENT, *skip)):
             target = folder / entry.key
             if not find_key_problem(entry.key) and target.resolve().is_relative_to(folder.resolve()):
                 store.get_file(entry.key, target)

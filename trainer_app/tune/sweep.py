@@ -123,7 +123,6 @@ def sweep(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watch) -> 
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency(config))
     # Warns with all trials' names that the files of Tune's own loggers are missing: the run's records replace them
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
-    trainable.wait_for_last_trials()
     try:
         make_tuner(config, spec, planned, scheduler, recorder, nested_resources).fit()
         recorder.close_unfinished()
@@ -148,6 +147,7 @@ def make_tuner(
         recorder: Tune's callback that writes the trials' records.
         nested_resources: a `NestedTrialResources` if trials are nested, else None.
     """
+    trainable.wait_for_last_trials()
     function, reuse = make_trainable(config, spec, nested_resources)
     return tune.Tuner(
         function,
