@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,7 +123,6 @@ def _test_spec(folder: RunFolder, store: Store) -> RunSpec:
         config="",
         use_gpu=False,
         code=os.environ.get(user_code.CODE, ""),
-        driver=uuid.uuid4().hex,  # a working folder that no other test shares
         folder=str(working_folder.user_folder()),
         in_place=folder.record.task == "train" and cluster.is_local(),
         started=time.time(),

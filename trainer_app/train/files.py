@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,7 +43,7 @@ def keep_files(
     sends = ranks.get_world_size() == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
     rank = [f"rank-{ranks.get_rank()}"] if sends and ranks.get_rank() else []
     store = spec.run_store().child("/".join([ARTIFACTS, *([trial] if trial else []), *rank]))
-    name = "/".join([trial or "", part])
+    name = "/".join([trial or "", part, uuid.uuid4().hex if part else ""])  # tests share no folder
     with _working_folder(spec, name, lambda folder: artifacts.restore(store, folder, skip=OTHERS)) as find:
         if not sends:
             yield
