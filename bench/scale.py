@@ -64,7 +64,10 @@ class MadeStore:
     objects: dict[str, bytes] = field(default_factory=dict)
     prefix: str = ""
     traffic: Traffic = field(default_factory=Traffic)
-    uri: str = "memory"
+
+    @property
+    def uri(self) -> str:
+        return f"memory/{self.prefix}"
 
     def child(self, prefix: str) -> "MadeStore":
         return MadeStore(self.objects, f"{self.prefix}{prefix}/", self.traffic)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +16,7 @@ import pytest
 
 from tests.faulty_store import Faults, FaultyStore
 from tests.run_samples import commit, epoch
+from tests.unit.tree import ROOT
 from trainer_app import results
 from trainer_app.checkpoint import list_commits
 from trainer_app.checkpoint.leftovers import remove_leftovers
@@ -260,6 +264,20 @@ def test_of_a_stored_log_only_what_is_new_is_fetched(tmp_path: Path, monkeypatch
     tail.read_rest()
     tail.read_rest()
     assert lines[8:] == ["worker-1/out: last"]
+
+
+@pytest.mark.parametrize("row", ["end", "newest", "logs"])
+def test_the_bench_makes_what_is_read(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_logs, "POLL_S", 0.0)  # the bench sets it for its process
+    spec = importlib.util.spec_from_file_location("scale", ROOT / "bench/scale.py")
+    assert spec and spec.loader
+    scale: Any = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "scale", scale)
+    spec.loader.exec_module(scale)
+    traffic, size = scale.Traffic(), argparse.Namespace(runs=4, trials=4, epochs=20)
+    seconds, said = scale.ROWS[row][1]("", traffic, size)
+    assert said == {"end": "4 trials, best 1.05", "newest": "epoch 20", "logs": "10 lines"}[row]
+    assert scale.problems(row, {**vars(traffic), "seconds": seconds, "peak": 0.0}, size) == []
 
 
 # --- the cluster
