@@ -9,7 +9,7 @@ import pytest
 from tests.run_samples import train_run, trial, tune_run
 from trainer_app.__main__ import main
 from trainer_app.config import loads
-from trainer_app.errors import NotFoundError, StorageError
+from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
 from trainer_app.records import RunFolder
 from trainer_app.results import read_run
 from trainer_app.run import decision, prepare
@@ -110,3 +110,9 @@ def test_a_trials_record_in_another_trials_folder_is_left_out(storage: Store, ca
     assert [record.trial for record in folder.read_trials()] == ["t00000", "t00001", "t00002", "t00003"]
     assert "of another trial, t00001" in caplog.text
     assert any("of another trial" in problem for problem in read_run(storage, "r").problems)
+
+
+def test_the_name_of_a_run_whose_record_is_gone_is_not_free(storage: Store) -> None:
+    train_run(storage, "r").run_store.delete("run.json")
+    with pytest.raises(AlreadyExistsError, match="run r exists in "):
+        prepare.check_name_free(storage, "r", task="train")

@@ -98,7 +98,7 @@ def check_name_free(store: Store, name: str, *, task: str) -> None:
         AlreadyExistsError: with the command that resumes that run.
     """
     store.list_folders(name)  # fails if the bucket is missing, which a look for one object does not say
-    if store.exists(f"{name}/run.json"):
+    if any(store.exists(f"{name}/{key}") for key in ("run.json", "run.yaml")):
         advice = f"give another --name, or resume it: trainer {task} --resume {name}"
         raise AlreadyExistsError(f"run {name} exists in {store.uri}: {advice}")
 
