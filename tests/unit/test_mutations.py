@@ -222,31 +222,41 @@ def check(runs: Path, tmp_path: Path, seed: int, capfd: Any, which: frozenset[st
     for verb, call in [*calls.items(), *launcher(storage, task).items()]:
         capfd.readouterr()
         TRAINED.clear()
-        found = ended(call, verb in calls, capfd)
+        found, code = ended(call, verb in calls, capfd)
         lease._held.clear()
-        if verb == "resume" and found == "" and not TRAINED:
-            found = "nothing was trained"
+        if verb == "resume" and code == 0:
+            found = found or resumed_badly(mutation)
         bad += [f"{mutation}: {verb}: {found}"] if found else []
     if (tmp_path / "outside" / "secret").read_text() != "secret":
         bad.append(f"{mutation}: what is out of the storage was changed")
     return bad
 
 
-def ended(call: Callable[[], Any], is_verb: bool, capfd: Any) -> str:
-    """Return what is wrong with how a call ended; "" if nothing is."""
+def resumed_badly(mutation: str) -> str:
+    """Return what is wrong with what a resume trained: no object alone is all that a fit resumes from."""
+    if not TRAINED:
+        return "nothing was trained"
+    all_gone = ("a link above", "swapped")  # a trial's whole folder, or both commits
+    began_anew = TRAINED[0][1][:1] == [1] and not mutation.endswith(all_gone)
+    return f"{TRAINED}: no commit was used" if began_anew else ""
+
+
+def ended(call: Callable[[], Any], is_verb: bool, capfd: Any) -> tuple[str, Any]:
+    """Return (what is wrong with how a call ended, or "", its exit code)."""
     try:
         with limited():
             code = call()
     except TrainerError as error:
-        return f"{type(error).__name__}: {error}" if is_verb or not str(error) else ""
+        return f"{type(error).__name__}: {error}" if is_verb or not str(error) else "", None
     except BaseException as error:  # noqa: BLE001 - anything is a finding
-        return f"{type(error).__name__}: {str(error)[:200]}"
+        return f"{type(error).__name__}: {str(error)[:200]}", None
     err = capfd.readouterr().err
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     if not is_verb or (code in (0, 1, 2) and "Traceback" not in err and "internal error" not in err):
         copied = "warning: not copied" in err
-        return "" if not is_verb or code == 0 or copied or errors else f"exit code {code} and no error"
-    return f"exit code {code}: {err[-1500:]}"
+        fine = not is_verb or code == 0 or copied or errors
+        return "" if fine else f"exit code {code} and no error", code
+    return f"exit code {code}: {err[-1500:]}", code
 
 
 @pytest.fixture(autouse=True)
