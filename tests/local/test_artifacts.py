@@ -149,7 +149,8 @@ def test_the_last_trials_of_a_sweep_send_what_they_write_late(folder: Path) -> N
 def test_trials_of_several_workers_send_what_they_wrote_last(folder: Path) -> None:
     """The scheduler ends both; what they write at the end of their last epoch, they write after they report it."""
     with Place() as place:
-        place.run("tune", "run.yaml", TWO, "scaling.num_workers=2", "--name", "nested", cwd=folder)
+        long = ("scaling.num_workers=2", "trainer.max_epochs=10000")
+        place.run("tune", "run.yaml", TWO, *long, "--name", "nested", cwd=folder)
     trials = load_run(str(folder / "runs"), "nested").trials
     assert len(trials) == 2
     for trial in trials:
