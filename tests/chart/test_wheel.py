@@ -63,7 +63,9 @@ def test_every_verb_starts(wheel: Path, tmp_path: Path, verb: str) -> None:
     assert done.returncode == 0 and f"trainer {verb}" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("verb", ["status", "logs", "wait", "stop", "resume", "results -n x", "list -n x", "delete x"])
+@pytest.mark.parametrize(
+    "verb", ["status", "logs", "wait", "stop x", "resume x", "results -n x", "list -n x", "delete x"]
+)
 def test_without_a_kubeconfig_each_verb_says_so(wheel: Path, tmp_path: Path, verb: str) -> None:
     done = trainer(wheel, tmp_path, *verb.split())
     assert done.returncode == 2 and done.stderr.startswith("error: no cluster is configured"), done.stderr
