@@ -313,6 +313,7 @@ def _make_submitter(cluster: Cluster) -> None:
     """A user with the rights of k8s/rbac/submitter.yaml and no others: a ServiceAccount's token in a kubeconfig."""
     cluster.kubectl("create", "serviceaccount", USER, check=False)
     cluster.kubectl("apply", "-f", str(ROOT / "k8s" / "rbac" / "submitter.yaml"), namespace="")  # it names its own
+    cluster.kubectl("apply", "-f", str(ROOT / "k8s" / "rbac" / "policy.yaml"), namespace="")
     # The file has one Role for each namespace it grants something in, and ClusterRoles for looks at the whole cluster.
     for document in yaml.safe_load_all((ROOT / "k8s" / "rbac" / "submitter.yaml").read_text()):
         if document and document["kind"] in ("Role", "ClusterRole"):
