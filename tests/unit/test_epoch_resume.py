@@ -102,13 +102,18 @@ class GoesBack(Callback):
         trainer._checkpoint_connector.restore(path)
 
 
-def test_a_fit_that_falls_behind_its_commit_ends_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_fit_that_falls_behind_its_commit_ends_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the callback writes there
     case = with_callback(f"{HERE}.GoesBack")
     first = fit(case, tmp_path / "unit", stop_after=2)
     before = {e.key for e in first.fit_folder.store.list()}
     with pytest.raises(TrainerError, match=r"went back from epoch 2, step 6, to epoch 0, step 0: a callback"):
         fit(case, tmp_path / "unit")
-    assert {e.key for e in first.fit_folder.store.list()} == before | {"attempts/a0002.json"}  # the second start's number
+    assert {e.key for e in first.fit_folder.store.list()} == before | {
+        "attempts/a0002.json"
+    }  # the second start's number
 
 
 # --- the order of the samples
