@@ -203,12 +203,14 @@ def _read(s3: Any, bucket: str, key: str, start: int = 0) -> bytes:
     options = {"Range": f"bytes={start}-"} if start else {}
     for wait in (0.2, 1.0, None):
         try:
-            with s3.get_object(Bucket=bucket, Key=key, **options)["Body"] as body:
-                return cast(bytes, body.read())
+            response = s3.get_object(Bucket=bucket, Key=key, **options)  # outside the tries: botocore has made three
         except ClientError as error:
             if error_code(error) in ("InvalidRange", "416"):  # it has no more than `start` bytes
                 return b""
             raise
+        try:
+            with response["Body"] as body:
+                return cast(bytes, body.read())
         except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
             if wait is None:
                 raise
