@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,10 +27,12 @@ class Clock:
 
     def __init__(self) -> None:
         self.now, self.waits = 100.0, list[float]()
+        self.on_sleep: Callable[[], None] = lambda: None
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
         self.waits.append(seconds)
+        self.on_sleep()
 
     def monotonic(self) -> float:
         return self.now
@@ -182,6 +185,17 @@ def test_thirty_percent_of_errors_lose_nothing(tmp_path: Path, clock: Clock) -> 
     for number in range(200):
         store.put(f"k/{number:03d}", str(number).encode(), create=number % 2 == 0)
     assert [store.get(f"k/{number:03d}") for number in range(200)] == [str(n).encode() for n in range(200)]
+
+
+def test_who_waits_between_two_tries_waits_for_the_storage(tmp_path: Path, clock: Clock) -> None:
+    """A guard takes it for a storage that does not answer, and not for a thread that hangs."""
+    store, faults = make(tmp_path)
+    store.put("k", b"v")
+    faults.fail(SILENT, SILENT)
+    known: list[bool] = []
+    clock.on_sleep = lambda: known.append(retrying.is_asking(threading.get_ident()))
+    assert store.get("k") == b"v"
+    assert known == [True, True] and not retrying.is_asking(threading.get_ident())
 
 
 def test_a_limit_of_zero_waits_for_nothing_and_stores_can_be_pickled(tmp_path: Path, clock: Clock) -> None:

@@ -143,10 +143,14 @@ class RetryingStore:
         self._try(lambda: self.inner.discard(unfinished), deleting=True)
 
     def _try(self, request: Callable[[], _T], *, deleting: bool = False) -> _T:
+        with _asking_storage():
+            return self._try_until_answered(request, deleting=deleting)
+
+    def _try_until_answered(self, request: Callable[[], _T], *, deleting: bool) -> _T:
         began, wait = time.monotonic(), FIRST_WAIT_S
         while True:
             try:
-                answer = _ask(request)
+                answer = request()
             except StorageError as error:
                 if not self.access.may_pass(error, deleting=deleting):
                     self._note_refusal(error)
@@ -167,12 +171,13 @@ class RetryingStore:
             self.access.note_answer()  # that there is no such object is an answer
 
 
-def _ask(request: Callable[[], _T]) -> _T:
-    """Return what a request does; until then this thread is known to wait for the storage."""
+@contextmanager
+def _asking_storage() -> Iterator[None]:
+    """Let this thread be known to wait for the storage, also between its tries."""
     thread = threading.get_ident()
     _asking.add(thread)
     try:
-        return request()
+        yield
     finally:
         _asking.discard(thread)
 
