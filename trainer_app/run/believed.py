@@ -80,5 +80,5 @@ def _may_have(domain: Any, value: Any) -> bool:
     if isinstance(value, int | float) or value is None:
         return True
     if values is not None:
-        return value in (to_plain(values, "values"))
+        return value in to_plain(values, "values")
     return not isinstance(domain, list) and domain.kind == "sample_from"

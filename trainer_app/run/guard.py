@@ -40,7 +40,7 @@ class Guard:
     ) -> None:
         self.what, self._work, self._every_s, self._storage_s = what, work, every_s, storage_s
         self._over = threading.Event()
-        self._hang_s = math.inf if slow else 0.0
+        self._slow = slow
         self._began: float | None = None  # the work that is not done yet
         self._since: float | None = None
         self._error: Exception | None = None
@@ -79,7 +79,7 @@ class Guard:
     def problem(self) -> str:
         """Why it has not done its work for too long; "" if it has."""
         began = self._began
-        if began is not None and (idle := time.monotonic() - began) >= max(self._limit_of_hang(), self._hang_s):
+        if began is not None and (idle := time.monotonic() - began) >= self._limit_of_hang():
             return f"{self.what}: that has not returned for {idle:.0f} s"
         error, since = self._error, self._since
         if error is None or since is None:
@@ -90,6 +90,8 @@ class Guard:
 
     def _limit_of_hang(self) -> float:
         """Return how long the work may take: a request that hangs is a storage that does not answer."""
+        if self._slow:
+            return math.inf
         return max(LIMIT_S, self._storage_s) if is_asking(self._thread.ident) else LIMIT_S
 
     def _run(self) -> None:

@@ -138,24 +138,25 @@ class Lease:
             store = try_once(self.store)
             tag = store.tag(KEY)
             document = lease_file.read(store)
-            if self._is_lost(document):
-                self.lost = str((document or {}).get("holder"))
-            elif time.monotonic() - self._renewed < LEASE_S:
+            if self._note_loss(document):
+                return
+            if time.monotonic() - self._renewed < LEASE_S:
                 self._write(store, tag)  # if not, the next renewal finds out why
             else:  # another driver may be about to take it
                 self._write_alone(store, tag)
 
     def check(self) -> None:
         """Set `lost` if another driver has the lease now."""
-        document = lease_file.read(try_once(self.store))
-        if self._is_lost(document):
-            self.lost = str((document or {}).get("holder"))
+        self._note_loss(lease_file.read(try_once(self.store)))
 
-    def _is_lost(self, document: dict[str, Any] | None) -> bool:
-        """Return whether another driver has it; a late renewal of a former one is none."""
+    def _note_loss(self, document: dict[str, Any] | None) -> bool:
+        """Set `lost` and return True if another driver has it; a late renewal of a former one is none."""
         if not document or lease_file.is_held_by(document, self.me):
             return False
-        return lease_file.number_of(document) >= self._number
+        if lease_file.number_of(document) < self._number:
+            return False
+        self.lost = str(document.get("holder"))
+        return True
 
     def release(self) -> None:
         """Let the next driver begin at once; if the storage does not answer, it waits until the lease expires."""
