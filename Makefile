@@ -211,6 +211,10 @@ test-full: setup ## run all tests, also the slow ones marked `full` that `make t
 	@$(PYTEST) --full $(wildcard tests/unit tests/chart tests/local tests/projects) $(ARGS)
 	@KIND_IMAGE=$(KIND_IMAGE) $(PYTEST) --full tests/e2e $(ARGS)
 
+.PHONY: features
+features: setup ## run the tests that docs/features.md names, the slow ones too: none may be skipped (ARGS=-x goes to pytest)
+	@$(BIN)/python -m tests.features $(ARGS)
+
 .PHONY: lint
 lint: setup ## check with ruff, mypy and the import rules
 	@$(BIN)/ruff check .
