@@ -421,11 +421,12 @@ def test_nothing_in_a_record_moves_the_cursor(storage: Store, shown: Callable[..
         assert "\x1b" not in text and "\r" not in text
 
 
-def on_terminal(cwd: Path, columns: int, *arguments: str) -> str:
+def on_terminal(cwd: Path, columns: int, *arguments: str, encoding: str = "utf-8") -> str:
     """What the command writes to a terminal of that width."""
     master, slave = pty.openpty()
     code = "import sys; from trainer_app.__main__ import main; sys.exit(main(sys.argv[1:]))"
     env = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm-256color", "PYTHONPATH": os.pathsep.join(sys.path)}
+    env["PYTHONIOENCODING"] = encoding
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=slave, stderr=slave, cwd=cwd, env=env)
     os.close(slave)
     text = b""
@@ -447,7 +448,7 @@ def test_on_a_terminal(storage: Store, tmp_path: Path) -> None:
     folder = train_run(storage)
     epoch(folder.fit_folder(), 3, {f"metric_number_{n}": 1.0 for n in range(20)})
     text = on_terminal(tmp_path, 150, "results", "mnist-1")
-    assert "\x1b[" in text and "ASHA at epoch 1" in text
+    assert "\x1b[" in text and "ASHA at epoch 1" in text and "▄█▇" in text  # the curve of the best trial
     checkpoint = next(line for line in text.splitlines() if line.startswith("checkpoint"))
     assert checkpoint.rstrip().endswith("(t00001, epoch 3, val/acc=0.9)")  # not wrapped, to be copied
     text = on_terminal(tmp_path, 80, "results", "fashion-1")
@@ -466,7 +467,9 @@ def test_a_sweep_leaves_the_table_that_results_shows(storage: Store, tmp_path: P
     out = io.StringIO()
     Console(file=out, width=columns, color_system=None).print(*closing_tables(view, columns), sep="\n")
     closing = [line.rstrip() for line in out.getvalue().splitlines() if line.strip()]
-    text = re.sub(r"\x1b\[[\d;]*m", "", on_terminal(tmp_path, columns, "results", "mnist-1"))
+    text = re.sub(
+        r"\x1b\[[\d;]*m", "", on_terminal(tmp_path, columns, "results", "mnist-1", encoding="ascii")
+    )  # no curves
     assert [line for line in closing if line not in (shown.rstrip() for shown in text.splitlines())] == []
     assert len(closing) >= 6 and ("1m05s" in out.getvalue()) == (columns > 100)  # elapsed: if there is room
 

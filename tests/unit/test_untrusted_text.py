@@ -78,7 +78,7 @@ def test_results_of_a_run_with_such_names(tmp_path: Path, capsys: pytest.Capture
     folder = RunFolder.create(open_store(str(tmp_path)), record, "model: {class_path: a.B}\n")
     line = EpochLine(epoch=0, metrics={EVIL: 1.0, "more" * 40 + EVIL: 2.0})
     folder.run_store.put("metrics/a0001-0000.jsonl", line.to_json() + b"\n")
-    results_verb.show_results(str(tmp_path), "r", json=False, trial=None)
+    results_verb.show_results(str(tmp_path), "r", results_verb.Format())
     out, err = capsys.readouterr()
     assert is_clean(out) and is_clean(err) and CLEAN in out
 

@@ -23,7 +23,13 @@ ROOM_FOR_ELAPSED: Final = 100
 Columns = tuple[list[str], list[list[str]]]
 
 
-def trials_table(rows: Sequence[TrialRow], metric: str | None, target: int | None, width: int | None) -> Columns:
+def trials_table(
+    rows: Sequence[TrialRow],
+    metric: str | None,
+    target: int | None,
+    width: int | None,
+    curves: Mapping[str, str] | None = None,
+) -> Columns:
     """Return headers and a row per trial: its state, its best value, its parameters, and why it ended.
 
     Args:
@@ -31,10 +37,14 @@ def trials_table(rows: Sequence[TrialRow], metric: str | None, target: int | Non
         metric: the name of the run's metric.
         target: the epochs that a trial is to reach.
         width: of the terminal, in characters; None for a pipe. Each parameter gets a column if they all fit.
+        curves: the line of blocks of a trial, by its name; shown on a terminal that has room.
     """
     names = shorten_keys(key for row in rows for key in row.params)
     heading = metric or "metric"
-    room = None if width is None else width - 70 - len(heading)  # 70: the other columns, with a short reason
+    curves = curves if width is not None and width >= ROOM_FOR_ELAPSED else None
+    shown = [("curve", [curves.get(row.trial, "") for row in rows])] if curves else []
+    # 70: the other columns, with a short reason; 18: a curve
+    room = None if width is None else width - 70 - len(heading) - 18 * len(shown)
     if room is None or sum(max(len(name), 8) + 2 for name in names.values()) <= room:
         params = [(names[k], [format_number(r.params[k], 6) if k in r.params else "" for r in rows]) for k in names]
     else:
@@ -44,6 +54,7 @@ def trials_table(rows: Sequence[TrialRow], metric: str | None, target: int | Non
         ("state", [row.state for row in rows]),
         ("epochs", [progress(row.epochs, target) for row in rows]),
         (heading, [format_number(row.value) for row in rows]),
+        *shown,
         *params,
         ("elapsed", [format_duration(row.elapsed) for row in rows]),
         ("reason", [row.reason for row in rows]),
