@@ -27,6 +27,12 @@ NAMES: Final = (
         "_restarting _data_fetcher",
     ),
     P(
+        "lightning.pytorch.loops.training_epoch_loop",
+        "_TrainingEpochLoop",
+        "steps counted once a batch, with several optimizers too: what Lightning gives its loggers as the step",
+        "_batches_that_stepped",
+    ),
+    P(
         "lightning.pytorch.tuner.lr_finder",
         "_determine_lr_attr_name",
         "the attribute that a search for a learning rate sets, for a resumed fit that does not repeat it",
