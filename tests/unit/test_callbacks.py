@@ -73,7 +73,7 @@ class Values(L.pytorch.loggers.logger.DummyLogger):
 
     lines: ClassVar[list[tuple[int, dict[str, float]]]] = []
 
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         Values.lines.append((step or 0, dict(metrics)))
 
 
@@ -131,7 +131,7 @@ class Fused(torch.optim.SGD):
 
     _step_supports_amp_scaling = True
 
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:
         if closure is not None:  # without a scaler
             closure()
 
