@@ -23,9 +23,9 @@ from typing import Any, cast
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tests.run_samples import sweep_config  # noqa: E402
 from tests.s3 import BUCKET, running_server  # noqa: E402
 from trainer_app import results  # noqa: E402
-from trainer_app.config import loads  # noqa: E402
 from trainer_app.errors import NotFoundError  # noqa: E402
 from trainer_app.records import RunFolder, RunRecord, TrialRecord, trial_name  # noqa: E402
 from trainer_app.records.folder import PART_LINES  # noqa: E402
@@ -35,18 +35,7 @@ from trainer_app.storage.parallel import map_parallel  # noqa: E402
 
 PAGE = 1000  # keys of one answer to a listing
 S3_EPOCHS = 10  # of each trial on the real server
-RUN_FILE = """
-seed_everything: 7
-model: {class_path: m.M}
-trainer: {max_epochs: 100}
-tune:
-  metric: loss
-  mode: min
-  num_samples: 1000000
-  scheduler: SCHEDULER
-  searcher: SEARCHER
-  space: {model.init_args.lr: {uniform: [0.0, 1.0]}}
-"""
+EPOCHS = 100  # that its sweep asks for
 
 
 @dataclass
@@ -136,15 +125,28 @@ def make_runs(storage: Any, count: int) -> None:
         pass
 
 
-def make_sweep(storage: Any, trials: int, epochs: int) -> None:
-    """A sweep whose trials have finished, with the metrics and two checkpoints of each; the run was killed."""
-    record = RunRecord(name="sweep", task="tune", metric="loss", mode="min", epochs=epochs, num_samples=10**6)
-    storage.put("sweep/run.json", record.to_json())
+def seen(epochs: int) -> dict[str, Any]:
+    """What schedulers put into the record of such a trial."""
+    from trainer_app.tune import history, schedulers
+
+    results = [(number + 1, 1.0 + 1.0 / (1 + number)) for number in range(epochs)]
+    built = [schedulers.build(sweep_config(kind, epochs=EPOCHS), epochs=EPOCHS) for kind in ("asha", "median")]
+    return {key: value for one in built for key, value in history.seen_by(one, results).items()}
+
+
+def make_sweep(storage: Any, trials: int, epochs: int, *, name: str = "sweep", seen: Any = None) -> None:
+    """A sweep whose trials have finished, with the metrics and two checkpoints of each; the run was killed.
+
+    Args:
+        seen: what the trials' records have for schedulers; nothing in those of earlier versions.
+    """
+    record = RunRecord(name=name, task="tune", metric="loss", mode="min", epochs=epochs, num_samples=10**6)
+    storage.put(f"{name}/run.json", record.to_json())
     parts, value = lines(epochs), 1.0 + 1.0 / epochs
 
     def make(index: int) -> None:
-        name = trial_name(index)
-        store = storage.child(f"sweep/trials/{name}")
+        trial = trial_name(index)
+        store = storage.child(f"{name}/trials/{trial}")
         for number, part in enumerate(parts):
             store.put(f"metrics/a0001-{number:04d}.jsonl", part)
         for done in (epochs - 1, epochs):
@@ -155,10 +157,12 @@ def make_sweep(storage: Any, trials: int, epochs: int) -> None:
             "best": value,
             "best_epoch": epochs - 1,
             "ended": 9.0,
+            "seen": seen or {},
         }
         params = {"model.init_args.lr": 0.5}
-        trial = TrialRecord(trial=name, index=index, params=params, state="finished", **about)
-        store.put("trial.json", trial.to_json())
+        store.put(
+            "trial.json", TrialRecord(trial=trial, index=index, params=params, state="finished", **about).to_json()
+        )
 
     for _ in map_parallel(make, range(trials)):
         pass
@@ -188,28 +192,21 @@ def measure_list(uri: str, traffic: Traffic, size: argparse.Namespace) -> tuple[
     return time.monotonic() - began, f"{len(runs)} runs"
 
 
-def measure_resume(uri: str, traffic: Traffic, size: argparse.Namespace, scheduler: str, searcher: str) -> Any:
-    from trainer_app.tune import schedulers
-    from trainer_app.tune.plan import plan_search
+def resume(run: str, scheduler: str, searcher: str = "random") -> Any:
+    """Return what measures the resume of a sweep."""
 
-    config = loads(RUN_FILE.replace("SCHEDULER", scheduler).replace("SEARCHER", searcher))
-    began = time.monotonic()
-    folder = RunFolder.open(open_store(f"{uri}/sweeps"), "sweep")
-    records = {record.trial: record for record in folder.read_trials()}
-    planned = plan_search(config, folder, records, schedulers.build(config, epochs=100), concurrency=2)
-    return time.monotonic() - began, f"the next is {trial_name(planned.start)}"
+    def measure_resume(uri: str, traffic: Traffic, size: argparse.Namespace) -> Any:
+        from trainer_app.tune import schedulers
+        from trainer_app.tune.plan import plan_search
 
+        config = sweep_config(scheduler, searcher, epochs=EPOCHS, num_samples=10**6)
+        began = time.monotonic()
+        folder = RunFolder.open(open_store(f"{uri}/sweeps"), run)
+        records = {record.trial: record for record in folder.read_trials()}
+        planned = plan_search(config, folder, records, schedulers.build(config, epochs=EPOCHS), concurrency=2)
+        return time.monotonic() - began, f"the next is {trial_name(planned.start)}"
 
-def measure_fifo(uri: str, traffic: Traffic, size: argparse.Namespace) -> Any:
-    return measure_resume(uri, traffic, size, "fifo", "random")
-
-
-def measure_asha(uri: str, traffic: Traffic, size: argparse.Namespace) -> Any:
-    return measure_resume(uri, traffic, size, "asha", "random")
-
-
-def measure_optuna(uri: str, traffic: Traffic, size: argparse.Namespace) -> Any:
-    return measure_resume(uri, traffic, size, "fifo", "optuna")
+    return measure_resume
 
 
 def measure_end(uri: str, traffic: Traffic, size: argparse.Namespace) -> tuple[float, str]:
@@ -269,9 +266,15 @@ class Limit:
 
 ROWS = {
     "list": ("`list` of {runs} runs, half of them killed", measure_list, Limit(1, 100, 3.0)),
-    "fifo": ("resume of {trials} trials, no scheduler", measure_fifo, Limit(1, 100, 10.0)),
-    "optuna": ("resume of {trials} trials, Optuna", measure_optuna, Limit(1, 100, 10.0)),
-    "asha": ("resume of {trials} trials, ASHA", measure_asha, Limit(2, 100, 10.0)),
+    "fifo": ("resume of {trials} trials, no scheduler", resume("sweep", "fifo"), Limit(1, 100, 10.0)),
+    "optuna": ("resume of {trials} trials, Optuna", resume("sweep", "fifo", "optuna"), Limit(1, 100, 10.0)),
+    "asha": ("resume of {trials} trials, ASHA", resume("sweep", "asha"), Limit(1, 100, 10.0)),
+    "median": ("resume of {trials} trials, median stopping", resume("sweep", "median"), Limit(1, 100, 10.0)),
+    "old": (
+        "resume of {trials} trials, ASHA, records that lack what it saw",
+        resume("old", "asha"),
+        Limit(3, 100, 10.0),
+    ),
     "end": ("end of a sweep of {trials} trials of {epochs} epochs", measure_end, Limit(1, 100, None, 500.0)),
     "newest": ("newest of {epochs} checkpoints", measure_newest, Limit(0, 100)),
     "logs": ("ten looks at 50 MB of stored logs", measure_logs, Limit(0, 20)),
@@ -313,7 +316,8 @@ def main() -> int:
         os.environ.update(server.env)
         uri = f"s3://{BUCKET}/scale"
         make_runs(open_store(f"{uri}/runs"), size.runs)
-        make_sweep(open_store(f"{uri}/sweeps"), size.trials, S3_EPOCHS)
+        make_sweep(open_store(f"{uri}/sweeps"), size.trials, S3_EPOCHS, seen=seen(S3_EPOCHS))
+        make_sweep(open_store(f"{uri}/sweeps"), size.trials, S3_EPOCHS, name="old")
         for name, (title, *_) in ROWS.items():
             command = [sys.executable, __file__, "--measure", name, "--uri", uri]
             command += [f"--{key}={value}" for key, value in vars(size).items() if key in ("runs", "trials", "epochs")]

@@ -6,9 +6,30 @@ import math
 import time
 from typing import Any
 
+from trainer_app.config import RunConfig, loads
 from trainer_app.records import FitFolder, RunFolder, RunRecord, TrialRecord, trial_name
 from trainer_app.records.manifest import Manifest
 from trainer_app.storage import Store
+
+SWEEP_FILE = """
+seed_everything: 7
+model: {class_path: m.M}
+trainer: {max_epochs: %d}
+tune:
+  metric: loss
+  mode: min
+  num_samples: %d
+  scheduler: %s
+  searcher: %s
+  space: {model.init_args.lr: {uniform: [0.0, 1.0]}}
+"""
+
+
+def sweep_config(
+    scheduler: str = "asha", searcher: str = "random", *, epochs: int = 3, num_samples: int = 200
+) -> RunConfig:
+    """A sweep of a learning rate."""
+    return loads(SWEEP_FILE % (epochs, num_samples, scheduler, searcher))
 
 
 def commit(fit_folder: FitFolder, epochs: int, metrics: dict[str, float], *, size: int = 10) -> str:

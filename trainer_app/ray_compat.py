@@ -66,7 +66,7 @@ NAMES: Final = (
         _SCHEDULERS,
         "AsyncHyperBandScheduler",
         "ends a trial whose value is NaN; says why a trial was stopped",
-        "_trial_info _max_t _num_stopped _metric_op _reduction_factor",
+        "_brackets _trial_info _max_t _num_stopped _metric_op _reduction_factor",
     ),
     P(f"{_SCHEDULERS}.async_hyperband", "_Bracket", "the cut-off of a rung", "_rungs cutoff"),
     P(_SCHEDULERS, "HyperBandScheduler", "ends a finished bracket's other trials", "_trial_info _max_t_attr"),

@@ -19,7 +19,7 @@ from tests.local.runs import Ran, run_file
 from trainer_app.config import RunConfig
 from trainer_app.errors import DeadlineError, LeaseHeldError
 from trainer_app.records import RunFolder
-from trainer_app.run import documents, lease, stop, user_code
+from trainer_app.run import documents, lease_file, stop, user_code
 from trainer_app.storage import Store, open_store
 from trainer_app.tune.recorder import SweepRecorder
 
@@ -98,7 +98,7 @@ def test_a_train_run_stops_at_a_commit_and_goes_on_exactly(tmp_path: Path, submi
     newest = hit.results.fits[0].checkpoints[-1]
     assert hit.answer["id"] == "stop-1"
     assert (hit.answer["epochs"], hit.answer["step"], hit.answer["commit"]) == (done, newest.step, newest.name)
-    found = documents.read(hit.folder, lease.KEY)
+    found = documents.read(hit.folder, lease_file.KEY)
     assert found is not None and found["expires"] == 0 and found["spent"] > 0
     refused_beside_another_driver(config, hit.folder)
     more = Ran("train", config, "hit", resume=True)
@@ -108,13 +108,15 @@ def test_a_train_run_stops_at_a_commit_and_goes_on_exactly(tmp_path: Path, submi
 
 
 def refused_beside_another_driver(config: RunConfig, folder: Store) -> None:
-    mine = documents.read(folder, lease.KEY) or {}
-    documents.write(folder, lease.KEY, {**mine, "holder": "head-2:7", "host": "head-2", "expires": time.time() + 30})
+    mine = documents.read(folder, lease_file.KEY) or {}
+    documents.write(
+        folder, lease_file.KEY, {**mine, "holder": "head-2:7", "host": "head-2", "expires": time.time() + 30}
+    )
     before = {entry.key: folder.get(entry.key) for entry in folder.list("")}
     with pytest.raises(LeaseHeldError, match=r"run hit is held by the driver head-2:7, until .* UTC"):
         Ran("train", config, "hit", resume=True)
     assert {entry.key: folder.get(entry.key) for entry in folder.list("")} == before
-    documents.write(folder, lease.KEY, mine)
+    documents.write(folder, lease_file.KEY, mine)
 
 
 def test_a_sweep_stops_and_no_trial_is_lost(tmp_path: Path) -> None:

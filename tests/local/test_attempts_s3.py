@@ -15,7 +15,7 @@ import pytest
 from tests.s3 import S3
 from trainer_app.errors import LeaseLostError
 from trainer_app.records import RunFolder, RunRecord
-from trainer_app.run import decision, documents, lease, logs, stop, user_code
+from trainer_app.run import decision, documents, lease, lease_file, logs, stop, user_code
 from trainer_app.storage import open_store
 
 pytestmark = pytest.mark.local
@@ -33,11 +33,11 @@ def test_an_attempt_on_s3(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert begin() == "create"
     RunFolder.create(storage, RunRecord(name="toy-1", task="train", submission="s-1"), "name: toy\n")
     token = lease.token(store)
-    lease.check_token(store, token)
+    lease_file.check_token(store, token)
     lease.release(store)
     assert begin() == "resume"
     with pytest.raises(LeaseLostError):
-        lease.check_token(store, token)
+        lease_file.check_token(store, token)
     lease.release(store)
 
     look = stop.StopPoll(store)

@@ -17,7 +17,7 @@ from tests.local.runs import Ran, ledger, run_file
 from trainer_app import results
 from trainer_app.config import RunConfig, dump, loads, override
 from trainer_app.errors import LeaseHeldError
-from trainer_app.run import lease
+from trainer_app.run import lease_file
 from trainer_app.storage import Store, open_store
 
 pytestmark = [pytest.mark.local, pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(900)]
@@ -93,9 +93,9 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Sc
         command = scene.start(place, "train", config)
         command.until(Path(f"{scene.hold}.{HELD}").exists)
         with pytest.raises(LeaseHeldError, match="run hit is held by the driver"):
-            lease.check_not_held(scene.run)
+            lease_file.check_not_held(scene.run)
         scene.kill(place, command)
-        lease.check_not_held(scene.run)  # its process is gone: nobody waits for the lease's end
+        lease_file.check_not_held(scene.run)  # its process is gone: nobody waits for the lease's end
         shutil.copytree(scene.storage, scene.folder / "damaged")
         yield place, scene
 

@@ -14,7 +14,7 @@ from trainer_app.callbacks.epoch import Policy
 from trainer_app.checkpoint import list_commits
 from trainer_app.errors import LeaseLostError
 from trainer_app.records import FitFolder
-from trainer_app.run import lease, stop
+from trainer_app.run import lease, lease_file, stop
 from trainer_app.storage import open_store
 from trainer_app.train import worker
 
@@ -73,7 +73,7 @@ def test_a_worker_of_a_former_driver_keeps_nothing(tmp_path: Path, when: int, mo
     store = open_store(str(tmp_path)).child("run")
     former = lease.acquire(store, "s")
     look = stop.StopPoll(store, lease.token(store))
-    lease.check_token(store, former.token)
+    lease_file.check_token(store, former.token)
     former.release()
 
     def asked(number: int) -> bool:

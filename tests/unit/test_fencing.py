@@ -39,7 +39,7 @@ def replace_driver(store: Store) -> None:
     other = replace(this_process(), host="head-2", machine="another boot", pid=7)
     number = lease_file.next_number(lease_file.read(store))
     document = {"holder": other.name, "expires": time.time() + 30, **asdict(other), "attempt": number}
-    documents.write(store, lease.KEY, document)
+    documents.write(store, lease_file.KEY, document)
 
 
 @pytest.mark.parametrize("ignorant", [False, True])
@@ -49,12 +49,12 @@ def test_one_of_two_has_a_free_lease_however_slow_the_writes_are(
 ) -> None:
     """Also on a server that ignores the conditions of a PUT. A PUT of more than 0.3 s gave it to both."""
     if before is not None:
-        documents.write(folder.run_store, lease.KEY, before)
+        documents.write(folder.run_store, lease_file.KEY, before)
     gate = threading.Barrier(2)
 
     def take(host: str, seconds: float) -> bool:
         def pause(key: str) -> None:
-            time.sleep(seconds if key == lease.KEY else 0)
+            time.sleep(seconds if key == lease_file.KEY else 0)
 
         held = lease_of(SlowStore(folder.run_store, pause, ignorant=ignorant), host)
         gate.wait()
@@ -76,7 +76,7 @@ def test_a_late_renewal_does_not_throw_the_successor_out(folder: RunFolder, igno
     arrive = threading.Event()
 
     def pause(key: str) -> None:
-        if late.is_set() and key == lease.KEY:
+        if late.is_set() and key == lease_file.KEY:
             late.clear()
             arrive.wait(10)
 
@@ -89,7 +89,7 @@ def test_a_late_renewal_does_not_throw_the_successor_out(folder: RunFolder, igno
     while late.is_set():
         time.sleep(0.001)
     document = lease_file.read(folder.run_store) or {}
-    documents.write(folder.run_store, lease.KEY, {**document, "expires": 1.0})
+    documents.write(folder.run_store, lease_file.KEY, {**document, "expires": 1.0})
     successor = lease_of(folder.run_store, "head-2")
     successor.acquire(wait=False, say=lambda text: None)
     successor._guard.stop()
@@ -108,11 +108,11 @@ def test_a_renewal_after_its_own_end_takes_the_lease_anew(folder: RunFolder, mon
     held._guard.stop()
     monkeypatch.setattr(lease, "LEASE_S", 0.0)
     with lease_file.taking(folder.run_store):  # another driver is about to take it
-        before = folder.run_store.get(lease.KEY)
+        before = folder.run_store.get(lease_file.KEY)
         held.renew()
-        assert folder.run_store.get(lease.KEY) == before
+        assert folder.run_store.get(lease_file.KEY) == before
     held.renew()
-    assert folder.run_store.get(lease.KEY) != before and held.lost is None
+    assert folder.run_store.get(lease_file.KEY) != before and held.lost is None
 
 
 def test_who_announced_and_died_is_waited_for_no_longer_than_its_lease(

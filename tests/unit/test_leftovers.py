@@ -17,7 +17,7 @@ from trainer_app.__main__ import main
 from trainer_app.checkpoint import Manifest, list_commits, write_commit
 from trainer_app.checkpoint.leftovers import remove_leftovers
 from trainer_app.records import FitFolder
-from trainer_app.run import documents, lease
+from trainer_app.run import documents, lease_file
 from trainer_app.run.identity import this_process
 from trainer_app.storage import Store, open_store
 from trainer_app.temporary import make_folder, remove_folders, temporary_folder
@@ -84,7 +84,7 @@ def test_the_next_attempt_removes_what_a_killed_one_left_and_nothing_of_a_live_o
 
 def held_elsewhere(store: Store) -> None:
     other = replace(this_process(), host="head-2", machine="another boot", pid=7)
-    documents.write(store, lease.KEY, {"holder": other.name, "expires": time.time() + 60, **asdict(other)})
+    documents.write(store, lease_file.KEY, {"holder": other.name, "expires": time.time() + 60, **asdict(other)})
 
 
 def test_clean_shows_and_removes_what_is_orphaned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ from trainer_app.launch import stored_logs
 from trainer_app.launch.location import RunLocation
 from trainer_app.launch.remote_run import Launch, RemoteRun, format_position
 from trainer_app.records import RunFolder, TrialRecord, trial_name
-from trainer_app.run import attempt, decision, documents, lease, prepare, stop
+from trainer_app.run import attempt, decision, documents, lease, lease_file, prepare, stop
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_retrying, open_store
 from trainer_app.train import worker
@@ -120,7 +120,7 @@ def write_others(folder: RunFolder, config: RunConfig) -> None:
     remote.put_code("0" * 64, b"PK")
     for key in ("logs/driver/a0001.000.log", "logs/worker-x/1.000.log", "artifacts/a.csv", "artifacts/not-sent.txt"):
         store.put(key, b"line 1\nline 2\n")
-    documents.write(store, lease.KEY, {**lease.Lease(store, None)._document(0.0), "spent": 5.0})
+    documents.write(store, lease_file.KEY, {**lease.Lease(store, None)._document(0.0), "spent": 5.0})
     remote.request_stop("stop-1", "me")
     stop.write_answer(store, {"epochs": 1, "step": 2, "commit": None})
 

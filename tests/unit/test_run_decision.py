@@ -17,7 +17,7 @@ from tests.unit.test_run_request import RUN_FILE
 from trainer_app.__main__ import main
 from trainer_app.errors import FAILED_FOR_GOOD, InputError, StorageError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord
-from trainer_app.run import decision, documents, lease, stop
+from trainer_app.run import decision, documents, lease, lease_file, stop
 from trainer_app.run.identity import this_process
 from trainer_app.storage import Store, open_store
 
@@ -142,11 +142,11 @@ def test_what_a_waited_for_driver_did_counts(storage: Store, monkeypatch: pytest
     folder = written(storage, state="running")
     other = replace(this_process(), host="head-2", machine="elsewhere")
     document = {"holder": other.name, "expires": time.time() + 30, **asdict(other)}
-    documents.write(folder.run_store, lease.KEY, document)
+    documents.write(folder.run_store, lease_file.KEY, document)
 
     def finish(text: str) -> None:
         folder.update(state="succeeded")
-        documents.write(folder.run_store, lease.KEY, {**document, "expires": 0.0})
+        documents.write(folder.run_store, lease_file.KEY, {**document, "expires": 0.0})
 
     assert decision.decide_under_lease(storage, "toy-1", "s-1", task="tune", say=finish).what == "replay"
 
@@ -215,14 +215,14 @@ def test_the_driver_goes_on_under_its_lease_and_its_output_is_kept(
 
     def quick(emit: Emit) -> int:
         print("the driver prints")
-        seen.append(documents.read(folder.run_store, lease.KEY))
+        seen.append(documents.read(folder.run_store, lease_file.KEY))
         return 0
 
     calls = driven(monkeypatch, quick)
     assert main(["tune", "run.yaml", "--log", "x.log"]) == 0
     assert [call["resume"] for call in calls] == [True]
     assert seen[0]["submission"] == "s-1" and seen[0]["expires"] > time.time()
-    assert (documents.read(folder.run_store, lease.KEY) or {})["expires"] == 0
+    assert (documents.read(folder.run_store, lease_file.KEY) or {})["expires"] == 0
     assert b"the driver prints" in folder.run_store.get("logs/driver/a0002.000.log")
 
 
@@ -246,9 +246,10 @@ def test_a_run_by_hand_beside_a_live_driver_is_refused(storage: Store, monkeypat
     monkeypatch.delenv("TRAINER_SUBMISSION")
     folder = written(storage, state="running", submission=None)
     other = replace(this_process(), host="head-2", machine="elsewhere")
-    documents.write(folder.run_store, lease.KEY, {"holder": other.name, "expires": time.time() + 30, **asdict(other)})
+    theirs = {"holder": other.name, "expires": time.time() + 30, **asdict(other)}
+    documents.write(folder.run_store, lease_file.KEY, theirs)
     calls = driven(monkeypatch, fake_driver.quick)
     words = ["tune", "run.yaml", "--resume", "toy-1", "--log", "-"]
     assert main(words) == 2 and calls == []
-    documents.write(folder.run_store, lease.KEY, {"holder": other.name, "expires": 0.0, **asdict(other)})
+    documents.write(folder.run_store, lease_file.KEY, {"holder": other.name, "expires": 0.0, **asdict(other)})
     assert main(words) == 0 and len(calls) == 1

@@ -13,7 +13,7 @@ import pytest
 from tests.faulty_store import SILENT, Faults, FaultyStore
 from trainer_app.errors import GuardError, StorageError, UserError
 from trainer_app.records import RunFolder, RunRecord
-from trainer_app.run import attempt, documents, guard, lease, logs, stop, watch
+from trainer_app.run import attempt, documents, guard, lease, lease_file, logs, stop, watch
 from trainer_app.run.guard import Guard
 from trainer_app.run.retry import ends_run
 from trainer_app.storage import open_store, retrying
@@ -201,7 +201,7 @@ def test_a_silent_storage_at_the_end_hides_no_error_and_keeps_no_lease(error: An
     with pytest.raises(type(error)) as caught:
         drive()
     assert caught.value is error
-    assert (documents.read(folder.run_store, lease.KEY) or {})["expires"] == 0
+    assert (documents.read(folder.run_store, lease_file.KEY) or {})["expires"] == 0
     assert faulty.run_store.uri not in lease._held
 
 

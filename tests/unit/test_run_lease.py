@@ -18,7 +18,7 @@ from trainer_app.cli import list as list_verb
 from trainer_app.cli.list import list_runs
 from trainer_app.errors import InputError, LeaseHeldError
 from trainer_app.records import RunFolder, RunRecord
-from trainer_app.run import documents, lease
+from trainer_app.run import documents, lease, lease_file
 from trainer_app.run.identity import Process, current_submission, run_from_cluster, this_process
 from trainer_app.storage import Store, open_store
 
@@ -37,7 +37,7 @@ def elsewhere(store: Store, *, expires: float, **more: Any) -> dict[str, Any]:
     """Another machine's driver has the lease."""
     other = replace(this_process(), host="head-2", machine="another boot", pid=7)
     document = {"holder": other.name, "expires": expires, **asdict(other), "spent": 40.0, "attempt": 3, **more}
-    documents.write(store, lease.KEY, document)
+    documents.write(store, lease_file.KEY, document)
     return document
 
 
@@ -45,7 +45,7 @@ def test_a_held_run_is_refused_in_one_line_with_holder_and_end(store: Store) -> 
     until = time.time() + 20
     elsewhere(store, expires=until)
     words = rf"^run toy-1 is held by the driver head-2:7, until {time.strftime('%H:%M:%S', time.gmtime(until))} UTC"
-    for refuse in (lambda: lease.acquire(store, None), lambda: lease.check_not_held(store)):
+    for refuse in (lambda: lease.acquire(store, None), lambda: lease_file.check_not_held(store)):
         with pytest.raises(LeaseHeldError, match=words) as refused:
             refuse()
         assert refused.value.exit_code == 2 and "\n" not in str(refused.value)
@@ -64,8 +64,8 @@ def test_a_submission_waits_until_it_expires_and_counts_what_was_spent(store: St
     assert 0.2 < time.monotonic() - began < 5
     assert len(said) == 1 and "waiting" in said[0]
     assert 40.0 <= held.spent < 45
-    assert documents.read(store, lease.KEY) == {
-        **(documents.read(store, lease.KEY) or {}),
+    assert documents.read(store, lease_file.KEY) == {
+        **(documents.read(store, lease_file.KEY) or {}),
         "submission": "s",
         "holder": this_process().name,
         "attempt": 4,
@@ -91,15 +91,15 @@ DAMAGED = {
 
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_a_damaged_lease_is_free(damage: str, store: Store) -> None:
-    store.put(lease.KEY, DAMAGED[damage])
-    lease.check_not_held(store)
-    lease.check_token(store, "another's")
+    store.put(lease_file.KEY, DAMAGED[damage])
+    lease_file.check_not_held(store)
+    lease_file.check_token(store, "another's")
     held = lease.acquire(store, "s")
-    assert (documents.read(store, lease.KEY) or {})["host"] == this_process().host
-    store.put(lease.KEY, DAMAGED[damage])
+    assert (documents.read(store, lease_file.KEY) or {})["host"] == this_process().host
+    store.put(lease_file.KEY, DAMAGED[damage])
     held.renew()
-    assert held.lost is None and (documents.read(store, lease.KEY) or {})["host"] == this_process().host
-    store.put(lease.KEY, DAMAGED[damage])
+    assert held.lost is None and (documents.read(store, lease_file.KEY) or {})["host"] == this_process().host
+    store.put(lease_file.KEY, DAMAGED[damage])
     held.release()
 
 
@@ -147,16 +147,16 @@ def test_a_lease_that_always_goes_to_another_is_not_asked_for_without_a_pause(
 
 def test_a_released_lease_is_free_at_once(store: Store) -> None:
     lease.acquire(store, None).release()
-    found = documents.read(store, lease.KEY)
+    found = documents.read(store, lease_file.KEY)
     assert found is not None and found["expires"] == 0
-    lease.check_not_held(store)
+    lease_file.check_not_held(store)
     assert lease.acquire(store, None) is lease.acquire(store, None)
 
 
 def test_a_dead_process_of_this_machine_does_not_hold_it(store: Store) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     alive = replace(this_process(), pid=child.pid, began=began(child.pid))
-    documents.write(store, lease.KEY, {"holder": "x", "expires": time.time() + 30, **asdict(alive)})
+    documents.write(store, lease_file.KEY, {"holder": "x", "expires": time.time() + 30, **asdict(alive)})
     with pytest.raises(LeaseHeldError):
         lease.acquire(store, None)
     child.kill()
@@ -182,14 +182,14 @@ def test_who_is_certainly_dead() -> None:
 def test_it_is_renewed_and_a_new_holder_is_noticed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEW_S", 0.05)
     held = lease.acquire(store, "s")
-    first = documents.read(store, lease.KEY) or {}
-    until(lambda: (documents.read(store, lease.KEY) or {})["expires"] > first["expires"])
+    first = documents.read(store, lease_file.KEY) or {}
+    until(lambda: (documents.read(store, lease_file.KEY) or {})["expires"] > first["expires"])
     with held._lock:  # else a renewal that has read already writes over it
         theirs = elsewhere(store, expires=time.time() + 30)
     until(lambda: held.lost is not None)
     assert held.lost == "head-2:7"
     held.release()
-    assert documents.read(store, lease.KEY) == theirs  # the other's lease stays
+    assert documents.read(store, lease_file.KEY) == theirs  # the other's lease stays
 
 
 def until(look: Any) -> None:
@@ -234,5 +234,5 @@ def test_a_run_whose_process_is_gone_is_seen_at_once(
     assert "running? (its process has ended)" in shown()
     elsewhere(store, expires=0.0)
     assert "process" not in shown()  # nobody here knows
-    store.put(lease.KEY, b"[")
+    store.put(lease_file.KEY, b"[")
     assert "process" not in shown()

@@ -12,7 +12,7 @@ import pytest
 
 from trainer_app.errors import DeadlineError, InputError, LeaseLostError, RunEndedError
 from trainer_app.records import RunFolder, RunRecord
-from trainer_app.run import attempt, documents, lease, stop, watch
+from trainer_app.run import attempt, documents, lease, lease_file, stop, watch
 from trainer_app.run.deadlines import Deadlines
 from trainer_app.run.watch import Watch
 from trainer_app.storage import open_store
@@ -98,7 +98,7 @@ def test_an_epoch_ends_the_first_steps_deadline(folder: RunFolder) -> None:
 
 
 def test_seconds_of_earlier_attempts_count(folder: RunFolder) -> None:
-    documents.write(folder.run_store, lease.KEY, {"expires": 0, "spent": 50.0})
+    documents.write(folder.run_store, lease_file.KEY, {"expires": 0, "spent": 50.0})
     found, _ = watching(folder, deadlines=Deadlines(total=50))
     with pytest.raises(DeadlineError, match=r"have taken 5\d s"), found:
         pytest.fail("it began")
@@ -117,8 +117,8 @@ def drive(folder: RunFolder) -> None:
     """A driver whose lease another one takes."""
     with attempt.recording(folder, open_store(str(Path(folder.uri).parent)), lambda event: None):
         with lease.acquire(folder.run_store, None)._lock:  # else a renewal that has read already writes over it
-            document = documents.read(folder.run_store, lease.KEY) or {}
-            documents.write(folder.run_store, lease.KEY, {**document, "holder": "head-2:7", "host": "head-2"})
+            document = documents.read(folder.run_store, lease_file.KEY) or {}
+            documents.write(folder.run_store, lease_file.KEY, {**document, "holder": "head-2:7", "host": "head-2"})
         time.sleep(20)
 
 
@@ -127,7 +127,7 @@ def test_a_driver_that_was_replaced_ends_and_writes_nothing(folder: RunFolder) -
     with pytest.raises(LeaseLostError, match="the driver head-2:7 has taken over run toy-1"):
         drive(folder)
     assert folder.run_store.get("run.json") == before
-    assert (documents.read(folder.run_store, lease.KEY) or {})["host"] == "head-2"
+    assert (documents.read(folder.run_store, lease_file.KEY) or {})["host"] == "head-2"
 
 
 def test_a_passed_deadline_is_a_failure_for_good(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_a_passed_deadline_is_a_failure_for_good(folder: RunFolder, monkeypatch:
     assert (record.state, record.final, record.exit_code) == ("failed", True, 1)
     assert record.error and "(TRAINER_DEADLINE_S) allows 0.1" in record.error
     assert (events[-1]["event"], events[-1]["state"]) == ("end", "failed")
-    assert (documents.read(folder.run_store, lease.KEY) or {})["expires"] == 0
+    assert (documents.read(folder.run_store, lease_file.KEY) or {})["expires"] == 0
 
 
 def test_an_interruption_is_no_failure_and_frees_the_run(folder: RunFolder) -> None:
@@ -148,7 +148,7 @@ def test_an_interruption_is_no_failure_and_frees_the_run(folder: RunFolder) -> N
     with pytest.raises(KeyboardInterrupt), attempt.recording(folder, storage, lambda event: None):
         raise KeyboardInterrupt
     assert (folder.record.state, folder.record.final) == ("interrupted", False)
-    assert (documents.read(folder.run_store, lease.KEY) or {})["expires"] == 0
+    assert (documents.read(folder.run_store, lease_file.KEY) or {})["expires"] == 0
 
 
 def test_beside_another_thread_it_only_says_so(folder: RunFolder, caplog: pytest.LogCaptureFixture) -> None:

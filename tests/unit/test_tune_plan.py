@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer_app.config import loads
+from tests.run_samples import sweep_config
 from trainer_app.records import RunFolder, RunRecord, TrialRecord
 from trainer_app.storage import open_store
 from trainer_app.tune import schedulers
@@ -14,24 +14,12 @@ from trainer_app.tune.plan import plan_search
 
 pytestmark = pytest.mark.unit
 
-RUN_FILE = """
-seed_everything: 7
-model: {class_path: m.M}
-trainer: {max_epochs: 3}
-tune:
-  metric: loss
-  mode: min
-  num_samples: 4
-  searcher: SEARCHER
-  space: {model.init_args.lr: {uniform: [0.0, 1.0]}}
-"""
-
 
 @pytest.mark.parametrize("searcher", ["random", "optuna"])
 @pytest.mark.parametrize("damage", [b"", b"{", b"null", b"[]", b"\xff", b'{"trial": 7}'])
 def test_a_damaged_record_costs_nothing_but_itself(damage: bytes, searcher: str, tmp_path: Path) -> None:
     """Drawn again it resumes from its own commits; a trial that Optuna proposed can't be, and its number stays its."""
-    config = loads(RUN_FILE.replace("SEARCHER", searcher))
+    config = sweep_config(searcher=searcher, num_samples=4)
     folder = RunFolder.create(
         open_store(str(tmp_path)), RunRecord(name="r", task="tune", metric="loss", mode="min"), ""
     )

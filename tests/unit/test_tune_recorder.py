@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,12 @@ from ray import cloudpickle
 from ray.exceptions import RayTaskError
 
 from tests.faulty_store import SILENT, Faults, FaultyStore
+from tests.run_samples import epoch, sweep_config
 from trainer_app.errors import StorageUnavailableError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.records.models import MAX_TRACEBACK, STORAGE_SILENT
 from trainer_app.storage import open_store
+from trainer_app.tune import schedulers
 from trainer_app.tune.process_state import FreshProcessError
 from trainer_app.tune.recorder import SweepRecorder
 
@@ -58,6 +61,23 @@ def test_so_is_that_of_a_process_that_ended(folder: RunFolder) -> None:
     kept.on_trial_error(0, [], trial(LONG))
     (record,) = folder.read_trials()
     assert record.error == "ValueError: boom" and record.traceback == LONG[-MAX_TRACEBACK:]
+
+
+def test_a_record_says_what_its_scheduler_learned_from_the_trial(tmp_path: Path) -> None:
+    """So that a resume need not read its metrics, of which there may be 10,000 epochs."""
+    config = sweep_config("asha", epochs=8)
+    folder = RunFolder.create(open_store(str(tmp_path)), RunRecord(name="r", task="tune", metric="loss"), "")
+    scheduler = schedulers.build(config, epochs=8)
+    kept = recorder(folder)
+    kept.scheduler = scheduler
+    kept.on_trial_start(0, [], trial())
+    for number in range(8):
+        epoch(folder.fit_folder("t00000"), number, {"loss": math.nan if number == 2 else 8.0 - number})
+    kept.on_trial_complete(0, [], trial())
+    (record,) = folder.read_trials()
+    assert record.seen == {scheduler.settings: [(1, 8.0), (4, 5.0), (8, 1.0)]}
+    kept.on_trial_start(0, [], trial())
+    assert folder.read_trials()[0].seen == {}  # it goes on
 
 
 def silent_recorder(folder: RunFolder, *methods: str) -> tuple[SweepRecorder, Faults]:

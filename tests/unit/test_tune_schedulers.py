@@ -8,6 +8,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import (
@@ -20,7 +21,7 @@ from ray.tune.schedulers import (
 )
 
 from trainer_app.config import RunConfig, Tune
-from trainer_app.tune import schedulers
+from trainer_app.tune import history, schedulers
 
 pytestmark = pytest.mark.unit
 
@@ -309,8 +310,8 @@ def test_asha_stops_what_is_no_number_at_its_first_rung_and_forgets_it(mode: str
 
 def test_asha_is_told_of_the_past_without_what_is_no_number() -> None:
     scheduler = build({"asha": {"grace_period": 1, "reduction_factor": 2}})
-    schedulers.replay(scheduler, "t0", [said(1, 0.9), said(2, math.nan)], ended=True)
-    schedulers.replay(scheduler, "t1", [said(1, -math.inf)], ended=True)
+    history.replay(scheduler, "t0", [(1, 0.9), (2, math.nan)], ended=True)
+    history.replay(scheduler, "t1", [(1, -math.inf)], ended=True)
     ((_, recorded),) = [rung for rung in scheduler._brackets[0]._rungs if rung[0] == 1]
     assert recorded == {"t0": 0.9} and scheduler.reasons == {} and scheduler._trial_info == {}
 
@@ -488,7 +489,8 @@ def run_trial(tune: Controller, name: str, curve: list[float]) -> tuple[int, str
 @pytest.mark.parametrize(
     "words", [{"asha": {"max_t": 8, "reduction_factor": 2}}, {"median": {"min_samples_required": 2}}], ids=str
 )
-def test_a_resumed_sweep_stops_what_the_original_would_have(words: Any, mode: str) -> None:
+@pytest.mark.parametrize("from_record", [False, True])
+def test_a_resumed_sweep_stops_what_the_original_would_have(from_record: bool, words: Any, mode: str) -> None:
     """20 sweeps of 12 trials, cut at a random one: the rest, after a replay, ends at the same epochs."""
     rng = random.Random(5)
     stopped = 0
@@ -499,8 +501,10 @@ def test_a_resumed_sweep_stops_what_the_original_would_have(words: Any, mode: st
         cut = rng.randrange(3, 11)
         resumed = build(words, mode=mode)
         for i in range(cut):
-            results = [said(epoch, all_of_them[i][epoch - 1]) for epoch in range(1, ends[i][0] + 1)]
-            schedulers.replay(resumed, f"t{i:05d}", results, ended=True)
+            results = [(epoch, all_of_them[i][epoch - 1]) for epoch in range(1, ends[i][0] + 1)]
+            if from_record:
+                results = history.seen_by(resumed, results)[resumed.settings]
+            history.replay(resumed, f"t{i:05d}", results, ended=True)
         assert resumed.reasons == {}  # of this attempt nothing was stopped yet
         tune = Controller(resumed)
         again = [run_trial(tune, f"t{i:05d}", all_of_them[i]) for i in range(cut, 12)]
@@ -509,12 +513,46 @@ def test_a_resumed_sweep_stops_what_the_original_would_have(words: Any, mode: st
     assert stopped > 20
 
 
+@pytest.mark.parametrize("brackets, stop_last_trials", [(1, True), (3, True), (1, False)])
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_a_record_keeps_what_the_rungs_of_asha_record(mode: str, brackets: int, stop_last_trials: bool) -> None:
+    """Also of trials with epochs that have no value, or NaN, in whichever bracket a trial is."""
+    rng = random.Random(3)
+    words = {"asha": {"max_t": 50, "reduction_factor": 2, "brackets": brackets, "stop_last_trials": stop_last_trials}}
+    for number in range(100):
+        values = [rng.choice([rng.random(), math.nan, math.inf, -math.inf, 0.5]) for _ in range(rng.randint(1, 60))]
+        results = [(epoch, value) for epoch, value in enumerate(values, 1) if rng.random() < 0.8]
+        rungs = []
+        for _ in range(2):
+            made = build(words, mode=mode)
+            np.random.seed(number)  # draws the bracket
+            history.replay(made, "t0", results, ended=number % 2 == 0)
+            rungs.append([bracket._rungs for bracket in made._brackets])
+            results = history.seen_by(made, results).get(made.settings, [])
+            assert len(results) <= 6 * brackets + 1
+        assert rungs[0] == rungs[1]
+
+
+def test_what_a_record_keeps_is_for_one_scheduler_and_one_metric() -> None:
+    results = [(epoch, 1.0 / epoch) for epoch in range(1, 1001)]
+    made = [
+        build(words, mode=mode, epochs=epochs)
+        for words in ("asha", {"asha": {"reduction_factor": 3}}, {"asha": {"grace_period": 2}})
+        for mode in ("max", "min")
+        for epochs in (500, 1000, None)
+    ]
+    assert len({next(iter(history.seen_by(scheduler, results))) for scheduler in made}) == len(made)
+    for words in ("fifo", "hyperband", "median", {"pbt": {"mutations": {LR: [1]}}}):  # median: too many
+        assert history.seen_by(build(words), results) == {}
+    assert history.seen_by(build("median"), results[:3]) == {build("median").settings: results[:3]}
+
+
 def test_an_unfinished_trial_goes_on_where_it_was() -> None:
     """Its epochs before the interruption are in the rungs already, once, and it can still be stopped."""
     words = {"asha": {"max_t": 8, "reduction_factor": 2}}
     resumed = build(words)
-    schedulers.replay(resumed, "t00000", [said(1, 0.9), said(2, 0.9), said(4, 0.9)], ended=True)
-    schedulers.replay(resumed, "t00001", [said(1, 0.95), said(2, 0.91)], ended=False)
+    history.replay(resumed, "t00000", [(1, 0.9), (2, 0.9), (4, 0.9)], ended=True)
+    history.replay(resumed, "t00001", [(1, 0.95), (2, 0.91)], ended=False)
     tune = Controller(resumed)
     trial = tune.add("t00001")
     recorded = {milestone: dict(values) for milestone, values in resumed._brackets[0]._rungs}
@@ -548,6 +586,6 @@ def test_pbt_clones_a_trial_that_came_among_the_best_after_it_had_reported() -> 
 @pytest.mark.parametrize("ended", [False, True])
 def test_every_scheduler_can_be_told_of_the_past(words: Any, ended: bool) -> None:
     made = build(words)
-    schedulers.replay(made, "t00000", [], ended=ended)
-    schedulers.replay(made, "t00001", [said(1, 0.5), said(2, math.nan), said(3, 0.7)], ended=ended)
+    history.replay(made, "t00000", [], ended=ended)
+    history.replay(made, "t00001", [(1, 0.5), (2, math.nan), (3, 0.7)], ended=ended)
     assert made.reasons == {}

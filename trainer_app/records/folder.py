@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, StorageError
@@ -177,22 +177,6 @@ class RunFolder:
         """
         records = map_parallel(self._trial, self.run_store.list_folders("trials"))
         return sorted((record for record in records if record), key=lambda record: record.index)
-
-    def read_trials_metrics(self, trials: Iterable[str]) -> Iterator[list[dict[str, Any]]]:
-        """Yield the epochs' lines of each trial, as `FitFolder.read_metrics` returns them.
-
-        After one listing the parts are read in parallel; the lines of a few trials are in memory at once.
-        """
-        parts: dict[str, list[str]] = {}
-        for entry in self.run_store.list("trials"):
-            trial, _, inner = entry.key.partition("/")
-            if inner.startswith("metrics/") and parse_part_key(inner):
-                parts.setdefault(trial, []).append(f"trials/{entry.key}")
-
-        def read(trial: str) -> list[dict[str, Any]]:
-            return merge_metrics(((key, self.run_store.get(key)) for key in parts.get(trial, ())), _log.warning)
-
-        return map_parallel(read, trials)
 
     def write_trial(self, record: TrialRecord) -> None:
         """Write a trial's trial.json."""

@@ -106,7 +106,8 @@ class RunRecord(_Record):
 class TrialRecord(_Record):
     """`trial.json`: one sample of a sweep. `epochs` is how many are done, `metrics` those of the last one.
 
-    `traceback` of a failed trial: at most the last MAX_TRACEBACK characters of it.
+    `traceback` of a failed trial: at most the last MAX_TRACEBACK characters of it. `seen`: (epochs, value) of what a
+    scheduler, known by its settings, learned from it: a resume reads this instead of the metrics.
     """
 
     untyped = frozenset({"params"})
@@ -125,6 +126,7 @@ class TrialRecord(_Record):
     error: str | None = None
     traceback: str | None = None
     attempts: Count = 0
+    seen: dict[str, list[tuple[Count, float]]] = {}
 
     @property
     def is_over(self) -> bool:

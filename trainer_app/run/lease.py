@@ -15,10 +15,8 @@ from trainer_app.run import documents, lease_file
 from trainer_app.run.fence import fenced
 from trainer_app.run.guard import Guard
 from trainer_app.run.identity import ray_cluster_name, this_process
-from trainer_app.run.lease_file import KEY, STALE_S, check_not_held, check_token, holding_process, is_held, parse
+from trainer_app.run.lease_file import KEY, STALE_S
 from trainer_app.storage import Store, patience_s, store_name, try_once
-
-__all__ = ["KEY", "check_not_held", "check_token", "holding_process", "is_held", "parse"]
 
 LEASE_S: Final = 30.0
 RENEW_S: Final = 10.0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trainer_app.errors import FAILED_FOR_GOOD, TrainerError
-from trainer_app.run import cron_dedup, decision, lease, logs
+from trainer_app.run import cron_dedup, decision, lease, lease_file, logs
 from trainer_app.run.completion import completion_event
 from trainer_app.run.decision import Decision
 from trainer_app.run.drive import LoadDriver, Outcome, run_driver
@@ -110,7 +110,7 @@ def _decide(prepared: PreparedRun, display: Display) -> Decision:
         )
     _require_train(prepared)
     if prepared.resume:
-        lease.check_not_held(prepared.run_store)
+        lease_file.check_not_held(prepared.run_store)
         return Decision("resume")
     check_name_free(prepared.storage, prepared.name, task=prepared.task)
     return Decision("create")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import re
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from trainer_app.config import RunConfig, require_tune
 from trainer_app.metric_order import replace_nan
 from trainer_app.records import RunFolder, TrialRecord, trial_name
 from trainer_app.run.believed import trial_params
-from trainer_app.tune import schedulers, space
+from trainer_app.storage.parallel import map_parallel
+from trainer_app.tune import history, schedulers, space
 from trainer_app.tune.search import ResumableSearch
 
 
@@ -70,7 +71,7 @@ def _replay(
 ) -> dict[str, float]:
     """Report earlier trials to the scheduler, and return the last value of the metric, by trial.
 
-    Metrics are read only of trials that the scheduler learns from, or whose record does not say what the searcher asks.
+    Metrics are read only of trials whose record does not say what the scheduler and the searcher learn from.
 
     Args:
         records: of the trials.
@@ -78,21 +79,20 @@ def _replay(
     """
     last = {record.trial: record.metrics[metric] for record in records if metric in record.metrics}
 
-    def is_read(record: TrialRecord) -> bool:
-        if isinstance(scheduler, schedulers.Asha):
-            return True
-        return record.is_over and (
-            isinstance(scheduler, schedulers.Median) or (searcher is not None and record.trial not in last)
-        )
+    def read(record: TrialRecord) -> Sequence[tuple[int, float]]:
+        ended = record.is_over
+        if ended and scheduler.settings in record.seen:
+            return record.seen[scheduler.settings]
+        asked = history.learns_from(scheduler, ended=ended)
+        if not asked and not (searcher and ended and record.trial not in last):
+            return ()
+        lines = folder.fit_folder(record.trial).read_metrics()
+        return [(line["epoch"] + 1, line["metrics"][metric]) for line in lines if metric in line["metrics"]]
 
-    read = [record for record in records if is_read(record)]
-    histories = folder.read_trials_metrics([record.trial for record in read]) if read else ()
-    for record, history in zip(read, histories, strict=True):
-        lines = [line for line in history if metric in line["metrics"]]
-        results = [{"epochs": line["epoch"] + 1, "objective": line["metrics"][metric]} for line in lines]
-        schedulers.replay(scheduler, record.trial, results, ended=record.is_over)
+    for record, results in zip(records, map_parallel(read, records), strict=True):
+        history.replay(scheduler, record.trial, results, ended=record.is_over)
         if results:
-            last[record.trial] = results[-1]["objective"]
+            last[record.trial] = results[-1][1]
     return last
 
 

@@ -18,6 +18,7 @@ from trainer_app.records import RunFolder, TrialRecord
 from trainer_app.records.models import MAX_TRACEBACK, STOP_REQUESTED, STORAGE_SILENT, TIME_BUDGET
 from trainer_app.run.watch import Emit
 from trainer_app.train.relay import report_events
+from trainer_app.tune import history
 from trainer_app.tune.process_state import FreshProcessError
 
 LOST = "its process ended"
@@ -70,7 +71,7 @@ class SweepRecorder(Callback):
         record.state = "running"
         record.reason = ""
         record.attempts += 1
-        record.started = record.started or time.time()
+        record.started, record.seen = record.started or time.time(), {}
         self._write(record)
 
     def on_trial_result(
@@ -161,6 +162,8 @@ class SweepRecorder(Callback):
             metric = self.folder.record.metric or ""
             values = [(line["metrics"].get(metric), (line["metrics"].get(metric), line["epoch"])) for line in lines]
             record.best, record.best_epoch = best_of(values, self.mode) or (record.best, record.best_epoch)
+            results = [(epoch + 1, value) for value, (_, epoch) in values if value is not None]
+            record.seen = history.seen_by(self.scheduler, results)
         record.ended = time.time()
         self._write(record)
         if self.nested_resources:

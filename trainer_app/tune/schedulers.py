@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -212,39 +211,7 @@ def build(config: RunConfig, *, epochs: int | None) -> Any:
     classes: Mapping[str, Any] = {"asha": Asha, "hyperband": HyperBand, "median": Median, "pbt": Pbt}
     scheduler = Fifo() if kind == "fifo" else classes[kind](**common, **kwargs)
     scheduler.reasons, scheduler.mode = {}, config.tune.mode
+    scheduler.settings = f"{kind} {config.tune.metric} {config.tune.mode} {kwargs}"
     if kind == "pbt":
         scheduler.last_epoch = epochs
     return scheduler
-
-
-@dataclass(frozen=True)
-class PastTrial:
-    """A trial of an earlier attempt, as a scheduler sees it."""
-
-    trial_id: str
-
-
-def replay(scheduler: Any, trial: str, results: Sequence[dict[str, Any]], *, ended: bool) -> None:
-    """Report an earlier attempt's trial to a new scheduler, so that its rungs and medians continue.
-
-    ASHA and median stopping learn from it; HyperBand and PBT start new brackets and populations.
-
-    Args:
-        scheduler, trial: from `build`, and the trial's name.
-        results: {"epochs", "objective"} of each epoch.
-        ended: whether the trial is over.
-    """
-    if not results:
-        return
-    past_trial = PastTrial(trial)
-    if isinstance(scheduler, Asha):
-        scheduler.on_trial_add(None, past_trial)
-        for result in results:
-            if not scheduler._worst(result):  # without a reason, which costs a cut-off for each rung
-                AsyncHyperBandScheduler.on_trial_result(scheduler, None, past_trial, result)
-        if ended:
-            scheduler.on_trial_complete(None, past_trial, results[-1])
-    elif isinstance(scheduler, Median) and ended:
-        for result in results:
-            scheduler.on_trial_complete(None, past_trial, result)
-    scheduler.reasons.pop(trial, None)
