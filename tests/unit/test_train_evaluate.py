@@ -14,15 +14,15 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, TensorDataset
 
+from tests.trained import trained_run
 from trainer_app import lightning_cli, results
-from trainer_app.callbacks.epoch import Policy
 from trainer_app.checkpoint import list_commits
 from trainer_app.config import RunConfig, dump, loads, override
 from trainer_app.errors import CheckpointRejectedError, InputError, NotFoundError, TrainerError, UserError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord
 from trainer_app.run import cluster
 from trainer_app.storage import Store, open_store
-from trainer_app.train import evaluate, worker
+from trainer_app.train import chosen, evaluate
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 
@@ -134,19 +134,7 @@ def run_file(model: str = "Scored", data: str = "Numbers", **init: Any) -> RunCo
 
 def trained(store: Store, config: RunConfig, *, trial: str | None = None, run: str = "r", **record: Any) -> RunFolder:
     """A run, or a trial of it, trained in this process."""
-    if store.exists(f"{run}/run.json"):
-        folder = RunFolder.open(store, run)
-    else:
-        about = RunRecord(name=run, task="tune" if trial else "train", state="succeeded", **record)
-        folder = RunFolder.create(store, about, dump(config))
-    worker.fit(
-        config,
-        folder.fit_folder(trial),
-        policy=Policy(keep=None, allow=(f"{HERE}.Thing",)),
-        report=lambda said: None,
-        trainer_kwargs={"devices": 1, "accelerator": "cpu"},
-    )
-    return folder
+    return trained_run(store, config, trial=trial, run=run, allow=ALLOW, **record)
 
 
 @pytest.fixture
@@ -185,7 +173,7 @@ def test_a_trials_checkpoint_is_scored_with_its_parameters(store: Store) -> None
     assert event["metrics"] == {"test/sum": pytest.approx(12 * 3.5)}
     found = results.read_run(store, "r")
     assert found.checkpoint is not None
-    config = evaluate.config_of_checkpoint(folder, found, found.checkpoint, allow=ALLOW)
+    config = chosen.config_of_checkpoint(folder, found, found.checkpoint, allow=ALLOW)
     assert config.model is not None and config.model["init_args"]["step"] == 2.0
 
 
@@ -258,7 +246,7 @@ def test_what_the_users_test_raises_is_told_with_its_line(store: Store) -> None:
 
 def test_no_checkpoint_is_said(store: Store) -> None:
     RunFolder.create(store, RunRecord(name="r", task="train"), dump(run_file()))
-    with pytest.raises(NotFoundError, match="run r has no committed checkpoint to test"):
+    with pytest.raises(NotFoundError, match="run r has no committed checkpoint"):
         evaluate.test(store, "r", allow=ALLOW)
 
 

@@ -88,6 +88,13 @@ ImportFrom = Annotated[
     list[str] | None,
     typer.Option(metavar="DIR", help="A folder whose modules can be imported, as those beside a FILE and here."),
 ]
+Trial = Annotated[str | None, typer.Option(metavar="TRIAL", help="A trial of a sweep [default: the best].")]
+Epoch = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="The checkpoint of this epoch, from 1 [default: the best].")
+]
+OutputFile = Annotated[
+    str | None, typer.Option("--output", "-o", metavar="FILE", help="A path or an S3 URI [default: by the run's name].")
+]
 RunStorage = Annotated[str | None, typer.Option(metavar="URI", help="Short for storage.uri=URI.")]
 Events = Annotated[bool, typer.Option("--json", help="Print one JSON object a line on stdout, and nothing else.")]
 Log = Annotated[str | None, typer.Option(metavar="FILE", help="Where Ray's and Lightning's output goes; - for stderr.")]

@@ -4,7 +4,7 @@ from trainer_app.results.document import list_document, run_document
 from trainer_app.results.events import end_event, start_event
 from trainer_app.results.listing import RunSummary, list_runs, newest_run
 from trainer_app.results.load import load_run, read_run, resolve_run
-from trainer_app.results.model import Checkpoint, FitResults, RunResults
+from trainer_app.results.model import Checkpoint, FitResults, RunResults, best_checkpoint
 from trainer_app.results.outcome import read_outcome
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "FitResults",
     "RunResults",
     "RunSummary",
+    "best_checkpoint",
     "end_event",
     "list_document",
     "list_runs",

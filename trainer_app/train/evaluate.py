@@ -12,20 +12,19 @@ from typing import Any
 
 import torch
 
-from trainer_app import checkpoint as ckpt
-from trainer_app import lightning_cli, results
+from trainer_app import lightning_cli
 from trainer_app.callbacks.ranks import mean_over_ranks
 from trainer_app.checkpoint.loading import allow_globals, check_loadable
-from trainer_app.config import RunConfig, override
-from trainer_app.errors import InputError, NotFoundError
+from trainer_app.config import RunConfig
+from trainer_app.errors import InputError
 from trainer_app.formatting import one_line
 from trainer_app.records import RunFolder
-from trainer_app.results import Checkpoint, RunResults
 from trainer_app.run import cluster, user_code, working_folder
-from trainer_app.run.believed import allow_override, load_stored, trial_params
+from trainer_app.run.believed import allow_override, load_stored
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import Store, open_store
 from trainer_app.temporary import temporary_folder
+from trainer_app.train.chosen import choose
 from trainer_app.train.failures import root_cause
 from trainer_app.train.files import TESTED, keep_files
 from trainer_app.train.worker import QUIET, check_device
@@ -99,20 +98,15 @@ def test_here(store: Store, run: str, *, accelerator: str, allow: Sequence[str] 
     Raises:
         NotFoundError, CheckpointRejectedError, InputError: as `test`.
     """
-    run_results = results.read_outcome(store, run)
-    chosen = run_results.checkpoint
-    if chosen is None:
-        raise NotFoundError(f"run {run} has no committed checkpoint to test")
-    folder = RunFolder.open(store, run)
-    config = config_of_checkpoint(folder, run_results, chosen, allow=allow)
-    commit = ckpt.read_commit(folder.fit_folder(chosen.trial).checkpoints, chosen.name)
-    spec, progress = _test_spec(folder, store), FitProgress()
+    chosen = choose(store, run, allow=allow)
+    trial, config = chosen.checkpoint.trial, chosen.config
+    spec, progress = _test_spec(chosen.folder, store), FitProgress()
     with temporary_folder("test") as tmp, group_of_one():
-        path = ckpt.download_commit(commit, Path(tmp))
-        with keep_files(config, spec, chosen.trial, progress, part=TESTED):
+        path = chosen.download(Path(tmp))
+        with keep_files(config, spec, trial, progress, part=TESTED):
             note_trainer = functools.partial(setattr, progress, "trainer")
             metrics = score(config, path, accelerator=accelerator, prepare=note_trainer)
-    return {"event": "test", "checkpoint": chosen.uri, "trial": chosen.trial, "metrics": metrics}
+    return {"event": "test", "checkpoint": chosen.checkpoint.uri, "trial": trial, "metrics": metrics}
 
 
 def _test_spec(folder: RunFolder, store: Store) -> RunSpec:
@@ -141,24 +135,6 @@ def group_of_one() -> Iterator[None]:
         yield
     finally:
         torch.distributed.destroy_process_group()
-
-
-def config_of_checkpoint(
-    folder: RunFolder, run_results: RunResults, chosen: Checkpoint, *, allow: Sequence[str] = ()
-) -> RunConfig:
-    """Return the run file that a checkpoint was trained with: the run's, with its trial's parameters.
-
-    Args:
-        run_results: of the run in `folder`.
-        chosen: one of its checkpoints.
-        allow: as `test`.
-
-    Raises:
-        InputError: the storage says what it can't decide: classes, or parameters that the run does not draw.
-    """
-    fit_folder = next(u for u in run_results.fits if u.trial == chosen.trial)
-    config = load_stored(folder.read_config(), run=folder.name, overrides=allow_override(allow))
-    return override(config, trial_params(config, fit_folder.params, trial=chosen.trial) if chosen.trial else {})
 
 
 def score(
