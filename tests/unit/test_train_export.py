@@ -75,17 +75,17 @@ class ByName(Net):
 
 
 class OneSize(Net):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layer(x.reshape(2, 3))
 
 
 class Untraceable(Net):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layer(x) if x.sum().item() > 0 else x
 
 
 class Random(Net):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layer(x) + torch.rand(())
 
 
