@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,41 +10,26 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.unit.example_fits import FOLDER, quiet_trainer
 from tests.unit.idx_files import FASHION, NO_FASHION, TEST, TRAIN, write_set
-from trainer_app import examples, lightning_cli
+from trainer_app import lightning_cli
 from trainer_app.config import RunConfig, dump, load, loads
 from trainer_app.errors import ConfigError
 from trainer_app.examples.data.digits import CHECKSUM
 from trainer_app.examples.fashion_mnist import FashionMNISTDataModule, ImageClassifier
 from trainer_app.examples.mnist import MNISTClassifier, MNISTDataModule
 
-pytestmark = pytest.mark.unit
-FOLDER = Path(examples.__file__).parent
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("small_machine")]
 RUN_FILES = sorted(FOLDER.glob("*/*.yaml"))
-
-
-@pytest.fixture(autouse=True)
-def small_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A cache of its own, and one thread: on busy cores two took 84 s where one takes 2 s, waiting for each other."""
-    monkeypatch.setenv("TRAINER_CACHE", str(tmp_path / "cache"))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def run_file(name: str) -> RunConfig:
     return load([FOLDER / name])
 
 
-def trainer(**options: Any) -> pl.Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
-    return pl.Trainer(**{**quiet, "enable_model_summary": False, "num_sanity_val_steps": 0, **options})
-
-
 def test_every_example_has_both_run_files() -> None:
     found = {path.parent.name: sorted(p.name for p in path.parent.glob("*.yaml")) for path in RUN_FILES}
-    assert found == {"fashion_mnist": ["train.yaml", "tune.yaml"], "mnist": ["train.yaml", "tune.yaml"]}
+    assert found == {name: ["train.yaml", "tune.yaml"] for name in ("fashion_mnist", "mnist", "text_classifier")}
 
 
 @pytest.mark.parametrize("path", RUN_FILES, ids=lambda p: f"{p.parent.name}/{p.name}")
@@ -145,7 +129,7 @@ LOGGED = {"train_loss", "train_accuracy", "val_loss", "val_accuracy"}
 def test_the_mlp_learns_digits_and_logs_the_truth(tmp_path: Path) -> None:
     pl.seed_everything(1)
     model, data = MNISTClassifier(), digits()
-    run = trainer(max_epochs=5)
+    run = quiet_trainer(max_epochs=5)
     run.fit(model, datamodule=data)
     logged = {name: float(value) for name, value in run.callback_metrics.items()}
     assert set(logged) == LOGGED
@@ -158,7 +142,7 @@ def test_the_mlp_learns_digits_and_logs_the_truth(tmp_path: Path) -> None:
     run.save_checkpoint(tmp_path / "model.ckpt")
     again = MNISTClassifier.load_from_checkpoint(tmp_path / "model.ckpt").eval()
     assert torch.equal(again(x), scores)
-    (tested,) = trainer().test(again, datamodule=data, verbose=False)
+    (tested,) = quiet_trainer().test(again, datamodule=data, verbose=False)
     assert set(tested) == {"test_loss", "test_accuracy"} and tested["test_accuracy"] >= 0.9
 
 
@@ -167,7 +151,7 @@ def test_the_mlp_learns_the_real_fashion_mnist() -> None:
         pytest.skip(NO_FASHION)
     pl.seed_everything(1)
     data = MNISTDataModule(**MNISTDataModule.resolve_init_args({"source": str(FASHION)}))
-    run = trainer(max_epochs=1, limit_train_batches=200)
+    run = quiet_trainer(max_epochs=1, limit_train_batches=200)
     run.fit(MNISTClassifier(), datamodule=data)
     assert [len(data.train), len(data.val), len(data.test)] == [55_000, 5_000, 10_000]
     assert float(run.callback_metrics["val_accuracy"]) >= 0.8
@@ -180,7 +164,7 @@ def test_resnet_18_takes_one_channel_and_trains(tmp_path: Path) -> None:
     assert model.model.conv1.weight.shape == (64, 1, 7, 7) and model.model.conv1.bias is None
     assert model.model.layer4[1].conv2.weight.shape == (512, 512, 3, 3) and model.model.fc.out_features == 10
     assert data.batch_size == 128 and model.configure_optimizers().param_groups[0]["lr"] == 0.01
-    run = trainer(max_epochs=1)
+    run = quiet_trainer(max_epochs=1)
     run.fit(model, datamodule=data)
     assert set(run.callback_metrics) == {"loss", "val_loss", "val_accuracy"}
     (tested,) = run.test(model, datamodule=data, verbose=False)

@@ -1,0 +1,163 @@
+"""The example of labelled texts: what it reads, what it refuses, that it learns, and how it is sharded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule
+
+from tests.unit.example_fits import FOLDER, quiet_trainer
+from trainer_app import rehearsal
+from trainer_app.examples.data.idx import DataError
+from trainer_app.examples.text_classifier import TextClassifier, TextDataModule
+from trainer_app.examples.text_classifier.vocabulary import PAD, START, encode, trim
+
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("small_machine")]
+ROWS = [("a cat sleeps", "1"), ("cat a sleeps", "0"), ("a dög runs", "1"), ("runs dog a", "0"), ("it, \t rains", "1")]
+
+
+def write_table(path: Path, rows: list[tuple[str, str]] = ROWS) -> Path:
+    """A table in the format that its name says, made without our reader."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [(text.replace("\t", " "), label) for text, label in rows]
+    if path.suffix == ".jsonl":
+        lines = [json.dumps({"label": int(label), "sentence": text}) for text, label in rows]
+    elif path.suffix == ".csv":
+        lines = ["label,sentence", *(f'{label},"{text}"' for text, label in rows)]
+    elif path.stem.startswith("cola"):
+        lines = [f"gj04\t{label}\t\t{text}" for text, label in rows]
+    else:
+        lines = ["sentence\tlabel", *(f"{text}\t{label}" for text, label in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def set_up(**init_args: Any) -> TextDataModule:
+    data = TextDataModule(**TextDataModule.resolve_init_args(init_args))
+    data.setup("fit")
+    return data
+
+
+def test_texts_are_bytes() -> None:
+    tokens = encode(["ab", "", "äbc"], max_length=4)
+    assert tokens.tolist() == [[START, 99, 100, PAD], [START, PAD, PAD, PAD], [START, 197, 166, 100]]
+    (cut,) = trim((tokens[:2],))
+    assert cut.dtype == torch.int64 and cut.tolist() == [[START, 99, 100], [START, PAD, PAD]]
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl", "cola.tsv"])
+def test_each_format_is_read(tmp_path: Path, name: str) -> None:
+    data = set_up(source=str(write_table(tmp_path / name)))
+    assert data.classes == ["0", "1"] and [len(data.train), len(data.val)] == [4, 1]
+    tokens, labels = data.train.tensors
+    wanted = [(text.replace("\t", " "), int(label)) for text, label in ROWS]
+    assert [bytes(int(t) - 2 for t in row[1:] if t != PAD).decode() for row in tokens] == [text for text, _ in wanted]
+    assert labels.tolist() == [label for _, label in wanted]
+
+
+def test_a_folder_may_have_its_own_validation_texts(tmp_path: Path) -> None:
+    write_table(tmp_path / "glue/train.tsv")
+    write_table(tmp_path / "glue/dev.tsv", ROWS[:2])
+    write_table(tmp_path / "glue/test.tsv", ROWS[:1])
+    data = set_up(source=str(tmp_path / "glue"))
+    assert [len(data.train), len(data.val)] == [5, 2]
+    assert {len(y) for _, y in data.val_dataloader()} == {2}
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("a.txt", "x", r"a.txt: a table's name ends in .tsv, .csv, .jsonl"),
+        ("a.tsv", "sentence\tlabel\n", "a.tsv: 0 texts are too few"),
+        ("a.tsv", "sentence\tlabel\na\t1\n", "a.tsv: 1 texts are too few"),
+        ("a.tsv", "sentence\tlabel\na\t1\nb\t1\n", "a.tsv:2: all texts have the label '1'; at least two are needed"),
+        ("a.tsv", "text\tlabel\na\t1\n", "a.tsv:2: there is no sentence; columns: text, label"),
+        ("a.csv", "sentence,label\na,1\nb\n", "a.csv:3: there is no label"),
+        ("a.jsonl", '{"sentence": "a", "label": 1}\n{"sent', "a.jsonl:2: not JSON"),
+        ("a.jsonl", "[1]\n", "a.jsonl:1: a line must be a JSON object"),
+        ("a.csv", b"sentence,label\n\xff,1\n", "a.csv: cannot be read after line"),
+    ],
+)
+def test_what_is_no_table_is_refused_in_a_line(tmp_path: Path, name: str, text: str | bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError, match=message) as e:
+        set_up(source=str(tmp_path / name))
+    assert "\n" not in str(e.value)
+
+
+def test_a_folder_without_texts_to_train_on_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    write_table(folder / "a.tsv")
+    write_table(folder / "b.tsv")
+    with pytest.raises(DataError, match=r"holds a.tsv, b.tsv; train.tsv, train.csv or train.jsonl is needed"):
+        set_up(source=str(folder))
+    (folder / "b.tsv").unlink()
+    assert len(set_up(source=str(folder)).train) == 4
+    write_table(folder / "train.tsv")
+    write_table(folder / "dev.tsv", [("what", "7"), ("why", "0")])
+    with pytest.raises(DataError, match=r"dev.tsv:2: no text to train on has the label '7'"):
+        set_up(source=str(folder))
+
+
+def test_the_encoder_learns_which_sentences_are_right(tmp_path: Path) -> None:
+    pl.seed_everything(1)
+    data = set_up(batch_size=32)
+    model = TextClassifier(d_model=32, num_layers=2, dropout=0.0, lr=5e-3)
+    run = quiet_trainer(max_epochs=3)
+    run.fit(model, datamodule=data)
+    assert set(run.callback_metrics) == {"train/loss", "val/loss", "val/acc", "val/mcc"}
+    assert float(run.callback_metrics["val/acc"]) >= 0.8 and float(run.callback_metrics["val/mcc"]) >= 0.6
+    run.save_checkpoint(tmp_path / "model.ckpt")
+    restored = TextClassifier.load_from_checkpoint(tmp_path / "model.ckpt").eval()
+    tokens = data.val.__getitems__(range(8))[0]
+    padded = nn.functional.pad(tokens, (0, 5), value=PAD)
+    assert torch.allclose(restored(tokens), model.eval()(padded), atol=1e-5)  # padding is not looked at
+
+
+def test_a_wrong_number_of_classes_is_named(tmp_path: Path) -> None:
+    data = set_up(source=str(write_table(tmp_path / "a.tsv")))
+    with pytest.raises(DataError, match=r"model.init_args.num_classes is 3, the data has 2 classes \(0, 1\); set it"):
+        quiet_trainer(fast_dev_run=True).fit(TextClassifier(num_classes=3, d_model=8), datamodule=data)
+
+
+def test_ten_million_parameters_are_one_setting() -> None:
+    with torch.device("meta"):
+        assert sum(p.numel() for p in TextClassifier(d_model=512).parameters()) > 10_000_000
+
+
+def test_each_layer_is_sharded_where_there_is_a_mesh() -> None:
+    """In a group of one process, where what is computed must be what an unsharded module computes."""
+    pl.seed_everything(1)
+    plain, sharded = TextClassifier(d_model=16, dropout=0.0), TextClassifier(d_model=16, dropout=0.0)
+    sharded.load_state_dict(plain.state_dict())
+    plain.configure_model()
+    assert not any(isinstance(module, FSDPModule) for module in plain.modules())
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        sharded._device_mesh = init_device_mesh("cpu", (1, 1), mesh_dim_names=("data_parallel", "tensor_parallel"))
+        sharded.configure_model()
+        sharded.configure_model()
+        shards = [type(module).__name__ for module in sharded.modules() if isinstance(module, FSDPModule)]
+        assert sorted(shards) == ["FSDPByteTransformer", *["FSDPTransformerEncoderLayer"] * 4]
+        tokens = encode(["one text", "another one"], max_length=16).long()
+        for model in (plain, sharded):
+            model(tokens).logsumexp(1).sum().backward()
+            torch.optim.SGD(model.parameters(), lr=0.1).step()
+        assert torch.allclose(plain(tokens), sharded(tokens), atol=1e-6)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("name", ["train.yaml", "tune.yaml"])
+def test_one_batch_of_each_run_file(name: str) -> None:
+    done = rehearsal.rehearse([str(FOLDER / "text_classifier" / name)], ["scaling.use_gpu=false"])
+    assert "a checkpoint saved, loaded and restored" in done.done
+    assert {"train/loss", "val/acc", "val/mcc"} <= set(done.logged)
