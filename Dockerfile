@@ -4,7 +4,8 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS wanted
 COPY pyproject.toml image/wanted.py /build/
-RUN cd /build && python3 wanted.py > wanted.toml
+ARG EXTRAS=
+RUN cd /build && python3 wanted.py train > wanted.toml && python3 wanted.py train ${EXTRAS} > extras.toml
 
 # pip installs uv, with the hash in the lock. The image gets neither: the steps below mount what they need in /tmp.
 FROM ${PYTHON_IMAGE} AS tools
@@ -36,6 +37,17 @@ RUN --mount=type=cache,target=/root/.cache \
  && cd /tmp/build \
  && /tmp/uv pip install --quiet --require-hashes --compile-bytecode \
     -r pyproject.toml --extra train -c requirements.txt
+
+# What EXTRAS names, by --build-arg EXTRAS="mlflow wandb": a layer of its own. deepspeed is built from its source archive.
+ARG EXTRAS=
+RUN --mount=type=cache,target=/root/.cache \
+    --mount=type=bind,from=tools,source=/opt/uv/bin/uv,target=/tmp/uv \
+    --mount=type=bind,from=wanted,source=/build/extras.toml,target=/tmp/build/pyproject.toml \
+    --mount=type=bind,source=image/requirements.txt,target=/tmp/build/requirements.txt \
+    --mount=type=bind,source=image/deepspeed.txt,target=/tmp/build/deepspeed.txt \
+    [ -z "${EXTRAS}" ] || { cd /tmp/build && DS_BUILD_OPS=0 /tmp/uv pip install --quiet --require-hashes \
+    --compile-bytecode --no-build-isolation-package deepspeed \
+    -r pyproject.toml --extra train $(printf -- '--extra %s ' ${EXTRAS}) -c requirements.txt -c deepspeed.txt; }
 
 # The code, in its own layer, which takes seconds.
 RUN --mount=type=cache,target=/root/.cache \

@@ -50,10 +50,18 @@ $(STAMP): pyproject.toml $(LOCK) Makefile | $(BIN)/python
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# All extras but deepspeed, which is built from source: its lock adds to the other, and is installed by the image alone.
+LOCKED := train dev tensorboard mlflow wandb onnx
+LOCK_DEEPSPEED := image/deepspeed.txt
+COMPILE = $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+    $(if $(UPGRADE),--upgrade) --quiet --custom-compile-command "make lock" pyproject.toml
+
 .PHONY: lock
-lock: ## update the lock after a change in pyproject.toml (UPGRADE=1: the newest versions)
-	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --all-extras --no-emit-index-url \
-	    $(if $(UPGRADE),--upgrade) --quiet --custom-compile-command "make lock" pyproject.toml -o $(LOCK)
+lock: ## update the locks after a change in pyproject.toml (UPGRADE=1: the newest versions)
+	$(COMPILE) $(LOCKED:%=--extra %) -o $(LOCK)
+	$(COMPILE) --extra train --extra deepspeed --constraint $(LOCK) -o $(LOCK_DEEPSPEED) \
+	    $$(sed -n 's/^\([a-z0-9][^=]*\)==.*/--no-emit-package \1/p' $(LOCK) | sort -u)
+	@sed -i.old '/^# The following packages were excluded/,$$d' $(LOCK_DEEPSPEED) && rm $(LOCK_DEEPSPEED).old
 
 # --- use -------------------------------------------------------------------------------------------------------------
 
@@ -74,6 +82,8 @@ screenshot: setup ## run the MNIST sweep in a terminal and write what it showed 
 # Each image may be named by digest too, as NAME:TAG@sha256:..., so that it never changes.
 IMAGE ?= trainer:dev
 PYTHON_IMAGE ?= python:3.11-slim-bookworm
+# More extras of pyproject.toml that the image gets: tensorboard mlflow wandb onnx deepspeed.
+EXTRAS ?=
 CLUSTER ?= trainer
 NAMESPACE ?= trainer
 KIND_IMAGE ?= kindest/node:v1.34.4
@@ -95,9 +105,9 @@ SUBMIT = $(BIN)/trainer submit
 need = @command -v $(1) >/dev/null || { echo "error: $(1) is not on PATH; install it" >&2; exit 1; }
 
 .PHONY: image image-smoke
-image: ## build the image (IMAGE=name:tag): minutes, or seconds after a change of code only
+image: ## build the image (IMAGE=name:tag, EXTRAS="mlflow wandb"): minutes, or seconds after a change of code only
 	$(call need,docker)
-	DOCKER_BUILDKIT=1 $(NICE) docker build --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --tag $(IMAGE) .
+	DOCKER_BUILDKIT=1 $(NICE) docker build --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg EXTRAS="$(EXTRAS)" --tag $(IMAGE) .
 
 image-smoke: image ## check the image: imports, versions, a read-only root
 	docker run --rm --read-only --tmpfs /tmp --network none $(IMAGE) python /opt/smoke.py

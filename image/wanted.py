@@ -1,10 +1,18 @@
-"""Print the part of pyproject.toml that the image's dependencies come from: a linter's rule must not rebuild 6 GB."""
+"""Print the part of pyproject.toml that the image's dependencies come from: a linter's rule must not rebuild 6 GB.
+
+python image/wanted.py train              # of [train]
+python image/wanted.py train mlflow wandb # and of more extras
+"""
 
 import json
+import sys
 import tomllib
 from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 kept = {key: project[key] for key in ("name", "version", "requires-python", "dependencies")}
 print("[project]", *(f"{key} = {json.dumps(value)}" for key, value in kept.items()), sep="\n")
-print("[project.optional-dependencies]", f"train = {json.dumps(project['optional-dependencies']['train'])}", sep="\n")
+extras = project["optional-dependencies"]
+if unknown := sorted(set(sys.argv[1:]) - set(extras)):
+    sys.exit(f"error: no such extra: {', '.join(unknown)}; there are {', '.join(extras)}")
+print("[project.optional-dependencies]", *(f"{name} = {json.dumps(extras[name])}" for name in sys.argv[1:]), sep="\n")

@@ -22,6 +22,7 @@ from trainer_app.errors import InputError, UserError
 from trainer_app.lightning_cli import importing
 from trainer_app.run import prepare, start_files, working_folder
 from trainer_app.run.request import parent_folders
+from trainer_app.run.require import require_parts
 from trainer_app.run.spec import RunSpec
 from trainer_app.train import evaluate, worker
 from trainer_app.tune.pbt_checks import check_mutations
@@ -83,6 +84,7 @@ def rehearse(
 
 def _rehearse(config: RunConfig, task: str, folder: Path, *, remote: bool) -> Rehearsal:
     config, notes = _without_remote_files(config) if remote else (config, [])
+    require_parts(config, ["logger"])  # it runs on one device, without a strategy
     config, params = _resolve(config, task)
     gpu = bool(config.scaling.use_gpu) and torch.cuda.is_available()
     rehearsal = Rehearsal(config, "gpu" if gpu else "cpu", params, notes=notes)

@@ -200,9 +200,9 @@ LOGGERS: dict[str, dict[str, Any] | str] = {
     "CometLogger": "needs the package comet_ml and an account there",
     "LitLogger": "needs the package litlogger and an account there",
     "Logger": "abstract",
-    "MLFlowLogger": "needs the package mlflow",
+    "MLFlowLogger": {"tracking_uri": "sqlite:///TMP/mlflow.db"},
     "TensorBoardLogger": {"save_dir": "TMP"},
-    "WandbLogger": "needs the package wandb",
+    "WandbLogger": {"save_dir": "TMP", "offline": True},
 }
 PROFILERS: dict[str, dict[str, Any] | str] = {
     "AdvancedProfiler": {"dirpath": "TMP", "filename": "p"},

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.unit
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = (ROOT / "image/requirements.txt").read_text()
+DEEPSPEED = (ROOT / "image/deepspeed.txt").read_text()  # what the extra adds to the lock
 REFUSED = {"lightning": {"2.6.2", "2.6.3"}, "pytorch-lightning": {"2.6.2", "2.6.3"}, "kubernetes": {"37.0.2"}}
 
 # The words that pages and comments use for a distribution: "Ray 2.60.0", "KubeRay" is none of them.
@@ -37,10 +38,10 @@ def stated() -> dict[str, str]:
     return found | {"trainer-app": PYPROJECT["project"]["version"]}
 
 
-def locked() -> dict[str, list[tuple[str, Marker | None]]]:
-    """name -> versions in the lock, each with its marker."""
+def locked(lock: str = LOCK) -> dict[str, list[tuple[str, Marker | None]]]:
+    """name -> versions in a lock, each with its marker."""
     found: dict[str, list[tuple[str, Marker | None]]] = {}
-    for name, version, marker in re.findall(r"^([\w.-]+)==([\w.+!]+)(?: ; ([^\\\n]+?))? \\$", LOCK, re.MULTILINE):
+    for name, version, marker in re.findall(r"^([\w.-]+)==([\w.+!]+)(?: ; ([^\\\n]+?))? \\$", lock, re.MULTILINE):
         found.setdefault(canonicalize_name(name), []).append((version, Marker(marker) if marker else None))
     return found
 
@@ -60,19 +61,25 @@ def copies(text: str) -> Iterator[tuple[str, str]]:
 
 
 def test_the_lock_has_what_pyproject_asks_for() -> None:
-    pins = locked()
+    pins = locked() | locked(DEEPSPEED)
     for requirement in asked():
         versions = [v for v, _ in pins.get(canonicalize_name(requirement.name), [])]
         assert versions, f"{requirement} is not in image/requirements.txt: make lock"
         assert all(requirement.specifier.contains(v) for v in versions), f"{requirement}: locked {versions}; make lock"
 
 
-def test_every_pin_has_a_hash_and_nothing_names_an_index() -> None:
-    entries = re.split(r"\n(?=\S)", LOCK)
+@pytest.mark.parametrize("lock, least", [(LOCK, 140), (DEEPSPEED, 4)], ids=["requirements", "deepspeed"])
+def test_every_pin_has_a_hash_and_nothing_names_an_index(lock: str, least: int) -> None:
+    entries = re.split(r"\n(?=\S)", lock)
     pins = [e for e in entries if not e.startswith("#")]
-    assert len(pins) == sum(map(len, locked().values())) > 140
+    assert len(pins) == sum(map(len, locked(lock).values())) > least
     assert [e.splitlines()[0] for e in pins if "--hash=sha256:" not in e] == []
-    assert not re.search(r"--(extra-)?index-url|--find-links|--trusted-host|://|@ ", LOCK)
+    assert not re.search(r"--(extra-)?index-url|--find-links|--trusted-host|://|@ ", lock)
+
+
+def test_the_two_locks_have_no_package_in_common() -> None:
+    assert locked().keys() & locked(DEEPSPEED).keys() == set()
+    assert "deepspeed" in locked(DEEPSPEED)
 
 
 def test_one_version_for_each_python() -> None:

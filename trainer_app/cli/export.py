@@ -39,14 +39,14 @@ def export(
     from trainer_app import results
     from trainer_app.cli import redirect
     from trainer_app.run.cluster import prepare_environment
-    from trainer_app.run.require import require
+    from trainer_app.run.require import require, require_extra
     from trainer_app.storage import open_store
 
     uri, name = results.resolve_run(run, storage)
     name = name or results.newest_run(uri)
     require("torch", "lightning", "ray", what="trainer export")
     if kind == "onnx":
-        require("onnx", "onnxscript", "onnxruntime", what="--format onnx", extra="onnx")
+        require_extra("onnx", what="--format onnx")
     folders = [str(Path(folder).absolute()) for folder in import_from or ()]
     with redirect.to_log(redirect.log_path(log, name, uri)) as original:
         prepare_environment(folders)  # Ray reads it when it is imported

@@ -10,6 +10,7 @@ import typer
 
 from trainer_app.formatting import one_line
 from trainer_app.run.request import parent_folders, split_items
+from trainer_app.run.require import is_installed, require, require_parts
 
 if TYPE_CHECKING:
     from trainer_app.config import RunConfig
@@ -46,6 +47,8 @@ def report(files: Sequence[str], overrides: Sequence[str] = (), *, deep: bool = 
     from trainer_app.config import load
 
     config = load(files, overrides)
+    if is_installed("lightning"):  # else runs are only submitted from here
+        require_parts(config, ["logger"])  # deepspeed runs where there are GPUs
     done = _check_code(config, files) if deep else []
     epochs = _epochs(config, known=config.cli is None)
     if run:
@@ -64,7 +67,6 @@ def report(files: Sequence[str], overrides: Sequence[str] = (), *, deep: bool = 
 def _check_code(config: RunConfig, files: Sequence[str]) -> list[str]:
     """Return a line for each part that can't be made on this machine."""
     from trainer_app import shadowing
-    from trainer_app.run.require import require
 
     require("lightning", what="--deep")
     from trainer_app.lightning_cli import add_import_paths, check_code, check_parts, check_space

@@ -18,7 +18,7 @@ from trainer_app.run.interrupt import INTERRUPTED, Interrupts
 from trainer_app.run.prepare import check_name_free
 from trainer_app.run.replay import answer_stop, emit_note, linger_after_stop, replay_end
 from trainer_app.run.request import PreparedRun
-from trainer_app.run.require import require
+from trainer_app.run.require import require, require_parts
 from trainer_app.run.watch import Emit, Event
 from trainer_app.storage.retrying import saying
 
@@ -117,8 +117,9 @@ def _decide(prepared: PreparedRun, display: Display) -> Decision:
 
 
 def _require_train(prepared: PreparedRun) -> None:
-    """Raise TrainerError if the extra [train] is missing."""
+    """Raise TrainerError if the extra [train] is missing, or one that the run file's parts need."""
     require("torch", "lightning", "ray", what=f"trainer {prepared.task}")
+    require_parts(prepared.config)
 
 
 def _drive(
