@@ -135,10 +135,16 @@ def test_sizes_and_what_the_user_says_too_are_no_rights(stored: RemoteRun, value
     "launch, run_file, line",
     [
         ({"image": "evil:1"}, RUN_FILE, "--image: 'trainer:dev', in the storage 'evil:1'"),
+        ({"code": "ab" * 32}, RUN_FILE, "--code: '', in the storage 'sha256 abababababab'"),
+        (
+            {},
+            RUN_FILE + "optimizer: {class_path: os.system}\n",
+            "run file: optimizer.class_path: os.system: os is part of Python, whose functions and classes could run or read anything",  # noqa: E501
+        ),
         ({}, RUN_FILE + "checkpoint: {allow: [mine.Thing]}\n", "checkpoint.allow: [], in the storage ['mine.Thing']"),
     ],
 )
-def test_images_and_classes_that_only_the_storage_names(
+def test_images_code_and_classes_that_only_the_storage_names(
     stored: RemoteRun, launch: dict[str, Any], run_file: str, line: str
 ) -> None:
     stored.record_resubmission(replace(LAUNCH, **launch))
@@ -234,6 +240,7 @@ def test_a_submission_in_a_foreign_configmap_does_not_count() -> None:
 
 
 EVIL = "http://evil:9000"
+KEYS = {"AWS_ACCESS_KEY_ID": "YQ==", "AWS_SECRET_ACCESS_KEY": "Yg=="}
 
 
 def reach(cluster: Cluster, uri: str = "s3://bucket/runs", url: str = EVIL, option: str | None = None) -> str | None:
@@ -259,18 +266,43 @@ def test_an_endpoint_of_an_annotation_is_sent_nothing(uri: str, monkeypatch: pyt
     with pytest.raises(InputError) if "?" in uri else nullcontext():  # the URI's own comes before an option
         assert reach(Cluster(), uri, option="http://localhost:1") == "http://localhost:1"
     assert reach(Cluster(), uri, option=EVIL) == EVIL
-    secret = {"data": {"AWS_ENDPOINT_URL": "aHR0cDovL2V2aWw6OTAwMA=="}}
-    assert reach(Cluster({("Secret", "keys"): secret}), uri) == EVIL
+    names = {"AWS_ENDPOINT_URL": "aHR0cDovL2V2aWw6OTAwMA=="}
+    with pytest.raises(InputError, match="no request is signed"):  # with this user's keys
+        reach(Cluster({("Secret", "keys"): {"data": {**names, "AWS_ACCESS_KEY_ID": "YQ=="}}}), uri)
+    assert reach(Cluster({("Secret", "keys"): {"data": {**names, **KEYS}}}), uri) == EVIL
     monkeypatch.setenv("AWS_ENDPOINT_URL", EVIL)
     assert reach(Cluster(), uri) == EVIL
 
 
 @pytest.mark.usefixtures("quiet")
-@pytest.mark.parametrize("url", ["", "https://s3.eu-west-1.amazonaws.com"])
-def test_aws_needs_no_name(url: str) -> None:
+@pytest.mark.parametrize("host", ["", "s3.eu-west-1.amazonaws.com", "s3.amazonaws.com", "s3-eu-west-1.amazonaws.com",
+    "s3.cn-north-1.amazonaws.com.cn", "s3.dualstack.us-gov-west-1.amazonaws.com", "s3-fips.us-east-1.amazonaws.com",
+    "bucket.vpce-1a2b-3c.s3.us-east-1.vpce.amazonaws.com"])  # fmt: skip
+def test_s3_of_aws_needs_no_name(host: str) -> None:
+    url = f"https://{host}" if host else ""
     assert reach(Cluster(), url=url) == (url or None)
-    with pytest.raises(InputError, match="no request is signed"):
-        reach(Cluster(), url="https://s3.amazonaws.com.evil.org")
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("host", ["s3.amazonaws.com.evil.org", "abc.execute-api.us-east-1.amazonaws.com",
+    "x.elb.amazonaws.com", "ec2-1-2-3-4.compute-1.amazonaws.com", "s3.compute-1.amazonaws.com", "amazonaws.com",
+    "s3.eu-west-1.elb.amazonaws.com", "evil-s3.amazonaws.com", "s3.eu-west-1.amazonaws.com@evil.org"])  # fmt: skip
+def test_other_hosts_of_aws_are_anybodys(host: str) -> None:
+    with pytest.raises(InputError, match=r"no request is signed|credentials"):
+        reach(Cluster(), url=f"https://{host}")
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_secret_gives_its_keys_and_changes_nothing_else_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 reads an endpoint, a profile, programs and addresses that give credentials from AWS_ variables."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    names = ("ENDPOINT_URL_S3", "PROFILE", "CONFIG_FILE", "CONTAINER_CREDENTIALS_FULL_URI", "CA_BUNDLE", "ROLE_ARN")
+    more = {f"AWS_{name}": "aHR0cDovL2V2aWw6OTAwMA==" for name in names}
+    where = location.RunLocation("demo", "s3://bucket/runs", "", "", "keys")
+    for data, expected in (({**more, **KEYS}, {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}), (more, {})):
+        with location.storage_access(kube(Cluster({("Secret", "keys"): {"data": data}})), where):
+            after = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        assert after == {**before, **expected}
 
 
 @pytest.mark.usefixtures("quiet")

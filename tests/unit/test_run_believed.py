@@ -35,10 +35,10 @@ popen = __import__("subprocess").Popen
 
 def test_a_stored_run_file_decides_all_but_the_classes_of_checkpoints() -> None:
     with pytest.raises(InputError, match=rf"lets checkpoints hold {HERE}\.Mine, .*: --allow {HERE}\.Mine, or give"):
-        load_stored(ALLOWS, run="demo")
-    config = load_stored(ALLOWS, run="demo", overrides=["checkpoint.allow=[other.Thing]"])
+        load_stored(ALLOWS, uri="/runs/demo")
+    config = load_stored(ALLOWS, uri="/runs/demo", overrides=["checkpoint.allow=[other.Thing]"])
     assert (config.checkpoint.allow, config.checkpoint.keep) == (["other.Thing"], 3)
-    assert load_stored(FILE, run="demo") == loads(FILE)
+    assert load_stored(FILE, uri="/runs/demo") == loads(FILE)
 
 
 def test_a_resume_without_files_imports_from_nowhere_that_the_storage_says(tmp_path: Path) -> None:
@@ -85,10 +85,58 @@ def test_ones_own_and_torchs_may_be_allowed() -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    "more",
+    ["cli: 'subprocess:Popen'", "trainer: {callbacks: [{class_path: subprocess.Popen, init_args: {args: x}}]}",
+     "trainer: {strategy: {class_path: os.system}}", "optimizer: {class_path: builtins.eval}",
+     "trainer: {callbacks: [{class_path: some.Own, init_args: {function: os.system}}]}",
+     "trainer: {callbacks: [{class_path: some.Own, init_args: {function: {class_path: torch.hub.load}}}]}",
+     "trainer: {logger: {class_path: ray.cloudpickle.loads}}", "trainer: {profiler: 'pickle:loads'}",
+     "tune: {metric: m, mode: max, space: {model.init_args.lr: {sample_from: 'os:getenv'}}}",
+     "tune: {metric: m, mode: max, space: {model.init_args.act: {choice: [numpy.load]}}}"],
+)  # fmt: skip
+def test_a_stored_run_file_names_no_code_of_pythons_or_of_this_program(more: str) -> None:
+    text = (FILE if not more.startswith("cli") else "") + more
+    loads(text)
+    with pytest.raises(InputError, match="run demo: its stored run file names code that its storage can't decide: "):
+        load_stored(text, uri="/runs/demo")
+
+
+@pytest.mark.parametrize("name", ["some.Own", "torch.nn.Tanh", "torchvision.models.resnet18", "datetime.timedelta",
+                                  "ray.train.lightning.RayDDPStrategy", "code.txt", "CSVLogger"])  # fmt: skip
+def test_a_stored_run_file_names_ones_own_and_torchs_code(name: str) -> None:
+    text = f"{FILE}trainer: {{callbacks: [{{class_path: some.Own, init_args: {{a: {name}}}}}]}}\n"
+    assert load_stored(text, uri="s3://b/runs/demo") == loads(text)
+
+
+@pytest.mark.parametrize("storage", ["runs", "out/runs", ".", "link"])
+@pytest.mark.parametrize("code", ["cli: {}/evil.py", "model: {{class_path: {}.evil.Model}}"])
+def test_code_is_never_imported_from_the_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str, code: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / storage / "demo" / "artifacts"
+    if storage == "link":
+        (tmp_path / "target").mkdir()
+        (tmp_path / "link").symlink_to("target")
+    folder.mkdir(parents=True)
+    (folder / "evil.py").touch()
+    (tmp_path / storage / "demo" / "run.json").touch()
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "evil.py").touch()
+    place = folder.relative_to(tmp_path).as_posix()
+    uri = str(tmp_path / storage / "demo")
+    for root in (place, place.replace("link", "target")):
+        with pytest.raises(InputError, match=r"evil.*: it is in the storage"):
+            load_stored(code.format(root if code.startswith("cli") else root.replace("/", ".")), uri=uri)
+    load_stored(code.format("own"), uri=uri)
+
+
 def test_choices_of_a_run_name_no_code() -> None:
     kept = {"seed_everything": 1, "data.init_args.source": "digits", "trainer.max_epochs": 3, "scaling.use_gpu": True}
     others = {"checkpoint.allow": ["os.system"], "cli": "evil:main", "trainer.logger": True, "storage.uri": "s3://b/p",
-              "model.class_path": "evil.Model", "data.init_args.more": {"class_path": "evil"}, "model": {}}  # fmt: skip
+              "model.class_path": "evil.Model", "data.init_args.more": {"class_path": "evil"}, "model": {},
+              "scaling.num_workers": 9, "data": "os.system", "model.init_args.act": "torch.hub.load"}  # fmt: skip
     assert stored_choices({**kept, **others}) == kept
 
 
@@ -103,6 +151,12 @@ def test_parameters_of_a_trial_are_values_of_its_space() -> None:
 @pytest.mark.parametrize(
     "params",
     [
+        {"model.init_args.lr": 2.0},
+        {"model.init_args.lr": float("inf")},
+        {"model.init_args.lr": True},
+        {"model.init_args.lr": None},
+        {"model.init_args.act": 3},
+        {"model.init_args.act": {"class_path": "evil"}},
         {"checkpoint.allow": ["builtins.eval"]},
         {"model.class_path": "evil.Model"},
         {"cli": "evil:main"},
@@ -120,6 +174,7 @@ def test_other_parameters_are_refused(params: dict[str, Any]) -> None:
 def test_values_of_mutations_are_the_runs_too() -> None:
     pbt = SimpleNamespace(kind="pbt", args=SimpleNamespace(mutations={"model.init_args.act": ["gelu"]}))
     config: Any = SimpleNamespace(tune=SimpleNamespace(space={}, scheduler=pbt))
-    assert trial_params(config, {"model.init_args.act": "gelu"}, trial="t00000")
+    for value in ("gelu", 7):  # a number is multiplied
+        assert trial_params(config, {"model.init_args.act": value}, trial="t00000")
     with pytest.raises(InputError):
         trial_params(config, {"model.init_args.act": "evil"}, trial="t00000")

@@ -7,12 +7,14 @@ module never gets there: Python's own modules, this program's, and those of the 
 from __future__ import annotations
 
 import importlib.util
+import pkgutil
 import re
 import sys
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 ALLOWED: Final = "classes of your own code, of torch and of Lightning"
 _TORCH: Final = frozenset(
@@ -20,6 +22,14 @@ _TORCH: Final = frozenset(
 )
 _OWN: Final = ("trainer_app.examples", "trainer_app.data")  # parts of this program that are user code
 _REQUIREMENT: Final = re.compile(r"[A-Za-z0-9._-]+")
+_IMPORT_PATH: Final = re.compile(r"[^\W\d]\w*([.:][^\W\d]\w*)+")
+# What a stored run file may name although `checkpoint.allow` may not: harmless, and arguments of Lightning's.
+_ARGUMENTS: Final = ("ray.train.lightning.", "datetime.timedelta", "collections.OrderedDict", "pathlib.Path")
+_LOADERS: Final = (
+    *("torch.hub.", "torch.load", "torch.jit.", "torch.package.", "torch.serialization.", "torch.multiprocessing."),
+    *("torch.utils.cpp_extension.", "torch.utils.data.datapipes.", "torch.distributed.run", "torch.distributed.launch"),
+)
+_NOT_IMPORTED: Final = ("antigravity", "this")  # stdlib modules that act when they are imported
 
 
 def why_never(name: str) -> str:
@@ -32,6 +42,48 @@ def why_never(name: str) -> str:
     if root == "trainer_app" or (_is_installed(root) and root in _dependencies()):
         return f"{root} is a package that this program is made of, which could run or read anything"
     return ""
+
+
+def find_refused(tree: Any) -> list[str]:
+    """Return a line for each function and class of a run file's tree that a storage must not name.
+
+    Those are what `why_never` refuses, also as the value of an argument: an argument may be a function.
+    """
+    named = [(key, path, _why_not_stored(path)) for key, path in named_code(tree)]
+    return [f"{key}: {path}: {reason}" for key, path, reason in named if reason]
+
+
+def named_code(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (dotted key, import path or script) of the code that a run file's tree names; strings may name some too."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from named_code(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from named_code(item, f"{key}.{number}")
+    elif isinstance(value, str) and (key == "cli" or _IMPORT_PATH.fullmatch(value)):
+        yield key, value
+
+
+def _why_not_stored(path: str) -> str:
+    if path.endswith(".py") or path.startswith(_ARGUMENTS):
+        return ""
+    if path.startswith(_LOADERS):
+        return "it loads code from elsewhere"
+    reason = why_never(path)
+    return (
+        reason if reason and (re.split(r"[.:]", path)[0] not in sys.stdlib_module_names or _is_callable(path)) else ""
+    )
+
+
+def _is_callable(path: str) -> bool:
+    """Return whether this is a function or class of Python's, and no file's name such as code.txt."""
+    if re.split(r"[.:]", path)[0] in _NOT_IMPORTED:
+        return True
+    try:
+        return callable(pkgutil.resolve_name(path))
+    except (ImportError, AttributeError, ValueError):
+        return False
 
 
 def is_of_torch(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Iterable
 from typing import Final
@@ -17,7 +18,11 @@ from trainer_app.storage_uri import FolderUri, StorageUriError, parse_storage_ur
 CONNECT_S: Final = 3.0
 VARIABLES: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _PORTS: Final = {"https": 443, "http": 80}
-_AWS: Final = (".amazonaws.com", ".amazonaws.com.cn")
+# S3's own hosts: others of amazonaws.com are anybody's, such as execute-api and compute.
+_S3: Final = re.compile(
+    r"([\w-]+\.){0,2}s3\.[a-z]+(-[a-z]+)+-\d\.vpce\.amazonaws\.com"
+    r"|s3(-[a-z0-9-]+)?(\.dualstack)?(\.[a-z]+(-[a-z]+)+-\d+)?\.amazonaws\.com(\.cn)?"
+)
 
 
 def check_named(kube: Kube, run: str, uri: str, endpoint: str, secret: str, *, named: Iterable[str | None]) -> None:
@@ -60,7 +65,7 @@ def _endpoints(uri: str, endpoint: str) -> list[str]:
 
 def _is_aws(url: str) -> bool:
     parts = urlsplit(url)
-    return parts.scheme == "https" and (parts.hostname or "").endswith(_AWS)
+    return parts.scheme == "https" and bool(_S3.fullmatch(parts.hostname or ""))
 
 
 def check_answers(endpoint: str) -> None:

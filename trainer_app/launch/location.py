@@ -21,6 +21,8 @@ from trainer_app.launch.tunnel import forward_port, parse_service
 from trainer_app.records.names import suggest_name
 from trainer_app.storage_uri import is_s3_uri
 
+KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_WITH_KEYS: Final = ("AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL")
 RAY_KINDS: Final = ("RayJob", "RayCronJob", "RayCluster")
 
 
@@ -207,11 +209,18 @@ def _errors_name_values(kube: Kube, location: RunLocation, *, from_secret: bool)
 
 
 def read_storage_keys(kube: Kube, secret: str) -> dict[str, str]:
-    """Return the AWS_ variables of a Secret; none if this user may not read it, and the environment's are used."""
+    """Return the keys in a Secret, with what belongs to them; none if this user may not read it, or one is missing.
+
+    The environment's are used then. A RayJob may name a Secret that anybody made: no other variable is taken from it,
+    and without keys in it an endpoint in it would get requests that this user's keys sign.
+    """
     if not secret:
         return {}
     try:
         data = kube.get("Secret", secret).get("data") or {}
     except TrainerError:
         return {}
-    return {name: base64.b64decode(value).decode() for name, value in data.items() if name.startswith("AWS_")}
+    if any(name not in data for name in KEYS):
+        return {}
+    taken = [name for name in (*KEYS, *_WITH_KEYS) if name in data]
+    return {name: base64.b64decode(data[name]).decode(errors="replace") for name in taken}

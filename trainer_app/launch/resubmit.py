@@ -115,8 +115,6 @@ def _choose(
             f"keys can write to, gives it what your values do not ({len(lines)} lines above); give the values that it "
             "was submitted with (-f FILE), or accept what the storage says: --yes"
         )
-    if stored.launch.code:
-        say(f"the run's code is that of its storage, sha256 {stored.launch.code[:12]}")
     return stored._replace(launch=replace(stored.launch, run=run))
 
 

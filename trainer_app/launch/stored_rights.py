@@ -1,4 +1,4 @@
-"""What a storage says of a run's rights, and the user's values do not: image, environment, volumes, network, ..."""
+"""What a storage says of a run, and the user's values do not: image, code, environment, volumes, network, ..."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 from ruamel.yaml import YAML
 
 from trainer_app.config import RunConfig
+from trainer_app.config.allowed_classes import find_refused
 from trainer_app.config.models import Storage
 from trainer_app.launch import helm
 from trainer_app.launch.remote_run import Submission
@@ -58,6 +59,9 @@ def differences(stored: Submission, own: Mapping[str, Any], config: RunConfig) -
     named = {**defaults["image"], **(own.get("image") or {})}
     if any(named.get(key) != value for key, value in image.items()):
         lines.append(_line("--image", f"{named['repository']}:{named['tag']}", stored.launch.image))
+    if stored.launch.code:
+        lines.append(_line("--code", "", f"sha256 {stored.launch.code[:12]}"))
+    lines += [f"run file: {refused}" for refused in find_refused(config.tree)]
     if config.checkpoint.allow:
         lines.append(_line("checkpoint.allow", [], config.checkpoint.allow))
     if config.storage.uri != Storage().uri and not any((own.get("storage") or {}).get(k) for k in ("bucket", "claim")):

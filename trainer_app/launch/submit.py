@@ -20,7 +20,6 @@ from trainer_app.storage_uri import is_s3_uri
 
 UNCHECKED_KIND: Final = "RoleBinding"  # the API server looks up its Role, which a dry run does not create
 RETAINED_KIND: Final = "PersistentVolumeClaim"  # holds results: never owned by the run, never removed
-KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 Say = Callable[[str], None]
 
 
@@ -140,7 +139,7 @@ def check_secret(kube: Kube, objects: Sequence[Object]) -> None:
     name = objects[-1]["metadata"].get("annotations", {}).get("trainer/storage-secret")
     if not name or any(obj["kind"] == "Secret" and obj["metadata"]["name"] == name for obj in objects):
         return
-    literals = " ".join(f"--from-literal={key}=..." for key in KEYS)
+    literals = " ".join(f"--from-literal={key}=..." for key in location.KEYS)
     remedy = f"kubectl create secret generic {name} -n {kube.namespace} {literals}"
     try:
         data = kube.get("Secret", name).get("data") or {}
@@ -148,7 +147,7 @@ def check_secret(kube: Kube, objects: Sequence[Object]) -> None:
         raise InputError(f"there is no Secret {name} in {kube.namespace}; create it: {remedy}") from error
     except TrainerError:  # this user may not read it
         return
-    missing = [key for key in KEYS if key not in data]
+    missing = [key for key in location.KEYS if key not in data]
     if missing:
         raise InputError(f"Secret {name} in {kube.namespace} has no {' and no '.join(missing)}; recreate it: {remedy}")
 

@@ -159,4 +159,4 @@ def _load_config(files: list[str], overrides: list[str], storage: str | None, re
     # The storage it was found in, not the one it was written to: folders move, and relative paths depend on the
     # working directory.
     located = [*overrides, f"storage.uri={json.dumps(uri)}"]
-    return load_stored(run.read_config(), run=resume, overrides=located)
+    return load_stored(run.read_config(), uri=run.uri, overrides=located)

@@ -93,7 +93,7 @@ def config_of_checkpoint(
         InputError: the storage says what it can't decide: classes, or parameters that the run does not draw.
     """
     fit_folder = next(u for u in run_results.fits if u.trial == chosen.trial)
-    config = load_stored(folder.read_config(), run=folder.name, overrides=allow_override(allow))
+    config = load_stored(folder.read_config(), uri=folder.uri, overrides=allow_override(allow))
     return override(config, trial_params(config, fit_folder.params, trial=chosen.trial) if chosen.trial else {})
 
 

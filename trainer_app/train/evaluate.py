@@ -53,7 +53,9 @@ def test(store: Store, run: str, *, allow: Sequence[str] = ()) -> dict[str, Any]
     with cluster.connected():
         if not cluster.has_gpus(1):  # a run of a cluster, tested on a laptop
             return test_here(store, run, accelerator="cpu", allow=allow)
-        kind = load_stored(folder.read_config(), run=run, overrides=allow_override(allow)).scaling.accelerator_type
+        kind = load_stored(
+            folder.read_config(), uri=folder.uri, overrides=allow_override(allow)
+        ).scaling.accelerator_type
         more = {"accelerator_type": kind} if kind else {}
         return test_in_task(store, run, accelerator="gpu", allow=allow, num_cpus=1, num_gpus=1, **more)
 
