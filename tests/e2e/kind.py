@@ -171,15 +171,22 @@ class Cluster:
     @contextmanager
     def bucket(self) -> Iterator[Any]:
         """A boto3 client with the runs' keys; the bucket is BUCKET, runs lie under PREFIX."""
-        secret = self.get("secret", "trainer-s3")
-        with self.minio() as port:
+        with self.minio_variables() as variables:
             yield boto3.session.Session().client(
                 "s3",
-                endpoint_url=f"http://127.0.0.1:{port}",
-                region_name="us-east-1",
-                aws_access_key_id=decoded(secret, "AWS_ACCESS_KEY_ID"),
-                aws_secret_access_key=decoded(secret, "AWS_SECRET_ACCESS_KEY"),
+                endpoint_url=variables["AWS_ENDPOINT_URL"],
+                region_name=variables["AWS_REGION"],
+                aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
             )
+
+    @contextmanager
+    def minio_variables(self) -> Iterator[dict[str, str]]:
+        """The environment of a process of this machine that uses MinIO with the runs' keys."""
+        secret = self.get("secret", "trainer-s3")
+        keys = {key: decoded(secret, key) for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+        with self.minio() as port:
+            yield {**keys, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_REGION": "us-east-1"}
 
     def stored(self, start: str = "") -> dict[str, bytes]:
         """The bucket's objects by key, but what a run that goes on has removed since they were listed."""

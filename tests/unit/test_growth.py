@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 
 from tests.faulty_store import Faults, FaultyStore
-from tests.run_samples import commit, epoch, sweep_config
+from tests.run_samples import SWEEP_FILE, commit, epoch, sweep_config
 from tests.unit.tree import ROOT
 from trainer_app import results
 from trainer_app.checkpoint import list_commits
@@ -24,6 +24,7 @@ from trainer_app.launch import changes, follow, stored_logs
 from trainer_app.launch.kube import Kube
 from trainer_app.launch.location import RunLocation
 from trainer_app.records import RunFolder, RunRecord, TrialRecord, trial_name
+from trainer_app.results import listing
 from trainer_app.run.attempt import commit_position, stop_position
 from trainer_app.run.progress import RecordedProgress
 from trainer_app.storage import Store, open_store
@@ -55,17 +56,23 @@ def counting(folder: Path) -> CountingStore:
 
 
 def make_sweep(
-    storage: Store, trials: int, *, state: Any = "finished", epochs: int = EPOCHS, scheduler: Any = None
+    storage: Store,
+    trials: int,
+    *,
+    name: str = "sweep",
+    state: Any = "finished",
+    epochs: int = EPOCHS,
+    scheduler: Any = None,
 ) -> RunFolder:
     """A sweep with this many trials, each with its metrics and two checkpoints; the record has no `done`.
 
     `scheduler`: the one that saw the trials; None if their records do not say it.
     """
-    record = RunRecord(name="sweep", task="tune", metric="loss", mode="min", epochs=epochs, num_samples=trials)
+    record = RunRecord(name=name, task="tune", metric="loss", mode="min", epochs=epochs, num_samples=trials)
     folder = RunFolder.create(storage, record, "")
     for index in range(trials):
-        name, best = trial_name(index), 1.0 + (index * 7) % trials
-        fit_folder = folder.fit_folder(name)
+        trial, best = trial_name(index), 1.0 + (index * 7) % trials
+        fit_folder = folder.fit_folder(trial)
         for number in range(epochs):
             epoch(fit_folder, number, {"loss": best + epochs - 1 - number})
         for number in range(epochs - 2, epochs):
@@ -76,7 +83,7 @@ def make_sweep(
             results = [(number + 1, best + epochs - 1 - number) for number in range(epochs)]
             about["seen"] = history.seen_by(scheduler, results)
         folder.write_trial(
-            TrialRecord(trial=name, index=index, params={"model.init_args.lr": 0.5}, state=state, **about)
+            TrialRecord(trial=trial, index=index, params={"model.init_args.lr": 0.5}, state=state, **about)
         )
     return folder
 
@@ -95,6 +102,33 @@ def test_a_list_takes_one_request_a_run(runs: int, tmp_path: Path, monkeypatch: 
     listed = results.list_runs("x")
     assert len(listed) == runs and {run.done for run in listed} == {None, 2}
     assert store.count() == {"list_folders": 1, "get": runs}
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"name": 7}', None])
+def test_a_list_makes_some_damaged_records_again(
+    damage: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is no run costs one request more, and no list more than for so many."""
+    runs = listing.REBUILDS + 5
+    for number in range(runs):
+        folder = make_sweep(open_store(str(tmp_path)), 1, name=f"r{number:03d}")
+        folder.write_config(SWEEP_FILE % (3, 4, "asha", "random"))
+        folder.run_store.delete("run.json") if damage is None else folder.run_store.put("run.json", damage)
+    store = counting(tmp_path)
+    monkeypatch.setattr("trainer_app.results.listing.open_store", lambda uri: store)
+    listed = results.list_runs("x")
+    made = [run for run in listed if run.record]
+    assert len(made) == listing.REBUILDS and len(listed) == (len(made) if damage is None else runs)
+    assert all("made again" in str(run.problem) for run in made) and all(run.problem for run in listed)
+    assert {run.record and (run.record.task, run.record.state, run.record.metric) for run in made} == {
+        ("tune", "interrupted", "loss")
+    }
+    assert store.count() == {"list_folders": 1, "get": runs + 3 * len(made), "list": len(made)}
+    for number in range(30):
+        (tmp_path / f"no-run-{number}" / "x").mkdir(parents=True)
+    store.requests.clear()
+    results.list_runs("x")
+    assert store.count()["get"] <= runs + 30 + 3 * listing.REBUILDS
 
 
 def test_a_running_runs_record_says_how_far_it_is(tmp_path: Path) -> None:
@@ -370,7 +404,7 @@ def test_a_watch_that_ends_begins_again(monkeypatch: pytest.MonkeyPatch) -> None
     """The next one begins with what is there, so that a lost change is seen."""
     cluster = Cluster()
     cluster.ends = True
-    with changes.Changes(cast(Kube, cluster), cluster.rayjob(), poll_s=0.01) as waiting:
+    with changes.Changes(cast(Kube, cluster), "demo", poll_s=0.01) as waiting:
         until_asked(cluster, "watch Pod", 3)
         waiting.wait(20)
         for _ in range(3):

@@ -6,14 +6,15 @@ That the operator does its part is shown end to end (tests/e2e/test_stop.py).
 import json
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
 
 from tests.s3 import S3
-from trainer_app.errors import InputError, NotFoundError, TrainerError
-from trainer_app.launch import control, rayjobs, status
+from trainer_app.errors import AccessDeniedError, InputError, NotFoundError, TrainerError
+from trainer_app.launch import control, rayjobs, status, waiting
 from trainer_app.launch.kube import Kube
 from trainer_app.launch.remote_run import RemoteRun
 
@@ -30,6 +31,7 @@ class Table:
     slow: bool = False  # the operator has not seen yet that it may resume
     namespace: str = "team"
     changes: list[Any] = field(default_factory=list)
+    asked: Counter[str] = field(default_factory=Counter)
 
     def user(self) -> str:
         return "alice"
@@ -40,7 +42,11 @@ class Table:
         return self.job
 
     def list(self, kind: str, *, labels: Any = None) -> list[Any]:
+        self.asked[f"{kind}{'' if labels else ' of all'}"] += 1
         return self.pods if kind == "Pod" else []
+
+    def watch(self, kind: str, *, timeout_s: int, **selectors: str) -> Any:
+        raise AccessDeniedError("this user may not")
 
     def patch(self, kind: str, name: str, change: Any) -> None:
         self.changes.append(change)
@@ -57,7 +63,7 @@ class Table:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (("POLL_S", 0.01), ("OPERATOR_TIMEOUT_S", 0.2), ("PODS_TIMEOUT_S", 0.2)):
-        monkeypatch.setattr(control, name, seconds)
+        monkeypatch.setattr(waiting, name, seconds)
 
 
 @pytest.fixture
@@ -175,6 +181,29 @@ def test_resume_waits_for_the_pods_of_the_former_cluster(stored: RemoteRun) -> N
     ]
     assert table.changes == [{"spec": {"suspend": False}}]
     assert not stored.run_store.exists("control/stop.json")  # else it would stop again
+
+
+@pytest.mark.parametrize("verb", ["resume", "delete"])
+def test_who_waits_for_pods_lists_those_of_the_namespace_once(
+    verb: str, stored: RemoteRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "PODS_TIMEOUT_S", 20.0)
+    meta = {"name": "demo-x", "creationTimestamp": ""}
+    of_former_cluster = {"metadata": {**meta, "labels": {"ray.io/cluster": "demo-abcde"}}, "spec": {}, "status": {}}
+    table = Table(job(stored, "Suspended", suspend=True), [of_former_cluster])
+    asked = table.list
+
+    def list_pods(kind: str, *, labels: Any = None) -> list[Any]:
+        if labels == {"ray.io/cluster": "demo-abcde"} and table.asked["Pod"] > 20:
+            table.pods.clear()
+        return asked(kind, labels=labels)
+
+    table.list = list_pods  # type: ignore[method-assign]
+    if verb == "resume":
+        assert resume(table)[0]
+    else:
+        control.delete(cast(Kube, table), table.job, grace=0.0, say=lambda _: None)
+    assert table.asked["Pod of all"] == 1 and table.asked["Pod"] > 20
 
 
 def test_a_resumed_run_has_not_ended_while_kuberay_still_calls_it_suspended(stored: RemoteRun) -> None:

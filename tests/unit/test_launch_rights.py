@@ -127,9 +127,10 @@ def test_resume_asks_for_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     made(kube)
     said = {*rights.VERBS["resume"], *rights.rights_to_recreate(templates())}
     assert kube.asked - said == set()
-    # In a look at the run, and where it is only suspended.
-    assert said - kube.asked == {Right(verb, "rayjobs", "ray.io") for verb in ("list", "patch")} | {
-        Right("list", "events")
+    # In a look at the run, where it is only suspended, and where its pods are not gone yet.
+    assert said - kube.asked == {Right(verb, "rayjobs", "ray.io") for verb in ("list", "patch", "watch")} | {
+        Right("list", "events"),
+        Right("watch", "pods"),
     }
 
 

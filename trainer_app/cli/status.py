@@ -25,12 +25,12 @@ def status(
 ) -> int:
     """Show how far a run is, and what it waits for. Exit codes: 0 while it runs, then those of `trainer wait`."""
     from trainer_app.cli.tables import show_facts
-    from trainer_app.launch import rayjobs, status
+    from trainer_app.launch import cron, rayjobs, status
     from trainer_app.launch.changes import Changes
 
     kube, job = connect_run(run, namespace, context)
     shown: set[tuple[str, str]] = set()
-    changes = Changes(kube, job, poll_s=CHANGE_S)
+    changes = Changes(kube, job["metadata"]["name"], cron.schedule_name(job), poll_s=CHANGE_S)
     with changes if watch else nullcontext():
         while True:
             facts = status.get_status(kube, job, endpoint=endpoint).lines()

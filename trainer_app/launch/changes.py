@@ -7,8 +7,8 @@ import time
 from typing import Final, Self
 
 from trainer_app.errors import AccessDeniedError, TrainerError
-from trainer_app.launch import cron, pods
-from trainer_app.launch.kube import Kube, Object
+from trainer_app.launch import pods
+from trainer_app.launch.kube import Kube
 
 WATCH_S: Final = (
     60  # the server ends a watch then; the next one begins with what is there: nothing is missed for longer
@@ -19,18 +19,18 @@ class Changes:
     """Wakes who waits for a run to change.
 
     Args:
+        schedule: the RayCronJob that created it, whose label its pods have; "" if none did.
         poll_s: the shortest time between two wake-ups, and the time between all if this user may not watch.
     """
 
-    def __init__(self, kube: Kube, rayjob: Object, *, poll_s: float) -> None:
+    def __init__(self, kube: Kube, run: str, schedule: str = "", *, poll_s: float) -> None:
         self._kube, self._poll_s = kube, poll_s
         self._changed, self._over = threading.Event(), threading.Event()
         self._is_denied = False
         self._last = time.monotonic()
-        run = rayjob["metadata"]["name"]
         self._watches = {
             "RayJob": {"fieldSelector": f"metadata.name={run}"},
-            "Pod": {"labelSelector": f"{pods.RUN_LABEL}={cron.schedule_name(rayjob) or run}"},
+            "Pod": {"labelSelector": f"{pods.RUN_LABEL}={schedule or run}"},
         }
 
     def __enter__(self) -> Self:

@@ -7,20 +7,16 @@ not the pods', and `schedule` is the RayCronJob that created the run.
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any
 
-from trainer_app.errors import InputError, NotFoundError, StorageError, TrainerError
-from trainer_app.launch import cron, location, pods, rayjobs, submitted
+from trainer_app.errors import InputError, NotFoundError, StorageError
+from trainer_app.launch import cron, location, rayjobs, submitted, waiting
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.remote_run import RemoteRun, format_position
 from trainer_app.storage_uri import is_s3_uri
 
-POLL_S: Final = 1.0
-OPERATOR_TIMEOUT_S: Final = 120.0  # the operator acts within seconds; if it takes longer, it is not running
-PODS_TIMEOUT_S: Final = 180.0  # terminationGracePeriodSeconds and Ray's drain, with room
 Say = Callable[[str], None]
 
 
@@ -47,7 +43,7 @@ def stop(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str | 
         return
     with open_run(kube, rayjob, endpoint, say) as remote_run:
         if rayjobs.status(rayjob) == "Suspended" or rayjob["spec"].get("suspend"):
-            _wait_until_suspended(kube, run)
+            waiting.until_suspended(kube, run)
             say(f"run {run} is stopped already, at {format_position(remote_run.read_stop() if remote_run else None)}")
             return
         rayjob, stopped = request_commit(kube, rayjob, remote_run, grace=grace, say=say)
@@ -55,7 +51,7 @@ def stop(kube: Kube, rayjob: Object, *, grace: float, say: Say, endpoint: str | 
             say(f"{rayjobs.format_state(rayjob)}: the run ended before it was stopped")
             return
         set_suspended(kube, rayjob, on=True)
-        _wait_until_suspended(kube, run)
+        waiting.until_suspended(kube, run)
         has_started = remote_run is None or remote_run.read_record() is not None
     where = f"at {format_position(stopped) if stopped else 'its newest commit'}" if has_started else "before it started"
     say(f"stopped run {run} {where}; resume it with: trainer resume {run} -n {kube.namespace}")
@@ -95,7 +91,7 @@ def request_commit(
     request = secrets.token_hex(8)
     remote_run.request_stop(request, kube.user())
     say(f"asked run {run} to commit; waiting up to {grace:.0f} s")
-    for _ in _poll(grace):
+    for _ in waiting.poll(grace):
         if stopped := remote_run.read_stop(request):
             return rayjob, stopped
         rayjob = kube.get("RayJob", run)
@@ -142,7 +138,7 @@ def resume(kube: Kube, rayjob: Object, *, say: Say, endpoint: str | None = None)
         False if it failed or ended by a stop, and must be created again; else True, also if it needs no resume.
 
     Raises:
-        TrainerError: it is not suspended, or its pods are not gone, within OPERATOR_TIMEOUT_S and PODS_TIMEOUT_S.
+        TrainerError: it is not suspended, or its pods are not gone, in time: see `waiting`.
     """
     run, status = rayjob["metadata"]["name"], rayjobs.status(rayjob)
     submitted.check_of_run(rayjob, "RayJob", run)
@@ -155,8 +151,8 @@ def resume(kube: Kube, rayjob: Object, *, say: Say, endpoint: str | None = None)
     if rayjobs.is_queued(rayjob) and all(work["spec"].get("active", True) for work in _workloads(kube, rayjob)):
         say(f"run {run} waits in its queue: nothing to resume")
         return True
-    _wait_until_suspended(kube, run)
-    wait_until_no_pods(kube, run, say=say, schedule=cron.schedule_name(rayjob))
+    waiting.until_suspended(kube, run)
+    waiting.until_no_pods(kube, run, cron.schedule_name(rayjob), say=say)
     position = "its newest commit"
     with open_run(kube, rayjob, endpoint, say) as remote_run:
         if remote_run:
@@ -196,55 +192,10 @@ def delete_rayjob(kube: Kube, run: str, *, say: Say) -> None:
     """Delete the RayJob if it exists, and wait until it and its pods are gone.
 
     Raises:
-        TrainerError: it still exists after OPERATOR_TIMEOUT_S, or its pods after PODS_TIMEOUT_S.
+        TrainerError: it or its pods still exist after a while: see `waiting.until_deleted`.
     """
     schedule = ""
     with suppress(NotFoundError):
         schedule = cron.schedule_name(kube.get("RayJob", run))
         kube.delete("RayJob", run)
-    for _ in _poll(OPERATOR_TIMEOUT_S):
-        try:
-            kube.get("RayJob", run)
-        except NotFoundError:
-            wait_until_no_pods(kube, run, say=say, schedule=schedule)
-            return
-    raise TrainerError(
-        f"run {run} still exists {OPERATOR_TIMEOUT_S:.0f} s after it was deleted: the KubeRay operator, which removes "
-        "its finalizer, does not respond; check it with: trainer doctor"
-    )
-
-
-def wait_until_no_pods(kube: Kube, run: str, *, say: Say, schedule: str = "") -> None:
-    """Wait for the run's pods to end: KubeRay does not, and they still write. TrainerError after PODS_TIMEOUT_S."""
-    names = ""
-    for _ in _poll(PODS_TIMEOUT_S):
-        run_pods = pods.list_run_pods(kube, run, schedule)
-        left = [pod for pod in run_pods if pods.phase(pod) not in ("succeeded", "failed")]
-        if not left:
-            return
-        if not names:
-            say(f"waiting for pods to end: {', '.join(pod['metadata']['name'] for pod in left)}")
-        names = ", ".join(pod["metadata"]["name"] for pod in left)
-    raise TrainerError(f"pods of run {run} still exist after {PODS_TIMEOUT_S:.0f} s: {names}; see why, then repeat")
-
-
-def _wait_until_suspended(kube: Kube, run: str) -> None:
-    for _ in _poll(OPERATOR_TIMEOUT_S):
-        rayjob = kube.get("RayJob", run)
-        if rayjobs.status(rayjob) == "Suspended":
-            return
-        if rayjobs.has_ended(rayjob):
-            raise TrainerError(f"{rayjobs.format_state(rayjob)}: it could not be suspended")
-    raise TrainerError(
-        f"run {run} is not suspended after {OPERATOR_TIMEOUT_S:.0f} s (status: {rayjobs.status(rayjob)}); "
-        "check that the KubeRay operator is running: trainer doctor"
-    )
-
-
-def _poll(seconds: float) -> Iterator[None]:
-    """Yield at once, and then every POLL_S until the seconds have passed."""
-    end = time.monotonic() + seconds
-    yield
-    while time.monotonic() < end:
-        time.sleep(POLL_S)
-        yield
+    waiting.until_deleted(kube, run, schedule, say=say)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from trainer_app.errors import StorageError, TrainerError
-from trainer_app.launch import location, pods, rayjobs
+from trainer_app.launch import cron, location, pods, rayjobs
 from trainer_app.launch.changes import Changes
 from trainer_app.launch.kube import CONNECT_S, Kube, Object, explain_errors
 from trainer_app.launch.stored_logs import LogTail
@@ -50,7 +50,8 @@ def follow_run(kube: Kube, run: str, *, say: Say, show: Say | None, endpoint: st
         rayjob = kube.get("RayJob", run)
         if show and rayjob["spec"].get("submissionMode") == "HTTPMode":
             log = _open_stored_log(kube, location.location_of(rayjob), stack, say=say, show=show, endpoint=endpoint)
-        say_new, changes = _say_once(say), stack.enter_context(Changes(kube, rayjob, poll_s=POLL_S))
+        say_new = _say_once(say)
+        changes = stack.enter_context(Changes(kube, run, cron.schedule_name(rayjob), poll_s=POLL_S))
         while True:
             rayjob = _retry_api(lambda: kube.get("RayJob", run), say)
             say_new([rayjobs.format_state(rayjob)])

@@ -34,12 +34,28 @@ def find_run_pods(kube: Kube, rayjob: Object) -> list[Object]:
 
     Pods of its former clusters are among them if they have our label.
     """
-    run, cluster = rayjob["metadata"]["name"], rayjob.get("status", {}).get("rayClusterName")
-    selectors = [{RUN_LABEL: run}, {"job-name": run}, *([{"ray.io/cluster": cluster}] if cluster else [])]
+    cluster = rayjob.get("status", {}).get("rayClusterName")
+    return list_labelled_pods(
+        kube, rayjob["metadata"]["name"], cron.schedule_name(rayjob), [cluster] if cluster else []
+    )
+
+
+def list_labelled_pods(kube: Kube, run: str, schedule: str, clusters: Iterable[str]) -> list[Object]:
+    """Return the pods with our label of the run, and those of its submitter and these clusters, newest last.
+
+    Args:
+        schedule: see `list_run_pods`.
+        clusters: RayClusters of the run.
+    """
+    selectors = [{RUN_LABEL: run}, {"job-name": run}, *({"ray.io/cluster": cluster} for cluster in clusters)]
     found = {pod["metadata"]["name"]: pod for labels in selectors for pod in kube.list("Pod", labels=labels)}
-    schedule = cron.schedule_name(rayjob)
     run_pods = [pod for pod in found.values() if _belongs_to(pod["metadata"].get("labels", {}), run, schedule)]
     return sorted(run_pods, key=lambda pod: pod["metadata"]["creationTimestamp"])
+
+
+def alive(run_pods: Iterable[Object]) -> list[Object]:
+    """Return those that have not ended."""
+    return [pod for pod in run_pods if phase(pod) not in ("succeeded", "failed")]
 
 
 def _belongs_to(labels: Mapping[str, str], run: str, schedule: str) -> bool:

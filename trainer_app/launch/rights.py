@@ -68,9 +68,9 @@ VERBS: Final[Mapping[str, list[Right]]] = {
     "wait": [*_READ, *_WATCH],
     "results": _rayjobs("get", "list"),
     "fetch": _rayjobs("get", "list"),
-    "stop": [*_READ, *_rayjobs("patch")],
-    "resume": [*_READ, *rights_to_recreate(_KINDS), *_rayjobs("patch", "delete")],
-    "delete": [*_READ, *_rayjobs("delete"), *_rights("configmaps", "get", "delete")],
+    "stop": [*_READ, *_WATCH, *_rayjobs("patch")],
+    "resume": [*_READ, *_WATCH, *rights_to_recreate(_KINDS), *_rayjobs("patch", "delete")],
+    "delete": [*_READ, *_WATCH, *_rayjobs("delete"), *_rights("configmaps", "get", "delete")],
     IN_CLUSTER: [*_PROBE, *_rights("pods", "create", "get", "delete"), *_rights("pods/log", "get")],
 }
 QUEUE_RIGHTS: Final = _rights("workloads", "list", "patch", group="kueue.x-k8s.io")  # to stop and resume with Kueue

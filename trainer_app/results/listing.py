@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from trainer_app.errors import NotFoundError, StorageError
 from trainer_app.records import RunRecord
 from trainer_app.records.models import parse_run_record
+from trainer_app.records.rebuild import read_record
 from trainer_app.results.model import silence
 from trainer_app.storage import Store, open_store
 from trainer_app.storage.parallel import map_parallel
 
+REBUILDS: Final = 20  # of one listing; each reads three objects more and lists the run's folder
+
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run of a storage. `record` is None if it is damaged: `problem` says why. `done`, `best`: see `RunRecord`."""
+    """One run of a storage. `done`, `best`: see `RunRecord`.
+
+    `problem` says what is wrong with its run.json; `record` is None if it was not made again from the run's other
+    objects: they don't suffice, or REBUILDS others were.
+    """
 
     name: str
     uri: str
@@ -52,17 +62,23 @@ def newest_run(storage_uri: str) -> str:
 
 
 def _read_all(storage: Store) -> list[RunSummary]:
-    summaries = map_parallel(lambda name: _read_record(storage, name), storage.list_folders())
+    rebuilds = itertools.count(1)
+    summaries = map_parallel(lambda name: _read_summary(storage, name, rebuilds), storage.list_folders())
     runs = [summary for summary in summaries if summary is not None]
     return sorted(runs, key=lambda run: (-(run.record.created if run.record else 0.0), run.name))
 
 
-def _read_record(storage: Store, name: str) -> RunSummary | None:
-    store = storage.child(name)
+def _read_summary(storage: Store, name: str, rebuilds: Iterator[int]) -> RunSummary | None:
+    store, problem = storage.child(name), ""
     try:
         record = parse_run_record(store.get("run.json"), name, f"{name}/run.json")
-    except NotFoundError:  # not a run
-        return None
     except StorageError as error:
-        return RunSummary(name, store.uri, None, problem=str(error))
-    return RunSummary(name, store.uri, record, record.done, record.best, record.updated)
+        try:
+            if next(rebuilds) > REBUILDS:
+                raise error
+            record, problem = read_record(store)
+        except NotFoundError:  # not a run
+            return None
+        except StorageError:
+            return RunSummary(name, store.uri, None, problem=str(error))
+    return RunSummary(name, store.uri, record, record.done, record.best, record.updated, problem or None)
