@@ -23,8 +23,15 @@ NAMES: Final = (
     P(
         "lightning.pytorch.loops.fit_loop",
         "_FitLoop",
-        "resumes between two epochs under max_steps; draws the next epoch's samples from a restored random state",
-        "_restarting _data_fetcher",
+        "resumes between two epochs under max_steps; draws the next epoch's samples from a restored random state, with "
+        "data loaders that are made again when those of an undisturbed fit are",
+        "_restarting _data_fetcher _last_train_dl_reload_epoch",
+    ),
+    P(
+        "lightning.pytorch.loops.evaluation_loop",
+        "_EvaluationLoop",
+        "validates with data loaders that are made again when those of an undisturbed fit are",
+        "_last_val_dl_reload_epoch",
     ),
     P(
         "lightning.pytorch.loops.training_epoch_loop",

@@ -20,7 +20,11 @@ from trainer_app.checkpoint import rng_state
 
 def capture(trainer: L.Trainer, *, all_ranks: bool) -> list[dict[str, Any]]:
     """Return every rank's random state with that of the data loaders' own generators, or only this rank's."""
-    state = {**rng_state.capture(), "loaders": [generator.get_state() for generator in _generators(trainer)]}
+    loaders = {
+        "loaders": [generator.get_state() for generator in _generators(trainer)],
+        "made_in": [getattr(loop, name) for loop, name in _loops(trainer)],
+    }
+    state = {**rng_state.capture(), **loaders}
     return gather(state) if all_ranks else [state]
 
 
@@ -38,6 +42,7 @@ def resume(trainer: L.Trainer, state: dict[str, Any]) -> bool:
         seed_epoch(trainer)
     else:
         _restore(trainer, state["rng"][trainer.global_rank])
+    _resume_reloads(trainer, state["rng"][0].get("made_in", []))
     if trainer.current_epoch > 0:
         # An undisturbed fit makes the epoch's iterator after on_train_epoch_start, a restarted one before it: make it
         # again, so that a RandomSampler draws from the restored state, and a DistributedSampler knows its epoch.
@@ -52,6 +57,20 @@ def _restore(trainer: L.Trainer, state: dict[str, Any]) -> None:
     generators, states = _generators(trainer), state.get("loaders", [])
     for generator, of_it in zip(generators, states, strict=True) if len(generators) == len(states) else ():
         generator.set_state(of_it)
+
+
+def _loops(trainer: L.Trainer) -> list[tuple[Any, str]]:
+    """Return the loops and their attributes that say in which epoch the data loaders were made."""
+    training = trainer.fit_loop
+    validation = training.epoch_loop.val_loop
+    return [(training, "_last_train_dl_reload_epoch"), (validation, "_last_val_dl_reload_epoch")]
+
+
+def _resume_reloads(trainer: L.Trainer, epochs: list[float]) -> None:
+    """Count `reload_dataloaders_every_n_epochs` from where the fit before counted, not from the resumed epoch."""
+    for (loop, name), epoch in zip(_loops(trainer), epochs, strict=False):
+        if trainer.current_epoch - epoch < trainer.reload_dataloaders_every_n_epochs:
+            setattr(loop, name, epoch)
 
 
 def seed_epoch(trainer: L.Trainer) -> None:

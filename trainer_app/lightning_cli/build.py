@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.plugins import DoublePrecision
 
 from trainer_app.config import override
 from trainer_app.config.models import OWN_BLOCKS
@@ -77,6 +78,8 @@ def build_parts(
     """
     construction = Construction(_copy_blocks(config), dict(trainer_kwargs or {}), tuple(callbacks), defaults or {})
     cli = construct(_load_target(config), construction)
+    if isinstance(cli.trainer.precision_plugin, DoublePrecision):
+        cli.model.double()  # Lightning does it after it has loaded a checkpoint: its weights are rounded by then
     return Parts(cli.model, cli.datamodule, cli.trainer, cli)
 
 
