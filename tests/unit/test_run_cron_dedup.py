@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -16,16 +18,22 @@ from tests.unit.test_run_decision import driven
 from tests.unit.test_run_request import RUN_FILE
 from trainer_app.__main__ import main
 from trainer_app.errors import AccessDeniedError, AlreadyExistsError, StorageError
-from trainer_app.run import cron_dedup, documents
+from trainer_app.run import cron_dedup, documents, identity
 from trainer_app.storage import Store, open_store
 
 pytestmark = pytest.mark.unit
+REAL_START = cron_dedup.container_start
 NIGHTLY = {"TRAINER_CRON_SCHEDULE": "team/nightly 0 3 * * *", "TRAINER_CLUSTER_CA": "here"}
 
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Store:
     return open_store(str(tmp_path / "runs"))
+
+
+@pytest.fixture(autouse=True)
+def new_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cron_dedup, "container_start", time.time)
 
 
 def notes(storage: Store) -> list[str]:
@@ -81,6 +89,26 @@ def test_drivers_of_one_tick_may_begin_any_time_apart(
     named = f"cron-{(tick + 3 * seconds) // 60}"  # by KubeRay 1.7
     assert cron_dedup.owner_of_tick(storage, named, env) is None
     assert cron_dedup.owner_of_tick(storage, "cron-eeeee", created(3 * seconds + 2)) == named
+
+
+def test_without_the_api_the_heads_start_counts(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not the driver's, which waits for the nodes of its workers."""
+    now = time.time()
+    for run, began, owner in (("aaaaa", 4000, None), ("bbbbb", 3990, "nightly-aaaaa"), ("ccccc", 400, None)):
+        monkeypatch.setattr(cron_dedup, "container_start", lambda began=began: now - began)
+        env = {"TRAINER_CRON_SCHEDULE": "team/nightly 0 * * * *"}
+        assert cron_dedup.owner_of_tick(storage, f"nightly-{run}", env) == owner
+
+
+def test_the_start_of_a_container_is_that_of_its_first_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as first:
+        ticks = identity.start_ticks(first.pid)
+        monkeypatch.setattr(identity, "start_ticks", lambda pid: ticks)
+        assert abs(REAL_START() - time.time()) < 30
+        first.communicate(b"\n")
+    monkeypatch.setattr(identity, "start_ticks", lambda pid: int("no number"))
+    assert abs(REAL_START() - time.time()) < 30  # where the system does not say
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Final
 
 from trainer_app.errors import AlreadyExistsError, StorageError
-from trainer_app.run import documents
+from trainer_app.run import documents, identity
 from trainer_app.run.decision import KEY
 from trainer_app.storage import Store
 
@@ -52,8 +53,8 @@ def owner_of_tick(storage: Store, run: str, env: Mapping[str, str] | None = None
     cron = env.get(SCHEDULE)
     if not cron or storage.exists(f"{run}/{KEY}"):
         return None
-    identity = f"{cron}\n{env.get(CLUSTER_CA, '')}".encode()
-    store = storage.child(f"{FOLDER}/{hashlib.sha256(identity).hexdigest()[:32]}")
+    known_by = f"{cron}\n{env.get(CLUSTER_CA, '')}".encode()
+    store = storage.child(f"{FOLDER}/{hashlib.sha256(known_by).hexdigest()[:32]}")
     window, created = dedup_window_s(cron.partition(" ")[2]), creation_time(run, env)
     for _ in range(TRIES):
         notes = sorted(entry.key for entry in store.list() if _NOTE.fullmatch(entry.key))
@@ -109,11 +110,21 @@ def _values(field: str, count: int) -> set[int]:
 def creation_time(run: str, env: Mapping[str, str]) -> float:
     """Return when the RayJob of a run was created, in Unix seconds, as far as that is known.
 
-    KubeRay 1.7 has the minute in the RayJob's name; with 1.6 the submitter asks Kubernetes. Else it is now: a driver
-    begins when its nodes are there, which may be long after.
+    KubeRay 1.7 has the minute in the RayJob's name; with 1.6 the submitter asks Kubernetes. Without access to its API
+    a pod can't learn it: no field of the downward API, no name and no label of KubeRay's has a time. Then it is when
+    this container, the head's, began: before the workers' nodes were there, but not before the head's own.
     """
     cron = env.get(SCHEDULE, "").partition(" ")[0].rpartition("/")[2]
     if run.startswith(f"{cron}-") and _MINUTES.fullmatch(minutes := run.removeprefix(f"{cron}-")):
         return int(minutes) * MINUTE
     created = env.get(CREATED, "")
-    return datetime.fromisoformat(created).timestamp() if created else time.time()
+    return datetime.fromisoformat(created).timestamp() if created else container_start()
+
+
+def container_start() -> float:
+    """Return when the first process of this container began, in Unix seconds; now if the system doesn't say."""
+    try:
+        booted = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
+        return float(booted.split()[1]) + identity.start_ticks(1) / os.sysconf("SC_CLK_TCK")
+    except (OSError, StopIteration, ValueError):
+        return time.time()

@@ -96,10 +96,23 @@ def _machine() -> str:
         return ""
 
 
+def start_ticks(pid: int) -> int:
+    """Return when a process of this machine began, in ticks since boot.
+
+    Raises:
+        OSError, ValueError: the system doesn't say.
+    """
+    return int(_stat(pid)[19])
+
+
+def _stat(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
 def _state_and_began(pid: int) -> tuple[str, int]:
     """Return ("alive" | "dead", ticks since boot); a zombie is dead. ("alive", 0) if the system doesn't say."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = _stat(pid)
     except FileNotFoundError:
         return ("dead", 0) if Path("/proc/self/stat").exists() else ("alive", 0)
     except OSError:
