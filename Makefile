@@ -40,13 +40,14 @@ $(BIN)/python:
 	$$found -m venv --clear $(VENV)
 
 # pip installs uv, at the version and with the hashes in the lock.
-$(STAMP): pyproject.toml $(LOCK) Makefile | $(BIN)/python
+$(STAMP): pyproject.toml $(LOCK) image/echarts.py Makefile | $(BIN)/python
 	@[ -e $@ ] || echo "setting up $(VENV) from $(LOCK): this takes minutes, and downloads about 3 GB if nothing is cached" >&2
 	@awk '/^uv==/ {p = 1; print; next} p && /^[^ ]/ {exit} p' $(LOCK) > $(VENV)/uv.txt
 	@[ -x $(UV) ] && grep -qx "uv==$$($(UV) --version | cut -d ' ' -f 2) .*" $(VENV)/uv.txt || \
 	    { $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null; \
 	      $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt; }
 	@$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r $(LOCK)
+	@$(BIN)/python image/echarts.py
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -197,9 +198,9 @@ manifests: setup ## update k8s/rendered and the chart's README (tests fail if th
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-unit test-chart chart-test test-local test-projects test-e2e test-full
-test: setup ## run the tests that need no cluster: unit, chart, local, projects (ARGS="-k name" for some)
-	@$(PYTEST) $(wildcard tests/unit tests/chart tests/local tests/projects) $(ARGS)
+.PHONY: test test-unit test-chart chart-test test-page test-local test-projects test-e2e test-full
+test: setup ## run the tests that need no cluster: unit, chart, page, local, projects (ARGS="-k name" for some)
+	@$(PYTEST) $(wildcard tests/unit tests/chart tests/page tests/local tests/projects) $(ARGS)
 
 test-unit: setup ## run the unit tests: a minute
 	@$(PYTEST) tests/unit $(ARGS)
@@ -207,6 +208,9 @@ test-unit: setup ## run the unit tests: a minute
 chart-test: test-chart ## the same as test-chart
 test-chart: setup ## run the tests of the Helm chart (skipped if helm is missing)
 	@$(PYTEST) tests/chart $(ARGS)
+
+test-page: setup ## run the tests of the pages of trainer report, in Debian's Chromium: a minute
+	@$(PYTEST) tests/page $(ARGS)
 
 test-local: setup ## run the tests with a Ray and an S3 server on this machine: minutes
 	@$(PYTEST) tests/local $(ARGS)
@@ -218,7 +222,7 @@ test-e2e: setup ## run the end-to-end tests on a kind cluster of their own: 30 m
 	@KIND_IMAGE=$(KIND_IMAGE) $(PYTEST) tests/e2e $(ARGS)
 
 test-full: setup ## run all tests, also the slow ones marked `full` that `make test` and `make test-e2e` leave out
-	@$(PYTEST) --full $(wildcard tests/unit tests/chart tests/local tests/projects) $(ARGS)
+	@$(PYTEST) --full $(wildcard tests/unit tests/chart tests/page tests/local tests/projects) $(ARGS)
 	@KIND_IMAGE=$(KIND_IMAGE) $(PYTEST) --full tests/e2e $(ARGS)
 
 .PHONY: features

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.run_samples import train_run
 from tests.unit.tree import ROOT
+from trainer_app.storage import open_store
 
 pytestmark = pytest.mark.chart
 # As in an install that has no [train]: whatever the launcher imports, it is none of these.
@@ -69,3 +71,14 @@ def test_every_verb_starts(wheel: Path, tmp_path: Path, verb: str) -> None:
 def test_without_a_kubeconfig_each_verb_says_so(wheel: Path, tmp_path: Path, verb: str) -> None:
     done = trainer(wheel, tmp_path, *verb.split())
     assert done.returncode == 2 and done.stderr.startswith("error: no cluster is configured"), done.stderr
+
+
+def test_it_writes_a_page_with_the_plotting_library_and_has_its_licence(wheel: Path, tmp_path: Path) -> None:
+    train_run(open_store(str(tmp_path / "runs")), "mine")
+    done = trainer(wheel, tmp_path, "report", "runs/mine")
+    assert done.returncode == 0, done.stderr
+    libraries = [path.relative_to(wheel).as_posix() for path in wheel.rglob("*echarts*")]
+    assert libraries == ["trainer_app/report/vendor/echarts.min.js"]
+    library = (wheel / libraries[0]).read_text()
+    assert (tmp_path / "mine.html").read_text().count(library) == 1
+    assert {"LICENSE", "NOTICE", "LICENSE-d3"} <= {path.name for path in (wheel / libraries[0]).parent.iterdir()}

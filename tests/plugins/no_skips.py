@@ -21,6 +21,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "kind": lambda: shutil.which("kind") is not None,
     "kubectl": lambda: shutil.which("kubectl") is not None,
     "docker": lambda: shutil.which("docker") is not None,
+    "chromium": lambda: shutil.which("chromium") is not None,
     "cuda": lambda: Path("/dev/nvidia0").exists(),
     "dataset-fashion-mnist": FASHION_MNIST.is_dir,
 }

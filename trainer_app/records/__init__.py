@@ -4,7 +4,8 @@
 <storage>/<run>/trials/<trial>/trial.json, metrics/..., checkpoints/...
 """
 
-from trainer_app.records.folder import FitFolder, RunFolder, merge_metrics, parse_part_key
+from trainer_app.records.folder import FitFolder, RunFolder
+from trainer_app.records.lines import merge_metrics, newest_lines, parse_lines, parse_part_key
 from trainer_app.records.models import RunRecord, TrialRecord
 from trainer_app.records.names import check_name, generate_name, trial_name
 from trainer_app.records.plain_json import rename_epoch, to_json, to_plain
@@ -17,6 +18,8 @@ __all__ = [
     "check_name",
     "generate_name",
     "merge_metrics",
+    "newest_lines",
+    "parse_lines",
     "parse_part_key",
     "rename_epoch",
     "to_json",

@@ -6,10 +6,11 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, StorageError
+from trainer_app.records.lines import merge_metrics, parse_part_key
 from trainer_app.records.models import EpochLine, RunRecord, TrialRecord, parse_trial_record
 from trainer_app.records.names import check_name, suggest_name
 from trainer_app.records.plain_json import to_json
@@ -20,7 +21,6 @@ from trainer_app.storage.parallel import map_parallel
 _log = logging.getLogger(__name__)
 PART_LINES = 500  # about 100 kB, written whole at each epoch
 _ATTEMPT = re.compile(r"a(\d{4,12})\.json$")
-_PART = re.compile(r"a(\d{4,})-(\d{4,})\.jsonl")
 
 
 class FitFolder:
@@ -193,31 +193,6 @@ class RunFolder:
         except StorageError as error:
             _log.warning("%s; it is left out", error)
             return None
-
-
-def merge_metrics(parts: Iterable[tuple[str, bytes]], reject: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Return the lines of one fit's parts (key, content) by epoch; a later part's line replaces an earlier one's.
-
-    Args:
-        reject: called with what is wrong with a line that is damaged, which is left out.
-    """
-    epochs: dict[int, dict[str, Any]] = {}
-    for key, data in sorted(parts, key=lambda part: parse_part_key(part[0]) or (0, 0)):
-        for number, line in enumerate(data.split(b"\n"), 1):
-            if line:
-                try:
-                    record = EpochLine.from_json(line, f"{key}, line {number},")
-                except StorageError as error:
-                    reject(f"{error}; it is left out")
-                else:
-                    epochs[record.epoch] = record.model_dump()
-    return [epochs[epoch] for epoch in sorted(epochs)]
-
-
-def parse_part_key(key: str) -> tuple[int, int] | None:
-    """Return (attempt, part) of the key of a part of metrics; None for any other key."""
-    match = _PART.fullmatch(key.rpartition("/")[2])
-    return (int(match[1]), int(match[2])) if match else None
 
 
 def _parts(store: Store) -> list[tuple[tuple[int, int], str]]:

@@ -9,9 +9,10 @@ from typing import Any
 
 from trainer_app.errors import CheckpointRejectedError, NotFoundError, StorageError
 from trainer_app.metric_order import best_of
-from trainer_app.records import RunFolder, RunRecord, TrialRecord, merge_metrics, parse_part_key
+from trainer_app.records import RunFolder, RunRecord, TrialRecord, newest_lines, parse_lines, parse_part_key
 from trainer_app.records.manifest import MANIFEST, parse_manifest
 from trainer_app.records.models import parse_trial_record
+from trainer_app.results.attempts import summarize_attempts
 from trainer_app.results.model import ARTIFACTS, Artifact, Best, Checkpoint, FitResults, RunResults, best_checkpoint
 from trainer_app.storage import Store, open_store, split_uri
 from trainer_app.storage.parallel import map_parallel
@@ -53,12 +54,14 @@ def read_run(storage: Store, run: str) -> RunResults:
         StorageError: no answer, or run.json is damaged.
     """
     folder = RunFolder.open(storage, run)
-    sizes = {entry.key: entry.size for entry in folder.run_store.list()}
+    entries = list(folder.run_store.list())
+    sizes = {entry.key: entry.size for entry in entries}
+    starts = {entry.key: entry.modified for entry in entries if "attempts/" in entry.key}
     wanted = [key for key in sizes if _is_wanted(key)]
     problems = [folder.problem] if folder.problem else []
     contents = get_all(folder.run_store, wanted, problems)
     fits = [
-        _read_fit(folder, trial, {key: contents[key] for key in keys if key in contents}, sizes, problems)
+        _read_fit(folder, trial, {key: contents[key] for key in keys if key in contents}, sizes, starts, problems)
         for trial, keys in sorted(_group_by_fit(wanted).items(), key=lambda item: item[0] or "")
     ]
     fits.sort(key=lambda fit: fit.record.index if fit.record else -1)
@@ -111,9 +114,18 @@ def get_all(store: Store, keys: Sequence[str], problems: list[str]) -> dict[str,
 
 
 def _read_fit(
-    folder: RunFolder, trial: str | None, contents: Mapping[str, bytes], sizes: Mapping[str, int], problems: list[str]
+    folder: RunFolder,
+    trial: str | None,
+    contents: Mapping[str, bytes],
+    sizes: Mapping[str, int],
+    starts: Mapping[str, float],
+    problems: list[str],
 ) -> FitResults:
-    """Parse the contents of one fit's objects, by key; damage becomes a problem. `sizes` are in bytes, by key."""
+    """Parse the contents of one fit's objects, by key; damage becomes a problem.
+
+    Args:
+        sizes: in bytes, by key. starts: when each attempt of any fit began, in unix seconds, by key.
+    """
     record: TrialRecord | None = None
     parts: list[tuple[str, bytes]] = []
     checkpoints: list[Checkpoint] = []
@@ -128,9 +140,13 @@ def _read_fit(
                 checkpoints.append(read_checkpoint(folder.run_store, trial, key, data, sizes))
         except (CheckpointRejectedError, StorageError) as error:
             problems.append(str(error))
-    history = merge_metrics(parts, problems.append)
+    lines = list(parse_lines(parts, problems.append))
+    history = newest_lines(line for _, line in lines)
     checkpoints.sort(key=lambda checkpoint: (checkpoint.step, checkpoint.name))
-    return FitResults(trial, record, history, checkpoints, best_line(history, folder.record, trial, record))
+    best = best_line(history, folder.record, trial, record)
+    prefix = f"trials/{trial}/attempts/" if trial else "attempts/"
+    own_starts = {key.removeprefix(prefix): time for key, time in starts.items() if key.startswith(prefix)}
+    return FitResults(trial, record, history, checkpoints, best, summarize_attempts(lines, own_starts))
 
 
 def best_line(

@@ -8,6 +8,7 @@ from typing import Any
 
 from trainer_app.metric_order import best_of
 from trainer_app.records import RunRecord, TrialRecord
+from trainer_app.results.attempts import FitAttempt
 
 SILENT_S = 600.0  # a running run that wrote nothing for this long is shown with its age; an epoch may take as long
 
@@ -62,13 +63,17 @@ def best_checkpoint(checkpoints: Sequence[Checkpoint], metric: str | None, mode:
 
 @dataclass(frozen=True)
 class FitResults:
-    """A train run (`trial` and `record` are None), or one trial. `history` has the lines of `EpochLine`, by epoch."""
+    """A train run (`trial` and `record` are None), or one trial. `history` has the lines of `EpochLine`, by epoch.
+
+    `attempts` are its starts, of which each epoch's line in `history` is the latest.
+    """
 
     trial: str | None
     record: TrialRecord | None
     history: list[dict[str, Any]]
     checkpoints: list[Checkpoint]
     best: Best | None
+    attempts: list[FitAttempt] = field(default_factory=list)
 
     @property
     def epochs(self) -> int:
