@@ -29,7 +29,9 @@ def run_file(name: str) -> RunConfig:
 
 def test_every_example_has_both_run_files() -> None:
     found = {path.parent.name: sorted(p.name for p in path.parent.glob("*.yaml")) for path in RUN_FILES}
-    assert found == {name: ["train.yaml", "tune.yaml"] for name in ("fashion_mnist", "mnist", "text_classifier")}
+    assert found == {
+        name: ["train.yaml", "tune.yaml"] for name in ("fashion_mnist", "image_folder", "mnist", "text_classifier")
+    }
 
 
 @pytest.mark.parametrize("path", RUN_FILES, ids=lambda p: f"{p.parent.name}/{p.name}")

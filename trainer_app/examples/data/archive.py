@@ -38,7 +38,8 @@ def unpack(path: Path, folder: Path, *, name: str | None = None) -> None:
                     _check(member, name)
                     archive.extract(member, folder, filter="data")
     except (tarfile.TarError, EOFError, zlib.error, LZMAError) as e:
-        raise DataError(f"{name}: not a complete tar archive: {e}; fetch it again") from e
+        why = str(e).partition("\n")[0].rstrip(":")
+        raise DataError(f"{name}: not a complete tar archive: {why}; fetch it again") from e
 
 
 def _check(member: tarfile.TarInfo, name: str) -> None:
