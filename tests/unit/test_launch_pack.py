@@ -1,7 +1,10 @@
 """`--code DIR`: what goes along, through the real git, and that the same files are the same bytes."""
 
+import errno
 import io
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import zipfile
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from trainer_app.errors import InputError, TrainerError
-from trainer_app.launch import pack
+from trainer_app.launch import pack, secret_files
 
 pytestmark = [pytest.mark.unit, pytest.mark.skipif(shutil.which("git") is None, reason="needs git: not on PATH")]
 
@@ -148,7 +151,7 @@ def test_ignored_modules_are_named_or_included(folder: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("pattern", ["nothing.py", "../code/net.py", "/etc/passwd", "__pycache", ""])
+@pytest.mark.parametrize("pattern", ["nothing.py", "../code/net.py", "/etc/passwd", "__pycache", "", "**x", "a\0b"])
 def test_a_pattern_without_files_is_refused(folder: Path, pattern: str) -> None:
     with pytest.raises(InputError, match=r"--include .*such as gen/"):
         pack.pack(folder, [pattern])
@@ -185,6 +188,7 @@ SECRETS = (
     *(".env", "sub/.env.local", "prod.env", ".aws/credentials", "keys/id_rsa", "id_ed25519", "tls.pem", "server.KEY"),
     *("kubeconfig", "kubeconfig.yaml", "dev-kubeconfig.yml", ".kube/config", ".netrc", ".git-credentials"),
     *("credentials.json", "service-account.json", ".ssh/known_hosts", ".docker/config.json"),
+    *("a/.Env.Production", "[odd] name.pem"),
 )
 
 
@@ -192,21 +196,130 @@ SECRETS = (
 def test_a_file_with_secrets_is_refused_by_name(folder: Path, name: str) -> None:
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text("canary")
-    with pytest.raises(InputError, match=f"{name} may hold secrets.* .gitignore.*--include {name}$") as caught:
+    with pytest.raises(InputError, match=f"{re.escape(name)} may hold secrets.* .gitignore") as caught:
         pack.pack(folder)
     assert "canary" not in str(caught.value)
+    assert shlex.split(str(caught.value))[-2:] == ["--include", name]
     assert name in pack.pack(folder, [name]).names
-    (folder / ".gitignore").write_text(f"*.bin\n{name}\n")
+    (folder / ".gitignore").write_text(f"*.bin\n{name.replace('[', '?').replace(']', '?')}\n")
     assert name not in pack.pack(folder).names
 
 
-@pytest.mark.parametrize(
-    "text", ["-----BEGIN OPENSSH PRIVATE KEY-----\nx\n", "apiVersion: v1\nkind: Config\nclusters: []\nusers: []\n"]
+OTHER_SECRETS = (
+    *(".ENV", "ID_RSA", "id_ed25519_sk", "store.P12", ".AWS/Credentials", ".pgpass", ".npmrc"),
+    *(".env~", ".env.bak", "..env.swp", "id_rsa.old", "tls.pem.1", "terraform.tfstate.backup", "prod.tfvars"),
+    *("alice_accessKeys.csv", "kaggle.json", ".s3cfg", ".bash_history", "app.keystore"),
 )
-def test_a_file_with_secrets_is_refused_by_its_first_lines(folder: Path, text: str) -> None:
-    (folder / "deploy").write_text(text)
-    with pytest.raises(InputError, match=r"deploy may hold secrets"):
+
+
+@pytest.mark.parametrize("name", OTHER_SECRETS)
+def test_these_names_are_secrets_too(folder: Path, name: str) -> None:
+    assert secret_files.is_secret_name(name)
+
+
+KUBECONFIG = "apiVersion: v1\nclusters:\n- cluster: {certificate-authority-data: %s}\nkind: Config\nusers: []\n"
+KEY = "-----BEGIN PRIVATE KEY-----%sMIIEvQIBADANBgkqhkiG9w0BAQEFAASC"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n",
+        "apiVersion: v1\nkind: Config\nclusters: []\nusers: []\n",
+        KUBECONFIG % ("A" * 20_000),
+        (KUBECONFIG % "A").replace("\n", "\r\n"),
+        '{"kind":"Config","apiVersion":"v1","users":[]}',
+        "\ufeff-----BEGIN RSA PRIVATE KEY-----\n",
+        "Bag Attributes\n    friendlyName: x\n" + KEY % "\n",
+        '{"type": "service_account", "private_key": "' + KEY % r"\n" + '"}',
+        "[default]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = " + "wJalrXUt" * 5,
+        '{"auths": {"ghcr.io": {"auth": "YWxpY2U6c2VjcmV0"}}}',
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: s3}\nstringData:\n  AWS_SECRET_ACCESS_KEY: canary\n",
+        '{"apiVersion": "v1", "kind": "Secret", "data": {"key": "Y2FuYXJ5"}}',
+        "PuTTY-User-Key-File-3: ssh-ed25519\n",
+        "# created: 2026\nAGE-SECRET-KEY-1QQPZ\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_file_with_secrets_is_known_by_its_text(folder: Path, text: str, encoding: str) -> None:
+    (folder / "deploy").write_bytes(text.encode(encoding))
+    assert secret_files.find_secret_files(folder, ["deploy", "net.py"]) == ["deploy"]
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("templates/deployment.yaml", "kind: Secret\ndata:\n  key: {{ .Values.key }}\n"),
+        ("reference.yaml", "kind: ExternalSecret\nsecretKeyRef: {name: a}\ndata:\n  key: a\n"),
+        ("keys.py", 'BEGIN = "-----BEGIN PRIVATE KEY-----"\naws_secret_access_key = os.environ["X"]\n'),
+        ("manual.md", "```yaml\nkind: Secret\ndata:\n  key: VALUE\n```\n"),
+        ("tokenizer.json", '{"kind": "Configuration", "users": 1}'),
+        ("environment.yml", "name: env\n"),
+        ("history.py", ""),
+    ],
+)
+def test_text_about_secrets_is_packed(folder: Path, name: str, text: str) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+    assert secret_files.find_secret_files(folder, [name]) == []
+
+
+@pytest.mark.parametrize("pattern", ["keys", "*", "keys/*", "**/*"])
+def test_an_include_of_all_files_names_no_secret(folder: Path, pattern: str) -> None:
+    (folder / "keys").mkdir()
+    (folder / "keys/tls.pem").write_text("canary")
+    with pytest.raises(InputError, match=r"keys/tls.pem may hold secrets"):
+        pack.pack(folder, [pattern])
+    for named in ("keys/tls.pem", "keys/*.pem"):
+        assert "keys/tls.pem" in pack.pack(folder, [pattern, named]).names
+
+
+@pytest.mark.parametrize("name", [b"odd\xff.py", b"new\nline.txt", b"\x1b[2J.py"])
+def test_a_name_that_no_archive_or_terminal_takes_is_refused(folder: Path, name: bytes) -> None:
+    (Path(os.fsdecode(os.fsencode(folder) + b"/" + name))).write_text("")
+    with pytest.raises(InputError, match="names of files are UTF-8 without control characters") as caught:
         pack.pack(folder)
+    assert str(caught.value).isprintable()
+
+
+def test_a_file_that_can_not_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(names: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "sub/data.py")
+
+    monkeypatch.setattr(pack, "_archive", refuse)
+    with pytest.raises(InputError, match=r"can't read sub/data.py: Permission denied; exclude it"):
+        pack.pack(folder)
+
+
+def test_a_hook_of_another_repository_packs_the_folder_all_the_same(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git("init", "-q", cwd=folder)
+    other = tmp_path / "other"
+    other.mkdir()
+    git("init", "-q", cwd=other)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git/index"))
+    assert pack.pack(folder).names == WANTED
+
+
+def test_a_worktree_and_one_inside_go_along(folder: Path, tmp_path: Path) -> None:
+    git("init", "-q", cwd=folder)
+    git("add", ".", cwd=folder)
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x", cwd=folder)
+    git("worktree", "add", "-q", str(tmp_path / "tree"), cwd=folder)
+    git("worktree", "add", "-q", "-b", "inner", "nested", cwd=folder)
+    assert pack.pack(tmp_path / "tree").names == WANTED
+    assert pack.pack(folder).names == tuple(sorted({*WANTED, *(f"nested/{name}" for name in WANTED)}))
+
+
+def test_an_include_through_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/x.txt").write_text("canary")
+    (folder / "link").symlink_to(tmp_path / "outside")
+    with pytest.raises(InputError, match=r"link/x.txt is a link out of the folder"):
+        pack.pack(folder, ["link/*"])
 
 
 @pytest.mark.parametrize("name", [".env.example", "id_rsa.pub", "environment.yaml", "key.py", "credentials.py"])

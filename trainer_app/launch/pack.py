@@ -9,11 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 import shlex
-import shutil
-import subprocess
-import tempfile
+import unicodedata
 import zipfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,18 +19,13 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from trainer_app import shadowing
-from trainer_app.errors import InputError, TrainerError
-from trainer_app.formatting import one_line
-from trainer_app.launch.secret_files import find_secret_files
+from trainer_app.errors import InputError
+from trainer_app.launch.git_files import list_files
+from trainer_app.launch.secret_files import find_secret_files, is_secret_name
 
 LIMIT_MB: Final = 50
-TIMEOUT_S: Final = 30
 IGNORED: Final = {".git", "__pycache__", ".venv", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 _ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can hold: real times would change the digest
-_LIST_COMMAND: Final = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
-_IGNORED_COMMAND: Final = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
-_SAFE: Final = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "safe.bareRepository=explicit")
-_DUBIOUS: Final = re.compile(r"dubious ownership in repository at '([^']*)'")
 MAX_LOOKED_AT: Final = 20_000  # files of an ignored folder: a data set has millions
 _RECORDS: Final = {"node_modules", "wandb", "mlruns", "lightning_logs"}
 _MODULES: Final = {".py", ".so", ".pyd"}
@@ -53,15 +45,6 @@ class CodeArchive:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Listing:
-    """Paths relative to a folder: what git lists, what it ignores, and submodules that are not checked out."""
-
-    names: list[str]
-    ignored: list[str] = field(default_factory=list)
-    absent: list[str] = field(default_factory=list)
-
-
 def pack(folder: str | Path, include: Sequence[str] = ()) -> CodeArchive:
     """Return an archive of the folder's files that git would not ignore, those of repositories inside it too.
 
@@ -75,16 +58,24 @@ def pack(folder: str | Path, include: Sequence[str] = ()) -> CodeArchive:
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"--code {folder}: there is no such folder; give the folder of your modules")
-    listing, included = _list_files(root), set(_list_included(root, include))
+    try:
+        return _pack(root, include)
+    except OSError as error:
+        raise InputError(
+            f"--code {folder}: can't read {error.filename}: {error.strerror}; exclude it in .gitignore"
+        ) from error
+
+
+def _pack(root: Path, include: Sequence[str]) -> CodeArchive:
+    listing, included = list_files(root), set(_list_included(root, include))
     names = {name for name in listing.names if not set(PurePosixPath(name).parts) & IGNORED}
     copies, unpacked = _follow_links(root, names)
     files = {name: root / name for name in sorted(names | copies | included) if (root / name).is_file()}
+    _check_names(root, files)
     if not any(name.endswith(".py") for name in files):
-        raise InputError(
-            f"--code {folder}: no .py file in it that git would not ignore; give the folder of your modules"
-        )
+        raise InputError(f"--code {root}: no .py file in it that git would not ignore; give the folder of your modules")
     shadowing.check_files((root, name) for name in files)
-    _check_secrets(root, sorted(set(files) - included))
+    _check_secrets(root, [name for name in files if name not in included or not _is_named(name, include)])
     size, data = _check_size(root, files), _archive(files)
     left = [name for name in _find_modules(root, listing.ignored) if not any(f.startswith(name) for f in included)]
     reasons = {
@@ -92,8 +83,21 @@ def pack(folder: str | Path, include: Sequence[str] = ()) -> CodeArchive:
         "of {} nothing is packed, since the submodule is not checked out: git submodule update --init": listing.absent,
         "{} is not packed, since it is a link to a folder that is not inside": unpacked,
     }
-    notes = (f"--code {folder}: {reason.format(_shorten(paths))}" for reason, paths in reasons.items() if paths)
+    notes = (f"--code {root}: {reason.format(_shorten(paths))}" for reason, paths in reasons.items() if paths)
     return CodeArchive(hashlib.sha256(data).hexdigest(), data, tuple(files), size, tuple(notes))
+
+
+def _check_names(root: Path, names: Collection[str]) -> None:
+    """Refuse names that no archive can hold (Cs: not UTF-8), or that would reach a terminal as a command (Cc)."""
+    if bad := [ascii(name) for name in names if {"Cc", "Cs"} & set(map(unicodedata.category, name))]:
+        raise InputError(
+            f"--code {root}: {_shorten(bad)}: names of files are UTF-8 without control characters; rename or ignore it"
+        )
+
+
+def _is_named(name: str, patterns: Sequence[str]) -> bool:
+    """Return whether --include names a file that holds secrets, and not only the folder that it is in, or all files."""
+    return any(name == one or (is_secret_name(one) and PurePosixPath(name).match(one)) for one in patterns)
 
 
 def _check_secrets(root: Path, names: Sequence[str]) -> None:
@@ -116,7 +120,11 @@ def _list_included(root: Path, patterns: Sequence[str]) -> Iterator[str]:
         parts = set(PurePosixPath(pattern).parts)
         if not parts or parts & {"..", "/"}:
             raise InputError(f"--include {pattern}: give a pattern relative to the folder of --code, such as gen/*.py")
-        paths = [file for path in root.glob(pattern) for file in ([path] if path.is_file() else path.rglob("*"))]
+        try:
+            found = [root / pattern] if (root / pattern).exists() else root.glob(pattern)
+            paths = [file for path in found for file in ([path] if path.is_file() else path.rglob("*"))]
+        except ValueError as error:  # such as **x
+            raise InputError(f"--include {pattern!r}: {error}; give a pattern such as gen/*.py") from error
         names = [path.relative_to(root).as_posix() for path in paths if path.is_file()]
         names = [name for name in names if not set(PurePosixPath(name).parts) & (IGNORED - parts)]
         if not names:
@@ -159,71 +167,11 @@ def _walk(folder: Path) -> Iterator[str]:
         yield from files
 
 
-def _list_files(root: Path) -> _Listing:
-    git = shutil.which("git")
-    if git is None:
-        if ignored := next(root.rglob(".gitignore"), None):
-            raise TrainerError(f"git is not on PATH, and is needed to read {ignored}; install git")
-        return _Listing([path.relative_to(root).as_posix() for path in root.rglob("*")])
-    inside = _git(git, ["-C", str(root), "rev-parse", "--is-inside-work-tree"])
-    if inside.returncode == 0 and inside.stdout.strip() == b"true":
-        return _list_repository(git, root)
-    # A folder outside any repository: git reads its .gitignore files with an empty repository beside it.
-    with tempfile.TemporaryDirectory(prefix="trainer-") as empty:
-        _git(git, ["init", "--quiet", "--bare", empty])
-        options = (f"--git-dir={empty}", f"--work-tree={root.absolute()}", "-c", "core.bare=false")
-        return _list_repository(git, root, options)
-
-
-def _list_repository(git: str, root: Path, options: Sequence[str] = ()) -> _Listing:
-    """Return what git lists, with the files of submodules and other clones, of which it lists the folder only."""
-    commands = (["-C", str(root), *options, *command] for command in (_LIST_COMMAND, _IGNORED_COMMAND))
-    listing = _Listing(*(_file_names(_git(git, command)) for command in commands))
-    for name in [name.rstrip("/") for name in listing.names]:
-        folder = root / name
-        if folder.is_symlink() or not folder.is_dir():
-            continue
-        if not (folder / ".git").exists():
-            listing.absent.append(name)
-            continue
-        below = _list_repository(git, folder)
-        for paths, found in (
-            (listing.names, below.names),
-            (listing.ignored, below.ignored),
-            (listing.absent, below.absent),
-        ):
-            paths += [f"{name}/{path}" for path in found]
-    return listing
-
-
-def _git(git: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
-    """Run git, which runs no program that a repository's configuration names, and refuses another user's repository."""
-    command = [git, *(part for setting in _SAFE for part in ("-c", setting)), *arguments]
-    environment = {**os.environ, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, env=environment)
-    except subprocess.TimeoutExpired as error:
-        raise TrainerError(f"git did not list the files within {TIMEOUT_S} s") from error
-    if done.returncode and (refused := _DUBIOUS.search(done.stderr.decode(errors="replace"))):
-        raise InputError(
-            f"git does not read {refused[1]}, which belongs to another user; if you trust that user: "
-            f"git config --global --add safe.directory {shlex.quote(refused[1])}"
-        )
-    return done
-
-
-def _file_names(done: subprocess.CompletedProcess[bytes]) -> list[str]:
-    if done.returncode:
-        message = one_line(done.stderr.decode(errors="replace"))[:300]
-        raise TrainerError(f"git can't list the files of --code: {message}")
-    return [name.decode(errors="surrogateescape") for name in done.stdout.split(b"\0") if name]
-
-
 def _check_size(root: Path, files: dict[str, Path]) -> int:
     """Return the bytes of all files. Raises InputError for too many, or a link out of the folder."""
     inside = root.resolve()
     for name, path in files.items():
-        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+        if not path.resolve().is_relative_to(inside):
             raise InputError(f"--code {root}: {name} is a link out of the folder; copy the file, or ignore it")
     sizes = {name: path.stat().st_size for name, path in files.items()}
     total = sum(sizes.values())
