@@ -124,3 +124,21 @@ def _load_weights(model: Any, content: dict[str, Any]) -> None:
     model.on_load_checkpoint(content)
     model.load_state_dict(content["state_dict"], strict=model.strict_loading)
     model.eval()
+
+
+def reopen(store: Store, run: str, commit: str, *, trial: str | None, allow: Sequence[str] = ()) -> Chosen:
+    """Return the commit of a name, which another process has chosen.
+
+    Args:
+        commit: its name. trial: None for a train run's.
+        allow: as `choose`.
+
+    Raises:
+        NotFoundError: it is gone.
+    """
+    outcome = results.read_outcome(store, run, trial=trial)
+    checkpoints = [one for fit in outcome.fits if fit.trial == trial for one in fit.checkpoints if one.name == commit]
+    if not checkpoints:
+        raise NotFoundError(f"run {run} has no commit {commit} any more")
+    folder = RunFolder.open(store, run)
+    return Chosen(folder, checkpoints[0], config_of_checkpoint(folder, outcome, checkpoints[0], allow=allow))

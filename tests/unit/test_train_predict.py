@@ -1,0 +1,274 @@
+"""A prediction for each row, once: of files, of the run's own data, and after a kill."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from tests.trained import trained_run
+from trainer_app.__main__ import main
+from trainer_app.config import RunConfig, loads
+from trainer_app.errors import InputError, NotFoundError, TrainerError, UserError
+from trainer_app.storage import Store, open_store
+from trainer_app.train import predict as predicting
+from trainer_app.train.predict import PredictRequest
+from trainer_app.train.predictor import Predictor
+
+pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
+
+HERE = "tests.unit.test_train_predict"
+
+
+class Sums(L.LightningModule):
+    """Adds up a row, times a weight that is 1 after the training; a mapping's columns are `a` and `b`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def training_step(self, batch: Any, index: int) -> torch.Tensor:
+        return -self.weight.sum()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=1.0)
+
+    def predict_step(self, batch: Any, index: int) -> Any:
+        assert not self.training and not torch.is_grad_enabled()
+        if isinstance(batch, dict):
+            return {"sum": (batch["a"] + batch["b"]) * self.weight, "text": batch["text"]}
+        return (batch[0] if isinstance(batch, list) else batch).sum(1) * self.weight
+
+
+class Embeds(Sums):
+    def predict_step(self, batch: Any, index: int) -> Any:
+        return batch.reshape(len(batch), 1, -1).expand(-1, 2, -1), batch[:, 0].bfloat16()
+
+
+class Short(Sums):
+    def predict_step(self, batch: Any, index: int) -> Any:
+        return batch[:-1].sum(1)
+
+
+class Silent(Sums):
+    def predict_step(self, batch: Any, index: int) -> Any:
+        return None
+
+
+class Fails(Sums):
+    def predict_step(self, batch: Any, index: int) -> Any:
+        if (batch == 7.0).any():
+            raise ValueError("seven")
+        return batch.sum(1)
+
+
+class Ones(L.LightningDataModule):
+    def train_dataloader(self) -> Any:
+        return DataLoader(TensorDataset(torch.ones(1, 1)))
+
+
+class Own(Ones):
+    """Ten rows of its own, then five that have no length; a hook changes what the module gets."""
+
+    def setup(self, stage: str) -> None:
+        self.rows = torch.arange(20.0).reshape(10, 2)
+        self.setups = getattr(self, "setups", 0) + 1
+        assert stage != "predict" or self.setups == 1
+
+    def predict_dataloader(self) -> Any:
+        return [DataLoader(TensorDataset(self.rows), batch_size=2), DataLoader(Streamed(), batch_size=2)]
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return [batch[0] * 10] if self.trainer.predicting and isinstance(batch, list) else batch
+
+
+class Streamed(IterableDataset[torch.Tensor]):
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return iter(torch.ones(5, 2))
+
+
+def run_file(model: str = "Sums", data: str = "Ones") -> RunConfig:
+    return loads(
+        f"model: {{class_path: {HERE}.{model}}}\ndata: {{class_path: {HERE}.{data}}}\nseed_everything: 1\n"
+        "trainer: {max_epochs: 1, logger: false}\nscaling: {use_gpu: false}\n"
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return open_store(str(tmp_path / "runs"))
+
+
+def predict(store: Store, target: str = "out.parquet", data: str | None = "rows.parquet", **more: Any) -> Any:
+    options: dict[str, Any] = {"batch_size": 2, "part_rows": 4, "columns": ("a", "b"), **more}
+    event = predicting.predict(store, "r", PredictRequest(target, data, **options))
+    return event, (pq.read_table(target) if target.endswith(".parquet") else pd.read_csv(target))
+
+
+def write_rows(count: int = 11, name: str = "rows.parquet", first: int = 0, **options: Any) -> None:
+    numbers = range(first, first + count)
+    rows = {"id": [f"n{n}" for n in numbers], "a": [float(n) for n in numbers], "b": list(numbers)}
+    pq.write_table(pa.table({**rows, "text": [str(n) for n in numbers]}), name, **options)
+
+
+def test_each_row_of_a_parquet_file_has_its_prediction(store: Store) -> None:
+    """11 rows in row groups of 3 and parts of 4: no border is another's."""
+    trained_run(store, run_file())
+    write_rows(row_group_size=3)
+    event, table = predict(store, keep=("id",))
+    assert table.to_pydict() == {
+        "row": list(range(11)),
+        "id": [f"n{n}" for n in range(11)],
+        "prediction": [2.0 * n for n in range(11)],
+    }
+    assert (event["rows"], event["parts"], event["kept"]) == (11, 3, 0)
+    assert not list(store.list("r/predictions")) and [path.name for path in Path.cwd().glob("*.*")].count("out.parquet")
+
+
+def test_columns_by_name_and_texts_of_a_folder_of_csv(store: Store) -> None:
+    """Files by name, each divided for itself; a CSV file's text has a line break."""
+    trained_run(store, run_file())
+    Path("many").mkdir()
+    Path("many/1.csv").write_text('a,b,text\n1.5,1,"x\ny"\n2.5,2,z\n3.5,3,z\n')
+    Path("many/0.csv").write_text("a,b,text\n0.5,0,w\n")
+    _, table = predict(store, "out.csv", "many", columns=())
+    assert table["row"].tolist() == [0, 1, 2, 3] and table["sum"].tolist() == [0.5, 2.5, 4.5, 6.5]
+    assert table["text"].tolist() == ["w", "x\ny", "z", "z"]
+
+
+def test_own_data_of_the_module_with_its_hooks(store: Store) -> None:
+    trained_run(store, run_file(data="Own"))
+    event, table = predict(store, data=None, columns=())
+    assert table["prediction"].to_pylist() == [10.0 * (4 * n + 1) for n in range(10)] + [2.0] * 5
+    assert event["parts"] == 4  # 4, 4 and 2 rows, and what has no length
+
+
+@pytest.mark.parametrize("target, names", [("o.parquet", ["prediction_0"]), ("o.csv", ["prediction_0_1_1"])])
+def test_tensors_of_any_shape_are_lists_or_columns(store: Store, target: str, names: list[str]) -> None:
+    trained_run(store, run_file("Embeds"))
+    pq.write_table(pa.table({"x": pa.FixedSizeListArray.from_arrays(pa.array([0.0, 1, 2, 3]), 2)}), "rows.parquet")
+    _, table = predict(store, target, columns=("x",))
+    assert set(names) <= set(table.column_names if target == "o.parquet" else table.columns)
+    if target == "o.parquet":
+        assert table["prediction_0"].to_pylist() == [[[0, 1], [0, 1]], [[2, 3], [2, 3]]]
+    assert list(table["prediction_1"].to_pylist() if target == "o.parquet" else table["prediction_1"]) == [0.0, 2.0]
+
+
+class Killed(BaseException):
+    """As if the process were gone."""
+
+
+def dies(*_: Any) -> Any:
+    raise Killed
+
+
+@pytest.mark.parametrize("when, kept", [("before a part", 2), ("before the file", 3), ("after the file", 3)])
+def test_a_killed_prediction_continues_and_has_each_row_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch, when: str, kept: int
+) -> None:
+    trained_run(store, run_file())
+    write_rows()
+    predicted: list[int] = []
+    real = Predictor.predict
+
+    def note(self: Predictor, part: Any) -> int:
+        if when == "before a part" and attempt == 1 and len(predicted) == 2:
+            raise Killed
+        predicted.append(part.index)
+        return real(self, part)
+
+    monkeypatch.setattr(Predictor, "predict", note)
+    attempt = 1
+    with monkeypatch.context() as dying:
+        if when == "before the file":
+            dying.setattr(predicting, "_assemble", dies)
+        if when == "after the file":
+            dying.setattr(type(store), "delete_prefix", dies)
+        with pytest.raises(Killed):
+            predict(store)
+    assert Path("out.parquet").exists() == (when == "after the file")
+    attempt = 2
+    event, table = predict(store)
+    assert predicted == [0, 1, 2] and event["kept"] == kept
+    assert table["row"].to_pylist() == list(range(11))
+    assert table["prediction"].to_pylist() == [2.0 * n for n in range(11)]
+    assert not list(store.list("r/predictions"))
+
+
+def test_other_rows_of_the_same_name_are_another_prediction(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained_run(store, run_file())
+    write_rows()
+    with monkeypatch.context() as dying:
+        dying.setattr(predicting, "_assemble", dies)
+        with pytest.raises(Killed):
+            predict(store)
+    write_rows(first=100)
+    event, table = predict(store)
+    assert event["kept"] == 0 and table["prediction"].to_pylist()[0] == 200.0
+
+
+@pytest.mark.parametrize(
+    "model, said, error",
+    [
+        ("Short", "predict_step returned 6 predictions for 8 rows; it must return one a row", TrainerError),
+        ("Silent", "predict_step returned nothing", TrainerError),
+        ("Fails", r"ValueError: seven \(tests/unit/test_train_predict.py:\d+\)", UserError),
+    ],
+)
+def test_what_predict_step_does_wrong_is_said(store: Store, model: str, said: str, error: type[TrainerError]) -> None:
+    trained_run(store, run_file(model))
+    write_rows(8)
+    with pytest.raises(error, match=said):
+        predict(store, part_rows=8, batch_size=4)
+    assert not Path("out.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"columns": ("a", "c")}, r"rows.parquet has no column c; it has id, a, b, text"),
+        ({"columns": ("a", "text")}, "column text has no numbers"),
+        ({"keep": ("prediction",)}, "has no column prediction"),
+        ({"target": "out.txt"}, r"-o out.txt: its name must end with .parquet or .csv"),
+        ({"data": None}, "--columns and --keep are of the rows of --data"),
+        ({"data": None, "columns": ()}, "the run's data has no predict_dataloader: write one, or give --data"),
+        ({"data": "gone.csv"}, "--data gone.csv: there is no such file"),
+        ({"data": "empty"}, r"--data empty: no file \*.csv or \*.parquet is there"),
+        ({"data": "bad.parquet"}, "bad.parquet can't be read: "),
+        ({"data": "holes.csv"}, "column b has no value in 1 rows"),
+        ({"data": "none.csv"}, "there are no rows to predict"),
+    ],
+)
+def test_what_can_not_be_predicted_is_said_in_one_line(store: Store, options: dict[str, Any], said: str) -> None:
+    trained_run(store, run_file())
+    write_rows()
+    Path("empty").mkdir()
+    Path("bad.parquet").write_text("no parquet")
+    Path("holes.csv").write_text("a,b\n1,2\n1,\n")
+    Path("none.csv").write_text("a,b\n")
+    with pytest.raises((InputError, NotFoundError), match=said) as refused:
+        predict(store, **options)
+    assert "\n" not in str(refused.value) and refused.value.exit_code == 2
+
+
+def test_the_verb_says_what_it_wrote(store: Store, capfd: pytest.CaptureFixture[str]) -> None:
+    trained_run(store, run_file())
+    write_rows()
+    command = ["predict", f"{store.uri}/r", "--data", "rows.parquet", "--columns", "a, b", "--log", "-"]
+    assert main([*command, "--part-size", "4", "--batch-size", "4", "-o", "new/out.csv"]) == 0
+    assert capfd.readouterr().out.startswith("new/out.csv: 11 rows\ncheckpoint: ")
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["file"] == "r-predictions.parquet"
+    assert main([*command[:4], "--columns", "z", "--log", "-"]) == 2
+    assert "has no column z" in capfd.readouterr().err

@@ -1,0 +1,115 @@
+"""`trainer predict`: rows in, a prediction for each of them out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trainer_app.cli.options import Allow, Epoch, ImportFrom, Json, Log, OutputFile, Storage, Trial
+
+Run = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's name, path or URI [default: the newest].")]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|DIR",
+        help="Rows: a .parquet or .csv file, or a folder of them, a path or an S3 URI "
+        "[default: the data module's predict_dataloader].",
+    ),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,...", help="Of --data: a batch is these columns as one tensor [default: all, by name]."),
+]
+Keep = Annotated[str | None, typer.Option(metavar="A,B,...", help="Of --data: columns to copy into the output.")]
+BatchSize = Annotated[int, typer.Option(metavar="N", min=1, help="Of --data: rows in a batch.")]
+PartSize = Annotated[int, typer.Option(metavar="N", min=1, help="Rows that are committed together.")]
+Workers = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Processes [default: one, or all CPUs for 8 parts and more].")
+]
+
+
+def predict(
+    run: Run = None,
+    data: Data = None,
+    output: OutputFile = None,
+    columns: Columns = None,
+    keep: Keep = None,
+    batch_size: BatchSize = 1024,
+    part_size: PartSize = 10_000,
+    workers: Workers = None,
+    trial: Trial = None,
+    epoch: Epoch = None,
+    storage: Storage = None,
+    json: Json = False,
+    log: Log = None,
+    allow: Allow = None,
+    import_from: ImportFrom = None,
+) -> int:
+    """Write a prediction for each row to a .parquet or .csv file. If it is killed, the same command continues.
+
+    That runs the code that the run's stored file names, as far as it can be imported here.
+    """
+    from trainer_app import results
+    from trainer_app.cli import redirect
+    from trainer_app.records import RunFolder
+    from trainer_app.run.cluster import prepare_environment
+    from trainer_app.run.require import require
+    from trainer_app.storage import open_store
+
+    uri, name = results.resolve_run(run, storage)
+    name = name or results.newest_run(uri)
+    RunFolder.open(open_store(uri), name)
+    require("torch", "lightning", "ray", "pyarrow", what="trainer predict")
+    folders = [str(Path(folder).absolute()) for folder in import_from or ()]
+    with redirect.to_log(redirect.log_path(log, name, uri)) as original:
+        prepare_environment(folders)  # Ray reads it when it is imported
+        from trainer_app.train import predict as predicting
+
+        request = predicting.PredictRequest(
+            output or f"{name}-predictions.parquet",
+            data,
+            columns=_split(columns),
+            keep=_split(keep),
+            batch_size=batch_size,
+            part_rows=part_size,
+            workers=workers,
+            trial=trial,
+            epoch=epoch,
+            allow=tuple(allow or ()),
+        )
+        event = predicting.predict(open_store(uri), name, request, say=_progress(original.err))
+        write_event(original.out, event, json=json)
+    return 0
+
+
+def _split(names: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (names or "").split(",") if name.strip())
+
+
+def _progress(err: Any) -> Callable[[int, int], None]:
+    """Return what prints a line for each tenth of the parts."""
+    printed = -1
+
+    def say(done: int, total: int) -> None:
+        nonlocal printed
+        tenth = 10 * done // total
+        if total > 1 and tenth > printed:
+            printed = tenth
+            err.write(f"{done} of {total} parts\n")
+            err.flush()
+
+    return say
+
+
+def write_event(out: Any, event: dict[str, Any], *, json: bool) -> None:
+    """Print what was predicted."""
+    from trainer_app.cli.screen import write_now
+    from trainer_app.formatting import clean_lines
+    from trainer_app.records import to_json
+
+    kept = f", {event['kept']} of {event['parts']} parts from an earlier attempt" if event["kept"] else ""
+    text = f"{event['file']}: {event['rows']:,} rows{kept}\ncheckpoint: {event['checkpoint']}"
+    write_now(out, (to_json(event).decode() if json else clean_lines(text)) + "\n")

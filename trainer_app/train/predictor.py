@@ -1,0 +1,204 @@
+"""The process that predicts: it holds the module of one commit, and commits one part of the rows after the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch.utils import _pytree as pytree
+from torch.utils.data import DataLoader, IterableDataset, SequentialSampler, Subset
+
+from trainer_app.data.rows import RowFile, Rows, to_batch
+from trainer_app.errors import InputError, TrainerError
+from trainer_app.formatting import one_line
+from trainer_app.lightning_cli.build import Parts
+from trainer_app.run import user_code
+from trainer_app.storage import Store, open_store
+from trainer_app.temporary import temporary_folder
+from trainer_app.train.chosen import loaded_parts, reopen
+from trainer_app.train.evaluate import group_of_one
+from trainer_app.train.prediction_table import to_table
+from trainer_app.user_errors import plain_errors
+
+FOLDER: Final = "predictions"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows that are committed together: those from `start` to before `stop` of a file or of a data loader.
+
+    `stop` None is all of a data loader that can't be divided.
+    """
+
+    index: int
+    source: int
+    start: int = 0
+    stop: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The object that has its predictions."""
+        return f"part-{self.index:06d}.parquet"
+
+
+@dataclass(frozen=True)
+class PredictJob:
+    """What every process that predicts needs to know: plain data, without secrets."""
+
+    uri: str  # of the storage
+    run: str
+    trial: str | None
+    commit: str
+    key: str  # of the folder with the parts
+    files: tuple[RowFile, ...] = ()  # none: the data module's
+    columns: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    batch_size: int = 1024
+    allow: tuple[str, ...] = ()
+    accelerator: str = "cpu"
+    code: str = ""  # SHA-256 of the archive of the user's code; "" if it can be imported
+
+    def store(self) -> Store:
+        """Open the folder of the parts."""
+        return open_store(self.uri).child(f"{self.run}/{FOLDER}/{self.key}")
+
+
+class Predictor:
+    """The module of a job's commit, on one device. Ray Data makes one in each of its processes.
+
+    Called with a batch of parts, as Ray Data has them: {"index", "source", "start", "stop"} as arrays.
+    """
+
+    def __init__(self, job: PredictJob) -> None:
+        self.job, self.store = job, job.store()
+        self._exit = ExitStack()
+        storage = open_store(job.uri)
+        if job.code:
+            user_code.install(storage.child(os.environ.get("TRAINER_RUN", job.run)), job.code)
+        self._cache = Path(self._exit.enter_context(temporary_folder("predict")))
+        self._exit.enter_context(group_of_one())
+        chosen = reopen(storage, job.run, job.commit, trial=job.trial, allow=job.allow)
+        self.parts: Parts = self._exit.enter_context(loaded_parts(chosen, accelerator=job.accelerator))
+        self.loaders: list[Any] = [] if job.files else _predict_loaders(self.parts)
+        self._source: tuple[int, Rows] | None = None
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        fields = zip(*(batch[name].tolist() for name in ("index", "source", "start", "stop")), strict=True)
+        parts = [Part(index, source, start, stop if stop >= 0 else None) for index, source, start, stop in fields]
+        return {"index": [part.index for part in parts], "rows": [self.predict(part) for part in parts]}
+
+    def close(self) -> None:
+        """Remove what this process made on its disk."""
+        self._exit.close()
+
+    def predict(self, part: Part) -> int:
+        """Predict a part and commit it; return its number of rows.
+
+        Raises:
+            UserError: the user's code raised something.
+            InputError: its rows are no batch. TrainerError: `predict_step` returned something else than a row each.
+        """
+        table = self._predict_rows(part) if self.job.files else self._predict_loader(part)
+        path = self._cache / part.key
+        pq.write_table(table, path)
+        self.store.put_file(part.key, path)
+        path.unlink()
+        return len(table)
+
+    def _predict_rows(self, part: Part) -> pa.Table:
+        if self._source is None or self._source[0] != part.source:
+            rows = Rows(self.job.files[part.source], self._cache)
+            rows.check_columns((*self.job.columns, *self.job.keep))
+            self._source = part.source, rows
+        assert part.stop is not None
+        table, size = self._source[1].read(part.start, part.stop), self.job.batch_size
+        batches = [to_batch(table.slice(at, size), self.job.columns) for at in range(0, len(table), size)]
+        predicted = to_table(self._run(DataLoader(batches, batch_size=None)), len(table))
+        kept = {name: table[name] for name in self.job.keep}
+        if clash := sorted(kept.keys() & set(predicted.column_names)):
+            raise InputError(f"--keep {clash[0]}: predict_step returns a column of this name too")
+        return pa.table({**kept, **dict(zip(predicted.column_names, predicted.columns, strict=True))})
+
+    def _predict_loader(self, part: Part) -> pa.Table:
+        loader = self.loaders[part.source]
+        if part.stop is None:
+            return to_table(self._run(loader))
+        rows = Subset(loader.dataset, range(part.start, part.stop))
+        options = {"num_workers": loader.num_workers, "pin_memory": loader.pin_memory, "collate_fn": loader.collate_fn}
+        return to_table(self._run(DataLoader(rows, batch_size=loader.batch_size, **options)), len(rows))
+
+    def _run(self, loader: Any) -> Sequence[Any]:
+        """Return what Lightning's `Trainer.predict` returns, a batch's output each."""
+        model, data, trainer = self.parts.model, self.parts.datamodule, self.parts.trainer
+        if data is None or self.job.files:
+            where = {"dataloaders": loader}
+        else:
+            data.predict_dataloader, where = lambda: loader, {"datamodule": data}
+        try:
+            with plain_errors(let_pass=MisconfigurationException):
+                outputs = trainer.predict(model, **where, return_predictions=True)
+        except MisconfigurationException as error:
+            raise InputError(f"this run can't predict: {one_line(error)}") from error
+        if outputs is None or any(output is None for output in outputs):
+            raise TrainerError("predict_step returned nothing: it must return a prediction for each row")
+        return outputs
+
+
+def _predict_loaders(parts: Parts) -> list[Any]:
+    """Return the data loaders of `predict_dataloader`; from now on the data module does not set up again.
+
+    Raises:
+        InputError: there are none.
+    """
+    source = parts.datamodule or parts.model
+    source.trainer = parts.trainer
+    parts.trainer.strategy._lightning_module = parts.model
+    try:
+        with plain_errors(let_pass=MisconfigurationException):
+            if parts.datamodule is not None:
+                source.prepare_data()
+                source.setup("predict")
+            loaders: list[Any] = pytree.tree_leaves(source.predict_dataloader())
+    except MisconfigurationException as error:
+        raise InputError("the run's data has no predict_dataloader: write one, or give --data") from error
+    for hook in ("prepare_data", "setup", "teardown"):
+        if parts.datamodule is not None:
+            setattr(source, hook, lambda *_, **__: None)
+    return loaders
+
+
+def plan_loaders(loaders: Sequence[Any], part_rows: int) -> Iterator[Part]:
+    """Yield the parts of data loaders.
+
+    A loader whose data set has no length, or which draws by a sampler of its own, is one part.
+
+    Args:
+        part_rows: how many rows a part has at most, but at least a batch.
+    """
+    index = 0
+    for source, loader in enumerate(loaders):
+        for start, stop in _ranges(loader, part_rows):
+            yield Part(index, source, start, stop)
+            index += 1
+
+
+def _ranges(loader: Any, part_rows: int) -> list[tuple[int, int | None]]:
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return [(0, None)]
+    if loader.batch_size is None or not isinstance(loader.sampler, SequentialSampler):
+        return [(0, None)]
+    return list(split_rows(len(loader.dataset), part_rows, loader.batch_size))
+
+
+def split_rows(rows: int, part_rows: int, batch_size: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of parts that are whole batches, so that batches are the same however rows are divided."""
+    size = max(part_rows // batch_size, 1) * batch_size
+    for start in range(0, rows, size):
+        yield start, min(start + size, rows)
