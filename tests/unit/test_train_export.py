@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import onnxruntime
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -193,6 +194,17 @@ def test_example_input_of_the_module_is_taken_by_name(store: Store) -> None:
     assert export(store)["inputs"] == "float32[any, 3], float32[any]"
     program = torch.export.load("net.pt2").module()
     assert program(x=torch.ones(3, 3), scale=torch.ones(3)).shape == (3, 2)
+
+
+@pytest.mark.parametrize("model, inputs", [("Net", "float32[any, 3]"), ("ByName", "float32[any, 3], float32[any]")])
+def test_onnx_runtime_computes_what_the_module_does(store: Store, model: str, inputs: str) -> None:
+    """In one file, for any batch."""
+    trained_run(store, run_file(model))
+    assert export(store, "onnx", "net.onnx")["inputs"] == inputs
+    session = onnxruntime.InferenceSession("net.onnx")
+    values = (torch.ones(7, 3), torch.full((7,), 0.5))
+    feeds = {one.name: value.numpy() for one, value in zip(session.get_inputs(), values, strict=False)}
+    assert next(iter(session.run(None, feeds))).shape == (7, 2)
 
 
 @pytest.mark.parametrize("model, inputs", [("OneSize", "float32[2, 3]"), ("Lazy", "float32[any, 3]")])

@@ -13,7 +13,7 @@ VERBS: Final = {
     "train": "Train the model of a run file.",
     "tune": "Search the space of a run file for its best trial.",
     "test": "Score a run's best checkpoint on the test split.",
-    "predict": "Predict rows of a file, or of the run's own data, with a run's best checkpoint.",
+    "predict": "Predict rows with a run's best checkpoint.",
     "export": "Write a run's module as a file for other programs.",
     "validate": "Check a run file; start nothing.",
     "schema": "Print the run file's JSON Schema, for editors.",

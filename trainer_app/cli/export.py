@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import typer
 
 from trainer_app.cli.options import Allow, Epoch, ImportFrom, Json, Log, OutputFile, Storage, Trial
+from trainer_app.cli.stored_run import Run, stored_run
 
 SUFFIXES: Final = {"pt2": ".pt2", "onnx": ".onnx", "safetensors": ".safetensors", "state-dict": ".pt"}
-Run = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's name, path or URI [default: the newest].")]
 Format = Annotated[
     Literal["pt2", "onnx", "safetensors", "state-dict"],
     typer.Option(
@@ -36,35 +35,16 @@ def export(
 
     That runs the code that the run's stored file names, as far as it can be imported here.
     """
-    from trainer_app import results
-    from trainer_app.cli import redirect
-    from trainer_app.run.cluster import prepare_environment
-    from trainer_app.run.require import require, require_extra
-    from trainer_app.storage import open_store
+    from trainer_app.run.require import require_extra
 
-    uri, name = results.resolve_run(run, storage)
-    name = name or results.newest_run(uri)
-    require("torch", "lightning", "ray", what="trainer export")
     if kind == "onnx":
         require_extra("onnx", what="--format onnx")
-    folders = [str(Path(folder).absolute()) for folder in import_from or ()]
-    with redirect.to_log(redirect.log_path(log, name, uri)) as original:
-        prepare_environment(folders)  # Ray reads it when it is imported
+    with stored_run(run, storage, log, import_from, verb="export") as stored:
         from trainer_app.train import export as exporting
 
-        target = output or f"{name}{SUFFIXES[kind]}"
+        target = output or f"{stored.name}{SUFFIXES[kind]}"
         which: dict[str, Any] = {"trial": trial, "epoch": epoch, "allow": allow or ()}
-        event = exporting.export(open_store(uri), name, target, kind=kind, **which)
-        write_event(original.out, event, json=json)
+        event = exporting.export(stored.store, stored.name, target, kind=kind, **which)
+        takes = f"\ninputs: {event['inputs']}" if event["inputs"] else ""
+        stored.write(event, f"{kind}: {event['file']}{takes}\ncheckpoint: {event['checkpoint']}", json=json)
     return 0
-
-
-def write_event(out: Any, event: dict[str, Any], *, json: bool) -> None:
-    """Print what was exported."""
-    from trainer_app.cli.screen import write_now
-    from trainer_app.formatting import clean_lines
-    from trainer_app.records import to_json
-
-    takes = f"\ninputs: {event['inputs']}" if event["inputs"] else ""
-    text = f"{event['format']}: {event['file']}{takes}\ncheckpoint: {event['checkpoint']}"
-    write_now(out, (to_json(event).decode() if json else clean_lines(text)) + "\n")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from trainer_app.cli.options import Allow, Epoch, ImportFrom, Json, Log, OutputFile, Storage, Trial
+from trainer_app.cli.stored_run import Run, stored_run
 
-Run = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's name, path or URI [default: the newest].")]
 Data = Annotated[
     str | None,
     typer.Option(
@@ -52,36 +51,17 @@ def predict(
 
     That runs the code that the run's stored file names, as far as it can be imported here.
     """
-    from trainer_app import results
-    from trainer_app.cli import redirect
-    from trainer_app.records import RunFolder
-    from trainer_app.run.cluster import prepare_environment
-    from trainer_app.run.require import require
-    from trainer_app.storage import open_store
-
-    uri, name = results.resolve_run(run, storage)
-    name = name or results.newest_run(uri)
-    RunFolder.open(open_store(uri), name)
-    require("torch", "lightning", "ray", "pyarrow", what="trainer predict")
-    folders = [str(Path(folder).absolute()) for folder in import_from or ()]
-    with redirect.to_log(redirect.log_path(log, name, uri)) as original:
-        prepare_environment(folders)  # Ray reads it when it is imported
+    options: dict[str, Any] = {"batch_size": batch_size, "part_rows": part_size, "workers": workers}
+    options |= {"columns": _split(columns), "keep": _split(keep), "allow": tuple(allow or ())}
+    with stored_run(run, storage, log, import_from, verb="predict") as stored:
         from trainer_app.train import predict as predicting
 
-        request = predicting.PredictRequest(
-            output or f"{name}-predictions.parquet",
-            data,
-            columns=_split(columns),
-            keep=_split(keep),
-            batch_size=batch_size,
-            part_rows=part_size,
-            workers=workers,
-            trial=trial,
-            epoch=epoch,
-            allow=tuple(allow or ()),
-        )
-        event = predicting.predict(open_store(uri), name, request, say=_progress(original.err))
-        write_event(original.out, event, json=json)
+        target = output or f"{stored.name}-predictions.parquet"
+        request = predicting.PredictRequest(target, data, trial=trial, epoch=epoch, **options)
+        event = predicting.predict(stored.store, stored.name, request, say=_progress(stored.err))
+        kept = f", {event['kept']} of {event['parts']} parts from an earlier attempt" if event["kept"] else ""
+        text = f"{event['file']}: {event['rows']:,} rows{kept}\ncheckpoint: {event['checkpoint']}"
+        stored.write(event, text, json=json)
     return 0
 
 
@@ -102,14 +82,3 @@ def _progress(err: Any) -> Callable[[int, int], None]:
             err.flush()
 
     return say
-
-
-def write_event(out: Any, event: dict[str, Any], *, json: bool) -> None:
-    """Print what was predicted."""
-    from trainer_app.cli.screen import write_now
-    from trainer_app.formatting import clean_lines
-    from trainer_app.records import to_json
-
-    kept = f", {event['kept']} of {event['parts']} parts from an earlier attempt" if event["kept"] else ""
-    text = f"{event['file']}: {event['rows']:,} rows{kept}\ncheckpoint: {event['checkpoint']}"
-    write_now(out, (to_json(event).decode() if json else clean_lines(text)) + "\n")

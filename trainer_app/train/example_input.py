@@ -47,7 +47,7 @@ def _positional(example: Any) -> Inputs:
 def _first_batches(parts: Any) -> Iterator[Any]:
     """Yield the first batch of each split that there is."""
     source, trainer = parts.datamodule or parts.model, parts.trainer
-    trainer.strategy._lightning_module = parts.model
+    trainer.strategy.connect(parts.model)
     source.trainer = trainer
     if parts.datamodule is not None:
         source.prepare_data()

@@ -159,7 +159,7 @@ def _predict_loaders(parts: Parts) -> list[Any]:
     """
     source = parts.datamodule or parts.model
     source.trainer = parts.trainer
-    parts.trainer.strategy._lightning_module = parts.model
+    parts.trainer.strategy.connect(parts.model)
     try:
         with plain_errors(let_pass=MisconfigurationException):
             if parts.datamodule is not None:

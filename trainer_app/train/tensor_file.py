@@ -16,6 +16,7 @@ from typing import Any, Final
 import torch
 
 from trainer_app.errors import TrainerError
+from trainer_app.records.plain_json import to_json
 
 DTYPES: Final = {
     torch.float64: "F64",
@@ -54,7 +55,7 @@ def write(tensors: Mapping[str, Any], path: Path, about: Mapping[str, str]) -> N
         end = offset + tensor.numel() * tensor.element_size()
         header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [offset, end]}
         offset = end
-    text = json.dumps(header).encode()
+    text = to_json(header)
     text += b" " * (-len(text) % 8)  # the data begins at a multiple of 8
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
