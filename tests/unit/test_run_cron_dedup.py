@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -215,3 +216,40 @@ def test_a_bucket_without_deletion_and_other_objects_end_no_tick(storage: Store)
         aged(storage, 7 * cron_dedup.HOUR)
     storage.put(f"{cron_dedup.FOLDER}/{notes(storage)[-1].partition('/')[0]}/zzz.txt", b"")
     assert cron_dedup.owner_of_tick(denied, "nightly-ddddd", NIGHTLY) is None
+
+
+@pytest.mark.parametrize(
+    "schedule, first, second, same",
+    [
+        ("*/5 * * * *", "10:03:00", "10:05:01", False),  # the operator was away at 10:00
+        ("0 * * * *", "03:40:00", "04:00:01", False),
+        ("* * * * *", "10:00:45", "10:01:01", False),
+        ("0 * * * *", "03:40:00", "03:40:06", True),
+        ("*/5 * * * *", "10:04:58", "10:05:03", True),  # by another clock
+        ("@hourly", "03:40:00", "04:00:01", False),
+        ("@every 1h", "03:40:00", "04:00:01", True),  # nobody knows when it ticks
+        ("TZ=Asia/Kolkata 0 * * * *", "03:20:00", "03:31:00", False),  # half an hour beside UTC
+        ("TZ=No/Such 0 * * * *", "03:40:00", "04:00:01", False),
+        ("CRON_TZ=Europe/Berlin 30 2 * * *", "00:30:01", "01:30:01", True),  # the hour that comes twice
+    ],
+)
+def test_a_tick_between_two_rayjobs_makes_them_two(
+    storage: Store, schedule: str, first: str, second: str, *, same: bool
+) -> None:
+    env = {"TRAINER_CRON_SCHEDULE": f"team/cron {schedule}"}
+    owners = [
+        cron_dedup.owner_of_tick(storage, run, {**env, "TRAINER_RAYJOB_CREATED": f"2026-10-25T{at}Z"})
+        for run, at in (("cron-aaaaa", first), ("cron-bbbbb", second))
+    ]
+    assert owners == [None, "cron-aaaaa" if same else None]
+
+
+@pytest.mark.parametrize("began", ["x", [], {}, float("nan"), float("inf"), -1, 1e300, 10**400, True, None])
+def test_a_note_that_is_none_ends_no_tick(storage: Store, began: Any) -> None:
+    assert cron_dedup.owner_of_tick(storage, "nightly-aaaaa", NIGHTLY) is None
+    (key,) = notes(storage)
+    store = storage.child(cron_dedup.FOLDER)
+    store.put(key, json.dumps({"run": ["x"], "began": began}).encode())
+    store.put(key.replace("00000001", "99999999"), b'{"run": {}, "began": "y"}')
+    assert cron_dedup.owner_of_tick(storage, "nightly-bbbbb", NIGHTLY) is None
+    assert cron_dedup.owner_of_tick(storage, "nightly-ccccc", NIGHTLY) == "nightly-bbbbb"

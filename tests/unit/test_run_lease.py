@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import typer
 
 from trainer_app.cli import list as list_verb
 from trainer_app.cli.list import list_runs
-from trainer_app.errors import InputError, LeaseHeldError
+from trainer_app.errors import InputError, LeaseHeldError, LeaseLostError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import documents, lease, lease_file
 from trainer_app.run.identity import Process, current_submission, run_from_cluster, this_process
@@ -86,6 +87,12 @@ DAMAGED = {
     "not a number": b'{"holder": "head-2:7", "host": "head-2", "expires": NaN, "spent": NaN}',
     "no seconds": b'{"holder": "head-2:7", "host": "head-2", "expires": 0, "spent": "long", "attempt": "first"}',
     "deep": b"[" * 100_000,
+    "a year of 32 digits": b'{"holder": "head-2:7", "host": "head-2", "expires": 1e32}',
+    "spent for ever": b'{"holder": "head-2:7", "host": "head-2", "expires": 0, "spent": 1e300}',
+    "spent less than nothing": b'{"holder": "head-2:7", "host": "head-2", "expires": 0, "spent": -9}',
+    "a number of 300 digits": b'{"holder": "head-2:7", "host": "head-2", "attempt": 1' + b"0" * 300 + b"}",
+    "a number below 0": b'{"holder": "head-2:7", "host": "head-2", "attempt": -3}',
+    "a huge pid": json.dumps({**asdict(this_process()), "holder": "x", "expires": 1e10, "pid": 10**30}).encode(),
 }
 
 
@@ -96,6 +103,7 @@ def test_a_damaged_lease_is_free(damage: str, store: Store) -> None:
     lease_file.check_token(store, "another's")
     held = lease.acquire(store, "s")
     assert (documents.read(store, lease_file.KEY) or {})["host"] == this_process().host
+    assert 0 <= held.spent < 60 and 10**9 < held._number < 10**11
     store.put(lease_file.KEY, DAMAGED[damage])
     held.renew()
     assert held.lost is None and (documents.read(store, lease_file.KEY) or {})["host"] == this_process().host
@@ -111,6 +119,48 @@ def test_a_lease_that_is_never_renewed_is_free_whatever_its_holders_clock_says(
     began = time.monotonic()
     lease.acquire(store, "s", wait=True, say=lambda text: None)
     assert 0.25 < time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+def test_an_end_that_says_nothing_keeps_nobody_out(
+    store: Store, monkeypatch: pytest.MonkeyPatch, *, renewed: bool
+) -> None:
+    """A user who resumes by hand was refused until the year 2100; a holder whose clock is ahead is seen to renew."""
+    monkeypatch.setattr(lease, "STALE_S", 0.3)
+    elsewhere(store, expires=time.time() + 86_400)
+    lease_file.check_not_held(store)
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        if renewed:
+            elsewhere(store, expires=time.time() + 86_500)
+
+    if renewed:
+        with pytest.raises(LeaseHeldError, match="held by the driver head-2:7"):
+            lease.acquire(store, None, say=say)
+    else:
+        lease.acquire(store, None, say=say)
+    assert len(said) == 1
+
+
+def test_a_holders_name_is_shown_on_one_line_without_escapes(store: Store) -> None:
+    elsewhere(store, expires=time.time() + 20, holder="a\x1b[31m\nb")
+    with pytest.raises(LeaseHeldError, match="held by the driver a b, until"):
+        lease.acquire(store, None)
+    with pytest.raises(LeaseLostError, match="the driver a b has taken over"):
+        lease_file.check_token(store, "x 1 1")
+
+
+def test_the_lease_after_one_that_is_gone_has_a_higher_number(store: Store) -> None:
+    """It had number 1 again: the former holder took it back from the new one."""
+    store.put("run.json", b"{}")
+    elsewhere(store, expires=time.time() + 20)
+    former = lease_file.token_of(documents.read(store, lease_file.KEY) or {})
+    store.delete(lease_file.KEY)
+    lease.acquire(store, "s")
+    with pytest.raises(LeaseLostError):
+        lease_file.check_token(store, former)
 
 
 def test_the_wait_for_a_driver_that_lives_has_a_limit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from trainer_app.errors import AlreadyExistsError, LeaseHeldError, ObjectChangedError, StorageError
+from trainer_app.formatting import one_line
 from trainer_app.run import documents, lease_file
 from trainer_app.run.fence import fenced
 from trainer_app.run.guard import Guard
@@ -63,7 +64,8 @@ class Lease:
         """Acquire the lease, which another driver may hold.
 
         Args:
-            wait: whether to wait until a lease that is held expires or is released.
+            wait: whether to wait until a lease that is held expires or is released. Without it only a lease whose
+                end says nothing is waited for, for as long as it takes to see whether it is renewed.
             say: called once with what is waited for.
 
         Raises:
@@ -74,6 +76,7 @@ class Lease:
         while True:
             tag = self.store.tag(KEY)
             document = lease_file.read(self.store)
+            renewed = seen is not None and document != seen
             if document != seen:
                 seen, since = document, time.monotonic()
             free = lease_file.is_free(document) or lease_file.is_held_by(document, self.me)
@@ -81,7 +84,7 @@ class Lease:
             if free and self._take(document, tag):
                 break
             held = lease_file.describe(self.store, document or {}, what="")
-            if not (free or wait):
+            if not (free or wait) and (renewed or not lease_file.is_ahead(document)):
                 raise LeaseHeldError(lease_file.describe(self.store, document or {}))
             if time.monotonic() - began > WAIT_S:
                 raise LeaseHeldError(f"{held}; this driver has waited {WAIT_S:.0f} s")
@@ -94,7 +97,7 @@ class Lease:
     def _take(self, before: dict[str, Any] | None, tag: str | None) -> bool:
         """Write this process as the holder, in place of the document with this tag; return whether it is."""
         self._before = float((before or {}).get("spent") or 0.0)
-        self._number = lease_file.next_number(before)
+        self._number = lease_file.next_number(before, begun=before is None and self.store.exists("run.json"))
         self._since = time.monotonic()
         return self._write_alone(self.store, tag) and time.monotonic() - self._renewed < LEASE_S
 
@@ -153,7 +156,7 @@ class Lease:
             return False
         if lease_file.number_of(document) < self._number:
             return False
-        self.lost = str(document.get("holder"))
+        self.lost = one_line(document.get("holder"))
         return True
 
     def release(self) -> None:

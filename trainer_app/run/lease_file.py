@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 import uuid
 from collections.abc import Iterator
@@ -12,12 +11,15 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from trainer_app.errors import LeaseHeldError, LeaseLostError, NotFoundError, StorageError
+from trainer_app.formatting import one_line
 from trainer_app.run.identity import Process, this_process
 from trainer_app.storage import Store, store_name, try_once
 
 KEY: Final = "lease.json"
 TAKERS: Final = "lease"  # the folder of those who are about to write it
 STALE_S: Final = 90.0
+AHEAD_S: Final = 60.0  # no holder whose clock is right writes an end later than that
+_BOUNDS: Final = {"expires": 1e11, "spent": 1e10, "attempt": 10**15, "pid": (1 << 31) - 1}
 
 _log = logging.getLogger(__name__)
 
@@ -38,9 +40,9 @@ def parse(data: bytes) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads(data)
         holding_process(document)
-        if not math.isfinite(sum(float(document.get(field) or 0) for field in ("expires", "spent", "attempt"))):
-            raise ValueError("a number in it is not finite")
-        number_of(document)
+        for field, highest in _BOUNDS.items():
+            if not 0 <= float(document.get(field) or 0) <= highest:
+                raise ValueError(f"its {field} is no number that a driver writes")
     except (AttributeError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(str(error)) from error
     return document
@@ -49,6 +51,11 @@ def parse(data: bytes) -> dict[str, Any]:
 def is_free(document: dict[str, Any] | None) -> bool:
     """Return whether the lease is nobody's: none, expired, released, damaged, or of a process that has ended."""
     return not document or float(document.get("expires") or 0.0) <= time.time() or holding_process(document).is_dead()
+
+
+def is_ahead(document: dict[str, Any] | None) -> bool:
+    """Return whether the lease's end says nothing: its holder's clock is ahead, or it is nobody's word."""
+    return float((document or {}).get("expires") or 0.0) > time.time() + AHEAD_S
 
 
 def is_held_by(document: dict[str, Any] | None, process: Process) -> bool:
@@ -67,9 +74,16 @@ def number_of(document: dict[str, Any]) -> int:
     return int(document.get("attempt") or 0)
 
 
-def next_number(before: dict[str, Any] | None) -> int:
-    """Return the number of the next lease: after a damaged one, higher than any that it can have had."""
-    return 1 if before is None else (number_of(before) or int(time.time())) + 1
+def next_number(before: dict[str, Any] | None, *, begun: bool = False) -> int:
+    """Return the number of the next lease: after one that is damaged or gone, higher than any that it can have had.
+
+    Args:
+        before: the lease that was read; None if there was none.
+        begun: whether the run has begun, so that its lease is gone.
+    """
+    if before is None and not begun:
+        return 1
+    return (number_of(before or {}) or int(time.time())) + 1
 
 
 def token_of(document: dict[str, Any]) -> str:
@@ -80,7 +94,7 @@ def token_of(document: dict[str, Any]) -> str:
 def describe(store: Store, document: dict[str, Any], *, what: str = "; wait until it ends, or end it first") -> str:
     """Return who holds the lease of the run in `store`, and until when, in words."""
     until = time.strftime("%H:%M:%S UTC", time.gmtime(float(document.get("expires") or 0.0)))
-    held = f"run {store_name(store)} is held by the driver {document.get('holder')}"
+    held = one_line(f"run {store_name(store)} is held by the driver {document.get('holder')}")
     return f"{held}, until {until} if it isn't renewed{what}"
 
 
@@ -95,7 +109,7 @@ def check_token(store: Store, token: str) -> None:
     """
     document = read(store)
     if document and token not in ("", token_of(document)) and number_of(document) >= int(token.rpartition(" ")[2]):
-        holder = document.get("holder")
+        holder = one_line(document.get("holder"))
         raise LeaseLostError(f"the driver {holder} has taken over the run: this worker belongs to a former driver")
 
 
@@ -106,7 +120,8 @@ def check_not_held(store: Store) -> None:
         LeaseHeldError: one has its lease.
     """
     document = read(store)
-    if document is not None and not is_free(document) and not is_held_by(document, this_process()):
+    free = document is None or is_free(document) or is_ahead(document)  # `acquire` finds out whether it is renewed
+    if document is not None and not free and not is_held_by(document, this_process()):
         raise LeaseHeldError(describe(store, document))
 
 
