@@ -89,7 +89,7 @@ def _number(key: str) -> int:
 
 def _same_tick(schedule: str, own: Mapping[str, Any], note: Mapping[str, Any]) -> bool:
     """Return whether two RayJobs were created for one tick; a note that can't have been written here is of none."""
-    times = [one.get("began") for one in (own, note)]
+    times: list[Any] = [one.get("began") for one in (own, note)]
     if not all(isinstance(one, int | float) and 0 <= one <= LATEST for one in times):
         return False
     if abs(times[0] - times[1]) >= dedup_window_s(schedule):
