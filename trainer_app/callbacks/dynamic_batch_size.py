@@ -58,7 +58,7 @@ class DynamicBatchSize(Callback):
                 f"DynamicBatchSize: epoch {trainer.current_epoch} is due batches of {due}, but train_dataloader makes "
                 f"batches of {made}: let it use self.batch_size or self.hparams.batch_size"
             )
-        pl_module.log("batch_size", float(due), on_step=False, on_epoch=True, batch_size=1)
+        pl_module.log("batch_size", float(due), on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Let Lightning make the loaders of the next epoch again, if another size is due there."""

@@ -26,6 +26,10 @@ class GradientNorm(Callback):
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps must be at least 1, not {every_n_steps}")
         self.every_n_steps, self.threshold = every_n_steps, threshold
+        self._largest: dict[str, float] = {}
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._largest = {}
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
         step = trainer.fit_loop.epoch_loop._batches_that_stepped  # global_step counts each optimizer of a batch
@@ -35,7 +39,7 @@ class GradientNorm(Callback):
         scale = _scale(trainer, optimizer)
         values = [value / scale for value in torch.stack(list(norms.values())).tolist()] if norms else []
         metrics = {f"gradients/{name}_norm": value for name, value in zip(norms, values, strict=True)}
-        pl_module.log_dict(metrics, on_step=False, on_epoch=True, reduce_fx="max", logger=False, batch_size=1)
+        self._largest |= {name: max(value, self._largest.get(name, value)) for name, value in metrics.items()}
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=step)
         if self.threshold is not None and trainer.is_global_zero:
@@ -43,6 +47,10 @@ class GradientNorm(Callback):
                 f"{name} {value:.2f}" for name, value in zip(norms, values, strict=True) if not value <= self.threshold
             ]
             self._warn(trainer.global_step, large)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Not with `log`, which would have the ranks meet for each parameter: their gradients are the same."""
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self._largest.items()})
 
     def _warn(self, step: int, large: list[str]) -> None:
         if large:

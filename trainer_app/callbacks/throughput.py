@@ -73,4 +73,4 @@ class Throughput(Callback):
             "memory/process_gib": max(rsses) / _GIB,
             **({"memory/gpu_gib": max(peaks) / _GIB} if gpu else {}),
         }
-        pl_module.log_dict(metrics, on_step=False, on_epoch=True, batch_size=1)
+        pl_module.log_dict(metrics, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
