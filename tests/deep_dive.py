@@ -82,7 +82,7 @@ class ImageClassifier(L.LightningModule):
         self.train_acc(logits.argmax(dim=1), labels)
         self.log("train/loss", loss, prog_bar=True)
         self.log("train/acc", self.train_acc, on_step=False, on_epoch=True)
-        return loss  # type: ignore[no-any-return]
+        return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         images, labels = batch
