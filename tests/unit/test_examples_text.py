@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,9 +17,10 @@ from torch.distributed.fsdp import FSDPModule
 
 from tests.unit.example_fits import FOLDER, quiet_trainer
 from trainer_app import rehearsal
+from trainer_app.errors import InputError
 from trainer_app.examples.data.idx import DataError
 from trainer_app.examples.text_classifier import TextClassifier, TextDataModule
-from trainer_app.examples.text_classifier.vocabulary import PAD, START, encode, trim
+from trainer_app.examples.text_classifier.vocabulary import PAD, START, encode, pad, trim
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("small_machine")]
 ROWS = [("a cat sleeps", "1"), ("cat a sleeps", "0"), ("a dög runs", "1"), ("runs dog a", "0"), ("it, \t rains", "1")]
@@ -46,10 +49,10 @@ def set_up(**init_args: Any) -> TextDataModule:
 
 
 def test_texts_are_bytes() -> None:
-    tokens = encode(["ab", "", "äbc"], max_length=4)
-    assert tokens.tolist() == [[START, 99, 100, PAD], [START, PAD, PAD, PAD], [START, 197, 166, 100]]
+    tokens = pad(encode(["ab", "", "äbc"], max_length=4))
+    assert tokens.tolist() == [[START, 98, 99, PAD], [START, PAD, PAD, PAD], [START, 196, 165, 99]]
     (cut,) = trim((tokens[:2],))
-    assert cut.dtype == torch.int64 and cut.tolist() == [[START, 99, 100], [START, PAD, PAD]]
+    assert cut.dtype == torch.int64 and cut.tolist() == [[START, 98, 99], [START, PAD, PAD]]
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl", "cola.tsv"])
@@ -58,7 +61,7 @@ def test_each_format_is_read(tmp_path: Path, name: str) -> None:
     assert data.classes == ["0", "1"] and [len(data.train), len(data.val)] == [4, 1]
     tokens, labels = data.train.tensors
     wanted = [(text.replace("\t", " "), int(label)) for text, label in ROWS]
-    assert [bytes(int(t) - 2 for t in row[1:] if t != PAD).decode() for row in tokens] == [text for text, _ in wanted]
+    assert [bytes(int(t) - 1 for t in row[1:] if t != PAD).decode() for row in tokens] == [text for text, _ in wanted]
     assert labels.tolist() == [label for _, label in wanted]
 
 
@@ -121,10 +124,17 @@ def test_the_encoder_learns_which_sentences_are_right(tmp_path: Path) -> None:
     assert torch.allclose(restored(tokens), model.eval()(padded), atol=1e-5)  # padding is not looked at
 
 
-def test_a_wrong_number_of_classes_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "model, message",
+    [
+        ({"num_classes": 3}, r"model.init_args.num_classes is 3, the data has 2 classes \(0, 1\); set it to 2"),
+        ({"max_length": 64}, "data.init_args.max_length is 128, the model takes 64 tokens; make them equal"),
+    ],
+)
+def test_a_model_that_does_not_take_the_data_is_refused(tmp_path: Path, model: dict[str, Any], message: str) -> None:
     data = set_up(source=str(write_table(tmp_path / "a.tsv")))
-    with pytest.raises(DataError, match=r"model.init_args.num_classes is 3, the data has 2 classes \(0, 1\); set it"):
-        quiet_trainer(fast_dev_run=True).fit(TextClassifier(num_classes=3, d_model=8), datamodule=data)
+    with pytest.raises(DataError, match=message):
+        quiet_trainer(fast_dev_run=True).fit(TextClassifier(**{"d_model": 8, **model}), datamodule=data)
 
 
 def test_ten_million_parameters_are_one_setting() -> None:
@@ -147,7 +157,7 @@ def test_each_layer_is_sharded_where_there_is_a_mesh() -> None:
         sharded.configure_model()
         shards = [type(module).__name__ for module in sharded.modules() if isinstance(module, FSDPModule)]
         assert sorted(shards) == ["FSDPByteTransformer", *["FSDPTransformerEncoderLayer"] * 4]
-        tokens = encode(["one text", "another one"], max_length=16).long()
+        tokens = pad(encode(["one text", "another one"], max_length=16)).long()
         for model in (plain, sharded):
             model(tokens).logsumexp(1).sum().backward()
             torch.optim.SGD(model.parameters(), lr=0.1).step()
@@ -161,3 +171,85 @@ def test_one_batch_of_each_run_file(name: str) -> None:
     done = rehearsal.rehearse([str(FOLDER / "text_classifier" / name)], ["scaling.use_gpu=false"])
     assert "a checkpoint saved, loaded and restored" in done.done
     assert {"train/loss", "val/acc", "val/mcc"} <= set(done.logged)
+
+
+class StubConfig(SimpleNamespace):
+    """As `transformers.AutoConfig`, as far as it is used."""
+
+    @classmethod
+    def for_model(cls, model_type: str, **settings: Any) -> StubConfig:
+        return cls(model_type=model_type, **settings)
+
+
+class StubModel(nn.Module):
+    """As `transformers.AutoModel`: an embedding, and a pooler as BERT's."""
+
+    def __init__(self, config: StubConfig) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.pooler: nn.Module | None = nn.Linear(2, 2)
+
+    from_config = classmethod(lambda cls, config: cls(config))
+
+    @classmethod
+    def from_pretrained(cls, folder: str, *, local_files_only: bool) -> StubModel:
+        model = cls(StubConfig(**json.loads(Path(folder, "config.json").read_text())))
+        nn.init.constant_(model.embedding.weight, 0.25)
+        return model
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
+        assert int(input_ids.min()) >= 0 and attention_mask.shape == input_ids.shape
+        return SimpleNamespace(last_hidden_state=self.embedding(input_ids))
+
+
+class StubTokenizer:
+    @classmethod
+    def from_pretrained(cls, folder: str, *, local_files_only: bool) -> Any:
+        return lambda texts, truncation, max_length: {"input_ids": [[5] * min(len(t), max_length) for t in texts]}
+
+
+@pytest.fixture
+def bert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in Hugging Face's format, and a stub of its library."""
+    stub = SimpleNamespace(AutoConfig=StubConfig, AutoModel=StubModel, AutoTokenizer=StubTokenizer)
+    monkeypatch.setitem(sys.modules, "transformers", stub)
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert/config.json").write_text('{"model_type": "stub", "vocab_size": 7, "hidden_size": 4, "x": null}')
+    return tmp_path / "bert"
+
+
+def test_weights_of_hugging_face_are_loaded_once(bert: Path, tmp_path: Path) -> None:
+    data = set_up(source=str(write_table(tmp_path / "a.tsv")), tokenizer=str(bert))
+    args = TextClassifier.resolve_init_args({"weights": str(bert), "lr": 1e-9})
+    assert json.loads(args["encoder_config"])["hidden_size"] == 4 and args["weights_checksum"].startswith("sha256:")
+    model, run = TextClassifier(**args), quiet_trainer(max_epochs=1)
+    embedding = model.network.encoder.embedding.weight
+    assert not (embedding == 0.25).any() and model.network.encoder.pooler is None
+    run.fit(model, datamodule=data)
+    assert torch.allclose(embedding, torch.tensor(0.25), atol=1e-6)
+    run.save_checkpoint(tmp_path / "model.ckpt")
+    (bert / "config.json").unlink()  # who has a checkpoint needs the folder no more
+    restored = TextClassifier.load_from_checkpoint(tmp_path / "model.ckpt")
+    assert torch.equal(restored.network.encoder.embedding.weight, embedding)
+    with pytest.raises(DataError, match=r"bert: holds no config.json that can be read; a folder as save_pretrained"):
+        TextClassifier.resolve_init_args({"weights": str(bert)})
+
+
+def test_a_tokenizer_of_another_model_is_refused(bert: Path, tmp_path: Path) -> None:
+    data = set_up(source=str(write_table(tmp_path / "a.tsv")), tokenizer=str(bert))
+    with pytest.raises(DataError, match=r"weights is 'none' and data.init_args.tokenizer '.*/bert'; name the same"):
+        quiet_trainer(fast_dev_run=True).fit(TextClassifier(d_model=8), datamodule=data)
+
+
+def test_one_batch_with_weights_of_hugging_face(bert: Path) -> None:
+    changes = [f"model.init_args.weights={bert}", f"data.init_args.tokenizer={bert}", "scaling.use_gpu=false"]
+    done = rehearsal.rehearse([str(FOLDER / "text_classifier/train.yaml")], changes)
+    assert "a checkpoint saved, loaded and restored" in done.done
+
+
+@pytest.mark.parametrize("key", ["model.init_args.weights", "data.init_args.tokenizer"])
+def test_without_transformers_a_line_says_what_to_install(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(InputError, match="need transformers, not installed here: pip install transformers") as e:
+        rehearsal.rehearse([str(FOLDER / "text_classifier/train.yaml")], [f"{key}=bert", "scaling.use_gpu=false"])
+    assert "\n" not in str(e.value)

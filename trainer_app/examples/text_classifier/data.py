@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import lightning.pytorch as pl
 import torch
@@ -13,12 +13,14 @@ from torch.utils.data import DataLoader
 from trainer_app.data import BatchedDataset, loader, split_indices
 from trainer_app.examples.data.files import fetch_files, resolve_files
 from trainer_app.examples.data.idx import DataError
+from trainer_app.examples.text_classifier.hugging_face import import_transformers, tokenize
 from trainer_app.examples.text_classifier.sentences import write_sentences
 from trainer_app.examples.text_classifier.tables import Text, read_splits
-from trainer_app.examples.text_classifier.vocabulary import encode, trim
+from trainer_app.examples.text_classifier.vocabulary import encode, pad, trim
 
-SENTENCES = "sentences"
-MADE = {SENTENCES: write_sentences}
+SENTENCES: Final = "sentences"
+MADE: Final = {SENTENCES: write_sentences}
+BYTES: Final = "bytes"
 
 
 class TextDataModule(pl.LightningDataModule):
@@ -31,6 +33,8 @@ class TextDataModule(pl.LightningDataModule):
         batch_size: texts a batch, on each worker.
         max_length: of a text in tokens, bytes and one more; a longer one is cut. The model's must not be smaller.
         text, label: names of the columns. A table of four columns without a header is read as CoLA's.
+        tokenizer: `bytes`, or a folder in Hugging Face's format, an archive of it, or `s3://bucket/...`.
+        tokenizer_checksum: of that folder; `trainer` fills it in.
         split_seed: draws a fifth of the texts for validation where the source has none of its own.
     """
 
@@ -42,6 +46,8 @@ class TextDataModule(pl.LightningDataModule):
         max_length: int = 128,
         text: str = "sentence",
         label: str = "label",
+        tokenizer: str = BYTES,
+        tokenizer_checksum: str | None = None,
         split_seed: int = 42,
     ) -> None:
         super().__init__()
@@ -51,7 +57,10 @@ class TextDataModule(pl.LightningDataModule):
     def resolve_init_args(cls, init_args: dict[str, Any]) -> dict[str, Any]:
         """Resolve `source` and `checksum`; `trainer` calls this once, before the workers start."""
         resolved, _ = resolve_files(init_args, source="source", checksum="checksum", default=SENTENCES, made=MADE)
-        return resolved
+        if (resolved.get("tokenizer") or BYTES) == BYTES:
+            return resolved
+        import_transformers()
+        return resolve_files(resolved, source="tokenizer", checksum="tokenizer_checksum", default=BYTES)[0]
 
     def setup(self, stage: str | None = None) -> None:
         hparams = self.hparams
@@ -77,7 +86,14 @@ class TextDataModule(pl.LightningDataModule):
         if unknown is not None:
             raise DataError(f"{unknown.place}: no text to train on has the label {unknown.label!r}")
         labels = torch.tensor([numbers[row.label] for row in rows])
-        return encode([row.text for row in rows], max_length=self.hparams["max_length"]), labels
+        return pad(self._tokenize([row.text for row in rows])), labels
+
+    def _tokenize(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
+        name, longest = self.hparams["tokenizer"], self.hparams["max_length"]
+        if name == BYTES:
+            return encode(texts, max_length=longest)
+        folder = fetch_files(name, checksum=self.hparams["tokenizer_checksum"]).path
+        return tokenize(texts, folder, max_length=longest)
 
 
 def sort_labels(rows: Sequence[Text]) -> list[str]:

@@ -8,22 +8,26 @@ from typing import Final
 import torch
 from torch import Tensor
 
-PAD: Final = 0  # behind the end of a text
-START: Final = 1  # before each text, so that no text is empty
-SIZE: Final = 2 + 256
+PAD: Final = -1  # behind the end of a text: no vocabulary has it
+START: Final = 0  # before each text, so that no text is empty
+SIZE: Final = 1 + 256
 
 
-def encode(texts: Sequence[str], *, max_length: int) -> Tensor:
-    """Return int16 tokens [n, longest text], padded with PAD.
+def encode(texts: Sequence[str], *, max_length: int) -> Sequence[Sequence[int]]:
+    """Return the tokens of each text.
 
     Args:
-        texts: n of them.
+        texts: what is encoded.
         max_length: of the tokens of a text; a longer one is cut.
     """
-    rows = [[START, *(2 + byte for byte in text.encode()[: max_length - 1])] for text in texts]
-    tokens = torch.full((len(rows), max(map(len, rows), default=1)), PAD, dtype=torch.int16)
-    for row, tokens_of_row in zip(tokens, rows, strict=True):
-        row[: len(tokens_of_row)] = torch.tensor(tokens_of_row, dtype=torch.int16)
+    return [[START, *(1 + byte for byte in text.encode()[: max_length - 1])] for text in texts]
+
+
+def pad(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Return n texts as int32 tokens [n, longest text], padded with PAD."""
+    tokens = torch.full((len(rows), max(map(len, rows), default=1)), PAD, dtype=torch.int32)
+    for row, values in zip(tokens, rows, strict=True):
+        row[: len(values)] = torch.tensor(values, dtype=torch.int32)
     return tokens
 
 
