@@ -16,34 +16,49 @@ LIMIT_S = 60
 
 
 def on_two_ranks(function: Callable[..., Any], *args: Any, limit_s: float = LIMIT_S) -> list[tuple[str, Any]]:
-    """Call a function of a module in two processes of one group.
+    """Call `on_ranks` with two of them."""
+    return on_ranks(2, function, *args, limit_s=limit_s)
+
+
+def on_ranks(count: int, function: Callable[..., Any], *args: Any, limit_s: float = LIMIT_S) -> list[tuple[str, Any]]:
+    """Call a function of a module in as many processes of one group.
 
     Returns:
-        of each rank ("returned", its value), ("raised", the error's text) or ("hangs", "").
+        of each rank ("returned", its value), ("raised", the error's text), ("hangs", "") or ("died", "").
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "trainer_app.train.worker"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    pipes = [context.Pipe() for _ in range(2)]
+    pipes = [context.Pipe() for _ in range(count)]
     ranks = [
-        context.Process(target=_rank, args=(rank, port, pipes[rank][1], function, args), daemon=True) for rank in (0, 1)
+        context.Process(target=_rank, args=(rank, count, port, pipes[rank][1], function, args), daemon=True)
+        for rank in range(count)
     ]
     for process in ranks:
         process.start()
-    ends = [mine.recv() if mine.poll(limit_s) else ("hangs", "") for mine, _ in pipes]
+    for _, theirs in pipes:
+        theirs.close()  # so that the end of a process that is killed is seen
+    ends = [_receive(mine, limit_s) for mine, _ in pipes]
     for process in ranks:
         process.kill()
         process.join()
     return ends
 
 
-def _rank(rank: int, port: int, pipe: Any, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _receive(pipe: Any, limit_s: float) -> tuple[str, Any]:
+    try:
+        return pipe.recv() if pipe.poll(limit_s) else ("hangs", "")
+    except EOFError:
+        return "died", ""
+
+
+def _rank(rank: int, count: int, port: int, pipe: Any, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     import torch
 
     os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
-    torch.distributed.init_process_group("gloo", init_method="env://", rank=rank, world_size=2)
+    torch.distributed.init_process_group("gloo", init_method="env://", rank=rank, world_size=count)
     _stand_in_for_ray()
     try:
         pipe.send(("returned", function(*args)))
@@ -61,7 +76,7 @@ def _stand_in_for_ray() -> None:
     from ray.train import lightning
     from torch import distributed
 
-    from trainer_app.train import worker
+    from trainer_app.train import strategies, worker
 
     class Strategy(DDPStrategy):
         root_device = torch.device("cpu")
@@ -89,6 +104,7 @@ def _stand_in_for_ray() -> None:
             pass
 
     replaced = {"RayDDPStrategy": Strategy, "RayLightningEnvironment": Environment}
+    strategies.RayModelParallelStrategy.root_device = torch.device("cpu")  # type: ignore[method-assign]
     vars(worker).update(replaced, prepare_trainer=lambda trainer: trainer)
     vars(lightning).update(replaced)  # where a run file with plugins of its own finds it
 

@@ -58,6 +58,13 @@ NAMES: Final = (
         "_checkpoint_connector",
     ),
     P(
+        "lightning.pytorch.strategies",
+        "ModelParallelStrategy",
+        "whether it writes shards; the sizes of its mesh, which Lightning counts in devices of a process",
+        "_save_distributed_checkpoint _data_parallel_size _tensor_parallel_size",
+    ),
+    P("lightning.pytorch.strategies", "FSDPStrategy", "whether it writes shards", "_state_dict_type"),
+    P(
         "lightning.pytorch.loggers",
         "CSVLogger",
         "where it writes, which a rehearsal changes; other loggers that write files have the same names",

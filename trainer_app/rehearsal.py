@@ -25,6 +25,7 @@ from trainer_app.run.request import parent_folders
 from trainer_app.run.require import require_parts
 from trainer_app.run.spec import RunSpec
 from trainer_app.train import evaluate, worker
+from trainer_app.train.strategies import one_process_strategy
 from trainer_app.tune.pbt_checks import check_mutations
 from trainer_app.tune.process_state import restored_process
 from trainer_app.tune.space import draws
@@ -135,14 +136,16 @@ def _run(rehearsal: Rehearsal, task: str, folder: Path) -> None:
     _fit(config, spec, task, OneBatch(folder, only_restore=True))
     rehearsal.done.append("a checkpoint saved, loaded and restored")
     if cut.has_test:
-        _test(rehearsal, ckpt.download_commit(commits[-1], folder / "test"), OneBatch(folder))
+        _test(rehearsal, commits[-1], OneBatch(folder))
 
 
-def _test(rehearsal: Rehearsal, path: Path, cut: OneBatch) -> None:
+def _test(rehearsal: Rehearsal, commit: ckpt.Commit, cut: OneBatch) -> None:
+    path, folder = ckpt.download_commit(commit, cut.folder / "test"), str(cut.folder)
     try:
         with restored_process(), evaluate.group_of_one():
-            folder, device = str(cut.folder), rehearsal.device
-            evaluate.score(rehearsal.config, path, folder=folder, accelerator=device, prepare=cut.attach)
+            evaluate.score(
+                rehearsal.config, path, commit, folder=folder, accelerator=rehearsal.device, prepare=cut.attach
+            )
     except InputError as error:  # with which a run without --test does not end
         rehearsal.notes.append(str(error))
     else:
@@ -151,7 +154,7 @@ def _test(rehearsal: Rehearsal, path: Path, cut: OneBatch) -> None:
 
 def _fit(config: RunConfig, spec: RunSpec, task: str, cut: OneBatch) -> None:
     progress = FitProgress()
-    trainer = worker.one_device(spec)
+    trainer = {**worker.one_device(spec), "strategy": one_process_strategy(config)}
     if "default_root_dir" in config.trainer and Path(str(config.trainer["default_root_dir"])).is_absolute():
         trainer["default_root_dir"] = str(cut.folder / "elsewhere")
     try:

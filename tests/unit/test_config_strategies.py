@@ -12,6 +12,7 @@ DDP, FSDP = "ray.train.lightning.RayDDPStrategy", "ray.train.lightning.RayFSDPSt
 DEEPSPEED = "ray.train.lightning.RayDeepSpeedStrategy"
 OFFLOAD = {"offload_optimizer": True, "offload_parameters": True}
 NVME = {"remote_device": "nvme", "offload_params_device": "nvme", "offload_optimizer_device": "nvme"}
+FSDP2 = "trainer_app.train.strategies.RayModelParallelStrategy"
 UNUSED = {"find_unused_parameters": True}
 USED = {"find_unused_parameters": False}
 L = "lightning.pytorch.strategies"
@@ -30,6 +31,7 @@ NAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "ddp_notebook_find_unused_parameters_false": (DDP, USED),
     "fsdp": (FSDP, {}),
     "fsdp_cpu_offload": (FSDP, {"cpu_offload": True}),
+    "fsdp2": (FSDP2, {"data_parallel_size": "auto", "tensor_parallel_size": 1}),
     "deepspeed": (DEEPSPEED, {}),
     "deepspeed_stage_1": (DEEPSPEED, {"stage": 1}),
     "deepspeed_stage_2": (DEEPSPEED, {"stage": 2}),
@@ -81,6 +83,7 @@ def test_no_strategy(strategy: str) -> None:
         (f"{L}.FSDPStrategy", FSDP),
         ("pytorch_lightning.strategies.FSDPStrategy", FSDP),
         (f"{L}.DeepSpeedStrategy", DEEPSPEED),
+        (f"{L}.ModelParallelStrategy", FSDP2),
         ("DeepSpeedStrategy", DEEPSPEED),
         (DDP, DDP),
         (FSDP, FSDP),
@@ -106,7 +109,6 @@ def test_a_strategy_of_ones_own_stays() -> None:
 @pytest.mark.parametrize(
     "strategy, key, says",
     [
-        (f"{{class_path: {L}.ModelParallelStrategy}}", "", "prepare_trainer accepts DDP, FSDP and DeepSpeed"),
         (f"{{class_path: {L}.XLAStrategy}}", "", "CPUs and NVIDIA GPUs"),
         (f"{{class_path: {L}.SingleDeviceXLAStrategy}}", "", "CPUs and NVIDIA GPUs"),
         (f"{{class_path: {L}.Strategy}}", "", "base class"),

@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -23,12 +22,10 @@ from trainer_app import lightning_compat
 from trainer_app.callbacks import guards, order, searches
 from trainer_app.callbacks.monitor import MonitorCheck
 from trainer_app.callbacks.ranks import mean_over_ranks
-from trainer_app.checkpoint.loading import check_loadable
-from trainer_app.checkpoint.safe_types import saved_at_once
+from trainer_app.callbacks.saving import write
 from trainer_app.errors import StorageError
 from trainer_app.records import FitFolder
 from trainer_app.storage import try_once
-from trainer_app.temporary import temporary_folder
 
 STATE_KEY = "trainer_app"
 _log = logging.getLogger(__name__)
@@ -211,31 +208,22 @@ class EpochReporter(Callback):
     def _commit(
         self, trainer: L.Trainer, done: int, metrics: dict[str, float], *, boundary: bool
     ) -> ckpt.Commit | None:
-        """Save with all ranks, upload on rank 0, and return the commit there, None on the others."""
-        with temporary_folder("ckpt") as tmp:
-            path = Path(tmp, ckpt.PAYLOAD)
-            self._boundary, self._committing = boundary, True
-            try:
-                with saved_at_once():
-                    trainer.save_checkpoint(path)
-            finally:
-                self._boundary = self._committing = False
-            if not trainer.is_global_zero:
-                return None
-            check_loadable(path, self.policy.allow)
-            manifest = ckpt.Manifest(
-                epochs=done,
-                step=trainer.global_step,
-                attempt=self.attempt,
-                world_size=trainer.world_size,
-                time=time.time(),
-                metrics=metrics,
-                versions=self.policy.versions,
-                schedules=guards.fixed_schedules(trainer),
-            )
-            commit = ckpt.write_commit(self.fit_folder.checkpoints, path, manifest)
-            self.tensors.add(commit.name, path)
-            return commit
+        """Save and upload, and return the commit on rank 0, None on the others."""
+        manifest = ckpt.Manifest(
+            epochs=done,
+            step=trainer.global_step,
+            attempt=self.attempt,
+            world_size=trainer.world_size,
+            time=time.time(),
+            metrics=metrics,
+            versions=self.policy.versions,
+            schedules=guards.fixed_schedules(trainer),
+        )
+        self._boundary, self._committing = boundary, True
+        try:
+            return write(trainer, self.fit_folder.checkpoints, manifest, self.policy.allow, self.tensors)
+        finally:
+            self._boundary = self._committing = False
 
     def _retain(self, commit: ckpt.Commit) -> None:
         """Delete surplus commits; a storage that refuses is logged, and asked again at the next commit."""

@@ -12,6 +12,7 @@ from trainer_app.callbacks.rank_position import describe_uneven
 from trainer_app.callbacks.ranks import gather
 from trainer_app.checkpoint import PAYLOAD, Manifest
 from trainer_app.checkpoint.loading import check_savable
+from trainer_app.checkpoint.sharded import localize, saves_shards
 from trainer_app.errors import RanksApartError, TrainerError
 from trainer_app.records.manifest import Schedule
 from trainer_app.temporary import temporary_folder
@@ -19,11 +20,17 @@ from trainer_app.temporary import temporary_folder
 
 def rehearse_save(trainer: L.Trainer, allow: Sequence[str]) -> None:
     """Find out before the first epoch, not after it, what can't be saved or loaded. Nothing is kept."""
+    new = [optimizer for optimizer in trainer.optimizers if not optimizer.state]
     try:
         checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
     except Exception:  # noqa: BLE001 - a user's hook that needs a trained epoch: the first commit will call it
         return
+    finally:
+        for optimizer in new:  # torch has made a step of zeros to know a sharded one's state: AdamW then counts from 2
+            optimizer.state.clear()
     if trainer.is_global_zero:
+        if saves_shards(trainer.strategy):
+            checkpoint = localize(checkpoint)
         with temporary_folder("ckpt") as tmp:
             check_savable(checkpoint, Path(tmp, PAYLOAD), allow)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainer_app.errors import CheckpointRejectedError, NotFoundError
-from trainer_app.records.manifest import MANIFEST, PAYLOAD, Manifest, PayloadObject, parse_manifest
+from trainer_app.records.manifest import MANIFEST, PAYLOAD, REST, Manifest, PayloadObject, parse_manifest
 from trainer_app.storage import Store
 from trainer_app.storage.parallel import map_parallel
 
@@ -62,10 +62,24 @@ def write_commit(store: Store, payload: Path, manifest: Manifest) -> Commit:
         AlreadyExistsError: a kind of it: there is such a commit, which another process has made.
     """
     name = name_commit(manifest.epochs, manifest.step, manifest.attempt)
-    described = manifest.model_copy(update={"objects": {PAYLOAD: describe_file(payload)}, "name": name})
-    folder = store.child(name)
-    folder.put_file(PAYLOAD, payload)
-    folder.put(MANIFEST, described.to_json(), create=True)
+    store.child(name).put_file(PAYLOAD, payload)
+    return write_manifest(store, name, manifest, {PAYLOAD: describe_file(payload)})
+
+
+def write_manifest(store: Store, name: str, manifest: Manifest, objects: dict[str, PayloadObject]) -> Commit:
+    """Make a commit of objects that are all in storage.
+
+    Args:
+        store: the fit's folder `checkpoints`.
+        name: the commit's.
+        manifest: without `objects` and `name`.
+        objects: all of the commit's.
+
+    Raises:
+        StorageError: as `write_commit`.
+    """
+    described = manifest.model_copy(update={"objects": objects, "name": name})
+    store.child(name).put(MANIFEST, described.to_json(), create=True)
     return Commit(name, described, store)
 
 
@@ -118,32 +132,51 @@ def read_commit(store: Store, name: str) -> Commit:
     return Commit(name, manifest, store)
 
 
-def download_commit(commit: Commit, folder: Path) -> Path:
-    """Download and verify a commit's payload.
+def download_commit(commit: Commit, folder: Path, *, keys: Collection[str] | None = None) -> Path:
+    """Download and verify a commit's objects.
+
+    Args:
+        commit: in storage.
+        folder: a local one.
+        keys: which of its objects; None for all.
 
     Returns:
-        the local path of the Lightning checkpoint, inside `folder`.
+        the local path of the Lightning checkpoint, inside `folder`; of a sharded commit that of `meta.pt`.
 
     Raises:
-        CheckpointRejectedError: the payload is missing, or its size or SHA-256 differs from the manifest.
+        CheckpointRejectedError: an object is missing, or its size or SHA-256 differs from the manifest.
     """
+    objects = commit.manifest.objects
+    payload = REST if commit.manifest.is_sharded else PAYLOAD
+    if payload not in objects:
+        raise CheckpointRejectedError(f"{commit.uri}/{MANIFEST} lists no {payload}")
+    for key in objects if keys is None else keys:
+        download_object(commit, key, folder)
+    return folder / payload
+
+
+def download_object(commit: Commit, key: str, folder: Path) -> Path:
+    """Download one object of a commit into `folder`, verify it and return its path.
+
+    Raises:
+        CheckpointRejectedError: as `download_commit`; or the manifest does not list it.
+    """
+    path, wanted = folder / key, commit.manifest.objects.get(key)
+    if wanted is None:
+        raise CheckpointRejectedError(f"{commit.uri}/{MANIFEST} lists no {key}")
     folder.mkdir(parents=True, exist_ok=True)
-    if PAYLOAD not in commit.manifest.objects:
-        raise CheckpointRejectedError(f"{commit.uri}/{MANIFEST} lists no {PAYLOAD}")
-    for key, wanted in commit.manifest.objects.items():
-        path = folder / key
-        try:
-            commit.store.child(commit.name).get_file(key, path)
-        except NotFoundError as e:
-            raise CheckpointRejectedError(f"{commit.uri}/{key} is missing") from e
-        got = describe_file(path)
-        if got != wanted:
-            path.unlink()
-            raise CheckpointRejectedError(
-                f"{commit.uri}/{key} does not match its manifest: {got.size} bytes, SHA-256 {got.sha256[:12]}, "
-                f"expected {wanted.size} bytes, {wanted.sha256[:12]}"
-            )
-    return folder / PAYLOAD
+    try:
+        commit.store.child(commit.name).get_file(key, path)
+    except NotFoundError as e:
+        raise CheckpointRejectedError(f"{commit.uri}/{key} is missing") from e
+    got = describe_file(path)
+    if got != wanted:
+        path.unlink()
+        raise CheckpointRejectedError(
+            f"{commit.uri}/{key} does not match its manifest: {got.size} bytes, SHA-256 {got.sha256[:12]}, "
+            f"expected {wanted.size} bytes, {wanted.sha256[:12]}"
+        )
+    return path
 
 
 def download_newest(

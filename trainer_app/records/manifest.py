@@ -14,6 +14,8 @@ from trainer_app.storage_uri import find_key_problem
 
 MANIFEST = "manifest.json"
 PAYLOAD = "checkpoint.ckpt"
+METADATA = ".metadata"  # of a commit of many objects: where each tensor is
+REST = "meta.pt"  # of such a commit: what is no tensor of the model or an optimizer
 
 
 def _refuse_boolean(value: Any) -> Any:
@@ -67,6 +69,11 @@ class Manifest(BaseModel):
     objects: dict[Key, PayloadObject] = {}
     name: str = ""
     digest: str = ""
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether the checkpoint is many objects, written by several ranks."""
+        return METADATA in self.objects
 
     @model_validator(mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from typing import Any, Final
 from trainer_app import checkpoint as ckpt
 from trainer_app import lightning_cli, results
 from trainer_app.checkpoint.loading import check_loadable, load_checkpoint
+from trainer_app.checkpoint.sharded import consolidate
 from trainer_app.config import RunConfig, override
 from trainer_app.errors import InputError, NotFoundError
 from trainer_app.lightning_cli.build import Parts
@@ -34,10 +35,16 @@ class Chosen:
     checkpoint: Checkpoint
     config: RunConfig
 
+    @property
+    def commit(self) -> ckpt.Commit:
+        """The commit with its manifest, read anew."""
+        return ckpt.read_commit(self.folder.fit_folder(self.checkpoint.trial).checkpoints, self.checkpoint.name)
+
     def download(self, folder: Path) -> Path:
-        """Download and verify the checkpoint into a local folder. Raises CheckpointRejectedError."""
-        commits = self.folder.fit_folder(self.checkpoint.trial).checkpoints
-        return ckpt.download_commit(ckpt.read_commit(commits, self.checkpoint.name), folder)
+        """Download and verify the checkpoint, as one file, into an empty folder. Raises CheckpointRejectedError."""
+        commit = self.commit
+        path = ckpt.download_commit(commit, folder)
+        return consolidate(commit, folder) if commit.manifest.is_sharded else path
 
 
 def choose(

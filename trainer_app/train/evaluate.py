@@ -27,6 +27,7 @@ from trainer_app.temporary import temporary_folder
 from trainer_app.train.chosen import choose
 from trainer_app.train.failures import root_cause
 from trainer_app.train.files import TESTED, keep_files
+from trainer_app.train.strategies import one_process_strategy, prepare_load
 from trainer_app.train.worker import QUIET, check_device
 from trainer_app.user_errors import FitProgress, plain_errors
 
@@ -103,11 +104,12 @@ def test_here(store: Store, run: str, *, accelerator: str, allow: Sequence[str] 
     chosen = choose(store, run, allow=allow)
     trial, config = chosen.checkpoint.trial, chosen.config
     spec, progress = _test_spec(chosen.folder, store), FitProgress()
+    commit = chosen.commit
     with temporary_folder("test") as tmp, group_of_one():
-        path = chosen.download(Path(tmp))
+        path = ckpt.download_commit(commit, Path(tmp))
         with keep_files(config, spec, trial, progress, part=TESTED):
             note_trainer = functools.partial(setattr, progress, "trainer")
-            metrics = score(config, path, accelerator=accelerator, prepare=note_trainer)
+            metrics = score(config, path, commit, accelerator=accelerator, prepare=note_trainer)
     return {"event": "test", "checkpoint": chosen.checkpoint.uri, "trial": trial, "metrics": metrics}
 
 
@@ -142,6 +144,7 @@ def group_of_one() -> Iterator[None]:
 def score(
     config: RunConfig,
     path: Path,
+    commit: ckpt.Commit,
     *,
     accelerator: str,
     folder: str | None = None,
@@ -151,6 +154,7 @@ def score(
 
     Args:
         path: the downloaded checkpoint.
+        commit: what it was downloaded from.
         accelerator: "cpu" or "gpu".
         folder: for what Lightning writes, None for its own default.
         prepare: called with the Trainer before it tests.
@@ -158,7 +162,7 @@ def score(
     Raises:
         InputError: the module or the data has no test.
     """
-    kwargs = {"devices": 1, "num_nodes": 1, "strategy": "auto", "accelerator": accelerator}
+    kwargs = {"devices": 1, "num_nodes": 1, "strategy": one_process_strategy(config), "accelerator": accelerator}
     defaults = {**QUIET, **({"default_root_dir": folder} if folder else {})}
     with plain_errors():
         parts = lightning_cli.build_parts(config, trainer_kwargs=kwargs, defaults=defaults)
@@ -168,8 +172,9 @@ def score(
     try:
         check_loadable(path, config.checkpoint.allow)  # after the build: the user's enums are known only now
         with allow_globals(config.checkpoint.allow), plain_errors(let_pass=MisconfigurationException):
+            source = prepare_load(parts.trainer, commit, path)
             parts.trainer.test(
-                parts.model, datamodule=parts.datamodule, ckpt_path=str(path), weights_only=True, verbose=False
+                parts.model, datamodule=parts.datamodule, ckpt_path=source, weights_only=True, verbose=False
             )
     except MisconfigurationException as e:
         raise InputError(f"this run can't be tested: {one_line(e)}") from e

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -14,8 +13,9 @@ from lightning.pytorch import LightningModule
 from trainer_app import checkpoint as ckpt
 from trainer_app.callbacks import ranks
 from trainer_app.checkpoint.loading import allow_globals
+from trainer_app.checkpoint.sharded import keys_of_rank
 from trainer_app.config import RunConfig
-from trainer_app.errors import InputError
+from trainer_app.errors import CheckpointRejectedError, InputError, NotFoundError
 from trainer_app.records import FitFolder
 from trainer_app.run.start_files import LAST, find_local, split_uri
 from trainer_app.storage import open_retrying
@@ -26,15 +26,16 @@ Origin = Callable[[Path], tuple[ckpt.Commit, Path] | None]
 
 @dataclass(frozen=True)
 class Start:
-    """What `Trainer.fit` gets; `resumed` is the manifest of the commit that `path` is, if it is one of this run's.
+    """What `Trainer.fit` gets; `commit` is what `path` was downloaded from, if it is one of this run's.
 
-    `weights` is a file whose weights alone the new model gets.
+    `weights` is a file whose weights alone the new model gets, `resumed` the commit's manifest.
     """
 
     path: str | None = None
     weights_only: bool | None = None
     resumed: ckpt.Manifest | None = None
     weights: str | None = None
+    commit: ckpt.Commit | None = None
 
 
 def find_start(config: RunConfig, fit_folder: FitFolder, folder: Path, *, origin: Origin | None = None) -> Start:
@@ -47,7 +48,8 @@ def find_start(config: RunConfig, fit_folder: FitFolder, folder: Path, *, origin
     """
     resumed = origin(folder) if origin else resume_point(fit_folder, folder)
     if resumed:
-        return Start(str(resumed[1]), weights_only=True, resumed=resumed[0].manifest)
+        commit, path = resumed
+        return Start(str(path), weights_only=True, resumed=commit.manifest, commit=commit)
     if config.ckpt_path == LAST:
         return Start(LAST, weights_only=config.weights_only)
     if config.weights is not None:
@@ -56,18 +58,30 @@ def find_start(config: RunConfig, fit_folder: FitFolder, folder: Path, *, origin
 
 
 def resume_point(fit_folder: FitFolder, folder: Path) -> tuple[ckpt.Commit, Path] | None:
-    """Download the newest commit that verifies on every rank; rank 0 chooses, so that all take the same."""
-    newest = None
-    if ranks.get_rank() == 0:
-        newest = ckpt.download_newest(fit_folder.checkpoints, folder, reject=_report_rejected)
-    if ranks.get_world_size() == 1:
-        return newest
-    chosen: list[Any] = [newest[0].name if newest else None]
-    torch.distributed.broadcast_object_list(chosen, src=0)
-    if chosen[0] is None or newest:
-        return newest
-    commit = ckpt.read_commit(fit_folder.checkpoints, chosen[0])
-    return commit, ckpt.download_commit(commit, folder)
+    """Download the newest commit that verifies on every rank: each rank has all of it, or its share of the shards."""
+    names = ranks.gather(sorted(fit_folder.checkpoints.list_folders(), reverse=True) if ranks.get_rank() == 0 else [])
+    for name in names[0]:
+        resumed, problem = _download_share(fit_folder, name, folder / name)
+        problems = ranks.gather(problem)
+        if problems == [None] * len(problems):
+            return resumed
+        if ranks.get_rank() == 0 and any(problems):
+            _report_rejected(name, next(filter(None, problems)))
+    return None
+
+
+def _download_share(
+    fit_folder: FitFolder, name: str, folder: Path
+) -> tuple[tuple[ckpt.Commit, Path] | None, str | None]:
+    """Return a commit that this rank has downloaded and verified; or why it is none, "" if it never was."""
+    try:
+        commit = ckpt.read_commit(fit_folder.checkpoints, name)
+        keys = keys_of_rank(commit.manifest, ranks.get_rank(), ranks.get_world_size())
+        return (commit, ckpt.download_commit(commit, folder, keys=keys)), None
+    except NotFoundError:
+        return None, ""  # a payload without a manifest: the writer was stopped before it committed
+    except CheckpointRejectedError as error:
+        return None, str(error)
 
 
 def download(path: str, folder: Path, config: RunConfig) -> str:

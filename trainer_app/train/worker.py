@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
-from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, prepare_trainer
+from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment
 
 from trainer_app import checkpoint as ckpt
 from trainer_app import lightning_cli
@@ -27,6 +27,7 @@ from trainer_app.run.spec import RunSpec
 from trainer_app.temporary import temporary_folder
 from trainer_app.train.files import keep_files
 from trainer_app.train.start import Origin, find_start, load_weights
+from trainer_app.train.strategies import prepare_load, prepare_trainer
 from trainer_app.user_errors import FitProgress, plain_errors
 
 Report = Callable[[dict[str, Any]], None]
@@ -93,8 +94,9 @@ def fit(
         parts.trainer.callbacks.insert(0, reporter)  # first: commits what other callbacks counted once
         if prepare:
             prepare(parts.trainer)
-        source: dict[str, Any] = {"ckpt_path": start.path, "weights_only": start.weights_only}
         with allow_globals(policy.allow), logs.send_at_end():
+            path = prepare_load(parts.trainer, start.commit, Path(str(start.path))) if start.commit else start.path
+            source: dict[str, Any] = {"ckpt_path": path, "weights_only": start.weights_only}
             parts.trainer.fit(parts.model, datamodule=parts.datamodule, **source)
     return reporter.stopped
 

@@ -71,6 +71,7 @@ STRATEGIES: dict[str, tuple[str, dict[str, Any]]] = {
     "deepspeed_stage_3_offload": ("DeepSpeedStrategy", {"stage": 3, **_OFFLOAD}),
     "deepspeed_stage_3_offload_nvme": ("DeepSpeedStrategy", {"stage": 3, **_OFFLOAD, **_NVME}),
     "fsdp": ("FSDPStrategy", {}),
+    "fsdp2": ("ModelParallelStrategy", {"data_parallel_size": "auto", "tensor_parallel_size": 1}),  # ours
     "fsdp_cpu_offload": ("FSDPStrategy", {"cpu_offload": True}),
     "single_device": ("SingleDeviceStrategy", {}),
     "single_tpu": ("SingleTPUStrategy", {}),
@@ -83,10 +84,10 @@ RAY_STRATEGIES = {
     "DDPStrategy": "ray.train.lightning.RayDDPStrategy",
     "FSDPStrategy": "ray.train.lightning.RayFSDPStrategy",
     "DeepSpeedStrategy": "ray.train.lightning.RayDeepSpeedStrategy",
+    "ModelParallelStrategy": "trainer_app.train.strategies.RayModelParallelStrategy",
 }
 _NO_TPU = "Ray's strategies for Lightning run on CPUs and NVIDIA GPUs"
 REFUSED_STRATEGIES = {
-    "ModelParallelStrategy": "Ray has no counterpart of it: prepare_trainer accepts DDP, FSDP and DeepSpeed",
     "ParallelStrategy": "it is a base class",
     "Strategy": "it is a base class",
     "SingleTPUStrategy": _NO_TPU,

@@ -1,0 +1,276 @@
+"""FSDP2 and commits of many objects on several ranks without Ray: equal to DDP, resumed, killed, verified."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import pickle
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+from torch.utils.data import DataLoader, TensorDataset
+
+from tests.two_ranks import fit_rank, on_ranks
+from trainer_app.callbacks import rank_watch
+from trainer_app.checkpoint import Commit, list_commits
+from trainer_app.checkpoint.shard_files import SafePlanner, load_metadata
+from trainer_app.checkpoint.sharded import consolidate
+from trainer_app.config import RunConfig, dump, loads
+from trainer_app.errors import CheckpointRejectedError, StorageError
+from trainer_app.records import RunFolder, RunRecord
+from trainer_app.run.orphans import find_orphans
+from trainer_app.storage import open_store
+from trainer_app.storage.folder import FolderStore
+from trainer_app.train import evaluate
+
+pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
+HERE = "tests.unit.test_train_sharded"
+
+
+class Transformer(L.LightningModule):
+    """A language model in small; with FSDP2 each layer is sharded, as Lightning's guide does it."""
+
+    def __init__(self, width: int = 16, layers: int = 2, vocabulary: int = 32) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+
+    def configure_model(self) -> None:
+        if hasattr(self, "head"):
+            return
+        width, vocabulary = self.hparams["width"], self.hparams["vocabulary"]
+        torch.manual_seed(1)
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, 2, 4 * width, dropout=0.0, batch_first=True)
+            for _ in range(self.hparams["layers"])
+        )
+        self.head = nn.Linear(width, vocabulary)
+        if self.device_mesh is not None:
+            for layer in self.layers:
+                fully_shard(layer, mesh=self.device_mesh["data_parallel"])
+            fully_shard(self, mesh=self.device_mesh["data_parallel"])
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        hidden = self.embedding(tokens)
+        for layer in self.layers:
+            hidden = layer(hidden)
+        return self.head(hidden)
+
+    def training_step(self, batch: Any, index: int) -> torch.Tensor:
+        (tokens,) = batch
+        loss = nn.functional.cross_entropy(self(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
+        self.log("loss", loss, on_step=False, on_epoch=True, sync_dist=True)
+        return loss
+
+    def test_step(self, batch: Any, index: int) -> None:
+        (tokens,) = batch
+        self.log("test_loss", self(tokens[:, :-1]).square().mean())
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(self.parameters(), lr=1e-2)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.9)]
+
+
+class Tokens(L.LightningDataModule):
+    def __init__(self, count: int = 24, length: int = 9) -> None:
+        super().__init__()
+        self.tokens = torch.randint(0, 32, (count, length), generator=torch.Generator().manual_seed(1))
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(TensorDataset(self.tokens), batch_size=4, shuffle=True)
+
+    test_dataloader = train_dataloader
+
+
+def run_config(epochs: int, strategy: str = "fsdp2") -> RunConfig:
+    return loads(
+        f"""
+seed_everything: 7
+model: {{class_path: {HERE}.Transformer}}
+data: {{class_path: {HERE}.Tokens}}
+trainer: {{max_epochs: {epochs}, accelerator: cpu, strategy: {strategy}, logger: false, use_distributed_sampler: true}}
+scaling: {{num_workers: 2}}
+checkpoint: {{keep: null}}
+"""
+    )
+
+
+def fit(uri: str, epochs: int, strategy: str = "fsdp2") -> list[tuple[float, str | None]]:
+    """Do one rank's part of a fit, and return the loss and the commit of each epoch."""
+    reports = fit_rank(run_config(epochs, strategy), uri)
+    return [(report["metrics"]["loss"], report["commit"]) for report in reports]
+
+
+def fit_noting_stderr(uri: str, epochs: int) -> str:
+    """Do one rank's part of a fit, and return what it says on stderr."""
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        fit(uri, epochs)
+    return said.getvalue()
+
+
+def run_fits(uri: str, epochs: int, *, workers: int = 2, strategy: str = "fsdp2") -> list[float]:
+    """Fit on several ranks, and return the losses."""
+    ends = on_ranks(workers, fit, uri, epochs, strategy)
+    assert {end for end, _ in ends} == {"returned"}, ends
+    losses = [[loss for loss, _ in epochs_of_rank] for _, epochs_of_rank in ends]
+    assert losses == [losses[0]] * workers
+    return losses[0]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A storage with a run of two epochs on two ranks."""
+    storage = tmp_path_factory.mktemp("sharded")
+    run_fits(str(storage), 2)
+    return storage
+
+
+@pytest.fixture
+def storage(trained: Path, tmp_path: Path) -> Path:
+    """A copy of `trained`, to be damaged."""
+    shutil.copytree(trained, tmp_path / "storage")
+    return tmp_path / "storage"
+
+
+def commits_of(storage: Path) -> list[Commit]:
+    return list_commits(open_store(str(storage)).child("r/checkpoints"))
+
+
+def test_each_rank_has_an_object_and_the_manifest_lists_all(trained: Path) -> None:
+    commits = commits_of(trained)
+    assert [commit.manifest.epochs for commit in commits] == [1, 2]
+    for commit in commits:
+        folder = Path(commit.uri)
+        there = {path.name for path in folder.iterdir()} - {"manifest.json"}
+        assert there == {".metadata", "meta.pt", "__0_0.distcp", "__1_0.distcp"} == set(commit.manifest.objects)
+        for name, described in commit.manifest.objects.items():
+            data = (folder / name).read_bytes()
+            assert (described.size, described.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+        sizes = [commit.manifest.objects[f"__{rank}_0.distcp"].size for rank in (0, 1)]
+        assert max(sizes) < 0.6 * sum(sizes)
+
+
+def test_losses_are_those_of_ddp_and_a_resumed_fit_goes_on_as_an_undisturbed_one(storage: Path, tmp_path: Path) -> None:
+    undisturbed = run_fits(str(tmp_path / "fsdp2"), 3)
+    assert run_fits(str(tmp_path / "ddp"), 3, strategy="ddp") == pytest.approx(undisturbed, abs=1e-5)
+    assert run_fits(str(storage), 3) == undisturbed[2:]  # the first two are in storage
+    assert undisturbed[2] < undisturbed[0] - 0.1
+
+
+def test_another_number_of_workers_resumes(storage: Path) -> None:
+    last = run_fits(str(storage), 3, workers=3)
+    assert run_fits(str(storage), 4, workers=1)[0] < last[0]
+    assert [len(commit.manifest.objects) for commit in commits_of(storage)] == [4, 4, 5, 3]
+
+
+def test_another_strategy_resumes_from_shards_and_back(storage: Path) -> None:
+    assert len(run_fits(str(storage), 3, strategy="ddp")) == 1
+    assert set(commits_of(storage)[-1].manifest.objects) == {"checkpoint.ckpt"}
+    assert len(run_fits(str(storage), 4)) == 1
+    assert [commit.manifest.is_sharded for commit in commits_of(storage)] == [True, True, False, True]
+
+
+def damage(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+    elif how == "cut":
+        path.write_bytes(data[:-1])
+    else:
+        path.write_bytes(data[:1000] + bytes([data[1000] ^ 1]) + data[1001:])
+
+
+@pytest.mark.parametrize("name, how", [("__1_0.distcp", "changed"), ("__0_0.distcp", "missing"), (".metadata", "cut")])
+def test_a_damaged_object_makes_all_ranks_take_an_older_commit(storage: Path, name: str, how: str) -> None:
+    newest = commits_of(storage)[-1]
+    damage(Path(newest.uri, name), how)
+    (_, said), (_, of_other) = on_ranks(2, fit_noting_stderr, str(storage), 2)
+    assert f"checkpoint {newest.name} is not used: {newest.uri}/{name} " in said and "not used" not in of_other
+    assert [commit.manifest.attempt for commit in commits_of(storage)] == [1, 1, 2]
+
+
+def fit_and_break(uri: str, epochs: int, rank: int, key: str, how: str) -> Any:
+    """Fit; one rank dies at its first upload of an object of this name, or can't write it."""
+    rank_watch._ANSWER_S = 0.5  # type: ignore[misc]
+    upload = FolderStore.put_file
+
+    def put_file(store: FolderStore, name: str, path: Any) -> None:
+        if torch.distributed.get_rank() == rank and name == key:
+            if how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise StorageError(f"no space for {name}")
+        upload(store, name, path)
+
+    FolderStore.put_file = put_file  # type: ignore[assignment, method-assign]
+    try:
+        return fit(uri, epochs)
+    finally:
+        FolderStore.put_file = upload  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("rank, key", [(0, "__0_0.distcp"), (1, "__1_0.distcp"), (0, ".metadata")])
+def test_a_kill_between_two_uploads_makes_no_commit(storage: Path, rank: int, key: str) -> None:
+    before = [commit.name for commit in commits_of(storage)]
+    ends = on_ranks(2, fit_and_break, str(storage), 3, rank, key, "killed")
+    assert ends[rank] == ("died", "") and ends[1 - rank][0] == "raised"
+    assert [commit.name for commit in commits_of(storage)] == before
+    started = {path.name for path in (storage / "r/checkpoints").iterdir()} - set(before)
+    orphans = [orphan.key for orphan in find_orphans(open_store(str(storage)), older_than_s=0)]
+    assert [key for key in orphans if "/a0002" in key] == [f"r/checkpoints/{name}" for name in started]
+    assert len(run_fits(str(storage), 3)) == 1
+    assert not started & {path.name for path in (storage / "r/checkpoints").iterdir()}
+
+
+def test_an_upload_that_fails_on_one_rank_ends_all_with_its_error(storage: Path) -> None:
+    ends = on_ranks(2, fit_and_break, str(storage), 3, 1, "__1_0.distcp", "refused")
+    assert ends == [("raised", "StorageError: no space for __1_0.distcp")] * 2
+    assert len(commits_of(storage)) == 2
+
+
+def test_one_plain_checkpoint_is_made_of_a_sharded_commit(trained: Path, tmp_path: Path) -> None:
+    commit = commits_of(trained)[-1]
+    path = consolidate(commit, tmp_path)
+    model = Transformer()
+    model.configure_model()
+    loaded = torch.load(path, weights_only=True)
+    model.load_state_dict(loaded["state_dict"])
+    trainer = L.Trainer(max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.fit(model, Tokens(), ckpt_path=str(path))
+    assert trainer.current_epoch == 3 and trainer.global_step == 6 + 6
+    assert loaded["hyper_parameters"]["width"] == 16
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return os.mkdir, (os.environ["EVIL"],)
+
+
+def test_pickles_in_a_commit_run_nothing(storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVIL", str(tmp_path / "evil"))
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(CheckpointRejectedError, match=r"damaged: posix\.mkdir is not allowed"):
+        load_metadata(tmp_path / ".metadata")
+    value = io.BytesIO()
+    torch.save(Evil(), value)
+    value.seek(0)
+    with pytest.raises(pickle.UnpicklingError, match=r"posix\.mkdir"):
+        SafePlanner().load_bytes(None, value)
+    assert not (tmp_path / "evil").exists()
+
+
+def test_the_test_split_is_scored_from_shards(storage: Path) -> None:
+    store = open_store(str(storage))
+    config = run_config(2)
+    folder = RunFolder.create(store, RunRecord(name="r", task="train", use_gpu=False), dump(config))
+    folder.update(state="succeeded")
+    event = evaluate.test_here(store, "r", accelerator="cpu")
+    assert event["metrics"]["test_loss"] > 0 and event["checkpoint"].endswith(commits_of(storage)[-1].name)

@@ -1,0 +1,163 @@
+"""Commits of many objects: each rank uploads its own shards, rank 0 writes the manifest of all of them last.
+
+Read on any number of ranks: torch.distributed.checkpoint finds for each rank which objects have its part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
+from torch.distributed.tensor import DTensor
+from torch.utils import _pytree as pytree
+
+from trainer_app.checkpoint.commit import Commit, name_commit, write_manifest
+from trainer_app.checkpoint.loading import check_loadable
+from trainer_app.checkpoint.shard_files import SafePlanner, ShardReader, ShardWriter, rank_of_file
+from trainer_app.errors import TrainerError
+from trainer_app.records.manifest import REST, Manifest
+from trainer_app.storage import Store
+
+_MODEL, _OPTIMIZERS = "state_dict", "optimizer_states"  # Lightning's keys in a checkpoint
+
+
+def saves_shards(strategy: Any) -> bool:
+    """Return whether a strategy of Lightning's writes a folder, with the shards of each rank."""
+    of_fsdp = getattr(strategy, "_state_dict_type", "full") == "sharded"
+    return of_fsdp or bool(getattr(strategy, "_save_distributed_checkpoint", False))
+
+
+def localize(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint with this rank's parts as plain tensors, to find out whether it can be saved and loaded."""
+    local: dict[str, Any] = pytree.tree_map(lambda v: v.to_local() if isinstance(v, DTensor) else v, checkpoint)
+    return local
+
+
+def write_sharded(
+    store: Store, manifest: Manifest, checkpoint: dict[str, Any], folder: Path, allow: Sequence[str]
+) -> Commit | None:
+    """Upload this rank's part of a checkpoint; the last one to do so makes the commit. Called on every rank.
+
+    Args:
+        store: the fit's folder `checkpoints`.
+        manifest: without `objects` and `name`; rank 0's counts.
+        checkpoint: as Lightning dumps it, with sharded tensors; its weights and optimizers are taken out of it.
+        folder: a temporary one of this rank.
+        allow: the run file's `checkpoint.allow`.
+
+    Returns:
+        the commit on rank 0, None on the others.
+
+    Raises:
+        TrainerError: on every rank, if one could not write; nothing is committed.
+    """
+    names = [name_commit(manifest.epochs, manifest.step, manifest.attempt)]
+    torch.distributed.broadcast_object_list(names, src=0)
+    tensors = {_MODEL: checkpoint.pop(_MODEL), **_number_optimizers(checkpoint.pop(_OPTIMIZERS, []))}
+    is_first = torch.distributed.get_rank() == 0
+
+    def save_rest() -> None:
+        if is_first:
+            torch.save(checkpoint, folder / REST)
+            check_loadable(folder / REST, allow)
+
+    writer = ShardWriter(folder, store.child(names[0]), save_rest)
+    with _plain_failures():
+        dcp.save(tensors, storage_writer=writer)
+    objects: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(objects, writer.objects)
+    if not is_first:
+        return None
+    return write_manifest(store, names[0], manifest, {key: one for each in objects for key, one in each.items()})
+
+
+def keys_of_rank(manifest: Manifest, rank: int, world_size: int) -> list[str]:
+    """Return which objects a rank downloads and verifies before a resume: all ranks together do so with each."""
+    files = {key: rank_of_file(key) for key in manifest.objects}
+    return [key for key, writer in files.items() if writer is None or writer % world_size == rank]
+
+
+def load_shards(strategy: Any, commit: Commit, folder: Path) -> dict[str, Any]:
+    """Load a commit's weights and optimizers into a strategy that is set up, on every rank, and return the rest.
+
+    Args:
+        strategy: Lightning's, with `model` and `optimizers`.
+        commit: in storage.
+        folder: a local one of this rank for this commit, with what was downloaded.
+    """
+    model, optimizers = strategy.model, strategy.optimizers
+    states = [get_optimizer_state_dict(model, optimizer) for optimizer in optimizers]
+    tensors = {_MODEL: get_model_state_dict(model), **_number_optimizers(states)}
+    reader = ShardReader(commit, folder)
+    with _plain_failures():
+        dcp.load(tensors, storage_reader=reader, planner=SafePlanner())
+    strict = strategy.lightning_module.strict_loading
+    set_model_state_dict(model, tensors[_MODEL], options=StateDictOptions(strict=strict))
+    for index, optimizer in enumerate(optimizers):
+        set_optimizer_state_dict(model, optimizer, tensors[f"optimizer_{index}"])
+    return _load_rest(reader)
+
+
+def consolidate(commit: Commit, folder: Path) -> Path:
+    """Make one plain Lightning checkpoint of a sharded commit, in this process alone.
+
+    Args:
+        commit: in storage.
+        folder: a local one for this commit, empty or with what was downloaded.
+
+    Returns:
+        the path of the file: `Trainer(ckpt_path=...)` and `load_from_checkpoint` take it, with any strategy.
+    """
+    tensors: dict[str, Any] = {}
+    planner = type("Planner", (SafePlanner, _EmptyStateDictLoadPlanner), {})()
+    reader = ShardReader(commit, folder)
+    with _plain_failures():
+        _load_state_dict(tensors, reader, no_dist=True, planner=planner)  # `dcp.load` loads keys that are there before
+    optimizers = [_number_parameters(tensors[f"optimizer_{index}"]) for index in range(len(tensors) - 1)]
+    whole = {**_load_rest(reader), _MODEL: tensors[_MODEL], _OPTIMIZERS: optimizers}
+    torch.save(whole, folder / "whole.ckpt")
+    return folder / "whole.ckpt"
+
+
+def _load_rest(reader: ShardReader) -> dict[str, Any]:
+    """Return what of a checkpoint is neither weights nor optimizers."""
+    rest: dict[str, Any] = torch.load(reader.get(REST), map_location="cpu", weights_only=True)
+    return rest
+
+
+def _number_optimizers(states: Sequence[Any]) -> dict[str, Any]:
+    """Return the states under the names that Lightning gives them in its own sharded checkpoints."""
+    return {f"optimizer_{index}": state for index, state in enumerate(states)}
+
+
+def _number_parameters(state: dict[str, Any]) -> dict[str, Any]:
+    """Return an optimizer's state by the numbers of its parameters, as `Optimizer.state_dict` has it, not by names."""
+    names = [name for group in state["param_groups"] for name in group["params"]]
+    numbers = {name: number for number, name in enumerate(names)}
+    groups = [{**group, "params": [numbers[name] for name in group["params"]]} for group in state["param_groups"]]
+    return {"state": {numbers[name]: of_it for name, of_it in state["state"].items()}, "param_groups": groups}
+
+
+@contextmanager
+def _plain_failures() -> Iterator[None]:
+    """Raise what failed on one rank, on every rank, in place of torch's list of all."""
+    try:
+        yield
+    except CheckpointException as error:
+        causes = [cause for cause, _ in error.failures.values()]
+        ours = [cause for cause in causes if isinstance(cause, TrainerError)]
+        raise (ours or causes or [error])[0] from error

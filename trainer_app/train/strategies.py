@@ -1,0 +1,101 @@
+"""Strategies of Lightning's in a worker of Ray's: FSDP2, which Ray has no counterpart of, and how each one resumes."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any, Literal
+
+import ray.train.lightning
+import ray.train.torch
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import ModelParallelStrategy, ParallelStrategy
+
+from trainer_app.checkpoint import Commit
+from trainer_app.checkpoint.sharded import consolidate, load_shards
+from trainer_app.config import RunConfig
+from trainer_app.lightning_cli.importing import load_object
+
+Size = int | Literal["auto"]
+
+
+class RayModelParallelStrategy(ModelParallelStrategy):
+    """Lightning's ModelParallelStrategy on Ray's workers, as `ray.train.lightning.RayDDPStrategy` is its DDPStrategy.
+
+    Ray has made the process group and gives each worker its device. Sizes of the mesh that are "auto": all workers, or
+    what the other size leaves; with both, Lightning's own rule, tensor parallel in a node and data parallel over nodes.
+    """
+
+    def __init__(
+        self,
+        data_parallel_size: Size = "auto",
+        tensor_parallel_size: Size = "auto",
+        *,
+        save_distributed_checkpoint: bool = True,
+    ) -> None:
+        super().__init__(data_parallel_size, tensor_parallel_size, save_distributed_checkpoint)
+        self.sizes = data_parallel_size, tensor_parallel_size
+
+    @property
+    def root_device(self) -> torch.device:
+        """The device that Ray has given this worker."""
+        device: torch.device = ray.train.torch.get_device()
+        return device
+
+    def setup_environment(self) -> None:
+        """Decide on the sizes of the mesh from Ray's workers, not from devices of this process."""
+        assert self.cluster_environment is not None
+        sizes = mesh_sizes(*self.sizes, self.cluster_environment.world_size())
+        self._data_parallel_size, self._tensor_parallel_size = sizes
+        super().setup_environment()
+
+
+def mesh_sizes(data: Size, tensor: Size, world_size: int) -> tuple[int, int]:
+    """Return the sizes of the mesh, data parallel and tensor parallel, where one of them or both are "auto"."""
+    if tensor != "auto":
+        return (max(1, world_size // tensor) if data == "auto" else data), tensor
+    if data != "auto":
+        return data, max(1, world_size // data)
+    in_node = ray.train.get_context().get_local_world_size()
+    return max(1, world_size // in_node), in_node
+
+
+def one_process_strategy(config: RunConfig) -> Any:
+    """Return the Trainer's strategy where a run's fit or test is done in this process alone.
+
+    A module for FSDP2 shards itself in `configure_model`, over the mesh of its strategy: it gets one of one process.
+    """
+    path = (config.trainer.get("strategy") or {}).get("class_path")
+    if path and issubclass(load_object("trainer.strategy", path), ModelParallelStrategy):
+        return ModelParallelStrategy(data_parallel_size=1, tensor_parallel_size=1)
+    return "auto"
+
+
+def prepare_trainer(trainer: Trainer) -> Trainer:
+    """Check strategy and environment as Ray's `prepare_trainer` does, which does not know ours."""
+    if isinstance(trainer.strategy, RayModelParallelStrategy):
+        return trainer
+    checked: Trainer = ray.train.lightning.prepare_trainer(trainer)
+    return checked
+
+
+def prepare_load(trainer: Trainer, commit: Commit, path: Path) -> str:
+    """Let a Trainer load a commit, and return its `ckpt_path`.
+
+    Of a sharded commit a strategy that loads checkpoints itself, after it has sharded the model, gets what this rank
+    needs; others get one file with everything.
+
+    Args:
+        trainer: built, before its fit or test.
+        commit: in storage.
+        path: what `download_commit` returned, in a folder of this rank.
+    """
+    if not commit.manifest.is_sharded:
+        return str(path)
+    strategy = trainer.strategy
+    if not strategy.restore_checkpoint_after_setup or not isinstance(strategy, ParallelStrategy):
+        return str(consolidate(commit, path.parent))
+    load = functools.partial(load_shards, strategy, commit, path.parent)
+    strategy.load_checkpoint = lambda *args, **kwargs: load()
+    return str(path)
