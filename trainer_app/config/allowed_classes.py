@@ -24,7 +24,13 @@ _OWN: Final = ("trainer_app.examples", "trainer_app.data")  # parts of this prog
 _REQUIREMENT: Final = re.compile(r"[A-Za-z0-9._-]+")
 _IMPORT_PATH: Final = re.compile(r"[^\W\d]\w*([.:][^\W\d]\w*)+")
 # What a stored run file may name although `checkpoint.allow` may not: harmless, and arguments of Lightning's.
-_ARGUMENTS: Final = ("ray.train.lightning.", "datetime.timedelta", "collections.OrderedDict", "pathlib.Path")
+_ARGUMENTS: Final = (
+    "ray.train.lightning.",
+    "trainer_app.train.strategies.Ray",
+    "datetime.timedelta",
+    "collections.OrderedDict",
+    "pathlib.Path",
+)
 _LOADERS: Final = (
     *("torch.hub.", "torch.load", "torch.jit.", "torch.package.", "torch.serialization.", "torch.multiprocessing."),
     *("torch.utils.cpp_extension.", "torch.utils.data.datapipes.", "torch.distributed.run", "torch.distributed.launch"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from trainer_app import checkpoint as ckpt
 from trainer_app import lightning_cli
 from trainer_app.callbacks.ranks import mean_over_ranks
 from trainer_app.checkpoint.loading import allow_globals, check_loadable
