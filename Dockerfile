@@ -5,7 +5,7 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE} AS wanted
 COPY pyproject.toml image/wanted.py /build/
 ARG EXTRAS=
-RUN cd /build && python3 wanted.py train > wanted.toml && python3 wanted.py train ${EXTRAS} > extras.toml
+RUN cd /build && python3 wanted.py train ui > wanted.toml && python3 wanted.py train ui ${EXTRAS} > extras.toml
 
 # pip installs uv, with the hash in the lock. The image gets neither: the steps below mount what they need in /tmp.
 FROM ${PYTHON_IMAGE} AS tools
@@ -36,7 +36,7 @@ RUN --mount=type=cache,target=/root/.cache \
     python3 -m venv /opt/venv --without-pip \
  && cd /tmp/build \
  && /tmp/uv pip install --quiet --require-hashes --compile-bytecode \
-    -r pyproject.toml --extra train -c requirements.txt
+    -r pyproject.toml --extra train --extra ui -c requirements.txt
 
 # What EXTRAS names, by --build-arg EXTRAS="mlflow wandb": a layer of its own. deepspeed is built from its source archive.
 ARG EXTRAS=
@@ -47,7 +47,7 @@ RUN --mount=type=cache,target=/root/.cache \
     --mount=type=bind,source=image/deepspeed.txt,target=/tmp/build/deepspeed.txt \
     [ -z "${EXTRAS}" ] || { cd /tmp/build && DS_BUILD_OPS=0 /tmp/uv pip install --quiet --require-hashes \
     --compile-bytecode --no-build-isolation-package deepspeed \
-    -r pyproject.toml --extra train $(printf -- '--extra %s ' ${EXTRAS}) -c requirements.txt -c deepspeed.txt; }
+    -r pyproject.toml --extra train --extra ui $(printf -- '--extra %s ' ${EXTRAS}) -c requirements.txt -c deepspeed.txt; }
 
 # The code, in its own layer, which takes seconds.
 RUN --mount=type=cache,target=/root/.cache \

@@ -52,7 +52,7 @@ $(STAMP): pyproject.toml $(LOCK) image/echarts.py Makefile | $(BIN)/python
 	@touch $@
 
 # All extras but deepspeed, which is built from source: its lock adds to the other, and is installed by the image alone.
-LOCKED := train dev tensorboard mlflow wandb onnx
+LOCKED := train dev ui tensorboard mlflow wandb onnx
 LOCK_DEEPSPEED := image/deepspeed.txt
 COMPILE = $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
     $(if $(UPGRADE),--upgrade) --quiet --custom-compile-command "make lock" pyproject.toml

@@ -156,5 +156,9 @@ class UserCodeError(TrainerError):
     """An archive of the user's code that is not the one submitted."""
 
 
+class RunFailedError(TrainerError):
+    """A run that was started or waited for from Python failed."""
+
+
 class SubmissionRefusedError(TrainerError):
     """A job that Ray will never accept."""

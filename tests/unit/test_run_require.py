@@ -70,7 +70,7 @@ def test_what_needs_no_extra_passes(block: str) -> None:
 
 
 def test_what_is_installed_passes() -> None:
-    for extra in ("tensorboard", "mlflow", "wandb", "onnx"):
+    for extra in ("ui", "tensorboard", "mlflow", "wandb", "onnx"):
         require.require_extra(extra, what="it")
 
 

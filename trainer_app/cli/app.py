@@ -19,6 +19,7 @@ VERBS: Final = {
     "schema": "Print the run file's JSON Schema, for editors.",
     "results": "Show a run: trials, metrics, the best checkpoint.",
     "report": "Write a page of runs, sweeps and curves, for a browser.",
+    "ui": "Show runs in a browser: pages of a storage, read-only.",
     "fetch": "Copy a run's artifacts, best checkpoint and logs to this machine.",
     "list": "List the runs in a storage, or of a namespace.",
     "clean": "Show or remove what killed runs left in a storage.",

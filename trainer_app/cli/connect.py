@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,7 +13,6 @@ from trainer_app.formatting import clean_lines, one_line
 
 if TYPE_CHECKING:
     from trainer_app.launch.kube import Kube, Object
-    from trainer_app.launch.location import RunLocation
 
 
 def connect_run(run: str | None, namespace: str | None, context: str | None) -> tuple[Kube, Object]:
@@ -75,31 +72,6 @@ def reads_cluster(
     if place:
         raise InputError(f"{command.info_name} reads a storage ({place}) or a namespace (-n), not both: name one")
     return True
-
-
-@contextmanager
-def submitted_run(kube: Kube, run: str | None, endpoint: str | None, values: list[str] | None) -> Iterator[RunLocation]:
-    """Reach the storage of a run on Kubernetes; yield where the run is in it.
-
-    Args:
-        run: its name; None for this user's newest.
-        endpoint: the S3 server's URL as this machine reaches it.
-        values: that it was submitted with, if its objects are gone.
-
-    Raises:
-        NotFoundError: there is no such run, or it has written nothing yet.
-    """
-    from trainer_app.launch import location
-    from trainer_app.launch.remote_run import RemoteRun
-
-    if run and values:
-        where = location.locate_run(kube, run, values, ())
-    else:
-        where = location.location_of(location.find_rayjob(kube, run))
-    with location.storage_access(kube, where, endpoint):
-        if RemoteRun.open(where.uri, where.run).read_record() is None:
-            raise NotFoundError(f"run {where.run} has written nothing yet; see: trainer status {where.run}")
-        yield where
 
 
 def notify(line: str) -> None:

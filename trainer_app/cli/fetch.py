@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from trainer_app.cli.connect import reads_cluster, submitted_run
+from trainer_app.cli.connect import reads_cluster
 from trainer_app.cli.options import Context, Endpoint, Namespace, Storage, SubmittedValues
 from trainer_app.errors import InputError
 from trainer_app.formatting import format_bytes, one_line
@@ -40,6 +40,7 @@ def fetch(
     """
     if reads_cluster(command, namespace, context, storage, run):
         from trainer_app.launch.kube import connect
+        from trainer_app.launch.submitted_run import submitted_run
 
         with submitted_run(connect(namespace, context), run, endpoint, values) as where:
             return copy_files(where.uri, where.run, pattern, Path(output))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from trainer_app.cli.connect import reads_cluster, submitted_run
+from trainer_app.cli.connect import reads_cluster
 from trainer_app.cli.options import Context, Endpoint, Json, Namespace, Storage, SubmittedValues
 from trainer_app.errors import InputError
 from trainer_app.formatting import format_bytes
@@ -42,6 +42,7 @@ def report(
     with ExitStack() as tunnels:
         if reads_cluster(command, namespace, context, storage, names[0]):
             from trainer_app.launch.kube import connect
+            from trainer_app.launch.submitted_run import submitted_run
 
             kube = connect(namespace, context)
             where = [tunnels.enter_context(submitted_run(kube, name, endpoint, values)) for name in names]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer_app.cli.connect import reads_cluster, submitted_run
+from trainer_app.cli.connect import reads_cluster
 from trainer_app.cli.options import Context, Endpoint, Json, Namespace, Storage, SubmittedValues
 from trainer_app.cli.run_text import select_fit, show_text
 from trainer_app.cli.tables import terminal_width
@@ -98,6 +98,8 @@ def show_submitted(
     Raises:
         NotFoundError: there is no such run, or it has written nothing yet.
     """
+    from trainer_app.launch.submitted_run import submitted_run
+
     with submitted_run(kube, run, endpoint, values) as where:
         show_results(where.uri, where.run, form)
 

@@ -73,6 +73,13 @@ def _seed(value: Any) -> Any:
     return value
 
 
+def check_tag(tag: str) -> str:
+    """Return the tag; raise if a list of tags could not show it."""
+    if not tag or len(tag) > 60 or not tag.isprintable() or "," in tag or tag != tag.strip():
+        raise refusal("is no tag", allowed="1 to 60 printable characters without a comma")
+    return tag
+
+
 def check_name(name: str) -> str:
     """Return the beginning of a run's name, to which the time is appended.
 
@@ -112,4 +119,5 @@ AllowedClass = Annotated[str, AfterValidator(check_allowed)]
 UseGpu = Annotated[bool | str, BeforeValidator(_use_gpu), Field(json_schema_extra={"enum": [True, False, "auto"]})]
 Seed = Annotated[bool | int | None, BeforeValidator(_seed)]
 Name = Annotated[str, AfterValidator(check_name)]
+Tag = Annotated[str, AfterValidator(check_tag)]
 Resources = dict[str, Annotated[float, Field(ge=0)]]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
-from trainer_app.config.fields import AllowedClass, Block, Name, Resources, Seed, UseGpu, check_uri, refusal
+from trainer_app.config.fields import AllowedClass, Block, Name, Resources, Seed, Tag, UseGpu, check_uri, refusal
 from trainer_app.config.tuning import Tune
 from trainer_app.errors import ConfigError, Problem
 
@@ -109,6 +109,7 @@ class RunConfig(Block):
     """
 
     name: Name | None = Field(None, description="Name of the runs; the time is appended.")
+    tags: list[Tag] = Field(default_factory=list, max_length=20, description="Words by which `trainer ui` finds runs.")
     cli: str | None = Field(None, description="Your LightningCLI: package.module:class_or_factory or path/to/main.py.")
     seed_everything: Seed = Field(
         None, description="Seed of the run; if not given, the LightningCLI's: 0 unless it sets another."

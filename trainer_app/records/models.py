@@ -91,6 +91,7 @@ class RunRecord(_Record):
     epochs: int | None = None
     num_samples: int | None = None
     folders: list[str] = []
+    tags: list[str] = []
     done: Count | None = None
     best: float | None = None
     submission: str | None = None

@@ -2,6 +2,7 @@
 // Draws the document in #data. Text from it only ever becomes text: no element is made from a string.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
+  const live = document.documentElement.dataset.live; // where `trainer ui` has a newer document; a file has none
   const ROWS = 100; // of one page of a table
   const SPECIAL = { nan: NaN, inf: Infinity, "-inf": -Infinity };
   const number = (value) => (typeof value === "string" && value in SPECIAL ? SPECIAL[value] : value);
@@ -471,10 +472,14 @@
     return card("Timeline", one, { notes: [legend, ...(run.task === "train" ? attemptTable(fits[0]) : [])] });
   };
 
+  const download = (run, key, text) => (live && run.name
+    ? h("a", { href: `/file/${encodeURIComponent(run.name)}/${key.split("/").map(encodeURIComponent).join("/")}`, download: true }, text) : text);
+
   const checkpointTable = (run, fits) => {
     const rows = fits.flatMap((fit) => fit.checkpoints);
     return simpleTable([...(run.task === "tune" ? ["trial"] : []), "after epoch", "step", run.metric || "metric", "size", "time", "load it with"], rows.map((one) => [
-      ...(run.task === "tune" ? [one.trial || "–"] : []), String(one.epochs), String(one.step), show(one.metrics[run.metric]), bytes(one.size), date(one.time),
+      ...(run.task === "tune" ? [one.trial || "–"] : []), String(one.epochs), String(one.step), show(one.metrics[run.metric]),
+      download(run, `${one.trial ? `trials/${one.trial}/` : ""}checkpoints/${one.name}/checkpoint.ckpt`, bytes(one.size)), date(one.time),
       h("span", {}, h("code", {}, one.load), one.name === run.checkpoint ? h("strong", {}, "  best") : "")]), run.task === "tune" ? [1, 2, 3, 4] : [0, 1, 2, 3]);
   };
 
@@ -489,8 +494,8 @@
 
   const folded = (run) => [
     ...(run.run_file ? [h("section", {}, fold("Run file", h("pre", { tabindex: 0 }, run.run_file)))] : []),
-    ...(run.artifacts.length ? [h("section", {}, fold(`Artifacts (${run.artifacts.length})`, simpleTable(["file", "size"], run.artifacts.slice(0, 500).map((one) => [one.name, bytes(one.size)]), [1])))] : []),
-    ...(run.log ? [h("section", {}, fold(`Last lines of ${run.log.name}`, h("pre", { tabindex: 0 }, run.log.lines.join("\n"))))] : []),
+    ...(run.artifacts.length ? [h("section", {}, fold(`Artifacts (${run.artifacts.length})`, simpleTable(["file", "size"], run.artifacts.slice(0, 500).map((one) => [download(run, `artifacts/${one.name}`, one.name), bytes(one.size)]), [1])))] : []),
+    ...(run.log ? [h("section", {}, fold(`Last lines of ${run.log.name}`, live ? h("p", {}, download(run, run.log.name, "the whole log")) : null, h("pre", { tabindex: 0 }, run.log.lines.join("\n"))))] : []),
     ...(run.traceback ? [h("section", {}, fold("Traceback", h("pre", { tabindex: 0 }, run.traceback)))] : []),
   ];
 
@@ -537,8 +542,10 @@
 
   const page = document.getElementById("page"), content = h("div"), title = h("h1");
   const several = data.runs.length > 1;
+  let shown = -1;
   const open = (at) => {
     forget();
+    shown = at;
     const run = at < 0 ? null : data.runs[at];
     title.textContent = run ? run.name : `${data.runs.length} runs`;
     content.replaceChildren(...(run ? drawRun(run) : drawComparison()));
@@ -551,9 +558,45 @@
   window.trainerReport = { data, charts, view: null };
   page.append(h("header", { class: "top" }, title, h("span", { class: "spacer" }), themeButton),
     ...(several ? [h("nav", { class: "tabs noprint", "aria-label": "Runs" }, h("button", { onclick: () => open(-1) }, "Compare"), data.runs.map((run, at) => h("button", { onclick: () => open(at) }, short(run.name, 40))))] : []),
-    content, h("footer", {}, `Written ${date(data.generated)} by trainer ${data.version}. Times are those of this browser's zone.`));
+    content, h("footer", {}, h("span", { class: "written" }, `Written ${date(data.generated)}`), ` by trainer ${data.version}. Times are those of this browser's zone.`));
   paint(dark.matches ? "dark" : "light");
   open(several ? -1 : 0);
+
+  // --- of `trainer ui`: a newer document is drawn at once, or when it is asked for if somebody has typed or selected something
+
+  if (live) {
+    const status = h("span", { class: "note noprint", role: "status" }), button = h("button", { class: "noprint", hidden: true }, "Show new data");
+    title.after(status, button);
+    title.before(h("a", { href: "/", class: "noprint" }, "All runs"));
+    let tag = "", fresh = null;
+    const busy = () => [...content.querySelectorAll("input[type=search]")].some((one) => one.value) || content.querySelector("tr.selected, details.menu[open]");
+    const redraw = () => {
+      const top = window.scrollY;
+      Object.assign(data, fresh);
+      fresh = null;
+      button.hidden = true;
+      document.querySelector("footer .written").textContent = `Written ${date(data.generated)}`;
+      open(shown);
+      window.scrollTo(0, top);
+    };
+    button.addEventListener("click", redraw);
+    const poll = async () => {
+      try {
+        const answer = await fetch(live, { headers: tag ? { "If-None-Match": tag } : {} });
+        if (answer.status === 200) {
+          const first = !tag;
+          tag = answer.headers.get("ETag") || "";
+          fresh = await answer.json();
+          if (first && fresh.generated === data.generated) fresh = null;
+          else if (busy()) button.hidden = false;
+          else redraw();
+        } else if (answer.status !== 304) throw new Error(await answer.text());
+        status.textContent = data.runs.some((run) => run.state === "running") ? "live" : "";
+      } catch (error) { status.textContent = `no answer: ${error.message}`; }
+      setTimeout(poll, data.runs.some((run) => run.state === "running") ? 3000 : 15000);
+    };
+    poll();
+  }
   let resizing = 0;
   window.addEventListener("resize", () => { cancelAnimationFrame(resizing); resizing = requestAnimationFrame(() => charts.forEach((one) => one.instance && one.instance.resize())); });
   window.addEventListener("beforeprint", () => { paint("light"); charts.forEach((one) => (one.instance ? one.instance.resize() : one.draw())); });

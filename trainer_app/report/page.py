@@ -17,8 +17,12 @@ LIBRARY: Final = "vendor/echarts.min.js"
 _ENDS_SCRIPT: Final = re.compile(r"</script|<!--", re.IGNORECASE)
 
 
-def render_page(document: dict[str, Any]) -> str:
+def render_page(document: dict[str, Any], *, live: str = "") -> str:
     """Return the page of a document, in which only the scripts and the style that are written here run.
+
+    Args:
+        document: what `report_document` returns.
+        live: the path on the server that the page comes from, where it asks for a newer document; "" for a file.
 
     Raises:
         TrainerError: this install has no plotting library.
@@ -29,7 +33,8 @@ def render_page(document: dict[str, Any]) -> str:
     style, script, library = _read("page.css"), _read("page.js"), _library()
     template = Environment(autoescape=True).from_string(_read("page.html"))
     return template.render(
-        policy=_policy(style, script, library),
+        policy=_policy(style, script, library) + ("; connect-src 'self'" if live else ""),
+        live=live,
         title=_title(document),
         style=Markup(style),
         script=Markup(script),

@@ -63,12 +63,19 @@ def newest_run(storage_uri: str) -> str:
 
 def _read_all(storage: Store) -> list[RunSummary]:
     rebuilds = itertools.count(1)
-    summaries = map_parallel(lambda name: _read_summary(storage, name, rebuilds), storage.list_folders())
+    summaries = map_parallel(lambda name: read_summary(storage, name, rebuilds), storage.list_folders())
     runs = [summary for summary in summaries if summary is not None]
     return sorted(runs, key=lambda run: (-(run.record.created if run.record else 0.0), run.name))
 
 
-def _read_summary(storage: Store, name: str, rebuilds: Iterator[int]) -> RunSummary | None:
+def read_summary(storage: Store, name: str, rebuilds: Iterator[int]) -> RunSummary | None:
+    """Return what the run's run.json says; None if the folder is no run's.
+
+    Args:
+        storage: the whole storage.
+        name: the folder's.
+        rebuilds: counts the damaged ones that are made again from other objects: REBUILDS at most.
+    """
     store, problem = storage.child(name), ""
     try:
         record = parse_run_record(store.get("run.json"), name, f"{name}/run.json")

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from trainer_app.errors import InputError
+from trainer_app.results import view
 from trainer_app.results.model import FitResults, RunResults
 
 FIXED: Final = ("run", "trial", "state", "epoch", "step", "time", "elapsed")
@@ -27,6 +28,23 @@ def epoch_rows(run: RunResults) -> tuple[list[str], list[Row]]:
     metrics = _rename(logged, [*FIXED, *params.values()], "metrics")
     rows = [row for fit in run.fits for row in _rows_of(run, fit, params, metrics)]
     return [*FIXED, *params.values(), *metrics.values()], rows
+
+
+def trial_rows(run: RunResults) -> tuple[list[str], list[Row]]:
+    """Return the columns, and a row per trial: trial, state, epochs, the metric's best value, elapsed in seconds, why
+    it ended, and its parameters by dotted key (`params.KEY` where a column has that name).
+    """
+    metric = run.record.metric or "metric"
+    fixed = ["trial", "state", "epochs", metric, "elapsed", "reason"]
+    params = _rename({key: None for fit in run.trials for key in fit.params}, fixed, "params")
+    rows: list[Row] = [
+        {
+            **dict(zip(fixed, (row.trial, row.state, row.epochs, row.value, row.elapsed, row.reason), strict=True)),
+            **{params[key]: value for key, value in row.params.items()},
+        }
+        for row in view.trial_rows(run)
+    ]
+    return [*fixed, *params.values()], rows
 
 
 def _rename(names: Mapping[str, None], taken: Sequence[str], prefix: str) -> dict[str, str]:

@@ -109,6 +109,7 @@ def open_run(
         use_gpu=bool(config.scaling.use_gpu),
         attempt=folder.record.attempt + 1,
         **NO_ERROR,
+        tags=config.tags,
         epochs=prepare.target_epochs(config),
         num_samples=config.tune.num_trials if config.tune and task == "tune" else None,
     )

@@ -123,7 +123,7 @@ def create_run(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, na
         state="running",
         created=now,
         updated=now,
-        attempt=1,
+        tags=config.tags,
         seed=seed,
         metric=metric,
         mode=mode,

@@ -16,6 +16,7 @@ EXTRAS: Final = {
     "wandb": ("wandb",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "deepspeed": ("deepspeed",),
+    "ui": ("starlette", "uvicorn"),
 }
 # Lightning's classes and Ray's that need one. TensorBoardLogger does not: it writes without the package that shows.
 _NEEDED: Final = {

@@ -1,0 +1,189 @@
+"""Runs in Python: what `from trainer_app import ...` gives."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from tests.run_samples import train_run, tune_run
+from trainer_app import api
+from trainer_app import checkpoint as ckpt
+from trainer_app.api import starting
+from trainer_app.errors import ConfigError, InputError, NotFoundError, RunFailedError, TrainerError
+from trainer_app.storage import Store, open_store
+
+pytestmark = pytest.mark.unit
+EXAMPLE = Path(__file__).parents[2] / "trainer_app/examples/mnist/train.yaml"
+
+
+class Net(L.LightningModule):
+    def __init__(self, width: int = 2) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.layer = torch.nn.Linear(width, 1)
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.delenv("TRAINER_STORAGE_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return open_store("runs")
+
+
+def test_runs_of_a_storage(storage: Store, tmp_path: Path) -> None:
+    assert api.runs() == []
+    train_run(storage, created=1.0)
+    tune_run(storage, created=2.0)
+    assert [run.name for run in api.runs()] == [run.name for run in api.runs(tmp_path / "runs")]
+    assert [run.name for run in api.runs()] == ["mnist-1", "fashion-1"]
+    assert api.load_run().name == "mnist-1" and api.load_run("runs/fashion-1").name == "fashion-1"
+    with pytest.raises(NotFoundError, match="fashion-1"):
+        api.load_run("fashoin-1")
+
+
+@pytest.mark.parametrize("pandas", [True, False])
+def test_tables(storage: Store, monkeypatch: pytest.MonkeyPatch, pandas: bool) -> None:
+    if not pandas:
+        monkeypatch.setitem(sys.modules, "pandas", None)
+    train_run(storage)
+    tune_run(storage)
+    rows: Any = api.load_run("fashion-1").metrics()
+    trials: Any = api.load_run("mnist-1").trials()
+    one: Any = api.load_run("mnist-1").metrics("t00001")
+    if pandas:
+        rows, trials, one = (frame.to_dict("records") for frame in (rows, trials, one))
+    assert [(row["epoch"], row["val/acc"]) for row in rows] == [(0, 0.5), (1, 0.9), (2, 0.7)]
+    assert [(row["trial"], row["state"], row["epochs"]) for row in trials][:2] == [
+        ("t00000", "stopped", 1),
+        ("t00001", "finished", 3),
+    ]
+    assert trials[1]["val/acc"] == 0.95 and trials[1]["model.init_args.lr"] == 0.05
+    assert [row["val/acc"] for row in one] == [0.8, 0.95, 0.9]
+
+
+def test_the_best_checkpoint_is_loaded_into_the_module(storage: Store, tmp_path: Path) -> None:
+    folder, module = train_run(storage), Net(3)
+    trainer = L.Trainer(max_steps=0, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(tmp_path / "own.ckpt")
+    for epochs, value in ((4, 0.95), (5, 0.1)):
+        name = f"a0001-e{epochs:06d}-s{epochs * 10:09d}"
+        store = folder.fit_folder().checkpoints.child(name)
+        data = (tmp_path / "own.ckpt").read_bytes()
+        store.put("checkpoint.ckpt", data)
+        manifest = {
+            "name": name, "epochs": epochs, "step": epochs * 10, "attempt": 1, "world_size": 1, "time": 7.0,
+            "metrics": {"val/acc": value},
+            "objects": {"checkpoint.ckpt": {"size": len(data), "sha256": _sha256(data)}},
+        }  # fmt: skip
+        store.put("manifest.json", ckpt.Manifest.model_validate(manifest).to_json())
+    run = api.load_run("fashion-1")
+    best = run.best
+    assert best is not None and best.metrics == {"val/acc": 0.95} and best.epochs == 4
+    loaded = best.load(Net)
+    assert loaded.hparams.width == 3 and torch.equal(loaded.layer.weight, module.layer.weight)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        best.load(Net, width=2)
+    assert [one.epochs for one in run.checkpoints()] == [1, 2, 3, 4, 5]
+    damaged = open_store("runs").child("fashion-1/checkpoints").child(best.name)
+    damaged.put("checkpoint.ckpt", data[:-1] + b"!")
+    with pytest.raises(TrainerError, match="SHA-256"):
+        best.load(Net)
+
+
+def _sha256(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_wait(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer_app.api.run.POLL_S", 0.01)
+    folder = train_run(storage)
+    run = api.load_run("fashion-1")
+    with pytest.raises(TimeoutError, match="fashion-1 has not ended"):
+        run.wait(0.05)
+    with pytest.raises(InputError, match="interrupt the process"):
+        run.stop()
+    waiting = threading.Timer(0.05, lambda: folder.update(state="succeeded"))
+    waiting.start()
+    assert run.wait(30) is run
+    waiting.join()
+    folder.update(state="running")
+    monkeypatch.setattr("trainer_app.run.abandoned.is_abandoned", lambda uri: True)
+    with pytest.raises(RunFailedError, match="its process is gone"):
+        run.wait(30)
+    folder.update(state="failed", error="ValueError: no")
+    with pytest.raises(RunFailedError, match="run fashion-1 failed: ValueError: no"):
+        run.wait()
+
+
+def test_what_is_wrong_starts_nothing(storage: Store, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("name: x\nmodle: {}\n")
+    for start in (api.train, api.tune, api.validate):
+        with pytest.raises(ConfigError, match="modle"):
+            start("run.yaml")
+    with pytest.raises(InputError, match="no run file"):
+        api.train()
+    assert not (tmp_path / "runs").exists()
+
+
+CHILD = """
+import signal, sys, time
+def leave(*_):
+    print("interrupted; resume with: ...", flush=True)
+    sys.exit(130)
+signal.signal(signal.SIGINT, leave)
+print("epoch 1/9", flush=True)
+time.sleep(60)
+"""
+
+
+def test_ctrl_c_reaches_the_run_and_what_it_says_is_shown(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "COMMAND", (sys.executable, "-c", CHILD))
+    lines: list[str] = []
+
+    def show(line: str) -> None:
+        lines.append(line)
+        if line == "epoch 1/9":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        api.train(EXAMPLE, name="x", show=show)
+    assert lines == ["epoch 1/9", "interrupted; resume with: ..."]
+
+
+@pytest.mark.parametrize(
+    "code, error, text",
+    [(2, InputError, "no such; thing"), (1, RunFailedError, "ended with exit code 1"), (130, KeyboardInterrupt, None)],
+)
+def test_how_the_command_ends(
+    storage: Store, monkeypatch: pytest.MonkeyPatch, code: int, error: type[BaseException], text: str | None
+) -> None:
+    train_run(storage, "x", state="succeeded")
+    said = "print('error: no such'); print('error: thing');" if code == 2 else ""
+    monkeypatch.setattr(starting, "COMMAND", (sys.executable, "-c", f"import sys; {said} sys.exit({code})"))
+    with pytest.raises(error, match=text):
+        api.tune(EXAMPLE.with_name("tune.yaml"), name="x", show=lambda line: None)
+
+
+def test_the_command_has_what_was_asked_for(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        starting, "COMMAND", (sys.executable, "-c", "import json, sys; print(json.dumps(sys.argv[1:]))")
+    )
+    lines: list[str] = []
+    overrides = {"trainer.max_epochs": 2, "data.init_args.source": "digits"}
+    options = {"name": "x", "storage": "s3://bucket/runs", "test": True, "allow": ["m.C"], "import_from": ["code"]}
+    run = api.train(EXAMPLE, overrides=overrides, show=lines.append, **options)
+    assert (run.name, run.uri) == ("x", "s3://bucket/runs")
+    assert json.loads(lines[0]) == [
+        "train", str(EXAMPLE), "trainer.max_epochs=2", 'data.init_args.source="digits"', "--name", "x",
+        "--storage", "s3://bucket/runs", "--test", "--allow", "m.C", "--import-from", "code",
+    ]  # fmt: skip

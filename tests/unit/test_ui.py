@@ -1,0 +1,246 @@
+"""The server of `trainer ui`, asked by HTTP: what it shows, to whom, and that it only reads."""
+
+from __future__ import annotations
+
+import html
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from tests.run_samples import train_run, tune_run
+from trainer_app.storage import Store, open_store
+from trainer_app.ui.access import Access, is_local
+from trainer_app.ui.index import RunIndex
+from trainer_app.ui.server import make_app
+from trainer_app.ui.serving import listen
+
+pytestmark = pytest.mark.unit
+
+
+class Server:
+    """A server on a free port of this machine, and what it answers."""
+
+    def __init__(self, storage: Store, access: Access) -> None:
+        self.index = RunIndex(storage)
+        self.index.refresh()
+        self.listener = listen("127.0.0.1", 0)
+        self.port = self.listener.getsockname()[1]
+        config = uvicorn.Config(make_app(storage, self.index, access), log_level="error")
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listener]}, daemon=True)
+
+    def __enter__(self) -> Server:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.should_exit = True
+        self.thread.join(20)
+        self.listener.close()
+
+    def ask(self, path: str, *, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, headers={key.replace("_", "-"): value for key, value in headers.items()})
+            answer = connection.getresponse()
+            return answer, answer.read()
+        finally:
+            connection.close()
+
+    def json(self, path: str) -> Any:
+        answer, data = self.ask(path)
+        assert answer.status == 200, data
+        return json.loads(data)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Store:
+    store = open_store(str(tmp_path / "runs"))
+    train_run(store, created=1000.0, state="succeeded", tags=["a", "paper"])
+    tune_run(store, created=2000.0, error="ValueError: <script>alert(1)</script>", state="failed")
+    store.put("broken/run.json", b"{")
+    store.put("other/file.txt", b"no run")
+    return store
+
+
+@pytest.fixture
+def server(storage: Store) -> Iterator[Server]:
+    with Server(storage, Access(host="127.0.0.1")) as server:
+        yield server
+
+
+def test_the_list(server: Server) -> None:
+    page = server.json("/api/runs")
+    assert [row["name"] for row in page["rows"]] == ["mnist-1", "fashion-1", "broken"]
+    assert (page["matching"], page["read"], page["known"]) == (3, 3, 3)
+    assert page["rows"][1]["best"] is None or page["rows"][1]["metric"] == "val/acc"
+    assert page["rows"][2]["state"] == "damaged" and "run.json" in page["rows"][2]["error"]
+    assert [row["name"] for row in server.json("/api/runs?text=SCRIPT")["rows"]] == ["mnist-1"]
+    assert [row["name"] for row in server.json("/api/runs?state=succeeded")["rows"]] == ["fashion-1"]
+    assert [row["name"] for row in server.json("/api/runs?tag=paper")["rows"]] == ["fashion-1"]
+    assert page["tags"] == ["a", "paper"]
+    assert [row["name"] for row in server.json("/api/runs?sort=-name&limit=2&offset=1")["rows"]] == [
+        "fashion-1",
+        "mnist-1",
+    ]
+
+
+@pytest.mark.parametrize(
+    "query", ["sort=nothing", "limit=x&offset=-1", "limit=999999999999", "sort=&text=%00", "tag=a"]
+)
+def test_any_query_of_the_list_is_answered(server: Server, query: str) -> None:
+    assert server.json(f"/api/runs?{query}")["known"] == 3
+
+
+def test_a_new_run_a_changed_one_and_one_that_is_gone(server: Server, storage: Store) -> None:
+    folder = train_run(storage, "later-1", created=3000.0)
+    storage.delete_prefix("broken")
+    server.index.refresh()
+    assert [row["name"] for row in server.json("/api/runs")["rows"]] == ["later-1", "mnist-1", "fashion-1"]
+    folder.update(state="succeeded", best=0.5)
+    server.index.refresh()
+    first = server.json("/api/runs")["rows"][0]
+    assert (first["state"], first["best"]) == ("succeeded", 0.5)
+
+
+def test_the_document_is_sent_once(server: Server, storage: Store) -> None:
+    answer, data = server.ask("/api/report?run=mnist-1&run=fashion-1")
+    assert [run["name"] for run in json.loads(data)["runs"]] == ["mnist-1", "fashion-1"]
+    tag = answer.headers["ETag"]
+    same, nothing = server.ask("/api/report?run=mnist-1&run=fashion-1", If_None_Match=tag)
+    assert (same.status, nothing) == (304, b"")
+    storage.put("mnist-1/lease.json", b"{}")
+    assert server.ask("/api/report?run=mnist-1&run=fashion-1", If_None_Match=tag)[0].status == 304
+    storage.put("mnist-1/trials/t00009/trial.json", b"{")
+    changed, data = server.ask("/api/report?run=mnist-1&run=fashion-1", If_None_Match=tag)
+    assert changed.status == 200 and changed.headers["ETag"] != tag
+
+
+def test_the_page_of_a_run(server: Server) -> None:
+    answer, data = server.ask("/report?run=mnist-1")
+    assert answer.status == 200 and answer.headers["Content-Type"].startswith("text/html")
+    assert b"<script>alert(1)" not in data
+    policy = html.unescape(data.decode())
+    assert "default-src 'none'" in policy and "; connect-src 'self'" in policy
+
+
+@pytest.mark.parametrize(
+    "path, code",
+    [
+        ("/report?run=nothing", 404),
+        ("/report", 400),
+        ("/report?run=../x", 400),
+        ("/report?" + "&".join(f"run=r{n}" for n in range(21)), 400),
+        ("/file/mnist-1/lease.json", 404),
+        ("/file/mnist-1/launch/values.yaml", 404),
+        ("/file/mnist-1/artifacts/../lease.json", 400),
+        ("/file/mnist-1/artifacts/%2e%2e/lease.json", 400),
+        ("/file/mnist-1/artifacts/none", 404),
+        ("/file/..%2Fx/artifacts/a", 400),
+        ("/static/server.py", 404),
+        ("/static/..%2Fserver.py", 404),
+        ("/nothing", 404),
+    ],
+)
+def test_what_is_not_shown(server: Server, path: str, code: int) -> None:
+    answer, data = server.ask(path)
+    assert answer.status == code and b"Traceback" not in data and len(data) < 1000
+
+
+def test_a_file_is_a_download_whatever_it_is(server: Server, storage: Store) -> None:
+    storage.put("mnist-1/artifacts/t00001/plot ü.html", b"<script>alert(1)</script>")
+    answer, data = server.ask("/file/mnist-1/artifacts/t00001/plot%20%C3%BC.html")
+    assert data == b"<script>alert(1)</script>"
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    assert answer.headers["Content-Disposition"].startswith("attachment;")
+    assert (
+        answer.headers["X-Content-Type-Options"] == "nosniff" and "sandbox" in answer.headers["Content-Security-Policy"]
+    )
+
+
+def test_a_log_is_on_the_page_without_secrets_and_whole_as_a_download(server: Server, storage: Store) -> None:
+    storage.put("mnist-1/logs/driver/a0001.log", b"one\ntoken=abcdef123\x1b[2J\n")
+    log = server.json("/api/report?run=mnist-1")["runs"][0]["log"]
+    assert log["lines"][0] == "one" and "abcdef123" not in log["lines"][1] and "\x1b" not in log["lines"][1]
+    assert server.ask(f"/file/mnist-1/{log['name']}")[1].startswith(b"one\n")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_it_only_reads(server: Server, method: str) -> None:
+    assert server.ask("/api/runs", method=method)[0].status == 405
+
+
+def test_headers_of_every_answer(server: Server) -> None:
+    for path in ("/", "/api/runs", "/nothing", "/static/runs.js"):
+        headers = server.ask(path)[0].headers
+        assert headers["X-Frame-Options"] == "DENY" and headers["Referrer-Policy"] == "no-referrer", path
+    assert "script-src 'self'" in server.ask("/")[0].headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    "host, code", [("evil.example", 403), ("localhost:1", 200), ("127.0.0.1", 200), ("[::1]:9", 200)]
+)
+def test_a_name_that_resolves_to_this_machine_is_refused(server: Server, host: str, code: int) -> None:
+    assert server.ask("/api/runs", Host=host)[0].status == code
+
+
+def test_elsewhere_a_token_works_once(storage: Store) -> None:
+    access = Access(host="0.0.0.0")
+    with Server(storage, access) as server:
+        assert server.ask("/api/runs")[0].status == 403
+        assert server.ask("/?token=wrong")[0].status == 403
+        assert server.ask("/?token=%C3%BC")[0].status == 403
+        answer, _ = server.ask(f"/?token={access.token}")
+        assert (answer.status, answer.headers["Location"]) == (303, "/")
+        cookie = answer.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie and "samesite=strict" in cookie.lower() and access.token not in cookie
+        again, text = server.ask(f"/?token={access.token}")
+        assert again.status == 403 and b"its token was used" in text
+        assert server.ask("/api/runs", Cookie=cookie.partition(";")[0])[0].status == 200
+        assert server.ask("/api/runs", Cookie="trainer_ui=")[0].status == 403
+        assert server.ask("/healthz")[0].status == 200
+
+
+def test_behind_a_proxy_nothing_is_asked(storage: Store) -> None:
+    with Server(storage, Access(host="0.0.0.0", proxied=True)) as server:
+        assert server.ask("/api/runs", Host="runs.example")[0].status == 200
+
+
+@pytest.mark.parametrize(
+    "host, local",
+    [
+        *((name, True) for name in ("127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost", "LOCALHOST.")),
+        *((name, False) for name in ("0.0.0.0", "::", "10.0.0.1", "localhost.evil.example", "")),
+    ],
+)
+def test_local(host: str, local: bool) -> None:
+    assert is_local(host) is local
+
+
+def test_a_storage_that_gives_no_answer_is_said(
+    tmp_path: Path, storage: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainer_app.errors import StorageUnavailableError
+
+    index = RunIndex(storage)
+    index.refresh()
+    monkeypatch.setattr("trainer_app.ui.index.REFRESH_S", 0.01)
+
+    def fail() -> None:
+        raise StorageUnavailableError("no answer from s3://user:pw@host")
+
+    monkeypatch.setattr(index, "refresh", fail)
+    index.start()
+    for _ in range(500):
+        if index.problem:
+            break
+        threading.Event().wait(0.01)
+    index.stop()
+    page = index.page()
+    assert "no answer" in page["problem"] and len(page["rows"]) == 3

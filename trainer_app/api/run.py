@@ -1,0 +1,210 @@
+"""A run in Python: read from its storage, waited for, stopped; its checkpoints loaded into the user's module."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from trainer_app.api.frames import to_frame
+from trainer_app.errors import InputError, NotFoundError, RunFailedError
+from trainer_app.results import RunResults, read_run
+from trainer_app.results import model as stored
+from trainer_app.results.table_files import epoch_rows, trial_rows
+from trainer_app.run import abandoned
+from trainer_app.storage import Store, open_store
+from trainer_app.storage_uri import join_uri
+
+if TYPE_CHECKING:
+    from trainer_app.launch.kube import Kube
+
+POLL_S = 2.0
+Module = TypeVar("Module")
+
+
+@dataclass(frozen=True)
+class ClusterSide:
+    """How a run on Kubernetes is reached: its RayJob, and its storage from this machine."""
+
+    kube: Kube
+    endpoint: str | None = None
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A committed checkpoint: `epochs` finished, `step` of the optimizer, the epoch's metrics, `size` in bytes."""
+
+    run: Run
+    trial: str | None
+    name: str
+    uri: str
+    epochs: int
+    step: int
+    metrics: dict[str, float]
+    size: int
+
+    def download(self, folder: str | Path) -> Path:
+        """Copy its file to a folder, verified against its manifest, and return its path there.
+
+        Raises:
+            CheckpointRejectedError: size or SHA-256 differ from the manifest.
+            NotFoundError: retention has removed it.
+        """
+        from trainer_app import checkpoint as commits
+        from trainer_app.records import RunFolder
+
+        with self.run.opened() as storage:
+            fit_folder = RunFolder.open(storage, self.run.name).fit_folder(self.trial)
+            return commits.download_commit(commits.read_commit(fit_folder.checkpoints, self.name), Path(folder))
+
+    def load(self, module: type[Module], *, allow: Sequence[str] = (), **arguments: Any) -> Module:
+        """Return the module with the checkpoint's weights, by its own `load_from_checkpoint`, on the CPU.
+
+        Args:
+            module: the LightningModule's class.
+            allow: classes, by import path, that the file may hold beside tensors and plain values.
+            arguments: of its constructor, over the hyperparameters that it saved.
+
+        Raises:
+            CheckpointRejectedError: the file is damaged, or has a class that is not allowed.
+        """
+        from trainer_app.checkpoint.loading import allow_globals, check_loadable
+        from trainer_app.temporary import temporary_folder
+
+        with temporary_folder("load") as folder, allow_globals(allow):
+            path = self.download(Path(folder))
+            check_loadable(path, allow)
+            load = module.load_from_checkpoint  # type: ignore[attr-defined]
+            return load(path, map_location="cpu", weights_only=True, **arguments)
+
+
+@dataclass(eq=False)
+class Run:
+    """A run in a storage, also one that is still going on: each property reads it anew, `snapshot()` once.
+
+    `uri`: of the storage that has the run's folder; `name`: that folder's.
+    """
+
+    uri: str
+    name: str
+    cluster: ClusterSide | None = field(default=None, repr=False)
+
+    @contextmanager
+    def opened(self) -> Iterator[Store]:
+        """Yield the storage; of a run on Kubernetes through a port-forward where that is needed."""
+        if self.cluster is None:
+            yield open_store(self.uri)
+            return
+        from trainer_app.launch.submitted_run import submitted_run
+
+        side = self.cluster
+        with submitted_run(side.kube, self.name, side.endpoint, side.values) as where:
+            yield open_store(where.uri)
+
+    def snapshot(self) -> RunResults:
+        """Return all that the storage has of the run now: record, trials, epochs, checkpoints, artifacts.
+
+        Raises:
+            NotFoundError: there is no such run, or it has written nothing yet.
+            StorageError: no answer, or run.json is damaged beyond what other objects say.
+        """
+        with self.opened() as storage:
+            return read_run(storage, self.name)
+
+    @property
+    def state(self) -> str:
+        """Return running, succeeded, interrupted or failed; `submitted` before a pod has written anything."""
+        from trainer_app.records import RunFolder
+
+        try:
+            with self.opened() as storage:
+                return RunFolder.open(storage, self.name).record.state
+        except NotFoundError:
+            if self.cluster is None:
+                raise
+            return "submitted"
+
+    @property
+    def best(self) -> Checkpoint | None:
+        """Return the committed checkpoint with the best value of the run's metric, the newest if it has no metric."""
+        from trainer_app.results import read_outcome
+
+        with self.opened() as storage:
+            chosen = read_outcome(storage, self.name).checkpoint
+        return self._checkpoint(chosen) if chosen else None
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Return all committed checkpoints, of all trials, oldest first."""
+        return [self._checkpoint(one) for fit in self.snapshot().fits for one in fit.checkpoints]
+
+    def metrics(self, trial: str | None = None) -> Any:
+        """Return a row per epoch: run, trial, state, epoch (from 0), step, time, elapsed, parameters, metrics.
+
+        Args:
+            trial: only this one's.
+
+        Returns:
+            a pandas DataFrame; a list of dicts where pandas is not installed. Columns as `trainer results --csv`.
+        """
+        columns, rows = epoch_rows(self.snapshot())
+        return to_frame(
+            columns, [row for row in rows if row.get("epoch") is not None and trial in (None, row["trial"])]
+        )
+
+    def trials(self) -> Any:
+        """Return a row per trial: trial, state, epochs, the metric's best value, elapsed, reason, parameters.
+
+        Returns:
+            a pandas DataFrame; a list of dicts where pandas is not installed. Empty for a train run.
+        """
+        return to_frame(*trial_rows(self.snapshot()))
+
+    def wait(self, timeout: float | None = None) -> Run:
+        """Wait until the run ends, and return it.
+
+        Args:
+            timeout: seconds; None waits for ever.
+
+        Raises:
+            RunFailedError: it failed, with its error; or a process of this machine that led it is gone.
+            TimeoutError: it has not ended in time; it goes on.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self.state in ("running", "submitted"):
+            if self.cluster is None and abandoned.is_abandoned(join_uri(self.uri, self.name)):
+                raise RunFailedError(f"run {self.name} has not ended, and its process is gone: resume it")
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"run {self.name} has not ended in {timeout:g} s")
+            time.sleep(POLL_S)
+        return self.check()
+
+    def check(self) -> Run:
+        """Return the run; raise RunFailedError if it failed."""
+        record = self.snapshot().record
+        if record.state == "failed":
+            raise RunFailedError(f"run {self.name} failed: {record.error}")
+        return self
+
+    def stop(self, *, grace: float = 300.0) -> None:
+        """Ask a run on Kubernetes to commit a checkpoint and give its nodes back, as `trainer stop` does.
+
+        Args:
+            grace: how many seconds it may take to commit.
+
+        Raises:
+            InputError: it does not run on a cluster: interrupt the process that started it.
+        """
+        if self.cluster is None:
+            raise InputError(f"run {self.name} is not of a cluster: interrupt the process that started it (Ctrl-C)")
+        from trainer_app.launch import control, location
+
+        rayjob = location.find_rayjob(self.cluster.kube, self.name)
+        control.stop(self.cluster.kube, rayjob, grace=grace, say=lambda line: None, endpoint=self.cluster.endpoint)
+
+    def _checkpoint(self, one: stored.Checkpoint) -> Checkpoint:
+        fields: Mapping[str, Any] = {k: getattr(one, k) for k in ("trial", "name", "uri", "epochs", "step", "size")}
+        return Checkpoint(run=self, metrics=dict(one.metrics), **fields)

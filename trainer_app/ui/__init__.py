@@ -1,0 +1,1 @@
+"""`trainer ui`: a read-only server of pages. It imports no code of a run's and unpickles nothing."""
