@@ -22,7 +22,7 @@ from trainer_app.checkpoint import download_newest, list_commits
 from trainer_app.checkpoint.loading import load_checkpoint
 from trainer_app.config import RunConfig
 from trainer_app.config.tuning import Tune
-from trainer_app.errors import AccessDeniedError, TrainerError
+from trainer_app.errors import AccessDeniedError, LeaseLostError, TrainerError
 from trainer_app.records import FitFolder
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_store
@@ -560,3 +560,50 @@ def test_a_trial_ends_with_the_metric_that_it_has(
     else:
         fit_of_trial()
         assert [value is not None for value in values] == logged
+
+
+@pytest.mark.parametrize("when", ["payload", "manifest"])
+def test_a_worker_whose_fit_was_started_again_commits_and_deletes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The driver took it for lost. It deleted the commit that the new worker had just chosen to begin from."""
+    fit_folder = FitFolder(open_store(str(tmp_path)))
+    put_file, put = FolderStore.put_file, FolderStore.put
+
+    def start_again(key: str) -> None:
+        if len(fit_folder.checkpoints.list_folders()) == 2:
+            FitFolder(open_store(str(tmp_path))).take_attempt(after=0)
+
+    def slow_payload(self: FolderStore, key: str, path: Any) -> None:
+        put_file(self, key, path)
+        start_again(key)
+
+    def slow_manifest(self: FolderStore, key: str, data: bytes, **condition: Any) -> None:
+        put(self, key, data, **condition)
+        if key == "manifest.json":
+            start_again(key)
+
+    monkeypatch.setattr(FolderStore, "put_file", slow_payload if when == "payload" else put_file)
+    monkeypatch.setattr(FolderStore, "put", slow_manifest if when == "manifest" else put)
+    with pytest.raises(LeaseLostError, match="started this fit again, as attempt 2"):
+        worker.fit(
+            CASES["no validation"].config,
+            fit_folder,
+            policy=Policy(keep=1),
+            report=lambda said: None,
+            trainer_kwargs={"devices": 1, "accelerator": "cpu"},
+        )
+    commits = [commit.manifest.epochs for commit in list_commits(fit_folder.checkpoints)]
+    assert commits == ([1] if when == "payload" else [1, 2])
+
+
+def test_the_newest_commit_is_looked_for_again_if_it_was_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the listing and the look the former worker committed, and deleted what it had listed."""
+    fitted = fit(replace(CASES["no validation"], keep=1), tmp_path / "run")
+    checkpoints = fitted.fit_folder.checkpoints
+    listings = iter([["a0001-e000001-s000000003"]])
+    monkeypatch.setattr(FolderStore, "list_folders", lambda self: next(listings, ["a0001-e000003-s000000009"]))
+    newest = download_newest(checkpoints, tmp_path / "to")
+    assert newest is not None and newest[0].manifest.epochs == 3

@@ -221,18 +221,18 @@ class EpochReporter(Callback):
         )
         self._boundary, self._committing = boundary, True
         try:
-            return write(trainer, self.fit_folder.checkpoints, manifest, self.policy.allow, self.tensors)
+            return write(trainer, self.fit_folder, manifest, self.policy.allow, self.tensors)
         finally:
             self._boundary = self._committing = False
 
     def _retain(self, commit: ckpt.Commit) -> None:
         """Delete surplus commits; a storage that refuses is logged, and asked again at the next commit."""
-        if self.known is None:
-            try:
-                commits = ckpt.list_commits(try_once(self.fit_folder.checkpoints)) if self.policy.keep else []
-            except StorageError as error:
-                _log.warning("old checkpoints stay until the next one is written: %s", error)
-                return
-            self.known = [c for c in commits if c.name != commit.name]
-        policy = self.policy
-        self.known = ckpt.prune([*self.known, commit], keep=policy.keep, monitor=policy.monitor, mode=policy.mode)
+        policy, once = self.policy, try_once(self.fit_folder.checkpoints)
+        try:
+            self.fit_folder.check_newest()
+            commits = ckpt.list_commits(once) if self.known is None and policy.keep else self.known or []
+        except StorageError as error:
+            _log.warning("old checkpoints stay until the next one is written: %s", error)
+            return
+        before = [c for c in commits if c.name != commit.name]
+        self.known = ckpt.prune([*before, commit], keep=policy.keep, monitor=policy.monitor, mode=policy.mode)

@@ -11,31 +11,34 @@ from trainer_app import checkpoint as ckpt
 from trainer_app.checkpoint.loading import check_loadable
 from trainer_app.checkpoint.safe_types import saved_at_once
 from trainer_app.checkpoint.sharded import saves_shards, write_sharded
-from trainer_app.storage import Store
+from trainer_app.records import FitFolder
 from trainer_app.temporary import temporary_folder
 
 
 def write(
-    trainer: L.Trainer, store: Store, manifest: ckpt.Manifest, allow: Sequence[str], tensors: ckpt.CommittedTensors
+    trainer: L.Trainer, folder: FitFolder, manifest: ckpt.Manifest, allow: Sequence[str], tensors: ckpt.CommittedTensors
 ) -> ckpt.Commit | None:
     """Save with all ranks, upload, and return the commit on rank 0, None on the others.
 
     Args:
         trainer: the fit's.
-        store: the fit's folder `checkpoints`.
+        folder: the fit's.
         manifest: without `objects` and `name`.
         allow: the run file's `checkpoint.allow`.
         tensors: of the commits before, to which those of this one are added.
+
+    Raises:
+        LeaseLostError: the fit was started again.
     """
     with temporary_folder("ckpt") as tmp, saved_at_once():
         if saves_shards(trainer.strategy):
             checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
-            return write_sharded(store, manifest, checkpoint, Path(tmp), allow)
+            return write_sharded(folder.checkpoints, manifest, checkpoint, Path(tmp), allow, check=folder.check_newest)
         path = Path(tmp, ckpt.PAYLOAD)
         trainer.save_checkpoint(path)
         if not trainer.is_global_zero:
             return None
         check_loadable(path, allow)
-        commit = ckpt.write_commit(store, path, manifest)
+        commit = ckpt.write_commit(folder.checkpoints, path, manifest, check=folder.check_newest)
         tensors.add(commit.name, path)
         return commit

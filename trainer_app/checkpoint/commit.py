@@ -49,13 +49,16 @@ def attempt_of_commit(name: str) -> int:
     return int(match[1]) if match else 0
 
 
-def write_commit(store: Store, payload: Path, manifest: Manifest) -> Commit:
+def write_commit(
+    store: Store, payload: Path, manifest: Manifest, *, check: Callable[[], None] = lambda: None
+) -> Commit:
     """Upload `payload`, then the manifest with its size and SHA-256.
 
     Args:
         store: the fit's folder `checkpoints`.
         payload: a local file, a plain Lightning checkpoint.
         manifest: without `objects` and `name`, which are filled in here.
+        check: called before the manifest is written; raises if it must not be.
 
     Raises:
         StorageError: nothing is committed; a payload without a manifest may remain, which readers ignore.
@@ -63,6 +66,7 @@ def write_commit(store: Store, payload: Path, manifest: Manifest) -> Commit:
     """
     name = name_commit(manifest.epochs, manifest.step, manifest.attempt)
     store.child(name).put_file(PAYLOAD, payload)
+    check()
     return write_manifest(store, name, manifest, {PAYLOAD: describe_file(payload)})
 
 
@@ -188,13 +192,16 @@ def download_newest(
         store: the fit's folder `checkpoints`.
         reject: called with (name, reason) for each commit that does not; the next older one is tried.
     """
-    for name in sorted(store.list_folders(), reverse=True):
-        try:
-            commit = read_commit(store, name)
-            return commit, download_commit(commit, folder)
-        except NotFoundError:
-            continue  # payload without a manifest: the writer was stopped before it committed
-        except CheckpointRejectedError as e:
-            if reject:
-                reject(name, str(e))
+    names: list[str] = []
+    while (listed := store.list_folders()) != names:  # a former worker may replace the newest meanwhile
+        names = listed
+        for name in sorted(names, reverse=True):
+            try:
+                commit = read_commit(store, name)
+                return commit, download_commit(commit, folder)
+            except NotFoundError:
+                continue  # payload without a manifest: the writer was stopped before it committed
+            except CheckpointRejectedError as e:
+                if reject:
+                    reject(name, str(e))
     return None

@@ -5,7 +5,7 @@ Read on any number of ranks: torch.distributed.checkpoint finds for each rank wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,13 @@ def localize(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_sharded(
-    store: Store, manifest: Manifest, checkpoint: dict[str, Any], folder: Path, allow: Sequence[str]
+    store: Store,
+    manifest: Manifest,
+    checkpoint: dict[str, Any],
+    folder: Path,
+    allow: Sequence[str],
+    *,
+    check: Callable[[], None],
 ) -> Commit | None:
     """Upload this rank's part of a checkpoint; the last one to do so makes the commit. Called on every rank.
 
@@ -58,6 +64,7 @@ def write_sharded(
         checkpoint: as Lightning dumps it, with sharded tensors; its weights and optimizers are taken out of it.
         folder: a temporary one of this rank.
         allow: the run file's `checkpoint.allow`.
+        check: as for `write_commit`.
 
     Returns:
         the commit on rank 0, None on the others.
@@ -82,6 +89,7 @@ def write_sharded(
     torch.distributed.all_gather_object(objects, writer.objects)
     if not is_first:
         return None
+    check()
     return write_manifest(store, names[0], manifest, {key: one for each in objects for key, one in each.items()})
 
 

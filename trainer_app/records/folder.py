@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, StorageError
+from trainer_app.errors import AlreadyExistsError, InputError, LeaseLostError, NotFoundError, StorageError
 from trainer_app.records.lines import merge_metrics, parse_part_key
 from trainer_app.records.models import EpochLine, RunRecord, TrialRecord, parse_trial_record
 from trainer_app.records.names import check_name, suggest_name
@@ -29,6 +29,7 @@ class FitFolder:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.checkpoints = store.child("checkpoints")
+        self._start = 0  # the number that this process has taken; 0 if none
         self._attempt = 0
         self._part = 0
         self._lines: list[bytes] = []
@@ -39,14 +40,27 @@ class FitFolder:
         Two workers of one fit may live at once, one of them unknown to its driver. Commits and metrics have the number
         in their keys, so that neither writes into the other's.
         """
-        number = max([after, *(int(match[1]) for e in self.store.list("attempts") if (match := _ATTEMPT.match(e.key)))])
+        number = max(after, self._newest_start())
         while True:
             number += 1
             try:
                 self.store.put(f"attempts/a{number:04d}.json", to_json({"started": time.time()}), create=True)
             except AlreadyExistsError:
                 continue
+            self._start = number
             return number
+
+    def check_newest(self) -> None:
+        """Check that the fit was not started again since this process took its number.
+
+        Raises:
+            LeaseLostError: it was: what is written or deleted now is not what the new start has seen.
+        """
+        if self._start and (newest := self._newest_start()) > self._start:
+            raise LeaseLostError(f"another worker has started this fit again, as attempt {newest}: this one ends")
+
+    def _newest_start(self) -> int:
+        return max((int(match[1]) for e in self.store.list("attempts") if (match := _ATTEMPT.match(e.key))), default=0)
 
     def append_epoch(self, attempt: int, line: Mapping[str, Any]) -> None:
         """Append an epoch's line (the fields of `EpochLine`), in one PUT of the part that it belongs to.
