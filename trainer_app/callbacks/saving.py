@@ -33,7 +33,7 @@ def write(
     with temporary_folder("ckpt") as tmp, saved_at_once():
         if saves_shards(trainer.strategy):
             checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
-            return write_sharded(folder.checkpoints, manifest, checkpoint, Path(tmp), allow, check=folder.check_newest)
+            return write_sharded(folder.checkpoints, manifest, checkpoint, Path(tmp), allow, folder.check_newest)
         path = Path(tmp, ckpt.PAYLOAD)
         trainer.save_checkpoint(path)
         if not trainer.is_global_zero:

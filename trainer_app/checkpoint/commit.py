@@ -13,6 +13,7 @@ from trainer_app.records.manifest import MANIFEST, PAYLOAD, REST, Manifest, Payl
 from trainer_app.storage import Store
 from trainer_app.storage.parallel import map_parallel
 
+Check = Callable[[], None]
 _NAME = re.compile(r"a(\d{4,})-e\d+-s\d+")
 
 
@@ -49,9 +50,7 @@ def attempt_of_commit(name: str) -> int:
     return int(match[1]) if match else 0
 
 
-def write_commit(
-    store: Store, payload: Path, manifest: Manifest, *, check: Callable[[], None] = lambda: None
-) -> Commit:
+def write_commit(store: Store, payload: Path, manifest: Manifest, *, check: Check = lambda: None) -> Commit:
     """Upload `payload`, then the manifest with its size and SHA-256.
 
     Args:

@@ -5,7 +5,7 @@ Read on any number of ranks: torch.distributed.checkpoint finds for each rank wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 from torch.distributed.tensor import DTensor
 from torch.utils import _pytree as pytree
 
-from trainer_app.checkpoint.commit import Commit, name_commit, write_manifest
+from trainer_app.checkpoint.commit import Check, Commit, name_commit, write_manifest
 from trainer_app.checkpoint.loading import check_loadable
 from trainer_app.checkpoint.shard_files import SafePlanner, ShardReader, ShardWriter, rank_of_file
 from trainer_app.errors import TrainerError
@@ -48,13 +48,7 @@ def localize(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_sharded(
-    store: Store,
-    manifest: Manifest,
-    checkpoint: dict[str, Any],
-    folder: Path,
-    allow: Sequence[str],
-    *,
-    check: Callable[[], None],
+    store: Store, manifest: Manifest, checkpoint: dict[str, Any], folder: Path, allow: Sequence[str], check: Check
 ) -> Commit | None:
     """Upload this rank's part of a checkpoint; the last one to do so makes the commit. Called on every rank.
 
