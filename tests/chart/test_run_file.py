@@ -100,9 +100,20 @@ def test_a_run_that_is_created_again_is_read_likewise() -> None:
         ("scaling: {use_gpu: yes}", "use_gpu that is a string in YAML 1.2 and true to Helm: write true or false"),
         ("scaling:\n  use_gpu: Off  # none\n", "a string in YAML 1.2 and false to Helm"),
         ("model: {top: .inf}", "not valid YAML to Helm, which reads YAML 1.1: .*; trainer render and trainer submit"),
+        ("scaling: {num_workers: 5, <<: {num_workers: 3}}", "has a merge key .* the driver keeps: write them out"),
+        ("common: &c {num_workers: 3}\nscaling:\n  <<: *c\n", "has a merge key"),
+        ("storage: {uri: 010}", "has a storage.uri that is no string to Helm: 8"),
+        ("scaling: 3", "has a scaling that is no mapping: 3"),
+        ("scaling: {resources_per_worker: [1]}", r"has a scaling.resources_per_worker that is no mapping: \[1\]"),
+        ("tune: {resources_per_trial: 2}", "has a tune.resources_per_trial that is no mapping: 2"),
+        ("trainer: {devices: 4}", "has trainer.devices: 4, from which the driver makes scaling.num_workers: set that"),
+        ("trainer: {accelerator: gpu}", 'has trainer.accelerator: "gpu", from which the driver makes scaling.use_gpu'),
+        ("fit: {trainer: {num_nodes: 2}}", "has trainer.num_nodes: 2"),
         # the same to both, or nothing that the chart reads
         ("scaling: {num_workers: 01, resources_per_worker: {CPU: 0.5}}\nmodel: {code: 010, on: yes}", ""),
         ("scaling: {use_gpu: false}\nmodel: {use_gpu: yes}", ""),
+        ("trainer: {devices: auto, num_nodes: 1, accelerator: cpu}\nname: 'use << EOF: x'", ""),
+        ("trainer: {devices: 2, accelerator: gpu}\nscaling: {num_workers: 2, use_gpu: false}\nfit: true", ""),
     ],
 )
 def test_without_the_launcher_the_chart_refuses_what_it_reads_differently(

@@ -160,7 +160,7 @@ trainer {{ .Values.run.task }} /etc/trainer/run.yaml --log -
 {{- if kindIs "string" . -}}
 {{- . -}}
 {{- else -}}
-{{- $number := int64 . -}}
+{{- $number := ceil . | int64 -}}
 {{- $unit := "" -}}
 {{- range list "Ki" "Mi" "Gi" "Ti" -}}
 {{- if and $number (not (mod $number 1024)) -}}

@@ -8,6 +8,7 @@
 {{- if hasKey $run "Error" -}}
 {{- fail (printf "run.file is not valid YAML to Helm, which reads YAML 1.1: %s; trainer render and trainer submit read YAML 1.2" $run.Error) -}}
 {{- end -}}
+{{- include "trainer.checkRunFile" (dict "run" $run "file" .Values.run.file) -}}
 {{- $scaling := $run.scaling | default dict -}}
 {{- $workers := $scaling.num_workers | default 1 -}}
 {{- $trials := dig "max_concurrent_trials" 1 ($run.tune | default dict) | default 1 -}}
@@ -16,6 +17,41 @@
 {{- dict "workers" (int $workers) "trials" (int $trials) "resources" $one "storageUri" (dig "uri" "" ($run.storage | default dict)) | toJson -}}
 {{- else -}}
 {{- dict "storageUri" "" | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* What Helm reads of a run file otherwise than the driver, or not at all. (dict "run" "file") */ -}}
+{{- define "trainer.checkRunFile" -}}
+{{- $run := .run -}}
+{{- range $block, $keys := dict "scaling" (list "resources_per_worker") "tune" (list "resources_per_trial") "storage" list "trainer" list -}}
+{{- $value := get $run $block | default dict -}}
+{{- if not (kindIs "map" $value) -}}
+{{- fail (printf "run.file has a %s that is no mapping: %s" $block (toJson $value)) -}}
+{{- end -}}
+{{- range $key := $keys -}}
+{{- if not (kindIs "map" (get $value $key | default dict)) -}}
+{{- fail (printf "run.file has a %s.%s that is no mapping: %s" $block $key (get $value $key | toJson)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $way := "trainer render and trainer submit read the file as the driver does" -}}
+{{- if not (kindIs "string" (dig "uri" "" ($run.storage | default dict) | default "")) -}}
+{{- fail (printf "run.file has a storage.uri that is no string to Helm: %v; %s" $run.storage.uri $way) -}}
+{{- end -}}
+{{- if regexMatch "(^|[\\s{,])[\"']?<<[\"']?\\s*:" .file -}}
+{{- fail (printf "run.file has a merge key (<<), with which Helm replaces keys that the driver keeps: write them out; %s" $way) -}}
+{{- end -}}
+{{- $fit := get $run "fit" | default dict -}}
+{{- $inner := kindIs "map" $fit | ternary $fit dict | dig "trainer" dict -}}
+{{- $scaling := $run.scaling | default dict -}}
+{{- range $trainer := list ($run.trainer | default dict) (kindIs "map" $inner | ternary $inner dict) -}}
+{{- range $key, $none := dict "devices" (list "auto" "1" "-1") "num_nodes" (list "1") "accelerator" (list "auto" "cpu") -}}
+{{- $made := ternary "use_gpu" "num_workers" (eq $key "accelerator") -}}
+{{- $value := get $trainer $key | default (first $none) -}}
+{{- if not (or (hasKey $scaling $made) (has (toString $value) $none)) -}}
+{{- fail (printf "run.file has trainer.%s: %s, from which the driver makes scaling.%s: set that too, with which Helm counts; %s" $key (toJson $value) $made $way) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
