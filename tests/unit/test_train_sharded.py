@@ -15,10 +15,8 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from torch import nn
-from torch.distributed.fsdp import fully_shard
-from torch.utils.data import DataLoader, TensorDataset
 
+from tests.sharded_model import Measured, Tokens, Transformer
 from tests.two_ranks import fit_rank, on_ranks
 from trainer_app.callbacks import rank_watch
 from trainer_app.checkpoint import Commit, list_commits
@@ -33,70 +31,15 @@ from trainer_app.storage.folder import FolderStore
 from trainer_app.train import evaluate
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
-HERE = "tests.unit.test_train_sharded"
+MODULE = "tests.sharded_model"
 
 
-class Transformer(L.LightningModule):
-    """A language model in small; with FSDP2 each layer is sharded, as Lightning's guide does it."""
-
-    def __init__(self, width: int = 16, layers: int = 2, vocabulary: int = 32) -> None:
-        super().__init__()
-        self.save_hyperparameters()
-
-    def configure_model(self) -> None:
-        if hasattr(self, "head"):
-            return
-        width, vocabulary = self.hparams["width"], self.hparams["vocabulary"]
-        torch.manual_seed(1)
-        self.embedding = nn.Embedding(vocabulary, width)
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(width, 2, 4 * width, dropout=0.0, batch_first=True)
-            for _ in range(self.hparams["layers"])
-        )
-        self.head = nn.Linear(width, vocabulary)
-        if self.device_mesh is not None:
-            for layer in self.layers:
-                fully_shard(layer, mesh=self.device_mesh["data_parallel"])
-            fully_shard(self, mesh=self.device_mesh["data_parallel"])
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        hidden = self.embedding(tokens)
-        for layer in self.layers:
-            hidden = layer(hidden)
-        return self.head(hidden)
-
-    def training_step(self, batch: Any, index: int) -> torch.Tensor:
-        (tokens,) = batch
-        loss = nn.functional.cross_entropy(self(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
-        self.log("loss", loss, on_step=False, on_epoch=True, sync_dist=True)
-        return loss
-
-    def test_step(self, batch: Any, index: int) -> None:
-        (tokens,) = batch
-        self.log("test_loss", self(tokens[:, :-1]).square().mean())
-
-    def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self.parameters(), lr=1e-2)
-        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.9)]
-
-
-class Tokens(L.LightningDataModule):
-    def __init__(self, count: int = 24, length: int = 9) -> None:
-        super().__init__()
-        self.tokens = torch.randint(0, 32, (count, length), generator=torch.Generator().manual_seed(1))
-
-    def train_dataloader(self) -> Any:
-        return DataLoader(TensorDataset(self.tokens), batch_size=4, shuffle=True)
-
-    test_dataloader = train_dataloader
-
-
-def run_config(epochs: int, strategy: str = "fsdp2") -> RunConfig:
+def run_config(epochs: int, strategy: str = "fsdp2", name: str = "Transformer", **model: int) -> RunConfig:
     return loads(
         f"""
 seed_everything: 7
-model: {{class_path: {HERE}.Transformer}}
-data: {{class_path: {HERE}.Tokens}}
+model: {{class_path: {MODULE}.{name}, init_args: {model}}}
+data: {{class_path: {MODULE}.Tokens}}
 trainer: {{max_epochs: {epochs}, accelerator: cpu, strategy: {strategy}, logger: false, use_distributed_sampler: true}}
 scaling: {{num_workers: 2}}
 checkpoint: {{keep: null}}
@@ -274,3 +217,24 @@ def test_the_test_split_is_scored_from_shards(storage: Path) -> None:
     folder.update(state="succeeded")
     event = evaluate.test_here(store, "r", accelerator="cpu")
     assert event["metrics"]["test_loss"] > 0 and event["checkpoint"].endswith(commits_of(storage)[-1].name)
+
+
+def measure(uri: str, strategy: str, width: int, layers: int) -> tuple[list[float], int, int]:
+    """Train one rank's part; return the losses, the number of parameters, and the peak of bytes on this rank."""
+    reports = fit_rank(run_config(2, strategy, name="Measured", width=width, layers=layers), uri)
+    return [report["metrics"]["loss"] for report in reports], Measured.count, Measured.peak
+
+
+@pytest.mark.parametrize(
+    "width, layers, least", [(32, 8, 100_000), pytest.param(256, 13, 10_000_000, marks=pytest.mark.full)]
+)
+def test_parameters_and_optimizer_take_little_more_than_half_of_ddps_memory_and_lose_as_there(
+    tmp_path: Path, width: int, layers: int, least: int
+) -> None:
+    sharded, plain = (
+        [result for _, result in on_ranks(2, measure, str(tmp_path / strategy), strategy, width, layers)]
+        for strategy in ("fsdp2", "ddp")
+    )
+    for (losses, count, peak), (of_ddp, _, peak_of_ddp) in zip(sharded, plain, strict=True):
+        assert count >= least and losses == pytest.approx(of_ddp, abs=1e-5)
+        assert peak_of_ddp >= 3 * 4 * count and peak <= 0.6 * peak_of_ddp
