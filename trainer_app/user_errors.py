@@ -150,7 +150,8 @@ def _message(error: BaseException) -> str:
         text = f"its message can't be read: __str__ raised {type(problem).__name__}"
     caught, original, lines = text.partition("\nOriginal Traceback")
     if original:  # of a data loader's process
-        text = f"{caught} {lines.strip().splitlines()[-1]}"
+        last = lines.strip().splitlines()[-1]
+        text = last.partition(": ")[2] if isinstance(error, TrainerError) else f"{caught} {last}"
     if isinstance(error, BaseExceptionGroup):
         text += f": {'; '.join(describe_error(inner) for inner in error.exceptions)}"
     return one_line(text)

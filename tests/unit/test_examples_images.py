@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,9 +14,11 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch._utils import ExceptionWrapper
 from torchmetrics.functional.classification import multiclass_f1_score
 from torchvision import transforms
 
+from tests.two_ranks import fit_rank, on_two_ranks
 from tests.unit.example_fits import FOLDER, quiet_trainer
 from trainer_app import rehearsal
 from trainer_app.config import load
@@ -133,16 +137,21 @@ def spoil(path: Path, how: str) -> None:
         path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "text": b"no image"}[how])
 
 
-@pytest.mark.parametrize("how, workers", [("cut", 0), ("empty", 0), ("text", 0), ("gone", 0), ("cut", 1)])
-def test_a_damaged_image_is_named(tmp_path: Path, how: str, workers: int) -> None:
-    data = set_up(data_dir=str(draw_images(tmp_path / "d")), num_workers=workers)
+@pytest.mark.parametrize("how", ["cut", "empty", "text", "gone"])
+def test_a_damaged_image_is_named(tmp_path: Path, how: str) -> None:
+    data = set_up(data_dir=str(draw_images(tmp_path / "d")))
     file = Path(data.val.samples[0][0])
     spoil(file, how)
     with pytest.raises(DataError) as e:
         list(data.val_dataloader())
     line = describe_error(e.value)
-    assert f"{file}: not an image that can be read" in line and "\n" not in line
-    assert line.endswith("replace or remove it")
+    assert line.startswith(f"{file}: not an image that can be read: ") and line.endswith("; replace or remove it")
+    sent = ExceptionWrapper(
+        (type(e.value), e.value, e.tb), "in DataLoader worker process 0"
+    )  # as a loader's process does
+    with pytest.raises(DataError, match="Caught DataError in DataLoader worker process 0") as e:
+        sent.reraise()
+    assert describe_error(e.value) == line and "\n" not in line
 
 
 @pytest.mark.parametrize(
@@ -190,6 +199,39 @@ def test_a_fit_logs_the_documents_names_and_the_truth(tmp_path: Path) -> None:
     assert torch.equal(restored(images), model(images))
 
 
+class PredictsRank(ImageClassifier):
+    """Takes each image for one of the class of its rank's number."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rank = torch.distributed.get_rank()
+        return super().forward(x) * 0 + nn.functional.one_hot(torch.full((len(x),), rank), 2)
+
+
+def fit_two_classes(folder: str) -> list[dict[str, Any]]:
+    os.environ["TRAINER_CACHE"] = f"{folder}/cache"
+    changes = {
+        "model.class_path": f"{__name__}.PredictsRank",
+        "model.init_args.num_classes": 2,
+        "data.init_args": {**NO_WORKERS, "batch_size": 2, "data_dir": f"{folder}/images"},
+        "trainer": {"max_epochs": 1, "limit_train_batches": 1},
+    }
+    return fit_rank(
+        load([FOLDER / "image_folder/train.yaml"], [f"{k}={json.dumps(v)}" for k, v in changes.items()]), folder
+    )
+
+
+def test_accuracy_and_f1_are_those_of_all_workers(tmp_path: Path) -> None:
+    data = set_up(data_dir=str(draw_images(tmp_path / "images", each=20)))
+    ends = on_two_ranks(fit_two_classes, str(tmp_path))
+    assert [how for how, _ in ends] == ["returned", "returned"], ends
+    labels = torch.tensor([label for _, label in data.val.samples])
+    predicted = torch.arange(8) % 2  # ranks take the samples in turn
+    f1 = float(multiclass_f1_score(predicted, labels, 2, average="macro"))
+    for _, reports in ends:
+        assert reports[-1]["metrics"]["val/f1"] == pytest.approx(f1)
+        assert reports[-1]["metrics"]["val/acc"] == pytest.approx(float((predicted == labels).float().mean()))
+
+
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     """A file as torchvision's, of a backbone with other random weights."""
@@ -229,7 +271,9 @@ def test_other_weights_than_the_run_began_with_are_refused(weights: Path) -> Non
     args = ImageClassifier.resolve_init_args({"num_classes": 2, "weights": f"file:{weights}"})
     assert ImageClassifier.resolve_init_args(args) == args
     torch.save(make_backbone().state_dict(), weights)
-    with pytest.raises(DataError, match=r"b0.pth' holds sha256:\w+\.\.\., the run started with sha256:\w+\.\.\."):
+    with pytest.raises(
+        DataError, match=r"^weights: .*b0.pth' holds sha256:\w+\.\.\., the run started with sha256:\w+\.\.\."
+    ):
         ImageClassifier.resolve_init_args(args)
 
 

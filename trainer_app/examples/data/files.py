@@ -75,7 +75,10 @@ def resolve_files(
     Raises:
         DataError: as `fetch_files`.
     """
-    files = fetch_files(str(init_args.get(source) or default), checksum=init_args.get(checksum), made=made)
+    try:
+        files = fetch_files(str(init_args.get(source) or default), checksum=init_args.get(checksum), made=made)
+    except DataError as e:
+        raise DataError(f"{source}: {e}") from e
     return {**init_args, source: files.source, checksum: files.checksum}, files
 
 

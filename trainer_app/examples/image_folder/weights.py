@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.models import EfficientNet, EfficientNet_B0_Weights, efficientnet_b0
 
 from trainer_app.examples.data.download import download_weights
-from trainer_app.examples.data.files import fetch_files
+from trainer_app.examples.data.files import fetch_files, resolve_files
 from trainer_app.examples.data.idx import DataError
 
 NONE: Final = "none"
@@ -30,13 +30,12 @@ def resolve_weights(init_args: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         DataError: there are no such weights, or they are not EfficientNet-B0's.
     """
-    source = init_args.get("weights") or NONE
-    if source == NONE:
+    if (init_args.get("weights") or NONE) == NONE:
         return dict(init_args)
-    files = fetch_files(str(source), checksum=init_args.get("weights_checksum"), made=MADE)
+    resolved, files = resolve_files(init_args, source="weights", checksum="weights_checksum", default=NONE, made=MADE)
     with torch.device("meta"):
         _read(files.path, make_backbone())
-    return {**init_args, "weights": files.source, "weights_checksum": files.checksum}
+    return resolved
 
 
 def load_backbone(backbone: EfficientNet, source: str, checksum: str | None) -> None:
