@@ -48,7 +48,7 @@ def test_help_lists_every_verb_and_the_exit_codes() -> None:
     [
         ("validate", "[OPTIONS] FILE... [KEY=VALUE...]"),
         ("train", "[OPTIONS] FILE... [KEY=VALUE...]"),
-        ("submit", "[OPTIONS] train|tune FILE... [KEY=VALUE...]"),
+        ("submit", "[OPTIONS] train|tune|test|predict FILE... [KEY=VALUE...]"),
         ("results", "[OPTIONS] [RUN]"),
     ],
 )

@@ -7,6 +7,7 @@ import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -80,11 +81,18 @@ def test_run_file_of_the_readme_is_valid(tmp_path: Path) -> None:
 def test_commands_have_these_verbs_and_options(page: Path) -> None:
     root = trainer()
     for verb, rest in re.findall(r"(?:^    |`)trainer ([a-z]+)\b([^\n`#;]*)", page.read_text(), re.MULTILINE):
-        command = root.get_command(root.context_class(root), verb)
-        assert command is not None, f"trainer {verb}: no such verb"
-        options = {name for parameter in command.params for name in parameter.opts} | {"--help"}
-        for option in re.findall(r"(?<=[\s\[])--?[a-z][a-z-]*", rest):
-            assert option in options, f"trainer {verb} {option}: no such option"
+        own, _, of_pod = rest.partition(" -- ")
+        check_options(root, verb, own)
+        if of_pod:
+            check_options(root, own.split()[0], f" {of_pod}")
+
+
+def check_options(root: Any, verb: str, words: str) -> None:
+    command = root.get_command(root.context_class(root), verb)
+    assert command is not None, f"trainer {verb}: no such verb"
+    options = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+    for option in re.findall(r"(?<=[\s\[])--?[a-z][a-z-]*", words):
+        assert option in options, f"trainer {verb} {option}: no such option"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)

@@ -13,6 +13,17 @@ Items = Annotated[
 ]
 Name = Annotated[str | None, typer.Option(metavar="RUN", help="The run's name [default: <name>-<UTC time>].")]
 Task = Annotated[Literal["train", "tune"], typer.Argument(metavar="train|tune", help="What to do with the run file.")]
+SubmitTask = Annotated[
+    Literal["train", "tune", "test", "predict"],
+    typer.Argument(metavar="train|tune|test|predict", help="What to do with the run file, or with a RUN."),
+]
+SubmitItems = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="FILE... [KEY=VALUE...]",
+        help="Run files, merged in order, and overrides. For test and predict: RUN, and after -- the verb's options.",
+    ),
+]
 Code = Annotated[
     str | None,
     typer.Option(metavar="DIR", help="The folder of your modules: all files that git does not ignore are uploaded."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,14 +51,16 @@ def stored_run(
     from trainer_app import results
     from trainer_app.cli import redirect
     from trainer_app.records import RunFolder
+    from trainer_app.run import user_code
     from trainer_app.run.cluster import prepare_environment
     from trainer_app.run.require import require
     from trainer_app.storage import open_store
 
     uri, name = results.resolve_run(run, storage)
     name = name or results.newest_run(uri)
-    RunFolder.open(open_store(uri), name)
+    folder = RunFolder.open(open_store(uri), name)
     require("torch", "lightning", "ray", what=f"trainer {verb}")
     with redirect.to_log(redirect.log_path(log, name, uri)) as original:
         prepare_environment([str(Path(folder).absolute()) for folder in folders or ()])  # Ray reads it on import
+        user_code.install(folder.run_store, os.environ.get(user_code.CODE, ""))  # in a pod
         yield StoredRun(open_store(uri), name, original.out, original.err)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,12 +17,12 @@ from trainer_app.cli.options import (
     Follow,
     Image,
     Include,
-    Items,
     Name,
     Namespace,
     Sets,
     Strings,
-    Task,
+    SubmitItems,
+    SubmitTask,
     Values,
     join_sets,
 )
@@ -32,8 +32,9 @@ from trainer_app.machine import temporary_environment
 from trainer_app.run.request import RunRequest, prepare_run, split_items
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from trainer_app.launch.helm import Release
     from trainer_app.launch.kube import Kube
     from trainer_app.launch.pack import CodeArchive
 
@@ -44,8 +45,8 @@ Rehearse = Annotated[
 
 
 def submit(
-    task: Task,
-    items: Items = None,
+    task: SubmitTask,
+    items: SubmitItems = None,
     values: Values = None,
     sets: Sets = None,
     strings: Strings = None,
@@ -62,27 +63,78 @@ def submit(
     follow: Follow = False,
 ) -> int:
     """Create the objects of a new run on a Kubernetes cluster. Exit codes with --follow: those of `trainer wait`."""
-    from trainer_app.launch import helm
     from trainer_app.launch import submit as launch
     from trainer_app.launch.kube import connect
-    from trainer_app.launch.release import namespace_and_user, new_release
+    from trainer_app.launch.release import new_release
 
     variables, packed = read_variables(env), pack_code(code, include, list_names=dry_run)
-    request, digest = RunRequest(task, items or (), name), packed.digest if packed else ""
+    given: dict[str, Any] = {"values": values or (), "sets": join_sets(sets, strings), "image": image}
+    given |= {"code": packed.digest if packed else "", "env": variables}
+    if task in ("test", "predict") and not rehearse:
+        where = {"namespace": namespace, "context": context, "endpoint": endpoint}
+        return submit_after(task, items or (), name, given, packed, where, dry_run=dry_run, follow=follow)
+    request = RunRequest(task, items or (), name)
     if rehearse:
         rehearse_here(request, code, variables)
-    build = partial(
-        new_release, request, values or (), join_sets(sets, strings), image=image, code=digest, env=variables
-    )
+    build = partial(new_release, request, **given)
     if dry_run:
-        namespace, user = namespace_and_user(namespace, context, say=notify)
-        print(helm.template(build(namespace, user=user)), end="")
-        return 0
+        return print_objects(build, namespace, context)
     kube = connect(namespace, context)
-    release = build(kube.namespace, user=kube.user())
+    release = build(namespace=kube.namespace, user=kube.user())
     launch.submit(kube, release, packed, say=notify, endpoint=endpoint)
     notify_of_submission(release.name, kube.namespace, packed)
     return follow_submitted(kube, release.name, endpoint) if follow else 0
+
+
+def print_objects(build: Callable[..., Release], namespace: str | None, context: str | None) -> int:
+    """Print what would be created, also without a cluster."""
+    from trainer_app.launch import helm
+    from trainer_app.launch.release import namespace_and_user
+
+    namespace, user = namespace_and_user(namespace, context, say=notify)
+    print(helm.template(build(namespace=namespace, user=user)), end="")
+    return 0
+
+
+def submit_after(
+    task: str,
+    words: Sequence[str],
+    name: str | None,
+    given: Mapping[str, Any],
+    packed: CodeArchive | None,
+    where: Mapping[str, str | None],
+    *,
+    dry_run: bool,
+    follow: bool,
+) -> int:
+    """Create the job of a task that is about a run, test or predict.
+
+    Args:
+        words: RUN, run files, overrides, and the options of the verb in the pod.
+        given: values, sets, image, code and env, as `after.after_release` takes them.
+        where: namespace, context and endpoint.
+    """
+    from trainer_app.launch import after, helm
+    from trainer_app.launch.kube import connect
+
+    request = after.read_request(task, words, name)
+    after.check_options(task, parse_arguments(task, request.arguments))
+    kube = connect(where["namespace"], where["context"])
+    with after.after_release(kube, request, **given) as release:
+        if dry_run:
+            print(helm.template(release), end="")
+            return 0
+        after.create(kube, request.run, release, packed, say=notify, endpoint=where["endpoint"])
+    notify_of_submission(release.name, kube.namespace, packed)
+    return follow_submitted(kube, release.name, where["endpoint"], results=False) if follow else 0
+
+
+def parse_arguments(task: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the options of a verb by name, as its own command line reads them; a usage error is that verb's."""
+    from trainer_app.cli.app import trainer
+
+    group = trainer()
+    return dict(group.get_command(group.context_class(group), task).make_context(task, list(arguments)).params)
 
 
 def rehearse_here(request: RunRequest, code: str | None, variables: Mapping[str, str]) -> None:
@@ -97,6 +149,8 @@ def rehearse_here(request: RunRequest, code: str | None, variables: Mapping[str,
     """
     from trainer_app.cli.rehearse import describe, rehearse
 
+    if request.task not in ("train", "tune"):
+        raise InputError("--rehearse is for train and tune: a test and a prediction have no run file to rehearse")
     prepare_run(request, env={})  # what is wrong with the request itself is said at once
     files, overrides = split_items(request.items)
     with temporary_environment(variables):
@@ -144,11 +198,12 @@ def notify_of_submission(run: str, namespace: str, packed: CodeArchive | None) -
     notify(f"submitted run {run} to namespace {namespace}")
 
 
-def follow_submitted(kube: Kube, run: str, endpoint: str | None) -> int:
+def follow_submitted(kube: Kube, run: str, endpoint: str | None, *, results: bool = True) -> int:
     """Show a run's log until it ends, then its results; return the exit code of `trainer wait`.
 
     Args:
         endpoint: the storage's address from this machine; None for the pods' own, a Service's by a port-forward.
+        results: whether it has any: what a test or a prediction says is in its log.
     """
     from trainer_app.cli.results import show_submitted
     from trainer_app.launch.follow import follow_run
@@ -160,6 +215,8 @@ def follow_submitted(kube: Kube, run: str, endpoint: str | None) -> int:
         notify(f"the run continues without this command; its results: {see}")
         raise
     print()
+    if not results:
+        return code
     try:
         show_submitted(kube, run, endpoint=endpoint)
     except TrainerError as error:  # nothing written, a volume, a storage that is away: the exit code is the run's

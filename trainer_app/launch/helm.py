@@ -41,6 +41,7 @@ class Release:
         code: SHA-256 of the user's code archive in the run's storage, or "".
         user: who submits, by the cluster's name for them, or "".
         env: the environment variables of head and workers, over those of the values.
+        arguments: of the verbs test and predict, which have no run file.
         plan: what the chart needs of the run file, from release.make_plan; empty: the chart reads the file itself.
     """
 
@@ -56,6 +57,7 @@ class Release:
     user: str = ""
     plan: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
+    arguments: Sequence[str] = ()
 
     def launcher_values(self) -> dict[str, dict[str, Any]]:
         """Return the chart's values that the launcher sets."""
@@ -65,6 +67,8 @@ class Release:
             values["run"]["plan"] = dict(self.plan)
         if self.env:
             values["run"]["env"] = dict(self.env)
+        if self.arguments:
+            values["run"]["arguments"] = list(self.arguments)
         if self.image:
             values["image"] = split_image(self.image)
         return values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -80,8 +79,7 @@ class Predictor:
         self.job, self.store = job, job.store()
         self._exit = ExitStack()
         storage = open_store(job.uri)
-        if job.code:
-            user_code.install(storage.child(os.environ.get("TRAINER_RUN", job.run)), job.code)
+        user_code.install(storage.child(job.run), job.code)
         self._cache = Path(self._exit.enter_context(temporary_folder("predict")))
         self._exit.enter_context(group_of_one())
         chosen = reopen(storage, job.run, job.commit, trial=job.trial, allow=job.allow)

@@ -73,7 +73,9 @@ annotations:
 
 {{- /* The driver's command, without any quoting: a shell of KubeRay's and one of Ray's parse it. */ -}}
 {{- define "trainer.entrypoint" -}}
-{{- if .Values.clusterSelector -}}
+{{- if has .Values.run.task (list "test" "predict") -}}
+trainer {{ .Values.run.task }} {{ join " " .Values.run.arguments }} --log -
+{{- else if .Values.clusterSelector -}}
 python -m trainer_app.pod.run_file {{ .Values.run.task }} --log -
 {{- else -}}
 trainer {{ .Values.run.task }} /etc/trainer/run.yaml --log -
