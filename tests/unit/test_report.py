@@ -77,7 +77,7 @@ def test_a_train_run_is_described_as_storage_has_it(storage: Store) -> None:
     kept = fit["checkpoints"]
     assert [(one["name"], one["size"]) for one in kept] == [(one.name, one.size) for one in stored.fits[0].checkpoints]
     assert kept[1]["load"] == f'MyModule.load_from_checkpoint("{kept[1]["uri"]}/checkpoint.ckpt")'
-    assert run["checkpoint"] == kept[1]["name"]
+    assert run["checkpoint"] == kept[1]["uri"]
 
 
 def test_a_sweep_is_described_as_storage_has_it(storage: Store) -> None:

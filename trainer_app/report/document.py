@@ -80,7 +80,7 @@ def _run(run: RunResults, file: sources.RunFile) -> dict[str, Any]:
         "last_sign": run.last_sign(),
         "silent": run.silent_for(time.time()),
         "best": sources.hide(asdict(run.best)) if run.best else None,
-        "checkpoint": run.checkpoint.name if run.checkpoint else None,
+        "checkpoint": run.checkpoint.uri if run.checkpoint else None,
         "metrics": metrics,
         "fits": [_fit(run, fit, metrics, limit, file.tree) for fit in run.fits],
         "best_so_far": sweep.best_so_far(run),

@@ -16,7 +16,9 @@
     if (typeof value === "number") {
       if (Number.isNaN(value)) return "NaN";
       if (!Number.isFinite(value)) return value > 0 ? "∞" : "-∞";
-      return Number.isInteger(value) && Math.abs(value) < 1e9 ? String(value) : String(Number(value.toPrecision(digits)));
+      if (Number.isInteger(value) && Math.abs(value) < 1e9) return String(value);
+      const rounded = Number(value.toPrecision(digits));
+      return Math.abs(rounded) < 1e-3 ? rounded.toExponential().replace("e+", "e") : String(rounded);
     }
     return typeof value === "object" ? JSON.stringify(value) : String(value);
   };
@@ -68,6 +70,7 @@
   const HEAT = ["#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"];
   const DIVIDE = { light: ["#c9d6ea", "#7ea5e0", "#1d5fd1", "#0b2f73"], dark: ["#263447", "#3b66a6", "#7db0ff", "#dbe9ff"] };
   const PHASES = { waiting: "#9aa5b1", starting: "#d9a13b", training: "#2f7de1", ending: "#2fa36b", lost: "#d0454c" };
+  const UNDER = -1; // the layer of a canvas below, which fades as a whole while something is selected
   const charts = [];
   let scheme = "light";
   const theme = () => {
@@ -83,31 +86,45 @@
     nameTextStyle: { color: t.dim }, axisLabel: { color: t.dim, hideOverlap: true }, axisLine: { lineStyle: { color: t.line } },
     splitLine: { lineStyle: { color: t.line, opacity: 0.6 } }, ...more,
   });
-  const seen = "IntersectionObserver" in window ? new IntersectionObserver((entries) => entries.forEach((entry) => {
-    if (entry.isIntersecting) { seen.unobserve(entry.target); entry.target.draw(); }
-  }), { rootMargin: "300px" }) : null;
+  const watcher = "IntersectionObserver" in window ? new IntersectionObserver((entries) => entries.forEach((entry) => entry.target.onview(entry.isIntersecting)), { rootMargin: "200px" }) : null;
 
-  /** A chart that is drawn once it comes into view, and again when what it shows changes. */
-  const chart = (name, build, { size = "", bind = null } = {}) => {
+  /** A chart that is drawn when it is in view. `mark` adds what is selected, above what was drawn before: 1,000 curves are not drawn again. */
+  const chart = (name, build, { size = "", bind = null, mark = null, axes = 0 } = {}) => {
     const element = h("div", { class: `chart ${size}`, role: "img", "aria-label": name, "data-chart": name });
     const self = {
-      name, element, instance: null,
+      name, element, instance: null, group: null, inView: false, stale: true, unmarked: false,
       draw() {
         if (!self.instance) {
           self.instance = echarts.init(element, null, { renderer: "canvas" });
           if (bind) bind(self.instance);
         }
+        self.stale = false;
         self.instance.setOption(build(theme()), { notMerge: true });
         if (self.after) self.after();
+        self.marks();
       },
-      update() { if (self.instance) self.draw(); },
+      marks() {
+        self.unmarked = false;
+        if (!mark) return;
+        if (self.group) self.instance.getZr().remove(self.group);
+        self.group = new echarts.graphic.Group({ silent: true });
+        const faded = mark(self.group, theme(), (point) => self.instance.convertToPixel({ xAxisIndex: axes, yAxisIndex: axes }, point));
+        self.instance.getZr().add(self.group);
+        element.querySelectorAll(`canvas[data-zr-dom-id^="zr_${UNDER}"]`).forEach((layer) => { layer.style.opacity = faded ? "0.16" : "1"; });
+      },
+      refresh() {
+        if (!self.inView) return;
+        if (self.stale) self.draw(); else if (self.unmarked) self.marks();
+      },
+      update() { self.stale = true; self.refresh(); },
+      remark() { self.unmarked = true; self.refresh(); },
     };
-    element.draw = self.draw;
+    element.onview = (inView) => { self.inView = inView; self.refresh(); };
     charts.push(self);
-    if (seen) seen.observe(element); else requestAnimationFrame(self.draw);
+    if (watcher) watcher.observe(element); else { self.inView = true; requestAnimationFrame(self.draw); }
     return self;
   };
-  const forget = () => charts.splice(0).forEach((one) => { if (seen) seen.unobserve(one.element); if (one.instance) one.instance.dispose(); });
+  const forget = () => charts.splice(0).forEach((one) => { if (watcher) watcher.unobserve(one.element); if (one.instance) one.instance.dispose(); });
   const heading = (element, ...controls) => { element.querySelector(".head").append(h("span", { class: "spacer" }), ...controls); return element; };
   const card = (title, drawn, { controls = [], notes = [] } = {}) => heading(section(title, drawn.element, ...notes), ...controls);
 
@@ -201,31 +218,37 @@
       }
       return parts.filter((part) => part.length).map((part) => (part.length > 1 ? part : [part[0], part[0]]));
     };
+    const style = (t, at) => {
+      if (at === v.best) return { color: t.series[1], opacity: 1, width: 2.6 };
+      if (fits[at].state === "failed") return { color: t.bad, opacity: 0.45, width: 1 };
+      return fits[at].state === "stopped" ? { color: t.dim, opacity: 0.22, width: 1 } : { color: t.series[0], opacity: fits.length > 60 ? 0.35 : 0.75, width: 1.2 };
+    };
     const build = (t) => {
-      const style = (at) => {
-        if (selection.size) return selection.has(at) ? { color: selection.size <= 8 ? t.series[[...selection].indexOf(at) % t.series.length] : t.series[0], opacity: selection.size <= 30 ? 0.95 : 0.6, width: selection.size <= 8 ? 2.2 : 1.3 } : { color: t.dim, opacity: 0.07, width: 1 };
-        if (at === v.best) return { color: t.series[1], opacity: 1, width: 2.6 };
-        if (fits[at].state === "failed") return { color: t.bad, opacity: 0.45, width: 1 };
-        return fits[at].state === "stopped" ? { color: t.dim, opacity: 0.22, width: 1 } : { color: t.series[0], opacity: fits.length > 60 ? 0.35 : 0.75, width: 1.2 };
-      };
-      const place = (at) => (selection.has(at) ? 2 : at === v.best ? 1 : 0);
-      const shown = fits.map((_, at) => at).filter((at) => name in fits[at].curves).sort((a, b) => place(a) - place(b));
-      const lines = shown.flatMap((at) => pieces(at).map((coords) => ({ name: at, coords, lineStyle: style(at) })));
+      const shown = fits.map((_, at) => at).filter((at) => name in fits[at].curves).sort((a, b) => (a === v.best) - (b === v.best));
+      const lines = shown.flatMap((at) => pieces(at).map((coords) => ({ name: at, coords, lineStyle: style(t, at) })));
       const ends = lines.flatMap((line) => line.coords);
       const limit = (axisAt, pick) => ends.reduce((most, point) => pick(most, point[axisAt]), ends.length ? ends[0][axisAt] : 1);
       const corners = ends.length ? [[limit(0, Math.min), limit(1, Math.min)], [limit(0, Math.max), limit(1, Math.max)]] : [];
       return {
         ...base(t), tooltip: { ...base(t).tooltip, formatter: (item) => (item.seriesType === "lines" ? v.about(item.name) : "") },
+        grid: { ...base(t).grid, top: 14, bottom: 26 },
         xAxis: axis(t, { type: "value", min: "dataMin", max: "dataMax", minInterval: 1, name: "epoch", nameLocation: "middle", nameGap: 24, splitLine: { show: false } }),
         yAxis: axis(t, { type: log ? "log" : "value", scale: true }),
         series: [
           { type: "scatter", silent: true, symbolSize: 0, data: corners },
-          { type: "lines", coordinateSystem: "cartesian2d", polyline: true, progressive: 0, data: lines, emphasis: { lineStyle: { width: 3, opacity: 1 } } },
+          { type: "lines", zlevel: UNDER, coordinateSystem: "cartesian2d", polyline: true, progressive: 0, data: lines, emphasis: { lineStyle: { width: 3, opacity: 1 } } },
         ],
       };
     };
-    const one = chart(`Curves of all ${v.what} by epoch`, build, { size: "tall", bind: (instance) => instance.on("click", (item) => { if (item.seriesType === "lines") v.toggle(Number(item.name), "curves"); }) });
-    v.listeners.push(() => one.update());
+    const mark = (group, t, place) => {
+      const few = selection.size <= 8;
+      [...selection].filter((at) => name in fits[at].curves).forEach((at, order) => pieces(at).forEach((part) => group.add(new echarts.graphic.Polyline({
+        shape: { points: part.map(place) }, z: 5, style: { stroke: few ? t.series[order % t.series.length] : t.series[0], lineWidth: few ? 2.2 : 1.2, opacity: few ? 1 : 0.6, fill: null },
+      }))));
+      return selection.size > 0;
+    };
+    const one = chart(`Curves of all ${v.what} by epoch`, build, { size: "tall", mark, bind: (instance) => instance.on("click", (item) => { if (item.seriesType === "lines") v.toggle(Number(item.name), "curves"); }) });
+    v.listeners.push(() => one.remark());
     const lost = fits.flatMap((fit) => (name in fit.curves ? gaps(fit.curves[name]).map(([x, y]) => [fit.trial, x, y]) : []));
     const note = lost.length ? [h("p", { class: "note" }, `No finite number: ${lost.slice(0, 6).map(([trial, x, y]) => `${trial} at epoch ${x} (${show(y)})`).join(", ")}${lost.length > 6 ? ` and ${lost.length - 6} more` : ""}`)] : [];
     return card("Learning curves", one, {
@@ -248,7 +271,7 @@
       const line = { width: rows.length > 200 ? 1 : 1.6, opacity: outside ? 0.05 : rows.length > 200 ? 0.45 : 0.7 };
       return {
         ...base(t),
-        parallel: { left: 46, right: 60, top: 46, bottom: 24, parallelAxisDefault: { nameLocation: "end", nameGap: 14, nameTextStyle: { color: t.ink, fontSize: 12 }, axisLine: { lineStyle: { color: t.dim } }, axisTick: { lineStyle: { color: t.dim } }, axisLabel: { color: t.ink, fontSize: 11, textBorderColor: t.paper, textBorderWidth: 3, formatter: (value) => short(show(value, 3), 16) }, areaSelectStyle: { width: 16, color: t.series[1], borderColor: t.series[1], opacity: 0.3 } } },
+        parallel: { left: 46, right: 60, top: 46, bottom: 24, parallelAxisDefault: { nameLocation: "end", nameGap: 14, nameTextStyle: { color: t.ink, fontSize: 12 }, axisLine: { lineStyle: { color: t.dim } }, axisTick: { lineStyle: { color: t.dim } }, axisLabel: { color: t.ink, fontSize: 11, textBorderColor: t.paper, textBorderWidth: 3, formatter: (value) => short(show(value, 4), 16) }, areaSelectStyle: { width: 16, color: t.series[1], borderColor: t.series[1], opacity: 0.3 } } },
         parallelAxis: dims.map((dim, at) => ({ dim: at, id: `axis${at}`, name: short(dim.label, 20), type: dim.kind === "category" ? "category" : dim.log ? "log" : "value", scale: true, ...(dim.kind === "category" ? { data: dim.values } : {}) })),
         visualMap: { show: false, type: "continuous", dimension: dims.length - 1, min: Math.min(low, high), max: Math.max(low, high) === Math.min(low, high) ? low + 1 : Math.max(low, high), inRange: { color: v.isMin ? [...t.ramp].reverse() : t.ramp }, seriesIndex: [0, 1] },
         tooltip: { ...base(t).tooltip, formatter: (item) => (item.data && item.data.name !== undefined ? v.about(Number(item.data.name)) : "") },
@@ -271,9 +294,20 @@
     return card("Parallel coordinates", one, { notes });
   };
 
+  /** Marks of what is selected: a dot at `where(trial)`. */
+  const dots = (v, where) => (group, t, place) => {
+    for (const at of v.selection) {
+      const point = where(at);
+      if (!point) continue;
+      const [cx, cy] = place(point);
+      group.add(new echarts.graphic.Circle({ shape: { cx, cy, r: 4 }, z: 5, style: { fill: t.series[1], stroke: t.paper, lineWidth: 1 } }));
+    }
+    return v.selection.size > 0;
+  };
+
   const scatterCard = (v, one) => {
-    const { values, selection, fits } = v, shown = v.order.filter((at) => v.param(fits[at], one) !== null);
-    const kinds = one.kind === "category";
+    const { values, fits } = v, shown = v.order.filter((at) => v.param(fits[at], one) !== null);
+    const kinds = one.kind === "category", shownSet = new Set(shown);
     const spot = (at) => ({ name: String(at), value: [v.param(fits[at], one), values[at]] });
     const drawn = chart(`${v.metric} by ${one.label}`, (t) => ({
       ...base(t), grid: { left: 8, right: 16, top: 12, bottom: 6, containLabel: true },
@@ -281,16 +315,17 @@
       xAxis: axis(t, { type: kinds ? "category" : one.log ? "log" : "value", scale: true, splitLine: { show: false }, ...(kinds ? { data: one.values } : {}), axisLabel: { color: t.dim, hideOverlap: true, formatter: (value) => short(show(value, 3), 14) } }), yAxis: axis(t, { type: "value", scale: true }),
       toolbox: { show: false }, brush: { toolbox: [], xAxisIndex: 0, yAxisIndex: 0, brushStyle: { color: "rgba(217,115,13,.15)", borderColor: "#d9730d" }, outOfBrush: {}, inBrush: {} },
       series: [
-        { type: "scatter", symbolSize: shown.length > 300 ? 5 : 8, data: shown.filter((at) => !selection.has(at)).map(spot), itemStyle: { color: t.series[0], opacity: selection.size ? 0.12 : 0.55 } },
-        { type: "scatter", symbolSize: 8, z: 5, data: shown.filter((at) => selection.has(at)).map(spot), itemStyle: { color: t.series[1], opacity: 0.95 } },
+        { type: "scatter", zlevel: UNDER, symbolSize: shown.length > 300 ? 5 : 8, data: shown.map(spot), itemStyle: { color: t.series[0], opacity: 0.55 } },
       ],
     }), {
       size: "low",
+      mark: dots(v, (at) => (shownSet.has(at) ? spot(at).value : null)),
       bind: (instance) => {
         instance.on("click", (item) => { if (item.seriesType === "scatter") v.toggle(Number(item.name), "scatter"); });
         instance.on("brushEnd", (event) => {
           const area = event.areas[0];
           if (!area) return;
+          drawn.brushed = true;
           const [[left, right], [low, high]] = area.coordRange;
           const at = (value) => (kinds ? one.values.indexOf(value) : value);
           v.choose(shown.filter((index) => { const x = at(v.param(fits[index], one)); return x >= left && x <= right && values[index] >= low && values[index] <= high; }), "scatter");
@@ -298,7 +333,10 @@
       },
     });
     drawn.after = () => drawn.instance.dispatchAction({ type: "takeGlobalCursor", key: "brush", brushOption: { brushType: "rect", brushMode: "single" } });
-    v.listeners.push(() => drawn.update());
+    v.listeners.push((from) => {
+      if (drawn.brushed && from !== "scatter") { drawn.brushed = false; drawn.instance.dispatchAction({ type: "brush", areas: [] }); }
+      drawn.remark();
+    });
     return card(one.label, drawn);
   };
 
@@ -321,6 +359,7 @@
     const map = v.view.contour;
     if (!map) return null;
     const of = (key) => v.view.parameters.find((one) => one.key === key), x = of(map.x), y = of(map.y);
+    const spot = (at) => (finite(v.param(v.fits[at], x)) && finite(v.param(v.fits[at], y)) ? [span(map.xs, x.log, v.param(v.fits[at], x)), span(map.ys, y.log, v.param(v.fits[at], y))] : null);
     const cells = map.values.flatMap((row, up) => row.map((value, across) => [across, up, number(value)])).filter((cell) => finite(cell[2]));
     const all = cells.map((cell) => cell[2]);
     const span = (list, log, value) => { const f = log ? Math.log : (n) => n, first = f(list[0]), step = (f(list[list.length - 1]) - first) / (list.length - 1); return (f(value) - first) / step; };
@@ -334,10 +373,13 @@
       series: [
         { type: "heatmap", data: cells, progressive: 0 },
         { type: "scatter", xAxisIndex: 1, yAxisIndex: 1, symbolSize: 5, itemStyle: { color: "#fff", borderColor: "#000", borderWidth: 1, opacity: 0.75 },
-          data: v.order.filter((at) => finite(v.param(v.fits[at], x)) && finite(v.param(v.fits[at], y)) && (!v.selection.size || v.selection.has(at))).map((at) => ({ name: String(at), value: [span(map.xs, x.log, v.param(v.fits[at], x)), span(map.ys, y.log, v.param(v.fits[at], y))] })) },
+          data: v.order.filter(spot).map((at) => ({ name: String(at), value: spot(at) })) },
       ],
-    }), { bind: (instance) => instance.on("click", (item) => { if (item.seriesType === "scatter") v.toggle(Number(item.name), "contour"); }) });
-    v.listeners.push(() => one.update());
+    }), {
+      bind: (instance) => instance.on("click", (item) => { if (item.seriesType === "scatter") v.toggle(Number(item.name), "contour"); }),
+      mark: dots(v, spot), axes: 1,
+    });
+    v.listeners.push(() => one.remark());
     return card("Contour of the two that matter most", one);
   };
 
@@ -480,7 +522,7 @@
     return simpleTable([...(run.task === "tune" ? ["trial"] : []), "after epoch", "step", run.metric || "metric", "size", "time", "load it with"], rows.map((one) => [
       ...(run.task === "tune" ? [one.trial || "–"] : []), String(one.epochs), String(one.step), show(one.metrics[run.metric]),
       download(run, `${one.trial ? `trials/${one.trial}/` : ""}checkpoints/${one.name}/checkpoint.ckpt`, bytes(one.size)), date(one.time),
-      h("span", {}, h("code", {}, one.load), one.name === run.checkpoint ? h("strong", {}, "  best") : "")]), run.task === "tune" ? [1, 2, 3, 4] : [0, 1, 2, 3]);
+      h("span", {}, h("code", {}, one.load), one.uri === run.checkpoint ? h("strong", {}, "  best") : "")]), run.task === "tune" ? [1, 2, 3, 4] : [0, 1, 2, 3]);
   };
 
   const checkpointsCard = (run) => {
@@ -598,7 +640,8 @@
     poll();
   }
   let resizing = 0;
-  window.addEventListener("resize", () => { cancelAnimationFrame(resizing); resizing = requestAnimationFrame(() => charts.forEach((one) => one.instance && one.instance.resize())); });
-  window.addEventListener("beforeprint", () => { paint("light"); charts.forEach((one) => (one.instance ? one.instance.resize() : one.draw())); });
+  const resize = () => charts.forEach((one) => { if (one.instance) { one.instance.resize(); one.remark(); } });
+  window.addEventListener("resize", () => { cancelAnimationFrame(resizing); resizing = requestAnimationFrame(resize); });
+  window.addEventListener("beforeprint", () => { paint("light"); resize(); charts.forEach((one) => one.draw()); });
   window.addEventListener("afterprint", () => paint(dark.matches ? "dark" : "light"));
 })();
