@@ -1,7 +1,8 @@
 """Create MinIO's keys before `kubectl apply -f k8s/minio.yaml`, and its bucket and user after it.
 
     python k8s/minio_keys.py root   # the Secret minio/minio-root with random keys, unless it exists
-    python k8s/minio_keys.py user   # a bucket, a user who may use only that, and the Secret trainer-s3
+    python k8s/minio_keys.py user   # a bucket, two users who may use only that, and the Secrets trainer-s3 and
+                                    # trainer-s3-reader, whose user may only read: for the pages (ui.enabled)
 
 Uses the Kubernetes API. Both can be repeated.
 """
@@ -22,7 +23,8 @@ from trainer_app.launch.tunnel import forward_port
 
 ENDPOINT = "http://minio.minio.svc.cluster.local:9000"
 BUCKET = USER = POLICY = "trainer"
-SECRET = "trainer-s3"
+READER = "trainer-reader"
+SECRET, READER_SECRET = "trainer-s3", "trainer-s3-reader"
 POLICY_DOCUMENT = {
     "Version": "2012-10-17",
     "Statement": [
@@ -42,6 +44,17 @@ POLICY_DOCUMENT = {
             ],
             "Resource": [f"arn:aws:s3:::{BUCKET}/*"],
         },
+    ],
+}
+READER_DOCUMENT = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": ["s3:ListBucket", "s3:GetBucketLocation"],
+            "Resource": [f"arn:aws:s3:::{BUCKET}"],
+        },
+        {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": [f"arn:aws:s3:::{BUCKET}/*"]},
     ],
 }
 
@@ -67,18 +80,23 @@ def make_root(context: str | None) -> None:
 
 
 def make_trainer(namespace: str, context: str | None) -> None:
-    """Create the bucket, its user, and the Secret with the user's keys in the namespace."""
+    """Create the bucket, its users, and the Secrets with their keys in the namespace."""
     minio = connect("minio", context)
     root = read_secret(minio, "minio-root")
     kube = connect(namespace, context)
-    keys = {"AWS_ACCESS_KEY_ID": USER, "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(24), "AWS_ENDPOINT_URL": ENDPOINT}
-    keys = make_secret(kube, SECRET, keys)
+    keys, reader = (make_secret(kube, *of) for of in ((SECRET, make_keys(USER)), (READER_SECRET, make_keys(READER))))
     if "AWS_ENDPOINT_URL" not in keys:  # of an earlier version: to which server the keys belong
         kube.patch("Secret", SECRET, {"stringData": {"AWS_ENDPOINT_URL": ENDPOINT}})
     with forward_port(minio, "minio", "minio", 9000) as port:
         make_bucket(port, root)
-        make_user(port, root, keys)
-    print(f"bucket {BUCKET}, and Secret {SECRET} in namespace {namespace}")
+        make_user(port, root, keys, POLICY, POLICY_DOCUMENT)
+        make_user(port, root, reader, READER, READER_DOCUMENT)
+    print(f"bucket {BUCKET}, and Secrets {SECRET} and {READER_SECRET} in namespace {namespace}")
+
+
+def make_keys(user: str) -> dict[str, str]:
+    """Return new keys of a user, and of which server they are."""
+    return {"AWS_ACCESS_KEY_ID": user, "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(24), "AWS_ENDPOINT_URL": ENDPOINT}
 
 
 def make_bucket(port: int, root: dict[str, str]) -> None:
@@ -94,14 +112,14 @@ def make_bucket(port: int, root: dict[str, str]) -> None:
         s3.create_bucket(Bucket=BUCKET)
 
 
-def make_user(port: int, root: dict[str, str], keys: dict[str, str]) -> None:
-    """Create or update the user, who may use only the bucket."""
+def make_user(port: int, root: dict[str, str], keys: dict[str, str], policy: str, document: dict[str, object]) -> None:
+    """Create or update a user, who may do only what the policy of this name and document allows."""
     provider = StaticProvider(root["MINIO_ROOT_USER"], root["MINIO_ROOT_PASSWORD"])
     admin = MinioAdmin(endpoint=f"127.0.0.1:{port}", credentials=provider, secure=False)
     admin.user_add(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"])
-    admin.policy_add(POLICY, policy=POLICY_DOCUMENT)
-    if POLICY not in admin.user_info(keys["AWS_ACCESS_KEY_ID"]).split('"'):
-        admin.attach_policy([POLICY], user=keys["AWS_ACCESS_KEY_ID"])
+    admin.policy_add(policy, policy=document)
+    if policy not in admin.user_info(keys["AWS_ACCESS_KEY_ID"]).split('"'):
+        admin.attach_policy([policy], user=keys["AWS_ACCESS_KEY_ID"])
 
 
 if __name__ == "__main__":

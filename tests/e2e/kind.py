@@ -156,14 +156,20 @@ class Cluster:
     @contextmanager
     def minio(self) -> Iterator[int]:
         """A port of this machine that leads to MinIO. The one of pytest-kind takes 10 s, and may fail at their end."""
-        words = ("-n", "minio", "port-forward", "service/minio", ":9000", "--address", "127.0.0.1")
+        with self.forward("minio", 9000, namespace="minio") as port:
+            yield port
+
+    @contextmanager
+    def forward(self, service: str, port: int, *, namespace: str = NAMESPACE) -> Iterator[int]:
+        """A port of this machine that leads to a Service's."""
+        words = ("-n", namespace, "port-forward", f"service/{service}", f":{port}", "--address", "127.0.0.1")
         command = [KUBECTL, "--kubeconfig", str(self.admin), *words]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forward:
             try:
                 assert forward.stdout
                 ready, _, _ = select.select([forward.stdout], [], [], 60)
                 told = re.match(r"Forwarding from 127\.0\.0\.1:(\d+) ", forward.stdout.readline() if ready else "")
-                assert told, "kubectl port-forward to MinIO did not begin within 60 s"
+                assert told, f"kubectl port-forward to {service} did not begin within 60 s"
                 yield int(told[1])
             finally:
                 forward.kill()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections import Counter
 from itertools import pairwise
 from typing import Any
 
-from tests.e2e.kind import BUCKET, NAMESPACE, Cluster, Done, until
+from tests.e2e.kind import BUCKET, HELM, NAMESPACE, ROOT, Cluster, Done, until
 
 MNIST = "trainer_app/examples/mnist"
 # Ray drains a worker for 5 s less than its grace.
@@ -17,6 +18,14 @@ ONE_POD = ("--set", "pools.cpu.replicas=1")  # of a worker, for what needs no mo
 # One line an epoch, as the driver prints it: `t00001 epoch 3/5 step 135 val_accuracy=0.91 ... 2.1s`
 EPOCH = re.compile(r"^(?:(t\d{5}) )?epoch (\d+)/\d+ step (\d+) (.*?) [\d.]+\S*$", re.MULTILINE)
 BEGIN_S = 300.0  # to pods, Ray, torch and the first epoch, on 2 cores that 4 nodes share
+
+
+def helm(cluster: Cluster, *words: str, timeout: float = 240, check: bool = True) -> str:
+    """`helm WORDS` as admin, in the runs' namespace; what it printed."""
+    command = [HELM, "--kubeconfig", str(cluster.admin), "-n", NAMESPACE, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def submit(cluster: Cluster, task: str, run: str, *words: str) -> Done:

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.kind import HELM, NAMESPACE, ROOT, Cluster, until
-from tests.e2e.runs import ONE_POD, until_epochs, wait
+from tests.e2e.kind import NAMESPACE, ROOT, Cluster, until
+from tests.e2e.runs import ONE_POD, helm, until_epochs, wait
 
 pytestmark = pytest.mark.timeout(900)
 Name = Callable[[str], str]
-
-
-def helm(cluster: Cluster, *words: str, timeout: float = 240, check: bool = True) -> str:
-    command = [HELM, "--kubeconfig", str(cluster.admin), "-n", NAMESPACE, *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def install(cluster: Cluster, release: str, *words: str) -> None:

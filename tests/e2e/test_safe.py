@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import textwrap
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.e2e.kind import NAMESPACE, PREFIX, RENEWED, Cluster, decoded, until
-from tests.e2e.runs import submit_paced, until_epochs
+from tests.e2e.runs import helm, submit_paced, until_epochs
 from tests.local.scan import holds
 
 pytestmark = pytest.mark.timeout(900)
@@ -140,3 +141,48 @@ def test_workers_logs_are_in_the_storage_while_it_runs(cluster: Cluster, running
 
     until("log of a worker in the storage", found, seconds=60, every=5)
     assert "==> worker-" in cluster.trainer("logs", running, "-n", NAMESPACE, "--workers").ok().out
+
+
+@pytest.fixture
+def pages(cluster: Cluster) -> Iterator[str]:
+    """`trainer ui` as the chart installs it, with keys that may only read."""
+    release = "pages"
+    sets = ("kind=UI", "ui.enabled=true", "ui.existingSecret=trainer-s3-reader", "ui.nodeSelector.trainer/pool=cpu")
+    words = [word for one in sets for word in ("--set", one)]
+    helm(cluster, "install", release, "helm/trainer", "-f", "helm/values/kind.yaml", *words)
+    cluster.kubectl("rollout", "status", f"deployment/{release}-ui", "--timeout=170s")
+    yield release
+    helm(cluster, "uninstall", release, "--wait")
+
+
+@pytest.mark.full
+def test_the_pages_show_a_run_while_it_goes_on(cluster: Cluster, running: str, stranger: str, pages: str) -> None:
+    pod = next(one for one in cluster.get("pods") if one["metadata"]["name"].startswith(f"{pages}-ui-"))
+    with cluster.forward(f"{pages}-ui", 80) as port:
+
+        def ask(path: str) -> Any:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
+                return json.loads(answer.read())
+
+        def row() -> Any:
+            return next((one for one in ask(f"/api/runs?text={running}")["rows"] if one["name"] == running), None)
+
+        until("the run in the list", lambda: row() is not None, seconds=60)
+        assert row()["state"] == "running"
+        first = len(ask(f"/api/report?run={running}")["runs"][0]["fits"][0]["checkpoints"])
+        assert first >= 1
+        epochs = ask(f"/api/report?run={running}")["runs"][0]["done"]
+        until("a further epoch", lambda: ask(f"/api/report?run={running}")["runs"][0]["done"] > epochs, seconds=120)
+    name = pod["metadata"]["name"]
+    assert json.loads(python_in(cluster, name, CONNECT, "127.0.0.1", "8777")) == [True]
+    time.sleep(3)
+    assert json.loads(python_in(cluster, stranger, CONNECT, pod["status"]["podIP"], "8777")) == [False]
+    write = (
+        "from trainer_app.storage import open_store\n"
+        "try: open_store('s3://trainer/runs').put('x', b''); print('written')\n"
+        "except Exception as e: print(type(e).__name__)"
+    )
+    assert python_in(cluster, name, write).strip() == "AccessDeniedError"
+    api = cluster.get("service", "kubernetes", "-n", "default")["spec"]["clusterIP"]
+    assert json.loads(python_in(cluster, name, CONNECT, api, "443")) == [False]
+    assert pod["spec"]["automountServiceAccountToken"] is False

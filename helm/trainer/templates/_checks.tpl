@@ -8,9 +8,10 @@
 {{- if include "trainer.ownCluster" . -}}
 {{- include "trainer.checkGroups" . -}}
 {{- end -}}
-{{- if ne .Values.kind "RayCluster" -}}
+{{- if has .Values.kind (list "RayJob" "RayCronJob") -}}
 {{- include "trainer.checkRun" . -}}
 {{- end -}}
+{{- include "trainer.checkUi" . -}}
 {{- end -}}
 
 {{- /* KubeRay accepts 47 for a RayJob and 53 for a RayCluster, but names the token's Secret by the last 50 characters of
@@ -22,6 +23,36 @@
 {{- end -}}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .Release.Name) -}}
 {{- fail (printf "the name %s is not allowed: use a-z, 0-9 and '-'; it begins with a letter, and ends with a letter or digit" .Release.Name) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The pages of `trainer ui`. A run's release ends with the run. */ -}}
+{{- define "trainer.checkUi" -}}
+{{- $ui := eq .Values.kind "UI" -}}
+{{- if and .Values.ui.enabled (has .Values.kind (list "RayJob" "RayCronJob")) -}}
+{{- fail (printf "ui.enabled is not allowed with kind %s, whose release is one run; install it with kind UI, or with a RayCluster" .Values.kind) -}}
+{{- end -}}
+{{- if and $ui (not .Values.ui.enabled) -}}
+{{- fail "kind UI is nothing but the pages of runs: it needs ui.enabled=true" -}}
+{{- end -}}
+{{- range $key := list "podMonitor" "autoscaling" -}}
+{{- if and $ui (get $.Values $key).enabled -}}
+{{- fail (printf "%s.enabled is not allowed with kind UI, which has no Ray pods" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $ui .Values.run.file -}}
+{{- fail "run.file is not allowed with kind UI, which has no run" -}}
+{{- end -}}
+{{- if .Values.ui.enabled -}}
+{{- if not (include "trainer.storageUri" .) -}}
+{{- fail "ui.enabled needs the storage whose runs it shows: storage.bucket, or storage.claim" -}}
+{{- end -}}
+{{- if and (include "trainer.storageSecret" .) (not .Values.ui.existingSecret) -}}
+{{- fail (printf "ui.enabled needs ui.existingSecret, a Secret with keys that may only list and get: those of %s may write" (include "trainer.storageSecret" .)) -}}
+{{- end -}}
+{{- if and .Values.ui.existingSecret (eq .Values.ui.existingSecret (include "trainer.storageSecret" .)) -}}
+{{- fail (printf "ui.existingSecret is %s, whose keys may write; name a Secret with keys that may only list and get" .Values.ui.existingSecret) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

@@ -39,15 +39,15 @@ annotations:
   {{- end }}
 {{- end -}}
 
-{{- /* Whether this release has Ray pods: not if its job runs on the cluster of another release. */ -}}
+{{- /* Whether this release has Ray pods: not if its job runs on the cluster of another release, or if it only shows runs. */ -}}
 {{- define "trainer.ownCluster" -}}
-{{- if not .Values.clusterSelector -}}true{{- end -}}
+{{- if not (or .Values.clusterSelector (eq .Values.kind "UI")) -}}true{{- end -}}
 {{- end -}}
 
 {{- /* Whether the submitter reaches the API server: to patch the run's RayJob; of a RayCronJob, whose RayJobs have no names
        before they are created, to read when its own was. */ -}}
 {{- define "trainer.apiAccess" -}}
-{{- if and .Values.submitter.apiAccess (ne .Values.kind "RayCluster") (eq .Values.lifetime.submissionMode "K8sJobMode") -}}true{{- end -}}
+{{- if and .Values.submitter.apiAccess (has .Values.kind (list "RayJob" "RayCronJob")) (eq .Values.lifetime.submissionMode "K8sJobMode") -}}true{{- end -}}
 {{- end -}}
 
 {{- /* The rule of a NetworkPolicy for egress to the API server. */ -}}

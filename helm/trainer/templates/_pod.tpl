@@ -118,7 +118,7 @@ spec:
 {{- /* What the restricted profile requires of a pod, and its ServiceAccount. (dict "root" $ "account" "head") */ -}}
 {{- define "trainer.podSecurity" -}}
 {{- $own := printf "%s-%s" .root.Release.Name .account }}
-serviceAccountName: {{ eq .account "submitter" | ternary $own (.root.Values.serviceAccount.name | default $own) | quote }}
+serviceAccountName: {{ has .account (list "submitter" "ui") | ternary $own (.root.Values.serviceAccount.name | default $own) | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
@@ -199,5 +199,5 @@ securityContext:
 
 {{- /* A RayCluster has no run: each job that uses it brings its own. */ -}}
 {{- define "trainer.hasRun" -}}
-{{ and (ne .Values.kind "RayCluster") (not .Values.clusterSelector) }}
+{{ and (has .Values.kind (list "RayJob" "RayCronJob")) (not .Values.clusterSelector) }}
 {{- end -}}
