@@ -13,6 +13,7 @@ SECRET_NAME: Final = re.compile(
     r"([_-]?(id|value|\d+))?$|((^|[_-]|auth|client|session)(token|secret|sig)|(?-i:[a-z]Token))([_-]?(value|\d+))?$"
 )
 _USER_INFO: Final = re.compile(r"(://)[^\s?'\"]*@")
+_PASSWORD: Final = re.compile(r"://[^\s/?#'\":]*:[^\s/?#'\"]*@")
 _KEY_PAIR: Final = re.compile(r"(s3a?://)[^/\s?]*:[^/\s?]*", re.IGNORECASE)  # access key and secret without a host
 _OPTION: Final = re.compile(r"([?&][^=&\s]+=)[^&\s]*")
 _LONG: Final = 120  # characters of a value in a message
@@ -52,7 +53,8 @@ def redact_value(value: Any, *, secret: bool = False) -> Any:
 def remove_secrets(values: Any) -> Any:
     """Return a copy without secret entries and without values of environment variables, whose names are kept.
 
-    A mapping or a boolean under such a name is kept: a volume's `secret` and `serviceAccountToken` say where one is.
+    A URI with a password is a secret entry, whatever its name. A mapping or a boolean under a secret's name is kept: a
+    volume's `secret` and `serviceAccountToken` say where one is.
     """
     if isinstance(values, dict):
         kept = {key: value for key, value in values.items() if not _is_secret(key, value)}
@@ -63,6 +65,8 @@ def remove_secrets(values: Any) -> Any:
 
 
 def _is_secret(name: object, value: Any) -> bool:
+    if isinstance(value, str) and _PASSWORD.search(value):
+        return True
     return is_secret_name(name) and not isinstance(value, dict | bool)
 
 

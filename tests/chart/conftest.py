@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trainer_app.launch import helm
-from trainer_app.launch.location import load_objects
+from trainer_app.launch.manifests import load_objects
 
 RUN_FILE = "name: demo\nscaling: {num_workers: 1}\n"
 Rendered = dict[str, Any]

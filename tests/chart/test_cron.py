@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from trainer_app.errors import NotFoundError
-from trainer_app.launch import cron, location, pods
+from trainer_app.launch import cron, location, manifests, pods
 from trainer_app.launch.kube import Kube
 from trainer_app.launch.location import RunLocation
 from trainer_app.launch.status import RunStatus
@@ -36,7 +36,7 @@ class Table:
 @pytest.fixture
 def child(text: Callable[..., str]) -> Any:
     """As KubeRay makes it of the RayCronJob `nightly`."""
-    cron_job = location.load_objects(text(*CRON, name="nightly", task="tune"))[-1]
+    cron_job = manifests.load_objects(text(*CRON, name="nightly", task="tune"))[-1]
     notes = {"ray.io/cronjob-scheduled-timestamp": AT}
     labels = {"ray.io/cronjob-name": "nightly"}
     meta = {"name": "nightly-x7k2p", "labels": labels, "annotations": notes, "creationTimestamp": AT}

@@ -8,7 +8,7 @@ import pytest
 
 from trainer_app.launch import doctor
 from trainer_app.launch.kube import Kube
-from trainer_app.launch.location import load_objects
+from trainer_app.launch.manifests import load_objects
 
 pytestmark = pytest.mark.chart
 BUCKET = ("storage.bucket=my-bucket", "image.repository=trainer", "image.tag=dev")

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from tests.chart.conftest import environment, pod_templates
 from tests.chart.test_values import CHART, wrong
 from trainer_app.errors import InputError
 from trainer_app.launch import helm
+from trainer_app.launch.manifests import load_objects
 
 pytestmark = pytest.mark.chart
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -34,6 +36,11 @@ PAYLOADS = [
     "x\r\nhostPID: true",
     "x\u2028hostPID: true",
     "\tx",
+    "x\x7f",
+    "x\u0085y",
+    "x\u0090",
+    "<<",
+    "=",
 ]
 HASHED = re.compile(r"demo-(run-)?[0-9a-f]{8}")  # names made from the run file
 KEYS = ("example.com/key", "memory", "NAME")
@@ -71,6 +78,14 @@ BESIDE: dict[str, Any] = {
     "ingress": {"enabled": True},
     "poolDefaults": {"gpu": {"count": 1}, "spot": {"enabled": True}},
 }
+
+
+class Loader(yaml.CSafeLoader):
+    """Reads `<<` and `=` as Kubernetes does: they are strings where they are values."""
+
+
+for tag in ("merge", "value"):
+    Loader.add_constructor(f"tag:yaml.org,2002:{tag}", Loader.construct_yaml_str)
 
 
 class Leaf(NamedTuple):
@@ -175,7 +190,7 @@ def values_of(scene: str, replaced: Mapping[str, str]) -> Any:
 def render(folder: Path, values: Any) -> Any:
     (folder / "values.json").write_text(json.dumps(values))
     text = helm._run_helm("template", "demo", str(CHART), "--values", str(folder / "values.json"))
-    return list(yaml.load_all(text, yaml.CSafeLoader))
+    return list(yaml.load_all(text, Loader))
 
 
 @cache
@@ -251,6 +266,57 @@ def test_what_kubernetes_would_refuse_the_schema_does(text: Callable[..., str], 
     key = assignment.partition("=")[0]
     with pytest.raises(InputError, match=f"^values: {re.escape(key)} .*must be"):
         text(assignment)
+
+
+@pytest.mark.parametrize("control", ["\x7f", "\x80", "\u0085", "\ufffe"])
+def test_a_control_character_does_not_empty_a_block(tmp_path: Path, control: str) -> None:
+    """Helm's toYaml gives nothing at all for one: all annotations, or volumes, were gone without a word."""
+    plain = {"example.com/a": "kept"}
+    for values in (
+        {"head": {"annotations": {**plain, "example.com/b": control}}},
+        {"head": {"env": [{"name": "A", "value": control}]}},
+        {
+            "head": {
+                "volumes": [{"name": "v", "configMap": {"name": "c", "items": [{"key": "k", "path": f"a{control}"}]}}]
+            }
+        },
+    ):
+        (tmp_path / "values.yaml").write_text(helm._to_yaml(values), encoding="utf-8")
+        release = helm.Release(
+            "demo", "trainer", "train", "name: demo\n", "demo-1", ("kind", str(tmp_path / "values.yaml"))
+        )
+        with pytest.raises(InputError, match=r"without .*control characters"):
+            helm.template(release)
+
+
+# Go writes the first ones without quotes, and other readers of YAML take them for numbers or for keys.
+ODD = [
+    "1e400",
+    "0x" + "f" * 20,
+    "<<",
+    "=",
+    "0o17",
+    "1_000",
+    "1:30",
+    "yes",
+    "~",
+    "2001-01-01",
+    ".inf",
+    "\U0001f600",
+    "a\u2028b",
+]
+
+
+def test_the_launcher_reads_each_string_as_helm_wrote_it(tmp_path: Path) -> None:
+    values = {"head": {"annotations": {f"example.com/k{i}": odd for i, odd in enumerate(ODD)}}}
+    (tmp_path / "values.yaml").write_text(helm._to_yaml(values), encoding="utf-8")
+    env = {f"E{i}": odd for i, odd in enumerate(ODD)}
+    release = helm.Release(
+        "demo", "trainer", "train", "name: demo\n", "demo-1", ("kind", str(tmp_path / "values.yaml")), env=env
+    )
+    head = pod_templates(load_objects(helm.template(release))[-1])["head"]
+    assert list(head["metadata"]["annotations"].values()) == ODD
+    assert {name: value for name, value in environment(head).items() if name in env} == env
 
 
 @pytest.mark.parametrize("name", ["true", "no", "null", "on"])

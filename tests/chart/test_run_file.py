@@ -10,7 +10,7 @@ import pytest
 from tests.chart.conftest import Rendered
 from trainer_app.errors import InputError
 from trainer_app.launch import helm, resubmit
-from trainer_app.launch.location import load_objects
+from trainer_app.launch.manifests import load_objects
 from trainer_app.launch.release import new_release
 from trainer_app.launch.remote_run import Launch
 from trainer_app.run.request import RunRequest

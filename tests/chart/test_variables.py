@@ -11,7 +11,7 @@ from tests.chart.conftest import RUN_FILE, Rendered, environment, pod_templates
 from trainer_app.cli.render import render as render_command
 from trainer_app.errors import InputError
 from trainer_app.launch import helm, resubmit
-from trainer_app.launch.location import load_objects
+from trainer_app.launch.manifests import load_objects
 from trainer_app.launch.remote_run import Launch
 from trainer_app.launch.submit import make_launch
 from trainer_app.redact import remove_secrets
@@ -66,6 +66,8 @@ def test_on_the_cluster_of_another_release_the_job_has_them() -> None:
         ({"TRAINER_RUN": "x"}, (), r"run.env \(--env\) sets TRAINER_RUN, which is reserved"),
         ({"HF_TOKEN": "x"}, (), r"run.env \(--env\) has a value for HF_TOKEN; take it from a Secret"),
         ({"HF_TOKEN": "x"}, ("clusterSelector=big",), "has a value for HF_TOKEN"),
+        ({"DB": "postgres://u:p@host/db"}, (), r"run.env \(--env\) has a URI with a user or password for DB; take it"),
+        ({}, ("head.env[0].name=DB", "head.env[0].value=redis://:p@h"), "head.env has a URI with a user or password"),
         ({"LD_PRELOAD": "x"}, (), r"run.env \(--env\) sets LD_PRELOAD, which decides what code the pod runs"),
         ({}, ("head.env[0].name=PYTHONPATH",), r"head.env sets PYTHONPATH, which decides what code"),
         ({}, ("poolDefaults.env[0].name=LD_LIBRARY_PATH",), r"pools.cpu.env sets LD_LIBRARY_PATH"),

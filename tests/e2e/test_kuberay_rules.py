@@ -14,7 +14,7 @@ from tests.chart.conftest import RUN_FILE
 from tests.chart.kuberay_rules import RULES, Rule
 from tests.e2e.kind import KUBECTL, NAMESPACE, Cluster
 from trainer_app.launch import helm
-from trainer_app.launch.location import load_objects
+from trainer_app.launch.manifests import load_objects
 
 KINDS = "rayjobs,rayclusters,raycronjobs"
 WAIT_S = 90.0

@@ -6,7 +6,7 @@ import pytest
 
 from trainer_app.errors import InputError
 from trainer_app.launch import helm, pods, rayjobs
-from trainer_app.launch.location import load_objects
+from trainer_app.launch.manifests import load_objects
 from trainer_app.launch.tunnel import parse_service
 
 pytestmark = pytest.mark.unit

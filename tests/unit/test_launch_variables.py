@@ -15,6 +15,7 @@ pytestmark = pytest.mark.unit
 def test_a_name_alone_has_the_value_of_the_shell() -> None:
     given = parse_variables(["A", "B=x=y", "C=", "A=2"], {"A": "1", "D": "4"})
     assert given == {"A": "2", "B": "x=y", "C": ""}
+    assert parse_variables(["A=\ta\n\U0001f600 é\xa0"], {}) == {"A": "\ta\n\U0001f600 é\xa0"}
     assert parse_variables(["A"], {"A": "1"}) == {"A": "1"}
     assert describe_variables(given) == ["environment variables of the pods, from --env: A, B, C"]
     assert describe_variables({}) == []
@@ -29,6 +30,8 @@ def test_a_name_alone_has_the_value_of_the_shell() -> None:
         ("A-B=x", "--env 'A-B': a name has letters"),
         ("HF_TOKEN", "--env HF_TOKEN: the name looks like a secret's; .*secretKeyRef"),
         ("WANDB_API_KEY=CANARY", "WANDB_API_KEY: the name looks like a secret's; .*name: WANDB_API_KEY, valueFrom"),
+        ("A=x\x7f", "--env A: the value has control characters or is not UTF-8"),
+        ("A=x\udcff", "--env A: the value has control characters or is not UTF-8"),
         (
             "DATABASE_URL=postgres://u:CANARY@host/db",
             "--env DATABASE_URL: the value is a URI with credentials; .*Secret",

@@ -85,6 +85,8 @@ def test_the_charts_pattern_is_the_same() -> None:
     [
         ({"storage": {"keys": {"accessKeyId": "a", "secretAccessKey": "b"}}}, {"storage": {"keys": {}}}),
         ({"storage": {"existingSecret": "s3"}}, {"storage": {"existingSecret": "s3"}}),
+        ({"head": {"annotations": {"a": "postgres://u:p@host/db"}}}, {"head": {"annotations": {}}}),
+        ({"annotations": {"a": "https://h:80/x@1"}}, {"annotations": {"a": "https://h:80/x@1"}}),
         ({"image": {"pullSecrets": ["one"]}}, {"image": {"pullSecrets": ["one"]}}),
         (
             {"head": {"env": [{"name": "AWS_SECRET_ACCESS_KEY", "value": "x"}, {"name": "A", "value": "1"}]}},

@@ -85,10 +85,16 @@ def template(release: Release) -> str:
     with tempfile.TemporaryDirectory(prefix="trainer-") as folder:
         file, own = Path(folder, "run.yaml"), Path(folder, "own.json")
         file.write_bytes(release.run_file.encode())
-        own.write_text(json.dumps(own_values))
+        own.write_text(_to_yaml(own_values), encoding="utf-8")
         files = [*_value_options(release.values, ()), "--values", str(own), "--set-file", f"run.file={file}"]
         options = ["--namespace", release.namespace, "--skip-tests", *files, *_value_options((), release.sets)]
         return _run_helm("template", release.name, str(chart_folder("trainer")), *options)
+
+
+def _to_yaml(values: Mapping[str, Any]) -> str:
+    """Return JSON that is YAML too: no pairs of surrogates, and no control characters."""
+    text = json.dumps(values, ensure_ascii=False)
+    return re.sub(r"[\x7f-\x9f\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def merged_values(values: Sequence[str], sets: Sequence[str]) -> dict[str, Any]:

@@ -8,13 +8,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
-from ruamel.yaml import YAML
-
 from trainer_app import machine
 from trainer_app.errors import AccessDeniedError, InputError, NotFoundError, TrainerError
 from trainer_app.launch import cron, helm, submitted
 from trainer_app.launch.endpoint import check_answers, check_named
 from trainer_app.launch.kube import Kube, Object
+from trainer_app.launch.manifests import load_objects
 from trainer_app.launch.pods import RUN_LABEL
 from trainer_app.launch.submitted import USER
 from trainer_app.launch.tunnel import forward_port, parse_service
@@ -23,7 +22,6 @@ from trainer_app.storage_uri import is_s3_uri
 
 KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _WITH_KEYS: Final = ("AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL")
-RAY_KINDS: Final = ("RayJob", "RayCronJob", "RayCluster")
 
 
 @dataclass(frozen=True)
@@ -138,12 +136,6 @@ def render_sample(kube: Kube, values: Sequence[str], sets: Sequence[str], name: 
     is_cluster = helm.merged_values(values, sets).get("kind") == "RayCluster"
     release = helm.Release(name, kube.namespace, "train", "" if is_cluster else "name: sample\n", name, values, sets)
     return load_objects(helm.template(release))
-
-
-def load_objects(text: str) -> list[Object]:
-    """Return the objects of rendered YAML in the order of creation: the RayJob last, as the operator acts on it."""
-    objects = [obj for obj in YAML(typ="safe", pure=True).load_all(text) if obj]
-    return sorted(objects, key=lambda obj: obj["kind"] in RAY_KINDS)
 
 
 @contextmanager

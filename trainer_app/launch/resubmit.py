@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from trainer_app.config import loads
 from trainer_app.errors import InputError, NotFoundError, TrainerError
-from trainer_app.launch import control, helm, location, submit, submitted
+from trainer_app.launch import control, helm, location, manifests, submit, submitted
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.release import make_plan
 from trainer_app.launch.remote_run import RUN_FILE, Launch, RemoteRun, Submission
@@ -149,7 +149,7 @@ def _render(
         release = replace(
             release, image=launch.image, code=launch.code, user=kube.user(), plan=plan, env=dict(env or {})
         )
-        return release, location.load_objects(helm.template(release)), merged_values
+        return release, manifests.load_objects(helm.template(release)), merged_values
 
 
 def _check_objects(kube: Kube, run: str, objects: Sequence[Object]) -> None:

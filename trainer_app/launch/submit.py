@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, TrainerError
-from trainer_app.launch import helm, location, pods, rayjobs, submitted
+from trainer_app.launch import helm, location, manifests, pods, rayjobs, submitted
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pack import CodeArchive
 from trainer_app.launch.remote_run import Launch, RemoteRun, Submission
@@ -41,7 +41,7 @@ def submit(
     Raises:
         TrainerError: the chart, the cluster or the storage refuses it; nothing was created.
     """
-    objects = location.load_objects(helm.template(release))
+    objects = manifests.load_objects(helm.template(release))
     if (kind := objects[-1]["kind"]) != "RayJob":
         raise InputError(
             f"submit creates a RayJob, but these values make a {kind}; install that with helm, or with: "
@@ -162,7 +162,7 @@ def check_admission(kube: Kube, objects: Sequence[Object], say: Say) -> None:
     created = _dry_run(kube, first)
     with ThreadPoolExecutor(PARALLEL) as pool:
         list(pool.map(lambda obj: _dry_run(kube, obj), others))
-    if first["kind"] in location.RAY_KINDS and created and drops_labels(created):
+    if first["kind"] in manifests.RAY_KINDS and created and drops_labels(created):
         say(
             "warning: this cluster's KubeRay CRDs drop the labels of pods, so that the run's NetworkPolicy selects "
             "none; see: trainer doctor"

@@ -35,6 +35,8 @@ def parse_variables(options: Sequence[str], environment: Mapping[str, str]) -> d
         if not equals and name not in environment:
             raise InputError(f"--env {name}: this variable is not set here; export it, or give --env {name}=VALUE")
         variables[name] = value if equals else environment[name]
+        if re.search(r"[^\t\n\r -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", variables[name]):
+            raise InputError(f"--env {name}: the value has control characters or is not UTF-8; YAML can't hold it")
         if has_credentials(variables[name]):
             raise InputError(f"--env {name}: the value is a URI with credentials; {_REMEDY % name}")
     return variables

@@ -40,6 +40,9 @@
 {{- if and (regexMatch (include "trainer.secretName" .) .name) .value -}}
 {{- fail (printf "%s has a value for %s; take it from a Secret, with storage.existingSecret or valueFrom" .where .name) -}}
 {{- end -}}
+{{- if regexMatch "://[^\\s/?#'\"]*@" (toString .value) -}}
+{{- fail (printf "%s has a URI with a user or password for %s; take it from a Secret, with valueFrom" .where .name) -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* Variables, volumes and sizes of a group. */ -}}
