@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from trainer_app.config import loads
 from trainer_app.errors import InputError
-from trainer_app.launch import helm, location, submit, submitted
+from trainer_app.launch import helm, location, manifests, submit, submitted
 from trainer_app.launch.kube import Kube, Object
 from trainer_app.launch.pack import CodeArchive
 from trainer_app.launch.release import make_plan, run_file_text
@@ -146,7 +146,7 @@ def create(
     Raises:
         TrainerError: the chart, the cluster or the storage refuses it; nothing was created.
     """
-    objects = location.load_objects(helm.template(release))
+    objects = manifests.load_objects(helm.template(release))
     submit.check_secret(kube, objects)
     submit.check_admission(kube, objects, say)
     if packed:
