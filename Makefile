@@ -67,8 +67,9 @@ lock: ## update the locks after a change in pyproject.toml (UPGRADE=1: the newes
 # --- use -------------------------------------------------------------------------------------------------------------
 
 .PHONY: demo
-demo: setup ## tune the MNIST example: 10 trials with ASHA, then test the best one
+demo: setup ## tune the MNIST example: 10 trials with ASHA, then test the best one, and write a page of it
 	$(BIN)/trainer tune trainer_app/examples/mnist/tune.yaml --test $(ARGS)
+	@$(BIN)/trainer report --output runs/demo.html
 
 .PHONY: bench
 bench: setup ## time our sweep against the code of Ray's guide (10 minutes)

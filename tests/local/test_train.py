@@ -62,6 +62,7 @@ def test_every_epoch_is_kept_and_reported(two_workers: tuple[Ran, Path]) -> None
     assert [e["metrics"] for e in ran.of("epoch")] == ran.metrics()
     assert {"train/loss", "val/loss", "val_acc", "lr"} <= ran.metrics()[0].keys()
     assert ran.of("end")[0]["state"] == ran.results.record.state == "succeeded"
+    assert '"state": "succeeded"' in Path(ran.results.uri, "report.html").read_text()
 
 
 def test_the_best_checkpoint_is_a_plain_lightning_one(two_workers: tuple[Ran, Path]) -> None:

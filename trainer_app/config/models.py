@@ -100,6 +100,7 @@ class Storage(Block):
     )
     artifact_files: int = Field(1000, ge=0, description="Files that a train run or a trial writes and that are kept.")
     artifact_gib: float = Field(2.0, ge=0, description="How large they are together, in GiB; the smallest come first.")
+    report: bool = Field(True, description="Write report.html, the run's page, beside it.")
 
 
 class RunConfig(Block):

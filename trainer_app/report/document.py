@@ -21,7 +21,7 @@ from trainer_app.storage import Store
 FORMAT = 1
 
 
-def report_document(runs: Sequence[tuple[Store, str]]) -> dict[str, Any]:
+def report_document(runs: Sequence[tuple[Store, str]], *, importance: bool = True) -> dict[str, Any]:
     """Return the data of a page.
 
     Times are unix seconds, epochs count from 0, non-finite numbers are the strings "nan", "inf" and "-inf". Texts are
@@ -29,11 +29,12 @@ def report_document(runs: Sequence[tuple[Store, str]]) -> dict[str, Any]:
 
     Args:
         runs: the storage and the name of each.
+        importance: how much parameters matter, too: seconds for a large sweep.
 
     Raises:
         NotFoundError: there is no such run. A run that is damaged is in the document, with its `problem`.
     """
-    parts = [_read(storage, name) for storage, name in runs]
+    parts = [_read(storage, name, importance=importance) for storage, name in runs]
     described, rows = [part for part, _ in parts], differences([tree for _, tree in parts])
     document = {
         "format": FORMAT,
@@ -53,7 +54,7 @@ def _own_version() -> str:
         return ""
 
 
-def _read(storage: Store, name: str) -> tuple[dict[str, Any], Any]:
+def _read(storage: Store, name: str, *, importance: bool) -> tuple[dict[str, Any], Any]:
     """Return what the page says of a run, and its run file as plain values; None if that is unknown."""
     try:
         run = read_run(storage, name)
@@ -63,10 +64,14 @@ def _read(storage: Store, name: str) -> tuple[dict[str, Any], Any]:
         return {"name": name, "uri": storage.child(name).uri, "task": None, "state": None, "problem": str(error)}, None
     run_store = storage.child(name)
     file = sources.read_run_file(run_store)
-    return {**_run(run, file), "log": sources.read_log(run_store), "host": sources.read_host(run_store)}, file.tree
+    return {
+        **_run(run, file, importance=importance),
+        "log": sources.read_log(run_store),
+        "host": sources.read_host(run_store),
+    }, file.tree
 
 
-def _run(run: RunResults, file: sources.RunFile) -> dict[str, Any]:
+def _run(run: RunResults, file: sources.RunFile, *, importance: bool) -> dict[str, Any]:
     metrics = metric_names((line for fit in run.fits for line in fit.history), run.record.metric)
     limit = points_for(len(run.fits), len(metrics))
     record = run.record.model_dump(exclude={"best", "resolved", "folders", "final", "exit_code"})
@@ -85,7 +90,7 @@ def _run(run: RunResults, file: sources.RunFile) -> dict[str, Any]:
         "fits": [_fit(run, fit, metrics, limit, file.tree) for fit in run.fits],
         "best_so_far": sweep.best_so_far(run),
         "parameters": params,
-        **(sweep.analyse(run, params) if run.record.task == "tune" else sweep.NOTHING),
+        **(sweep.analyse(run, params, importance=importance) if run.record.task == "tune" else sweep.NOTHING),
         "rungs": sweep.rungs(run, file.tree),
         "resolved": sources.hide(run.record.resolved),
         "run_file": file.text,

@@ -70,6 +70,11 @@ def _read(name: str) -> str:
     return _FILES.joinpath(name).read_text(encoding="utf-8")
 
 
+def has_library() -> bool:
+    """Return whether this install has the plotting library."""
+    return _FILES.joinpath(LIBRARY).is_file()
+
+
 @cache
 def _library() -> str:
     try:

@@ -11,11 +11,12 @@ from trainer_app.formatting import shorten_keys
 from trainer_app.metric_order import best_of, is_better
 from trainer_app.records.models import STOP_REQUESTED, STORAGE_SILENT, TIME_BUDGET
 from trainer_app.report.contour import contour
-from trainer_app.report.importance import importance
+from trainer_app.report.importance import importance as rate
 from trainer_app.report.sources import hide
 from trainer_app.results import FitResults, RunResults
 
 NOTHING: Final[dict[str, Any]] = {"importance": [], "importance_missing": None, "contour": None}
+LATER: Final = "the run wrote this page by itself; trainer report computes it"
 _NO_RUNG: Final = (TIME_BUDGET, STOP_REQUESTED, STORAGE_SILENT)
 
 
@@ -86,10 +87,10 @@ def _primitive(key: str, tree: Any) -> str:
     return next(iter(_block(tree, "tune", "space", key)), "")
 
 
-def analyse(run: RunResults, params: list[dict[str, Any]]) -> dict[str, Any]:
+def analyse(run: RunResults, params: list[dict[str, Any]], *, importance: bool) -> dict[str, Any]:
     """Return how much each parameter matters, or why that is unknown, and the contour of the two most important."""
     rows = [(fit.params, fit.best.value) for fit in run.trials if fit.best and math.isfinite(fit.best.value)]
-    shares, missing = importance(rows, params)
+    shares, missing = rate(rows, params) if importance else ([], LATER)
     numeric = {one["key"]: one for one in params if one["kind"] == "number"}
     ranked = [share["key"] for share in shares if share["key"] in numeric] or list(numeric)
     surface = contour(rows, [numeric[key] for key in ranked[:2]]) if len(ranked) >= 2 else None

@@ -16,6 +16,7 @@ from trainer_app.errors import LeaseLostError, StorageError, TrainerError
 from trainer_app.records import FitFolder, RunFolder, TrialRecord
 from trainer_app.run import cluster, identity, lease, prepare, stop
 from trainer_app.run.deadlines import Deadlines
+from trainer_app.run.page import written_page
 from trainer_app.run.progress import RecordedProgress
 from trainer_app.run.retry import ends_run
 from trainer_app.run.spec import RunSpec
@@ -66,7 +67,8 @@ def run_attempt(
         event = results.start_event(folder, config, log=log, resumed=resume)
         emit({**event, "num_samples": folder.record.num_samples} if work.task == "tune" else event)
         test_error = None
-        with recording(folder, storage, emit, lambda: work.missing(config)) as watch:
+        page = written_page(storage, folder, wanted=config.storage.report)
+        with page, recording(folder, storage, emit, lambda: work.missing(config)) as watch:
             work.run(config, folder, prepare.run_spec(folder, storage, config), watch)
             if test and folder.record.state == "succeeded":
                 test_error = run_test(work, storage, name, config.checkpoint.allow, watch.emit)
