@@ -18,6 +18,7 @@ from tests.unit.test_tune_recorder import recorder, trial
 from trainer_app.errors import LeaseHeldError, LeaseLostError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import attempt, documents, lease, lease_file
+from trainer_app.run.artifacts import Limits, Sender
 from trainer_app.run.fence import fenced
 from trainer_app.run.identity import this_process
 from trainer_app.run.spec import RunSpec
@@ -227,3 +228,34 @@ def test_races_of_two_drivers_have_one_winner(tmp_path: Path, count: int, monkey
     monkeypatch.setattr(lease, "POLL_S", 0.02)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # a busy disk takes 50 ms
     run_races(open_store(str(tmp_path / "runs")), tmp_path, count, at_once=10)
+
+
+@pytest.mark.parametrize("change", ["a write", "a deletion"])
+def test_an_artifact_of_a_former_driver_that_comes_late_does_not_stay(
+    folder: RunFolder, tmp_path: Path, change: str
+) -> None:
+    """The lease was still its own when it looked, and its file took a while."""
+    files = {name: tmp_path / name for name in ("former", "mine")}
+    for name, path in files.items():
+        path.write_text(name)
+    held = lease_of(folder.run_store, "head-1")
+    held.acquire(wait=False, say=lambda text: None)
+    held._guard.stop()
+    plain = folder.run_store.child("artifacts")
+    found: dict[str, Path] = {"model.bin": files["mine"]}
+    ours = Sender(plain, lambda: found, Limits(10, 1000))
+    former: dict[str, Path] = {"model.bin": files["former"]}
+
+    def overtake(key: str) -> None:
+        if not ours._sent:
+            replace_driver(folder.run_store)
+            ours.send()
+
+    slow: Any = SlowStore(folder.run_store, overtake)
+    theirs = Sender(fenced(slow, held.token).child("artifacts"), lambda: former, Limits(10, 1000))
+    theirs.send()
+    assert plain.get("model.bin") == b"mine"
+    if change == "a deletion":
+        plain.delete("model.bin")
+        ours.send(last=True)
+        assert plain.get("model.bin") == b"mine"

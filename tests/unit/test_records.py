@@ -331,7 +331,9 @@ LINE = b'{"epoch": 1, "metrics": {"m": 1}}'
 
 
 @pytest.mark.parametrize(
-    "damage", [LINE[:20], b"[]", b"null", b"\xff\x00", b'{"epoch": "x"}', b"{}", b"7", b"[" * 5000]
+    "damage",
+    [LINE[:20], b"[]", b"null", b"\xff\x00", b'{"epoch": "x"}', b"{}", b"7", b"[" * 5000]
+    + [b'{"epoch": 1, "metrics": %s}' % value for value in (b"7", b'"x"', b"[1]", b"true", b"1e999")],
 )
 def test_a_damaged_line(damage: bytes, storage: Store, caplog: pytest.LogCaptureFixture) -> None:
     storage.put("metrics/a0001-0000.jsonl", b'{"epoch": 0}\n' + damage + b'\n{"epoch": 2}\n')

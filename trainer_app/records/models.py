@@ -23,6 +23,8 @@ TrialState = Literal["pending", "running", "finished", "stopped", "failed"]
 
 def _metrics(value: Any) -> Any:
     metrics = to_plain(value, "metrics")
+    if not isinstance(metrics, dict | None):
+        raise ValueError("a mapping of numbers is expected")
     return {name: math.nan if number is None else number for name, number in metrics.items()} if metrics else {}
 
 

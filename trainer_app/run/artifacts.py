@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, Self
 
-from trainer_app.errors import LeaseLostError, StorageError
+from trainer_app.errors import AlreadyExistsError, LeaseLostError, ObjectChangedError, StorageError
 from trainer_app.formatting import format_bytes
 from trainer_app.run.guard import Guard
 from trainer_app.run.working_folder import IGNORED
@@ -28,6 +28,7 @@ MAX_LOOKED_AT: Final = 50_000  # files and folders
 MAX_RESTORED: Final = 16 << 20  # bytes of a file that the next attempt gets back
 CODE: Final = (".py", ".pyc", ".so")  # not given back: a storage does not decide what is imported
 CHECKPOINT: Final = ".ckpt"
+TRIES: Final = 5
 
 _log = logging.getLogger(__name__)
 Find = Callable[[], Mapping[str, Path]]
@@ -138,6 +139,9 @@ class Sender:
 
     def _send(self, store: Store, *, last: bool) -> None:
         wanted = self._choose(self.find(), last=last)
+        if last and self._sent:  # a former driver's write or deletion may have come since
+            there = {entry.key: entry.size for entry in store.list()}
+            self._sent = {key: state for key, state in self._sent.items() if there.get(key) == state[0]}
         for key in [key for key in self._sent if key not in wanted]:
             store.delete(key)
             del self._sent[key]
@@ -185,10 +189,22 @@ class Sender:
             info = path.stat()
             state = (info.st_size, info.st_mtime_ns)
             if self._sent.get(key) != state:
-                store.put_file(key, path)
+                put_in_place(store, key, path) if info.st_size <= MAX_RESTORED else store.put_file(key, path)
                 self._sent[key] = state
         except (StorageError, FileNotFoundError):
             if path.exists():
+                raise
+
+
+def put_in_place(store: Store, key: str, path: Path) -> None:
+    """Write a small file in place of what is there now: a former driver's write that comes late is refused."""
+    for left in reversed(range(TRIES)):
+        tag = store.tag(key)
+        try:
+            store.put(key, path.read_bytes(), create=tag is None, if_match=tag)
+            return
+        except (AlreadyExistsError, ObjectChangedError):
+            if not left:
                 raise
 
 
