@@ -234,7 +234,7 @@ def test_what_modules_set_when_they_are_imported_stays(tmp_path: Path, monkeypat
 def test_a_run_of_wandb_ends_with_its_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     wandb: Any = types.ModuleType("wandb")
     wandb.run = None
-    wandb.finish = lambda: setattr(wandb, "run", None)
+    wandb.finish = lambda exit_code: setattr(wandb, "run", None)
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     with restored_process():
         wandb.run = "of trial 0"

@@ -25,6 +25,7 @@ from trainer_app.run.believed import allow_override, load_stored
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import Store, open_store
 from trainer_app.temporary import temporary_folder
+from trainer_app.train import loggers
 from trainer_app.train.chosen import choose
 from trainer_app.train.failures import root_cause
 from trainer_app.train.files import TESTED, keep_files
@@ -103,12 +104,14 @@ def test_here(store: Store, run: str, *, accelerator: str, allow: Sequence[str] 
         NotFoundError, CheckpointRejectedError, InputError: as `test`.
     """
     chosen = choose(store, run, allow=allow)
-    trial, config = chosen.checkpoint.trial, chosen.config
+    trial = chosen.checkpoint.trial
     spec, progress = _test_spec(chosen.folder, store), FitProgress()
     commit = chosen.commit
     with temporary_folder("test") as tmp, group_of_one():
         path = ckpt.download_commit(commit, Path(tmp))
-        with keep_files(config, spec, trial, progress, part=TESTED):
+        with keep_files(chosen.config, spec, trial, progress, part=TESTED):
+            # what it logs goes to the runs that the fit made
+            config, _ = loggers.name_runs(chosen.config, chosen.folder.fit_folder(trial), (run, trial))
             note_trainer = functools.partial(setattr, progress, "trainer")
             metrics = score(config, path, commit, accelerator=accelerator, prepare=note_trainer)
     return {"event": "test", "checkpoint": chosen.checkpoint.uri, "trial": trial, "metrics": metrics}
@@ -172,7 +175,8 @@ def score(
 
     try:
         check_loadable(path, config.checkpoint.allow)  # after the build: the user's enums are known only now
-        with allow_globals(config.checkpoint.allow), plain_errors(let_pass=MisconfigurationException):
+        passing = plain_errors(let_pass=MisconfigurationException)
+        with allow_globals(config.checkpoint.allow), passing, loggers.ended_runs(parts.trainer):
             source = prepare_load(parts.trainer, commit, path)
             parts.trainer.test(
                 parts.model, datamodule=parts.datamodule, ckpt_path=source, weights_only=True, verbose=False

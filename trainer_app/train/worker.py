@@ -25,12 +25,14 @@ from trainer_app.records import FitFolder, parse_part_key
 from trainer_app.run import logs, stop
 from trainer_app.run.spec import RunSpec
 from trainer_app.temporary import temporary_folder
+from trainer_app.train import loggers
 from trainer_app.train.files import keep_files
-from trainer_app.train.start import Origin, find_start, load_weights
+from trainer_app.train.start import Origin, Start, find_start, load_weights
 from trainer_app.train.strategies import prepare_load, prepare_trainer
 from trainer_app.user_errors import FitProgress, plain_errors
 
 Report = Callable[[dict[str, Any]], None]
+Prepare = Callable[[Any], Any]
 
 # A run has checkpoints and a log of its own. These give way to what the user's parts set or need.
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
@@ -68,8 +70,9 @@ def fit(
     trainer_kwargs: dict[str, Any],
     origin: Origin | None = None,
     callbacks: Sequence[Callback] = (),
-    prepare: Callable[[Any], Any] | None = None,
+    prepare: Prepare | None = None,
     progress: FitProgress | None = None,
+    logged_as: loggers.Fit | None = None,
 ) -> bool:
     """Train `config` to its end, from the newest intact commit of `fit_folder` if there is one.
 
@@ -79,11 +82,14 @@ def fit(
         origin: downloads the checkpoint to start from instead of the newest of `fit_folder` (a PBT exploit).
         prepare: called with the Trainer before it fits (Ray's prepare_trainer).
         progress: is told how far the fit came, for `plain_errors`.
+        logged_as: the run and the trial that the loggers' runs are named after.
 
     Returns:
         whether it stopped before its end, at a commit, because `policy.stop` asked for it.
     """
     progress = progress or FitProgress()
+    config, recorders = loggers.name_runs(config, fit_folder, logged_as)
+    callbacks = [*callbacks, *recorders]
     reporter = make_reporter(fit_folder, policy, report)
     with temporary_folder("fit") as tmp:
         start = find_start(config, fit_folder, Path(tmp, "from"), origin=origin)
@@ -92,13 +98,17 @@ def fit(
         progress.trainer = parts.trainer
         load_weights(parts.model, config, start.weights)
         parts.trainer.callbacks.insert(0, reporter)  # first: commits what other callbacks counted once
-        if prepare:
-            prepare(parts.trainer)
-        with allow_globals(policy.allow), logs.send_at_end():
-            path = prepare_load(parts.trainer, start.commit, Path(str(start.path))) if start.commit else start.path
-            source: dict[str, Any] = {"ckpt_path": path, "weights_only": start.weights_only}
-            parts.trainer.fit(parts.model, datamodule=parts.datamodule, **source)
+        _fit_parts(parts, start, policy, prepare)
     return reporter.stopped
+
+
+def _fit_parts(parts: lightning_cli.Parts, start: Start, policy: Policy, prepare: Prepare | None) -> None:
+    if prepare:
+        prepare(parts.trainer)
+    with allow_globals(policy.allow), logs.send_at_end(), loggers.ended_runs(parts.trainer):
+        path = prepare_load(parts.trainer, start.commit, Path(str(start.path))) if start.commit else start.path
+        source: dict[str, Any] = {"ckpt_path": path, "weights_only": start.weights_only}
+        parts.trainer.fit(parts.model, datamodule=parts.datamodule, **source)
 
 
 def make_reporter(fit_folder: FitFolder, policy: Policy, report: Report) -> EpochReporter:
@@ -149,6 +159,7 @@ def fit_with_ray(config: RunConfig, spec: RunSpec, *, trial: str | None, report:
         report=report,
         trainer_kwargs=kwargs,
         callbacks=[watch] if watch else [],
+        logged_as=(spec.run, trial),
         prepare=prepare_trainer if distributed else None,
         progress=progress,
     )

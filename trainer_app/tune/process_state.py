@@ -19,6 +19,7 @@ from ray.exceptions import RayActorError
 
 from trainer_app.checkpoint import rng_state
 from trainer_app.formatting import one_line
+from trainer_app.train.loggers import end_runs
 from trainer_app.tune.process_settings import SETTINGS
 
 Restore = Callable[[], None]
@@ -63,7 +64,7 @@ def restored_process() -> Iterator[None]:
         try:
             yield
         finally:
-            _end_loggers()
+            end_runs()
             left = [name for name, restore in restores.items() if isinstance(_try(restore), Exception)]
             left += [name for name, value in before.items() if not _restore_setting(name, value)]
             _unrestored.extend(name for name in (*left, *_left_open(files)) if name not in _unrestored)
@@ -146,13 +147,3 @@ def _random() -> Restore:
     """Generators of random numbers: restored always, since every trial uses them."""
     state = rng_state.capture()
     return lambda: rng_state.restore(state)
-
-
-def _end_loggers() -> None:
-    """End the run that wandb or mlflow keep for the process: the next trial's would be joined to it, or refused."""
-    wandb, mlflow = sys.modules.get("wandb"), sys.modules.get("mlflow")
-    with suppress(Exception):  # the trial is over, and its result is known
-        if wandb is not None and wandb.run is not None:
-            wandb.finish()
-        if mlflow is not None and mlflow.active_run() is not None:
-            mlflow.end_run()

@@ -93,6 +93,7 @@ def fit_here(config: RunConfig, fit_folder: FitFolder, spec: RunSpec, progress: 
             trainer_kwargs=worker.one_device(spec),
             origin=cloned,
             callbacks=[RestoreConfiguredHparams()] if cloned else [],
+            logged_as=(spec.run, store_name(fit_folder.store)),
             progress=progress,
         )
 
