@@ -121,3 +121,17 @@ Seed = Annotated[bool | int | None, BeforeValidator(_seed)]
 Name = Annotated[str, AfterValidator(check_name)]
 Tag = Annotated[str, AfterValidator(check_tag)]
 Resources = dict[str, Annotated[float, Field(ge=0)]]
+
+
+class Weights(Block):
+    """A checkpoint whose weights alone a new run starts from."""
+
+    path: str = Field(min_length=1, description="A path or a URI.")
+    strict: bool = Field(True, description="Whether every weight has to be in the model and in the file.")
+
+
+def _expand_weights(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+WeightsOrPath = Annotated[Weights, BeforeValidator(_expand_weights, json_schema_input_type=str | Weights)]

@@ -8,9 +8,22 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
-from trainer_app.config.fields import AllowedClass, Block, Name, Resources, Seed, Tag, UseGpu, check_uri, refusal
+from trainer_app.config.fields import (
+    AllowedClass,
+    Block,
+    Name,
+    Resources,
+    Seed,
+    Tag,
+    UseGpu,
+    Weights,
+    WeightsOrPath,
+    check_uri,
+    refusal,
+)
+from trainer_app.config.find import Find
 from trainer_app.config.tuning import Tune
 from trainer_app.errors import ConfigError, Problem
 
@@ -78,20 +91,6 @@ class Failure(Block):
     )
 
 
-class Weights(Block):
-    """A checkpoint whose weights alone a new run starts from."""
-
-    path: str = Field(min_length=1, description="A path or a URI.")
-    strict: bool = Field(True, description="Whether every weight has to be in the model and in the file.")
-
-
-def _expand_weights(value: Any) -> Any:
-    return {"path": value} if isinstance(value, str) else value
-
-
-WeightsOrPath = Annotated[Weights, BeforeValidator(_expand_weights, json_schema_input_type=str | Weights)]
-
-
 class Storage(Block):
     """Where runs are written."""
 
@@ -130,6 +129,7 @@ class RunConfig(Block):
     checkpoint: Checkpoint = Field(default_factory=Checkpoint, description="Which checkpoints are kept.")
     failure: Failure = Field(default_factory=Failure, description="How often a run is retried.")
     storage: Storage = Field(default_factory=Storage, description="Where runs are written.")
+    find: Find | None = Field(None, description="What is found before a train run: batch size, learning rate.")
     tune: Tune | None = Field(None, description="A sweep.")
 
     _notes: tuple[str, ...] = PrivateAttr(default=())
@@ -242,6 +242,7 @@ _OWN: dict[str, type[Block]] = {
     "checkpoint": Checkpoint,
     "failure": Failure,
     "storage": Storage,
+    "find": Find,
     "tune": Tune,
     "weights": Weights,
 }

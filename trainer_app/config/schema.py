@@ -92,7 +92,7 @@ def _whole(schema: dict[str, Any]) -> dict[str, Any]:
     }
     for name in _CLASSES:
         schema["properties"][name]["anyOf"].append({"type": "string"})
-    for name in ("scaling", "checkpoint", "failure", "storage"):
+    for name in ("scaling", "checkpoint", "failure", "storage", "find"):
         schema["properties"][name] = {"anyOf": [schema["properties"][name], {"type": "null"}]}
     schema.pop("additionalProperties", None)
     with_cli = {"properties": {"cli": {"type": "string"}}, "required": ["cli"]}

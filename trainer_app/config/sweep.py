@@ -19,6 +19,7 @@ _FIXED = {
     "scaling": "all trials have the same workers",
     "checkpoint": "it is the same for all trials",
     "failure": "it is the same for all trials",
+    "find": "a sweep searches by its space",
     "cli": "all trials run the same code",
     "ckpt_path": "all trials start from the same checkpoint",
     "seed_everything": "all trials have the run's seed",
@@ -62,6 +63,8 @@ def check_sweep(draft: Draft, config: RunConfig, tune: Tune) -> None:
     _note_epochs(draft, config, tune)
     _note_samples(draft, tune)
     _note_concurrency(draft, tune)
+    if config.find is not None:
+        draft.note(("find",), "a sweep does not use it: name the keys in tune.space")
     draft.sweep_notes += draft.notes[before:]
 
 

@@ -96,7 +96,7 @@ def stored_choices(resolved: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in resolved.items()
-        if (key in _CHOSEN or key.startswith(("model.", "data.")))
+        if (key in _CHOSEN or key.startswith(("model.", "data.", "optimizer.")))
         and "class_path" not in key.split(".")
         and (value is None or isinstance(value, bool | int | float | str))
         and not any(find_spec(re.split(r"[.:]", path)[0]) for _, path in named_code(value))

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 from trainer_app.checkpoint import newest_commit
-from trainer_app.config import RunConfig, dump, loads, override
+from trainer_app.config import RunConfig, dump, loads, override, searched_keys
 from trainer_app.errors import AlreadyExistsError, InputError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import believed, cluster, identity, lease
@@ -154,9 +154,8 @@ def reopen_run(store: Store, config: RunConfig, *, name: str, task: str) -> tupl
     if record.task != task:
         raise InputError(f"run {name} is a {record.task} run; resume it with: trainer {record.task} --resume {name}")
     # what was chosen for the run stays, unless the run file asks for something else now
-    asked = flatten(config)
-    choices = believed.stored_choices(record.resolved)
-    kept = {k: v for k, v in choices.items() if _leaves_open(asked.get(k)) and k != "scaling.use_gpu"}
+    asked, choices = flatten(config), believed.stored_choices(record.resolved)
+    kept = {k: v for k, v in choices.items() if _leaves_open(config, asked, k) and k != "scaling.use_gpu"}
     config = override(config, kept)
     before = loads(folder.read_config(), file=f"{name}/run.yaml")
     _check_same_run(folder, before, config)
@@ -170,11 +169,12 @@ def reopen_run(store: Store, config: RunConfig, *, name: str, task: str) -> tupl
 def _check_same_run(folder: RunFolder, stored: RunConfig, config: RunConfig) -> None:
     """Raise InputError if `config` differs from the stored run file in more than what may change."""
     before, now = flatten(stored), flatten(config)
-    changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k) and not may_change(k)]
+    free = searched_keys(config.find)  # the driver may have ended between two writes of what was found
+    changed = [k for k in sorted({*before, *now} - {*free}) if before.get(k) != now.get(k) and not may_change(k)]
     if changed:
         shown = "; ".join(f"{k}: {before.get(k)!r} in the run, {now.get(k)!r} now" for k in changed[:5])
-        advice = "start a new run, or resume without FILE"
-        raise InputError(f"run {folder.name} was started with another run file ({shown}); {advice}")
+        what = f"run {folder.name} was started with another run file ({shown})"
+        raise InputError(f"{what}; start a new run, or resume without FILE")
 
 
 def _check_schedules(folder: RunFolder, stored: RunConfig, config: RunConfig) -> None:
@@ -198,9 +198,9 @@ def _check_schedules(folder: RunFolder, stored: RunConfig, config: RunConfig) ->
             )
 
 
-def _leaves_open(value: Any) -> bool:
-    """Return whether a run file leaves this value to the run; a seed of 1 is not True, though 1 == True."""
-    return value is None or value is True or value == "auto"
+def _leaves_open(config: RunConfig, asked: Mapping[str, Any], key: str) -> bool:
+    """Return whether a run file leaves this key to the run; a seed of 1 is not True, though 1 == True."""
+    return asked.get(key) in (None, "auto") or asked[key] is True or key in searched_keys(config.find)
 
 
 def may_change(key: str) -> bool:

@@ -15,7 +15,7 @@ from trainer_app.run import cluster, stop
 from trainer_app.run.attempt import Work, run_attempt, stop_position
 from trainer_app.run.spec import RunSpec
 from trainer_app.run.watch import Emit, Watch
-from trainer_app.train import evaluate
+from trainer_app.train import evaluate, find
 from trainer_app.train.failures import ends_training, failure_record
 from trainer_app.train.ray_trainer import RunTrainer, accelerator, run_config, scaling_config, torch_config
 from trainer_app.train.relay import Mailbox, Relay, relaying_events
@@ -40,12 +40,14 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
         KeyboardInterrupt: after the run was recorded as interrupted.
     """
     lightning_cli.check_code(config)
+    find.check_keys(config)
     work = Work("train", check_scaling, missing_resources, run_workers, evaluate.test)
     return run_attempt(config, work, name=name, resume=resume, emit=emit, log=log, test=test)
 
 
 def run_workers(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watch) -> None:
     """Fit the model; the run's record says how that ended."""
+    config, spec = find.find_values(config, folder, spec, watch.emit)
     fit(config, folder, spec, watch.emit)
 
 

@@ -12,7 +12,7 @@ _SWITCHES = ("config", "print_config")
 # Arguments of Trainer.fit, validate and predict that a saved config has besides ckpt_path.
 _METHOD_ARGUMENTS = ("weights_only", "verbose", "return_predictions")
 # A block whose keys are all commented out is null in YAML.
-_EMPTY = ("trainer", "scaling", "checkpoint", "failure", "storage", "tune", "arguments")
+_EMPTY = ("trainer", "scaling", "checkpoint", "failure", "storage", "find", "tune", "arguments")
 _BLOCKS = ("model", "data", "trainer", "optimizer", "lr_scheduler", "seed_everything", "ckpt_path")
 
 
