@@ -53,5 +53,9 @@ def test_a_tampered_storage_gives_a_run_no_rights(tmp_path: Path, monkeypatch: p
     with pytest.raises(InputError, match=r"\(3 lines above\); give the values"):
         resume(cluster)
     assert cluster.objects == before
+    elsewhere = [SETS[0], "storage.prefix=others", SETS[2]]  # a RayJob named the storage in which it was found
+    with pytest.raises(InputError, match="was found in s3://mine/runs, but its values keep it in s3://mine/others"):
+        resume(cluster, *elsewhere)
+    assert cluster.objects == before
     assert resume(cluster, *SETS)["kind"] == "RayJob"
     assert ("ConfigMap", "demo-submitted") in cluster.objects

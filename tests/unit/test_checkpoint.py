@@ -25,7 +25,7 @@ from trainer_app.checkpoint import (
     write_commit,
 )
 from trainer_app.checkpoint.commit import name_commit, read_commit
-from trainer_app.errors import CheckpointRejectedError, NotFoundError, StorageError
+from trainer_app.errors import AlreadyExistsError, CheckpointRejectedError, NotFoundError, StorageError
 from trainer_app.records.manifest import MANIFEST
 from trainer_app.storage import Store, open_store
 
@@ -372,3 +372,15 @@ def test_fetch_refuses_by_name(store: Store, tmp_path: Path, three: list[Path]) 
     with pytest.raises(CheckpointRejectedError, match=rf"{three[0].name}/{PAYLOAD} does not match its manifest"):
         download_commit(found, tmp_path / "to")
     assert not (tmp_path / "to" / PAYLOAD).exists()
+
+
+def test_a_commit_is_never_written_over_another(store: Store, tmp_path: Path) -> None:
+    """One worker's payload with the other's manifest was no commit."""
+    payload = tmp_path / "payload"
+    for content in (b"first", b"second"):
+        payload.write_bytes(content)
+        manifest = Manifest(epochs=1, step=1, attempt=1, world_size=1, time=0.0, versions={"worker": content.decode()})
+        with pytest.raises(AlreadyExistsError) if content == b"second" else contextlib.nullcontext():
+            write_commit(store, payload, manifest)
+    (commit,) = list_commits(store)
+    assert commit.manifest.versions == {"worker": "first"}

@@ -96,6 +96,8 @@ def test_a_late_renewal_does_not_throw_the_successor_out(folder: RunFolder, igno
     successor._guard.stop()
     arrive.set()
     renewal.join()
+    if not ignorant:
+        assert (lease_file.read(folder.run_store) or {})["host"] == "head-2"
     lease_file.check_token(folder.run_store, successor.token)
     successor.renew()
     former.renew()

@@ -145,6 +145,7 @@ def test_a_newer_record_is_read() -> None:
         (b"[" * 100_000, "run.json is damaged"),
         (b"[]", "run.json is damaged or of a newer version: it: "),
         (b'{"name": "a"}', "run.json is damaged or of a newer version: task: Field required"),
+        (b'{"name": "a", "task": "train", "versions": {"ray": [1]}}', "newer version: versions.ray: Input should be"),
         (b'{"name": "a", "task": "train", "state": "paused"}', "newer version: state: Input should be 'running'"),
     ],
 )

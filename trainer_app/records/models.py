@@ -88,7 +88,7 @@ class RunRecord(_Record):
     error: str | None = None
     traceback: str | None = None
     use_gpu: bool = False
-    versions: Values = {}
+    versions: dict[str, str] = {}
     resolved: Values = {}
     epochs: int | None = None
     num_samples: int | None = None
