@@ -79,6 +79,10 @@ bench: setup ## time our sweep against the code of Ray's guide (10 minutes)
 screenshot: setup ## run the MNIST sweep in a terminal and write what it showed to docs/sweep.svg
 	$(BIN)/python docs/capture.py
 
+.PHONY: screenshots
+screenshots: setup ## draw the pictures of reports in docs/, with Debian's Chromium
+	$(BIN)/python docs/report_pictures.py
+
 # --- Kubernetes ------------------------------------------------------------------------------------------------------
 
 # Each image may be named by digest too, as NAME:TAG@sha256:..., so that it never changes.

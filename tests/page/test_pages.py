@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -237,6 +238,23 @@ def test_the_keyboard_reaches_every_control(storage: Store, show: Show) -> None:
     assert opened.run(f"[...document.querySelectorAll('main button, main input, main select')].every({named})")
 
 
+@pytest.mark.parametrize("kind", ["run", "sweep", "runs"])
+def test_axe_finds_nothing_serious(storage: Store, show: Show, kind: str) -> None:
+    sweep(storage, trials=12)
+    names = {"run": ["one"], "sweep": ["sweep"], "runs": ["one", "two"]}[kind]
+    for name in ("one", "two"):
+        train_run(storage, name)
+    opened = show(storage, *names, scheme="dark" if kind == "run" else "light")
+    opened.draw()
+    if kind == "sweep":
+        opened.page.locator("#trials tbody button").first.click()
+        opened.page.locator("#trials tbody tr").nth(2).click()
+    opened.run(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    found = opened.run("axe.run()")
+    assert len(found["passes"]) > 20
+    assert [one["help"] for one in found["violations"] if one["impact"] in ("serious", "critical")] == []
+
+
 def test_a_thousand_trials_fit_and_answer(show: Show) -> None:
     from bench.scale import MadeStore
 
@@ -249,6 +267,38 @@ def test_a_thousand_trials_fit_and_answer(show: Show) -> None:
     opened.run(f"trainerReport.charts.find((one) => one.name.startsWith('Parallel')).instance.dispatchAction({brush})")
     wanted = {fit["trial"] for fit in opened.document["runs"][0]["fits"] if 0.001 <= fit["params"][LR] <= 0.01}
     assert opened.selected() == wanted and 0 < len(wanted) < 1000
+
+
+TIMED = """async () => {
+  const one = trainerReport.charts.find((one) => one.name.startsWith("Parallel")).instance;
+  const times = {sort: [], brush: []};
+  const time = async (name, act) => {
+    const began = performance.now();
+    act();
+    await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)));
+    times[name].push(performance.now() - began);
+  };
+  for (const low of [0.0001, 0.0003, 0.001, 0.003, 0.01]) {
+    const header = [...document.querySelectorAll("#trials th button")].find((one) => one.textContent === "lr");
+    const area = {type: "axisAreaSelect", parallelAxisId: "axis0", intervals: [[low, low * 5]]};
+    await time("sort", () => header.click());
+    await time("brush", () => one.dispatchAction(area));
+  }
+  return {...Object.fromEntries(Object.entries(times).map(([name, all]) => [name, Math.min(...all)])),
+    paint: performance.getEntriesByName("first-contentful-paint")[0].startTime};
+}"""
+
+
+@pytest.mark.full  # a figure of two idle cores
+def test_a_thousand_trials_are_quick(show: Show) -> None:
+    from bench.scale import MadeStore
+
+    store: Any = MadeStore()
+    make_big(store)
+    opened = show(store, "big")
+    opened.page.wait_for_timeout(1000)
+    times = opened.run(f"({TIMED})()")
+    assert times["paint"] <= 2000 and times["sort"] <= 200 and times["brush"] <= 200, times
 
 
 def make_big(store: Any) -> None:

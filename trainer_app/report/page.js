@@ -59,7 +59,7 @@
   const fold = (title, ...children) => h("details", {}, h("summary", {}, title), ...children);
   const simpleTable = (headers, rows, numbers = []) => h("div", { class: `scroll ${rows.length > 12 ? "high" : ""}`, tabindex: 0 }, h("table", {},
     h("thead", {}, h("tr", {}, headers.map((name, at) => h("th", { class: numbers.includes(at) ? "number" : undefined }, name)))),
-    h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((cell, at) => h("td", { class: numbers.includes(at) ? "number" : typeof cell !== "string" || cell.length > 60 ? "wrap" : undefined }, cell)))))));
+    h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((cell, at) => h("td", { class: numbers.includes(at) ? "number" : typeof cell !== "string" || cell.length > 40 ? "wrap" : undefined }, cell)))))));
 
   // --- charts
 
@@ -508,7 +508,7 @@
         } },
         { type: "scatter", symbol: "diamond", symbolSize: fits.length > 40 ? 0 : 8, data: commits, itemStyle: { color: t.ink } },
       ],
-    }), { size: fits.length > 8 ? "tall" : "low" });
+    }), { size: fits.length > 8 ? "tall" : fits.length > 1 ? "low" : "slim" });
     const legend = h("p", { class: "legend" }, Object.keys(PHASES).map((phase) => h("span", { class: `phase-${phase}` }, phase)), h("span", {}, "◆ checkpoint"));
     legend.querySelectorAll("span").forEach((span) => { const phase = span.textContent; if (PHASES[phase]) { const dot = h("i"); dot.style.background = PHASES[phase]; span.prepend(dot); } });
     return card("Timeline", one, { notes: [legend, ...(run.task === "train" ? attemptTable(fits[0]) : [])] });
@@ -550,7 +550,7 @@
       ["State", badge(run.state)], [run.metric ? `Best ${run.metric} (${run.mode || "max"})` : "Best", best ? h("strong", {}, show(best.value, 6)) : "–"],
       ["Best at", best ? `${best.trial ? `${best.trial}, ` : ""}epoch ${best.epoch + 1}` : null],
       [run.task === "tune" ? "Trials" : "Epochs", `${run.done}${run.target && run.target > 0 ? ` of ${run.target}` : ""}`],
-      ["Started", date(run.created)], ["Last sign of life", date(run.last_sign)], ["Took", duration(run.last_sign - run.created)], ["Attempts", String(run.attempt)],
+      ["Started", date(run.created)], ["Last sign of life", date(run.last_sign)], ["Took", duration(run.last_sign - run.created)], ["Attempts of its driver", String(run.attempt)],
       ["Driver's host", run.host], ["GPU", run.use_gpu ? "yes" : "no"], ["Seed", run.seed === null ? null : String(run.seed)], ["Submission", run.submission],
       ["Versions", versions], ["Chosen for it", resolved], ["Storage", run.uri],
     ]);
