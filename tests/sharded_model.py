@@ -21,10 +21,13 @@ class Transformer(L.LightningModule):
     """A language model in small; with FSDP2 each layer is sharded, as Lightning's guide does it.
 
     Args:
+        momentum: of SGD, in place of AdamW.
         kill_at: the epoch in which rank 1 kills itself, if the file `once` is not there, which it makes.
     """
 
-    def __init__(self, width: int = 16, layers: int = 2, kill_at: int = -1, once: str = "") -> None:
+    def __init__(
+        self, width: int = 16, layers: int = 2, momentum: float = 0.0, kill_at: int = -1, once: str = ""
+    ) -> None:
         super().__init__()
         self.save_hyperparameters()
 
@@ -68,7 +71,10 @@ class Transformer(L.LightningModule):
         self.log("test_loss", self(tokens[:, :-1]).square().mean())
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self.parameters(), lr=1e-2)
+        momentum = self.hparams["momentum"]
+        optimizer: Any = torch.optim.AdamW(self.parameters(), lr=1e-2)
+        if momentum:
+            optimizer = torch.optim.SGD(self.parameters(), lr=1e-1, momentum=momentum)
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.9)]
 
 

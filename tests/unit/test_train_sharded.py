@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 MODULE = "tests.sharded_model"
 
 
-def run_config(epochs: int, strategy: str = "fsdp2", name: str = "Transformer", **model: int) -> RunConfig:
+def run_config(epochs: int, strategy: str = "fsdp2", name: str = "Transformer", **model: Any) -> RunConfig:
     return loads(
         f"""
 seed_everything: 7
@@ -47,9 +47,9 @@ checkpoint: {{keep: null}}
     )
 
 
-def fit(uri: str, epochs: int, strategy: str = "fsdp2") -> list[tuple[float, str | None]]:
+def fit(uri: str, epochs: int, strategy: str = "fsdp2", **model: Any) -> list[tuple[float, str | None]]:
     """Do one rank's part of a fit, and return the loss and the commit of each epoch."""
-    reports = fit_rank(run_config(epochs, strategy), uri)
+    reports = fit_rank(run_config(epochs, strategy, **model), uri)
     return [(report["metrics"]["loss"], report["commit"]) for report in reports]
 
 
@@ -58,6 +58,39 @@ def fit_noting_stderr(uri: str, epochs: int) -> str:
     with contextlib.redirect_stderr(io.StringIO()) as said:
         fit(uri, epochs)
     return said.getvalue()
+
+
+DOCUMENTS = """
+auto_wrap_policy: [torch.nn.TransformerEncoderLayer], sharding_strategy: FULL_SHARD, mixed_precision: null,
+activation_checkpointing_policy: [torch.nn.TransformerEncoderLayer]"""
+
+
+def fit_fsdp1(uri: str, epochs: int, state: str) -> list[tuple[float, str | None]]:
+    """Fit with the deep dive's arguments of FSDP, which runs on CPUs once it is told that it may.
+
+    With one state of a parameter only: torch gathers all of them into one buffer, and a copy to the CPU is none there.
+    """
+    from ray.train.lightning import RayFSDPStrategy
+    from torch.distributed.fsdp import _common_utils, fully_sharded_data_parallel
+
+    def init_device_handle(fsdp: Any, *_: Any) -> Any:
+        fsdp._device_handle = _common_utils._FSDPDeviceHandle.from_device(torch.device("cpu"))
+        return fsdp
+
+    fully_sharded_data_parallel._init_device_handle = init_device_handle
+    RayFSDPStrategy.root_device = torch.device("cpu")
+    strategy = f"{{class_path: FSDPStrategy, init_args: {{{DOCUMENTS}, state_dict_type: {state}}}}}"
+    return fit(uri, epochs, strategy, momentum=0.9)
+
+
+@pytest.mark.parametrize("state", ["full", "sharded"])
+def test_fsdp_with_the_documents_arguments_trains_and_resumes_as_undisturbed(tmp_path: Path, state: str) -> None:
+    undisturbed, _ = on_ranks(2, fit_fsdp1, str(tmp_path / "calm"), 3, state)
+    on_ranks(2, fit_fsdp1, str(tmp_path / "storage"), 1, state)
+    resumed, _ = on_ranks(2, fit_fsdp1, str(tmp_path / "storage"), 3, state)
+    assert undisturbed[0] == resumed[0] == "returned"
+    assert [loss for loss, _ in resumed[1]] == pytest.approx([loss for loss, _ in undisturbed[1][1:]], abs=1e-6)
+    assert [c.manifest.is_sharded for c in commits_of(tmp_path / "storage")] == [state == "sharded"] * 3
 
 
 def run_fits(uri: str, epochs: int, *, workers: int = 2, strategy: str = "fsdp2") -> list[float]:

@@ -5,13 +5,14 @@ Read on any number of ranks: torch.distributed.checkpoint finds for each rank wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.distributed import checkpoint as dcp
+from torch.distributed._shard.sharded_tensor import ShardedTensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner
 from torch.distributed.checkpoint.state_dict import (
@@ -43,8 +44,14 @@ def saves_shards(strategy: Any) -> bool:
 
 def localize(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Return a checkpoint with this rank's parts as plain tensors, to find out whether it can be saved and loaded."""
-    local: dict[str, Any] = pytree.tree_map(lambda v: v.to_local() if isinstance(v, DTensor) else v, checkpoint)
+    local: dict[str, Any] = pytree.tree_map(_local_part, checkpoint)
     return local
+
+
+def _local_part(value: Any) -> Any:
+    if isinstance(value, DTensor):
+        return value.to_local()
+    return [shard.tensor for shard in value.local_shards()] if isinstance(value, ShardedTensor) else value
 
 
 def write_sharded(
@@ -93,18 +100,18 @@ def keys_of_rank(manifest: Manifest, rank: int, world_size: int) -> list[str]:
     return [key for key, writer in files.items() if writer is None or writer % world_size == rank]
 
 
-def load_shards(strategy: Any, commit: Commit, folder: Path) -> dict[str, Any]:
+def load_shards(strategy: Any, commit: Commit, path: Path) -> dict[str, Any]:
     """Load a commit's weights and optimizers into a strategy that is set up, on every rank, and return the rest.
 
     Args:
         strategy: Lightning's, with `model` and `optimizers`.
         commit: in storage.
-        folder: a local one of this rank for this commit, with what was downloaded.
+        path: of `meta.pt`, in a local folder of this rank for this commit, with what else was downloaded.
     """
     model, optimizers = strategy.model, strategy.optimizers
     states = [get_optimizer_state_dict(model, optimizer) for optimizer in optimizers]
     tensors = {_MODEL: get_model_state_dict(model), **_number_optimizers(states)}
-    reader = ShardReader(commit, folder)
+    reader = ShardReader(commit, path.parent)
     with _plain_failures():
         dcp.load(tensors, storage_reader=reader, planner=SafePlanner())
     strict = strategy.lightning_module.strict_loading
@@ -112,6 +119,23 @@ def load_shards(strategy: Any, commit: Commit, folder: Path) -> dict[str, Any]:
     for index, optimizer in enumerate(optimizers):
         set_optimizer_state_dict(model, optimizer, tensors[f"optimizer_{index}"])
     return _load_rest(reader)
+
+
+def load_whole(strategy: Any, path: Path) -> dict[str, Any]:
+    """Load a plain Lightning checkpoint into a strategy that shards the model, on every rank, and return the rest.
+
+    Args:
+        strategy: as for `load_shards`.
+        path: of the file, on this rank.
+    """
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    model, strict = strategy.model, strategy.lightning_module.strict_loading
+    set_model_state_dict(model, checkpoint.pop(_MODEL), options=StateDictOptions(full_state_dict=True, strict=strict))
+    for optimizer, state in zip(strategy.optimizers, checkpoint.pop(_OPTIMIZERS, []), strict=False):
+        names = _names(get_optimizer_state_dict(model, optimizer))
+        named = _rename_parameters(state, dict(enumerate(names)))
+        set_optimizer_state_dict(model, optimizer, named, options=StateDictOptions(full_state_dict=True))
+    return checkpoint
 
 
 def consolidate(commit: Commit, folder: Path) -> Path:
@@ -129,7 +153,9 @@ def consolidate(commit: Commit, folder: Path) -> Path:
     reader = ShardReader(commit, folder)
     with _plain_failures():
         _load_state_dict(tensors, reader, no_dist=True, planner=planner)  # `dcp.load` loads keys that are there before
-    optimizers = [_number_parameters(tensors[f"optimizer_{index}"]) for index in range(len(tensors) - 1)]
+    states = [tensors[f"optimizer_{index}"] for index in range(len(tensors) - 1)]
+    numbers = [{name: number for number, name in enumerate(_names(state))} for state in states]
+    optimizers = [_rename_parameters(*both) for both in zip(states, numbers, strict=True)]
     whole = {**_load_rest(reader), _MODEL: tensors[_MODEL], _OPTIMIZERS: optimizers}
     torch.save(whole, folder / "whole.ckpt")
     return folder / "whole.ckpt"
@@ -146,12 +172,15 @@ def _number_optimizers(states: Sequence[Any]) -> dict[str, Any]:
     return {f"optimizer_{index}": state for index, state in enumerate(states)}
 
 
-def _number_parameters(state: dict[str, Any]) -> dict[str, Any]:
-    """Return an optimizer's state by the numbers of its parameters, as `Optimizer.state_dict` has it, not by names."""
-    names = [name for group in state["param_groups"] for name in group["params"]]
-    numbers = {name: number for number, name in enumerate(names)}
-    groups = [{**group, "params": [numbers[name] for name in group["params"]]} for group in state["param_groups"]]
-    return {"state": {numbers[name]: of_it for name, of_it in state["state"].items()}, "param_groups": groups}
+def _names(state: Mapping[str, Any]) -> list[str]:
+    """Return the names of an optimizer's parameters, in the order in which `Optimizer.state_dict` numbers them."""
+    return [name for group in state["param_groups"] for name in group["params"]]
+
+
+def _rename_parameters(state: Mapping[str, Any], new: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return an optimizer's state with other names, or numbers, of its parameters."""
+    groups = [{**group, "params": [new[name] for name in group["params"]]} for group in state["param_groups"]]
+    return {"state": {new[name]: of_it for name, of_it in state["state"].items()}, "param_groups": groups}
 
 
 @contextmanager

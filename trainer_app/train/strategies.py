@@ -10,10 +10,10 @@ import ray.train.lightning
 import ray.train.torch
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import ModelParallelStrategy, ParallelStrategy
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 
 from trainer_app.checkpoint import Commit
-from trainer_app.checkpoint.sharded import consolidate, load_shards
+from trainer_app.checkpoint.sharded import consolidate, load_shards, load_whole
 from trainer_app.config import RunConfig
 from trainer_app.lightning_cli.importing import load_object
 
@@ -83,19 +83,19 @@ def prepare_trainer(trainer: Trainer) -> Trainer:
 def prepare_load(trainer: Trainer, commit: Commit, path: Path) -> str:
     """Let a Trainer load a commit, and return its `ckpt_path`.
 
-    Of a sharded commit a strategy that loads checkpoints itself, after it has sharded the model, gets what this rank
-    needs; others get one file with everything.
+    FSDP loads after it has sharded the model: of a sharded commit what this rank needs, and of one file this rank's,
+    where Lightning has all ranks read rank 0's path, which is not on another node. Other strategies get one file.
 
     Args:
         trainer: built, before its fit or test.
         commit: in storage.
         path: what `download_commit` returned, in a folder of this rank.
     """
-    if not commit.manifest.is_sharded:
+    strategy, is_sharded = trainer.strategy, commit.manifest.is_sharded
+    if isinstance(strategy, ModelParallelStrategy | FSDPStrategy):
+        load = (
+            functools.partial(load_shards, strategy, commit) if is_sharded else functools.partial(load_whole, strategy)
+        )
+        strategy.load_checkpoint = lambda *args, **kwargs: load(path)
         return str(path)
-    strategy = trainer.strategy
-    if not strategy.restore_checkpoint_after_setup or not isinstance(strategy, ParallelStrategy):
-        return str(consolidate(commit, path.parent))
-    load = functools.partial(load_shards, strategy, commit, path.parent)
-    strategy.load_checkpoint = lambda *args, **kwargs: load()
-    return str(path)
+    return str(consolidate(commit, path.parent) if is_sharded else path)
