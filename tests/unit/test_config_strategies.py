@@ -58,7 +58,9 @@ def test_strategy_by_name(name: str) -> None:
     config = adopted(f"strategy: {name}")
     path, args = NAMES[name]
     assert config.trainer == {"strategy": {"class_path": path, "init_args": args}}
-    assert config.notes == (f"run.yaml:2: trainer.strategy: {name} becomes {path}",)
+    needs = ("needs a GPU for each worker",) if path in (FSDP, DEEPSPEED) else ()
+    assert config.notes[0] == f"run.yaml:2: trainer.strategy: {name} becomes {path}"
+    assert len(config.notes) == 1 + len(needs) and config.notes[-1].endswith(needs or "Strategy")
 
 
 @pytest.mark.parametrize("name", REFUSED_NAMES)
@@ -97,6 +99,23 @@ def test_strategy_by_class(class_path: str, becomes: str) -> None:
     if "." in class_path:
         short = adopted(f"strategy: {class_path}").trainer["strategy"]
         assert short == {"class_path": becomes, "init_args": {}}
+
+
+@pytest.mark.parametrize("name", ["fsdp", "deepspeed_stage_3", FSDP, f"{L}.DeepSpeedStrategy"])
+def test_what_needs_gpus_is_refused_on_cpus(name: str) -> None:
+    for blocks in ((f"strategy: {name}, accelerator: cpu", ""), (f"strategy: {name}", "scaling: {use_gpu: false}\n")):
+        line = refused(*blocks)
+        assert "trainer.strategy: needs a GPU for each worker" in line and "on CPUs ddp or fsdp2" in line
+    assert "Strategy needs a GPU for each worker" in adopted(f"strategy: {name}").notes[-1]
+
+
+def test_deepspeeds_sizes_may_be_written_as_its_pages_do() -> None:
+    args = "stage: 3, offload_optimizer: true, offload_parameters: false"
+    sizes = "allgather_bucket_size: 5e8, reduce_bucket_size: 5e8"
+    config = adopted(f"strategy: {{class_path: {L}.DeepSpeedStrategy, init_args: {{{args}, {sizes}}}}}")
+    found = config.trainer["strategy"]["init_args"]
+    assert found["allgather_bucket_size"] == found["reduce_bucket_size"] == 500_000_000
+    assert all(isinstance(found[key], int) for key in found) and found["offload_optimizer"] is True
 
 
 def test_a_strategy_of_ones_own_stays() -> None:

@@ -40,7 +40,7 @@ def run_config(epochs: int, strategy: str = "fsdp2", name: str = "Transformer", 
 seed_everything: 7
 model: {{class_path: {MODULE}.{name}, init_args: {model}}}
 data: {{class_path: {MODULE}.Tokens}}
-trainer: {{max_epochs: {epochs}, accelerator: cpu, strategy: {strategy}, logger: false, use_distributed_sampler: true}}
+trainer: {{max_epochs: {epochs}, strategy: {strategy}, logger: false, use_distributed_sampler: true}}
 scaling: {{num_workers: 2}}
 checkpoint: {{keep: null}}
 """

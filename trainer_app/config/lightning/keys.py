@@ -86,6 +86,7 @@ RAY_STRATEGIES = {
     "DeepSpeedStrategy": "ray.train.lightning.RayDeepSpeedStrategy",
     "ModelParallelStrategy": "trainer_app.train.strategies.RayModelParallelStrategy",
 }
+NEED_GPUS = ("FSDPStrategy", "DeepSpeedStrategy")
 _NO_TPU = "Ray's strategies for Lightning run on CPUs and NVIDIA GPUs"
 REFUSED_STRATEGIES = {
     "ParallelStrategy": "it is a base class",

@@ -7,7 +7,13 @@ from typing import Any
 
 from trainer_app.config.draft import Draft, Path, suggest_spelling
 from trainer_app.config.lightning.common import keep_environment, set_scaling
-from trainer_app.config.lightning.keys import RAY_STRATEGIES, REFUSED_STRATEGIES, REFUSED_STRATEGY_ARGS, STRATEGIES
+from trainer_app.config.lightning.keys import (
+    NEED_GPUS,
+    RAY_STRATEGIES,
+    REFUSED_STRATEGIES,
+    REFUSED_STRATEGY_ARGS,
+    STRATEGIES,
+)
 
 _AT: Path = ("trainer", "strategy")
 _LIGHTNING = ("lightning.", "pytorch_lightning.")
@@ -35,7 +41,8 @@ def adopt_strategy(draft: Draft, trainer: dict[str, Any]) -> None:
         if workers != 1:
             draft.report(_AT, f"one device, but there are {workers} workers", given, "ddp, or scaling.num_workers: 1")
         return
-    target = path if own else RAY_STRATEGIES.get(name.removeprefix("Ray"))
+    lightnings = name.removeprefix("Ray")
+    target = path if own else RAY_STRATEGIES.get(lightnings)
     if target is None:
         draft.report(_AT, "unknown strategy", given, suggest_spelling(name, list(RAY_STRATEGIES)))
         return
@@ -44,6 +51,12 @@ def adopt_strategy(draft: Draft, trainer: dict[str, Any]) -> None:
         draft.note(_AT, f"{path} must be a subclass of one of Ray's strategies for Lightning")
     elif target != path:
         draft.note(_AT, f"{given if isinstance(given, str) else path} becomes {target}")
+    if not own and lightnings in NEED_GPUS:
+        if draft.tree["scaling"].get("use_gpu") is False:
+            draft.report(
+                _AT, "needs a GPU for each worker, but scaling.use_gpu is false", given, "on CPUs ddp or fsdp2"
+            )
+        draft.note(_AT, f"{lightnings} needs a GPU for each worker")
 
 
 def _read(draft: Draft, given: Any) -> tuple[str, dict[str, Any]] | None:
@@ -95,8 +108,8 @@ def _arguments(draft: Draft, args: dict[str, Any]) -> dict[str, Any]:
         elif key == "process_group_backend":
             if value is not None:
                 set_scaling(draft, "process_group_backend", value, at, str(value))
-        else:
-            kept[key] = value
+        else:  # 5e8 is how Lightning's pages write an integer
+            kept[key] = int(value) if isinstance(value, float) and value.is_integer() else value
     return kept
 
 
