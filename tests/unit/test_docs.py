@@ -18,6 +18,7 @@ from trainer_app.cli.app import trainer
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "k8s/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES.append(ROOT / "trainer_app/examples/starter/project/README.md")
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 VARIABLE = re.compile(r"(AWS|JSONARGPARSE|KUBE|OMP|PL|PYTHON|RAY|TERM|TRAINER|TUNE|XDG)[A-Z]*(_\w+)*")
 READ_BY_LIBRARIES = {"AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_CA_BUNDLE", "KUBECONFIG"}

@@ -10,6 +10,7 @@ from typer.core import TyperArgument, TyperGroup
 
 # A verb's name, and its line in `trainer --help`. Its function is in the module of its name.
 VERBS: Final = {
+    "init": "Write a project that trains at once.",
     "train": "Train the model of a run file.",
     "tune": "Search the space of a run file for its best trial.",
     "test": "Score a run's best checkpoint on the test split.",
