@@ -153,6 +153,22 @@ def test_every_trial_has_its_curve_its_point_and_its_line(storage: Store, show: 
     assert opened.run(series.format("Seconds") + "[0].data.length") == 40
 
 
+def test_a_trial_of_one_epoch_is_a_dot(storage: Store, show: Show) -> None:
+    folder = RunFolder.create(storage, RunRecord(name="r", task="tune", metric=LOSS, mode="min"), "")
+    for index, losses in enumerate(([1.0], [2.0, 1.5, math.nan, 0.5], [1e300])):
+        for number, loss in enumerate(losses):
+            epoch(folder.fit_folder(trial_name(index)), number, {LOSS: loss})
+        folder.write_trial(TrialRecord(trial=trial_name(index), index=index, epochs=len(losses)))
+    opened = show(storage, "r")
+    opened.draw()
+    _, lines, dots = opened.run(
+        "trainerReport.charts.find((one) => one.name.startsWith('Curves')).instance.getOption().series"
+    )
+    assert [line["coords"] for line in lines["data"]] == [[[1, 2.0], [2, 1.5]]]
+    assert sorted(dot["value"] for dot in dots["data"]) == [[1, 1.0], [4, 0.5]]
+    assert "t00001 at epoch 3 (NaN), t00002 at epoch 1 (1e+300)" in opened.page.inner_text("main")
+
+
 def test_names_errors_and_values_of_any_kind_are_text(storage: Store, show: Show) -> None:
     evil, long = "<script>alert(1)</script>", "E" * 10_000
     record = RunRecord(name="r", task="tune", metric=f"a/{evil}", mode="max", error=f"{evil} {long}", state="failed")

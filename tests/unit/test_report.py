@@ -267,6 +267,18 @@ def test_the_parameter_that_decides_matters_most() -> None:
     assert importance(rows(40), PARAMS)[0] == shares  # the same page each time
 
 
+def test_numbers_that_no_forest_takes_leave_importance_out(storage: Store) -> None:
+    folder = RunFolder.create(storage, RunRecord(name="mnist-1", task="tune", metric="val/acc", mode="max"), "")
+    for index in range(8):
+        trial(folder, index, [0.05 * index], state="finished")
+        params = {"x": 10.0 ** (90 - 20 * index), "huge": 10**400 + index, "nan": [math.nan, 1.0][index % 2]}
+        folder.write_trial(TrialRecord(trial=f"t{index:05d}", index=index, params=params, state="finished"))
+    run = described(storage, "mnist-1")
+    assert [one["kind"] for one in run["parameters"]] == ["number", "category", "category"]
+    assert run["importance"] == [] and "optuna can't say" in run["importance_missing"]
+    render_page(document(storage, "mnist-1"))
+
+
 def test_without_optuna_importance_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer_app.report.importance.find_spec", lambda name: None)
     shares, missing = importance(rows(40), PARAMS)

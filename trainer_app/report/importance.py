@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, Final
+
+from trainer_app.formatting import one_line
 
 FEWEST: Final = 5  # trials
 MOST: Final = 1000  # trials: beyond, the last ones; the forest's time grows with them
@@ -26,7 +29,11 @@ def importance(rows: Rows, params: Sequence[dict[str, Any]]) -> tuple[list[dict[
         return [], f"it needs {FEWEST} trials with different values and parameters"
     if find_spec("optuna") is None or find_spec("sklearn") is None:
         return [], "it needs optuna: pip install 'trainer-app[train]'"
-    shares = _evaluate(whole, varied)
+    try:
+        with warnings.catch_warnings():
+            shares = _evaluate(whole, varied)
+    except (ValueError, ArithmeticError) as error:  # numbers that scikit-learn's forest can't take, as 1e300
+        return [], f"optuna can't say: {one_line(error)}"
     return [{"key": key, "share": round(shares[key], 4)} for key in sorted(shares, key=lambda k: -shares[k])], None
 
 
@@ -34,6 +41,7 @@ def _evaluate(rows: Rows, params: Sequence[dict[str, Any]]) -> dict[str, float]:
     import optuna
     from optuna.importance import FanovaImportanceEvaluator
 
+    warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study()
     distributions = {one["key"]: _distribution(one, rows) for one in params}

@@ -6,7 +6,7 @@
   const ROWS = 100; // of one page of a table
   const SPECIAL = { nan: NaN, inf: Infinity, "-inf": -Infinity };
   const number = (value) => (typeof value === "string" && value in SPECIAL ? SPECIAL[value] : value);
-  const finite = (value) => typeof value === "number" && Number.isFinite(value);
+  const finite = (value) => typeof value === "number" && Math.abs(value) < 1e100; // larger ones can't be drawn: their differences overflow
 
   // --- text
 
@@ -15,7 +15,7 @@
     if (value === null || value === undefined) return "–";
     if (typeof value === "number") {
       if (Number.isNaN(value)) return "NaN";
-      if (!Number.isFinite(value)) return value > 0 ? "∞" : "-∞";
+      if (Math.abs(value) === Infinity) return value > 0 ? "∞" : "-∞";
       if (Number.isInteger(value) && Math.abs(value) < 1e9) return String(value);
       const rounded = Number(value.toPrecision(digits));
       return Math.abs(rounded) < 1e-3 ? rounded.toExponential().replace("e+", "e") : String(rounded);
@@ -70,6 +70,7 @@
   const HEAT = ["#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"];
   const DIVIDE = { light: ["#c9d6ea", "#7ea5e0", "#1d5fd1", "#0b2f73"], dark: ["#263447", "#3b66a6", "#7db0ff", "#dbe9ff"] };
   const PHASES = { waiting: "#9aa5b1", starting: "#d9a13b", training: "#2f7de1", ending: "#2fa36b", lost: "#d0454c" };
+  const EPOCHS = { min: (range) => (range.min === range.max ? range.min - 1 : range.min), max: (range) => (range.min === range.max ? range.max + 1 : range.max) };
   const UNDER = -1; // the layer of a canvas below, which fades as a whole while something is selected
   const charts = [];
   let scheme = "light";
@@ -167,7 +168,7 @@
     const one = chart(`Curves of ${names.join(", ")} by epoch`, (t) => ({
       ...base(t), legend: { top: 0, left: 0, textStyle: { color: t.ink }, icon: "roundRect", itemHeight: 3, itemWidth: 16, formatter: (name) => short(name, 40) },
       tooltip: { ...base(t).tooltip, trigger: "axis", formatter: (items) => [`epoch ${items[0].value[0]}`, ...items.filter((item) => !item.seriesName.endsWith("\u200b")).map((item) => `${plain(item.seriesName)}: ${show(item.value[1], 6)}`)].join("\n") },
-      xAxis: axis(t, { type: "value", min: "dataMin", max: "dataMax", minInterval: 1, splitLine: { show: false } }), yAxis: axis(t, { type: log ? "log" : "value", scale: true }),
+      xAxis: axis(t, { type: "value", ...EPOCHS, minInterval: 1, splitLine: { show: false } }), yAxis: axis(t, { type: log ? "log" : "value", scale: true }),
       series: names.flatMap((name, at) => {
         const raw = points(fit.curves[name], log), line = { type: "line", connectNulls: false, symbolSize: 5, color: t.series[at % t.series.length] };
         const main = { ...line, name, showSymbol: raw.length < 40, data: state.weight ? smooth(raw, state.weight) : raw };
@@ -216,7 +217,7 @@
       for (const [x, y] of weight ? smooth(points(fits[at].curves[name], log), weight) : points(fits[at].curves[name], log)) {
         if (y !== null) parts[parts.length - 1].push([x, y]); else if (parts[parts.length - 1].length) parts.push([]);
       }
-      return parts.filter((part) => part.length).map((part) => (part.length > 1 ? part : [part[0], part[0]]));
+      return parts.filter((part) => part.length);
     };
     const style = (t, at) => {
       if (at === v.best) return { color: t.series[1], opacity: 1, width: 2.6 };
@@ -225,29 +226,33 @@
     };
     const build = (t) => {
       const shown = fits.map((_, at) => at).filter((at) => name in fits[at].curves).sort((a, b) => (a === v.best) - (b === v.best));
-      const lines = shown.flatMap((at) => pieces(at).map((coords) => ({ name: at, coords, lineStyle: style(t, at) })));
-      const ends = lines.flatMap((line) => line.coords);
+      const all = shown.flatMap((at) => pieces(at).map((coords) => ({ name: at, coords, lineStyle: style(t, at) })));
+      const lines = all.filter((line) => line.coords.length > 1), alone = all.filter((line) => line.coords.length === 1);
+      const ends = all.flatMap((line) => line.coords);
       const limit = (axisAt, pick) => ends.reduce((most, point) => pick(most, point[axisAt]), ends.length ? ends[0][axisAt] : 1);
       const corners = ends.length ? [[limit(0, Math.min), limit(1, Math.min)], [limit(0, Math.max), limit(1, Math.max)]] : [];
       return {
-        ...base(t), tooltip: { ...base(t).tooltip, formatter: (item) => (item.seriesType === "lines" ? v.about(item.name) : "") },
+        ...base(t), tooltip: { ...base(t).tooltip, formatter: (item) => v.about(Number(item.name)) },
         grid: { ...base(t).grid, top: 14, bottom: 26 },
-        xAxis: axis(t, { type: "value", min: "dataMin", max: "dataMax", minInterval: 1, name: "epoch", nameLocation: "middle", nameGap: 24, splitLine: { show: false } }),
+        xAxis: axis(t, { type: "value", ...EPOCHS, minInterval: 1, name: "epoch", nameLocation: "middle", nameGap: 24, splitLine: { show: false } }),
         yAxis: axis(t, { type: log ? "log" : "value", scale: true }),
         series: [
           { type: "scatter", silent: true, symbolSize: 0, data: corners },
           { type: "lines", zlevel: UNDER, coordinateSystem: "cartesian2d", polyline: true, progressive: 0, data: lines, emphasis: { lineStyle: { width: 3, opacity: 1 } } },
+          { type: "scatter", zlevel: UNDER, symbolSize: 5, data: alone.map((line) => ({ name: String(line.name), value: line.coords[0], itemStyle: { color: line.lineStyle.color, opacity: line.lineStyle.opacity } })) },
         ],
       };
     };
     const mark = (group, t, place) => {
       const few = selection.size <= 8;
-      [...selection].filter((at) => name in fits[at].curves).forEach((at, order) => pieces(at).forEach((part) => group.add(new echarts.graphic.Polyline({
-        shape: { points: part.map(place) }, z: 5, style: { stroke: few ? t.series[order % t.series.length] : t.series[0], lineWidth: few ? 2.2 : 1.2, opacity: few ? 1 : 0.6, fill: null },
-      }))));
+      [...selection].filter((at) => name in fits[at].curves).forEach((at, order) => pieces(at).forEach((part) => {
+        const color = few ? t.series[order % t.series.length] : t.series[0], opacity = few ? 1 : 0.6;
+        if (part.length > 1) group.add(new echarts.graphic.Polyline({ shape: { points: part.map(place) }, z: 5, style: { stroke: color, lineWidth: few ? 2.2 : 1.2, opacity, fill: null } }));
+        else group.add(new echarts.graphic.Circle({ shape: { cx: place(part[0])[0], cy: place(part[0])[1], r: 3 }, z: 5, style: { fill: color, opacity } }));
+      }));
       return selection.size > 0;
     };
-    const one = chart(`Curves of all ${v.what} by epoch`, build, { size: "tall", mark, bind: (instance) => instance.on("click", (item) => { if (item.seriesType === "lines") v.toggle(Number(item.name), "curves"); }) });
+    const one = chart(`Curves of all ${v.what} by epoch`, build, { size: "tall", mark, bind: (instance) => instance.on("click", (item) => { v.toggle(Number(item.name), "curves"); }) });
     v.listeners.push(() => one.remark());
     const lost = fits.flatMap((fit) => (name in fit.curves ? gaps(fit.curves[name]).map(([x, y]) => [fit.trial, x, y]) : []));
     const note = lost.length ? [h("p", { class: "note" }, `No finite number: ${lost.slice(0, 6).map(([trial, x, y]) => `${trial} at epoch ${x} (${show(y)})`).join(", ")}${lost.length > 6 ? ` and ${lost.length - 6} more` : ""}`)] : [];
@@ -357,7 +362,7 @@
 
   const contourCard = (v) => {
     const map = v.view.contour;
-    if (!map) return null;
+    if (!map || !map.values.every((row) => row.every((value) => finite(number(value))))) return null;
     const of = (key) => v.view.parameters.find((one) => one.key === key), x = of(map.x), y = of(map.y);
     const spot = (at) => (finite(v.param(v.fits[at], x)) && finite(v.param(v.fits[at], y)) ? [span(map.xs, x.log, v.param(v.fits[at], x)), span(map.ys, y.log, v.param(v.fits[at], y))] : null);
     const cells = map.values.flatMap((row, up) => row.map((value, across) => [across, up, number(value)])).filter((cell) => finite(cell[2]));

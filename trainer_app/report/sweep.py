@@ -16,6 +16,7 @@ from trainer_app.report.sources import hide
 from trainer_app.results import FitResults, RunResults
 
 NOTHING: Final[dict[str, Any]] = {"importance": [], "importance_missing": None, "contour": None}
+LARGEST: Final = 1e100  # beyond it a number is shown and not drawn: differences and squares of such overflow
 LATER: Final = "the run wrote this page by itself; trainer report computes it"
 _NO_RUNG: Final = (TIME_BUDGET, STOP_REQUESTED, STORAGE_SILENT)
 
@@ -69,7 +70,7 @@ def _describe(key: str, label: str, values: list[Any], *, log: bool) -> dict[str
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def category(value: Any) -> str:
@@ -89,7 +90,7 @@ def _primitive(key: str, tree: Any) -> str:
 
 def analyse(run: RunResults, params: list[dict[str, Any]], *, importance: bool) -> dict[str, Any]:
     """Return how much each parameter matters, or why that is unknown, and the contour of the two most important."""
-    rows = [(fit.params, fit.best.value) for fit in run.trials if fit.best and math.isfinite(fit.best.value)]
+    rows = [(fit.params, fit.best.value) for fit in run.trials if fit.best and _is_number(fit.best.value)]
     shares, missing = rate(rows, params) if importance else ([], LATER)
     numeric = {one["key"]: one for one in params if one["kind"] == "number"}
     ranked = [share["key"] for share in shares if share["key"] in numeric] or list(numeric)
