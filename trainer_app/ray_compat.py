@@ -76,6 +76,13 @@ NAMES: Final = (
         "saves every trial that clones no other; none clones at its end",
         "_checkpoint_or_exploit _save_trial_state _trial_state",
     ),
+    P(f"{_SCHEDULERS}.pb2", "PB2", "changes nothing where its process can't learn", "_get_new_config"),
+    P(
+        "ray.tune.search.optuna",
+        "OptunaSearch",
+        "learns from several metrics; keeps its study; knows earlier trials",
+        "_completed_trials _ot_study _ot_trials _space",
+    ),
 )
 
 

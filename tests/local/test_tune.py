@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from tests.local.runs import Ran, run_file
 from trainer_app.config import RunConfig, override
@@ -239,6 +242,9 @@ def test_optuna_proposes_and_learns(tmp_path: Path) -> None:
     ran = Ran("tune", config, "optuna")
     rates = [t.params[LR] for t in ran.results.trials]
     assert ran.code == 0 and len(set(rates)) == 6 and all(0.01 <= r <= 0.3 for r in rates)
+    (journal,) = (tmp_path / "runs/optuna/artifacts/optuna").iterdir()
+    known = optuna.load_study(study_name="optuna", storage=JournalStorage(JournalFileBackend(str(journal)))).trials
+    assert [trial.params[LR] for trial in known] == rates and all(trial.value is not None for trial in known)
 
 
 @pytest.mark.full

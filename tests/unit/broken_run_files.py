@@ -325,6 +325,23 @@ RULES = {
     "pbt with optuna": Broken(tune(f"searcher: optuna\n{_PBT_OK}"), "tune.searcher", "pbt proposes"),
     "unknown searcher": Broken(tune("searcher: hyperopt"), "tune.searcher", "unknown searcher"),
     "optuna typo": Broken(tune("searcher: {optuna: {sed: 1}}"), "tune.searcher.optuna.sed", "seed"),
+    "optuna's sampler": Broken(tune("searcher: {optuna: {sampler: bohb}}"), "tune.searcher.optuna.sampler", "tpe"),
+    "optuna parameter of another sampler": Broken(
+        tune("searcher: {optuna: {sampler: gp, multivariate: true}}"), "tune.searcher.optuna", "not for sampler gp"
+    ),
+    "optuna cma-es and several metrics": Broken(
+        tune("searcher: {optuna: {sampler: cmaes, metrics: {size: min}}}"), "tune.searcher.optuna", "one metric"
+    ),
+    "optuna alone learns from start_from": Broken(
+        tune("start_from: [earlier]"), "tune.start_from", "learns from no trials"
+    ),
+    "bohb": Broken(tune("searcher: bohb"), "tune.searcher", "hpbandster"),
+    "pb2": Broken(tune("scheduler: pb2"), "tune.scheduler", "method: pb2"),
+    "pbt by pb2 without bounds": Broken(
+        tune(_PBT_OK.replace("pbt: {", "pbt: {method: pb2, ")),
+        _PBT,
+        "two bounds",
+    ),
     "resources and workers": Broken(
         tune("resources_per_trial: {CPU: 1}", more=_WORKERS), "tune.resources_per_trial", "resources_per_worker"
     ),

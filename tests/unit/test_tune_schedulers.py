@@ -21,7 +21,7 @@ from ray.tune.schedulers import (
 )
 
 from trainer_app.config import RunConfig, Tune
-from trainer_app.tune import history, schedulers
+from trainer_app.tune import history, population, schedulers
 
 pytestmark = pytest.mark.unit
 
@@ -580,6 +580,28 @@ def test_pbt_clones_a_trial_that_came_among_the_best_after_it_had_reported() -> 
         assert tune.report(number, 2, value) is None
     assert tune.report(0, 4, 0.2) is None  # it got worse
     assert tune.report(3, 2, 0.05) == "t1 at 2"
+
+
+PB2 = {"pbt": {**PBT["pbt"], "method": "pb2", "mutations": {LR: {"loguniform": [1e-3, 1e-1]}}}}
+
+
+def test_pb2_clones_and_its_process_chooses_between_the_bounds() -> None:
+    made = build(PB2, epochs=20)
+    tune = Saving(made, 4)
+    for epoch in range(2, 13, 2):
+        for number in range(4):
+            tune.report(number, epoch, 0.2 * number + 0.01 * epoch + tune.trials[number].config[LR])
+    rates = [trial.config[LR] for trial in tune.trials]
+    assert isinstance(made, population.Pb2) and type(made._hyperparam_bounds[LR][0]) is float
+    assert tune.saved and len(set(rates)) > 1 and all(1e-3 <= rate <= 1e-1 for rate in rates)
+    assert {type(rate) for rate in rates} == {float}
+
+
+def test_pb2_that_has_seen_only_nan_takes_the_parameters_of_the_clone() -> None:
+    tune = Saving(build(PB2), 2)
+    assert tune.report(0, 2, 0.9) is None
+    assert tune.report(1, 2, math.nan) == "t0 at 2"
+    assert tune.trials[1].config == {LR: 0.1}
 
 
 @pytest.mark.parametrize("words", ["fifo", "asha", "hyperband", "median", {"pbt": {"mutations": {LR: [1]}}}], ids=str)

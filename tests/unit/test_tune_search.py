@@ -6,16 +6,20 @@ import itertools
 import math
 import pickle
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from ray import tune
 from ray.tune.experiment import Experiment, Trial
 from ray.tune.search import Searcher
-from ray.tune.search.optuna import OptunaSearch
 
+from tests.run_samples import sweep_config
+from trainer_app.config import override
+from trainer_app.records import RunFolder, RunRecord
+from trainer_app.storage import open_store
 from trainer_app.tune.search import ResumableSearch
+from trainer_app.tune.study import build_searcher
 
 pytestmark = pytest.mark.unit
 
@@ -224,10 +228,11 @@ def test_a_trial_of_an_earlier_attempt_is_told_as_a_point(result: Any, error: bo
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
-def test_nan_is_the_worst_value_for_optuna(mode: str) -> None:
+def test_nan_is_the_worst_value_for_optuna(mode: str, tmp_path: Path) -> None:
     """Of a trial of this attempt and of an earlier one; Ray's OptunaSearch leaves the first without a value."""
-    search = OptunaSearch({"x": tune.uniform(0, 1)}, metric="objective", mode=mode, seed=1)
-    plan = planned(unfinished=[(0, {"x": 0.5})], searcher=search, start=1, total=4)
+    folder = RunFolder.create(open_store(str(tmp_path)), RunRecord(name="r", task="tune"), "")
+    search = build_searcher(override(sweep_config(searcher="optuna"), {"tune.mode": mode}), folder, seed=1, start=0)
+    plan = planned(unfinished=[(0, {"model.init_args.lr": 0.5})], searcher=search, start=1, total=4)
     worst = -math.inf if mode == "max" else math.inf
     for trial, value in zip(take(plan), [math.nan, 0.5, math.nan, 0.25], strict=True):
         result = {"training_iteration": 1, "epochs": 1, "objective": value}

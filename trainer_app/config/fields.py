@@ -28,12 +28,16 @@ class OneOfBlock(Block):
     """A block with one of several keys, as `asha` or `{asha: {...}}`: a scheduler, searcher or primitive."""
 
     what: ClassVar[str] = ""
+    refused: ClassVar[Mapping[str, str]] = {}  # names that users know from elsewhere, and why there is none here
 
     @model_validator(mode="before")
     @classmethod
     def _choose(cls, value: Any) -> Any:
         """Return a mapping with one key; pydantic refuses unknown keys by name."""
         kinds = list(cls.model_fields)
+        for name in [value] if isinstance(value, str) else value if isinstance(value, Mapping) else ():
+            if name in cls.refused:
+                raise refusal(f"there is no {cls.what} {name}: {cls.refused[name]}", f"allowed: {', '.join(kinds)}")
         if isinstance(value, str):
             if value not in kinds:
                 raise refusal(f"unknown {cls.what}", f"allowed: {', '.join(kinds)}")

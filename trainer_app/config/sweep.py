@@ -110,6 +110,9 @@ def _check_prefixes(draft: Draft, at: Path, keys: list[str]) -> None:
 
 def _check_searcher(draft: Draft, tune: Tune) -> None:
     if tune.searcher.kind != "optuna":
+        if tune.start_from:
+            reason = f"the searcher {tune.searcher.kind} learns from no trials"
+            draft.report(("tune", "start_from"), reason, allowed="searcher: optuna")
         return
     for key, primitive in tune.space.items():
         if primitive.kind in _NOT_OPTUNA:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from trainer_app.config.fields import Block, OneOfBlock, Resources, refusal
 from trainer_app.config.space import Primitive
 
+BOHB = "it needs hpbandster, which has had no release since 2018; optuna's tpe with hyperband or asha is its kind"
 _MAX_T = "Epochs after which a trial is stopped; trainer.max_epochs if not given."
 
 
@@ -63,6 +64,10 @@ Mutation = Annotated[
 class Pbt(Block):
     """`ray.tune.schedulers.PopulationBasedTraining`: bad trials copy good ones, with changed parameters."""
 
+    method: Literal["pbt", "pb2"] = Field(
+        "pbt",
+        description="pb2: `ray.tune.schedulers.pb2.PB2`, where a Gaussian process chooses the changed parameters.",
+    )
     perturbation_interval: int = Field(1, ge=1, description="Epochs between two exploits of a trial.")
     burn_in_period: int = Field(0, ge=0, description="Epochs before the first.")
     mutations: dict[str, Mutation] = Field(
@@ -76,11 +81,22 @@ class Pbt(Block):
     )
     synch: bool = Field(False, description="Wait for all trials before each exploit.")
 
+    @model_validator(mode="after")
+    def _check(self) -> Pbt:
+        if self.method == "pb2":
+            for key, mutation in self.mutations.items():
+                if isinstance(mutation, list) or mutation.kind not in ("uniform", "loguniform"):
+                    raise refusal(
+                        f"pb2 changes numbers between two bounds, and {key} has none", "uniform or loguniform"
+                    )
+        return self
+
 
 class Scheduler(OneOfBlock):
     """The scheduler, which stops trials: a name, or a name with the parameters of Ray Tune's class."""
 
     what = "scheduler"
+    refused: ClassVar = {"pb2": "it is a method of pbt; write {pbt: {method: pb2, mutations: ...}}", "bohb": BOHB}
     fifo: Fifo | None = Field(None, description="No early stopping.")
     asha: Asha | None = Field(None, description="Asynchronous successive halving.")
     hyperband: Hyperband | None = Field(None, description="Synchronous HyperBand; one worker a trial.")
@@ -100,18 +116,42 @@ class RandomSearch(Block):
     seed: int | None = Field(None, ge=0, description="Seed of the draws; the run's own if not given.")
 
 
-class Optuna(Block):
-    """`ray.tune.search.optuna.OptunaSearch` with Optuna's TPE sampler."""
+Sampler = Literal["tpe", "gp", "cmaes", "nsga2", "qmc", "random"]
 
+
+class Optuna(Block):
+    """`ray.tune.search.optuna.OptunaSearch` with one of Optuna's samplers."""
+
+    sampler: Sampler = Field(
+        "tpe",
+        description="TPE; a Gaussian process; CMA-ES, which needs the package cmaes; NSGA-II; quasi-random points; or "
+        "random ones.",
+    )
     seed: int | None = Field(None, ge=0, description="Seed of the sampler; the run's own if not given.")
-    n_startup_trials: int = Field(10, ge=0, description="Random trials before the model decides.")
-    multivariate: bool = Field(False, description="Model parameters jointly.")
+    n_startup_trials: int = Field(10, ge=0, description="Of tpe, gp and cmaes: random trials before the model decides.")
+    multivariate: bool = Field(False, description="Of tpe: model parameters jointly.")
+    population_size: int = Field(50, ge=2, description="Of nsga2: trials of a generation.")
+    metrics: dict[str, Literal["min", "max"]] = Field(
+        default_factory=dict,
+        description="Further metrics, each with its mode: the sampler learns from them beside tune.metric.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Optuna:
+        of = {"n_startup_trials": ("tpe", "gp", "cmaes"), "multivariate": ("tpe",), "population_size": ("nsga2",)}
+        for name, samplers in of.items():
+            if getattr(self, name) != type(self).model_fields[name].default and self.sampler not in samplers:
+                raise refusal(f"{name} is not for sampler {self.sampler}", f"it is for {', '.join(samplers)}")
+        if self.metrics and self.sampler == "cmaes":
+            raise refusal("cmaes learns from one metric", "nsga2, tpe or gp with several metrics")
+        return self
 
 
 class Searcher(OneOfBlock):
     """The searcher, which proposes parameters: a name, or a name with its parameters."""
 
     what = "searcher"
+    refused: ClassVar = {"bohb": BOHB}
     random: RandomSearch | None = Field(None, description="Independent draws and grids.")
     optuna: Optuna | None = Field(None, description="Bayesian search.")
 
@@ -128,6 +168,10 @@ class Tune(Block):
     scheduler: Scheduler = Field(default_factory=lambda: Scheduler(fifo=Fifo()), description="Who stops trials.")
     searcher: Searcher = Field(
         default_factory=lambda: Searcher(random=RandomSearch()), description="Who proposes parameters."
+    )
+    start_from: list[str] = Field(
+        default_factory=list,
+        description="Earlier sweeps, by name, path or URI: Optuna learns from their trials, those that the space has.",
     )
     time_budget_s: float | None = Field(None, gt=0, description="Seconds after which the sweep ends.")
     resources_per_trial: Resources | None = Field(None, description="For trials of one worker: CPU, GPU, custom.")

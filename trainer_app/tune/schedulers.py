@@ -12,49 +12,19 @@ from ray.tune.schedulers import (
     FIFOScheduler,
     HyperBandScheduler,
     MedianStoppingRule,
-    PopulationBasedTraining,
     TrialScheduler,
 )
 
 from trainer_app.config import RunConfig
-from trainer_app.metric_order import replace_nan
-from trainer_app.tune.space import domain
+from trainer_app.tune.population import Pb2, Pbt, PbtMixin, pbt_arguments
+from trainer_app.tune.stop_reasons import METRIC, TIME, StopReasonMixin
 
-TIME = "epochs"
-METRIC = "objective"
 NEVER = 10**9
 # They pause trials or clone them, so every epoch that they see must be committed.
 NEEDS_EVERY_EPOCH = ("hyperband", "median", "pbt")
 
 
-class _StopReasonMixin:
-    """Mixin of a scheduler: `reasons[trial_id]` is why it stopped the trial.
-
-    Ray's schedulers sort and compare, which NaN does not: HyperBand kept such trials, PBT cloned them, and median
-    stopping saw no better value after one. They get the worst number instead.
-    """
-
-    reasons: dict[str, str]
-    mode: str
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        explain = self.explainer(trial, result)
-        decision: str = super().on_trial_result(tune_controller, trial, self.without_nan(result))  # type: ignore[misc]
-        if decision == TrialScheduler.STOP:
-            self.reasons[trial.trial_id] = explain()
-        return decision
-
-    def without_nan(self, result: dict[str, Any]) -> dict[str, Any]:
-        """Return a result with the worst number in place of NaN."""
-        return {**result, METRIC: replace_nan(result[METRIC], self.mode)} if METRIC in result else result
-
-    def explainer(self, trial: Any, result: dict[str, Any]) -> Callable[[], str]:
-        """Read the state before the result counts; return a function that returns the reason."""
-        name = type(self).__name__.lower()
-        return lambda: f"{name}: stopped at epoch {result.get(TIME)} with {result.get(METRIC):.4g}"
-
-
-class Asha(_StopReasonMixin, AsyncHyperBandScheduler):
+class Asha(StopReasonMixin, AsyncHyperBandScheduler):
     """Asynchronous successive halving. NaN, and infinity on the wrong side, end a trial at its first rung.
 
     Ray 2.60 compares with `<`, which is false for NaN: such a trial passed every rung and ran to max_t. An infinity
@@ -100,7 +70,7 @@ class Asha(_StopReasonMixin, AsyncHyperBandScheduler):
         return explain
 
 
-class HyperBand(_StopReasonMixin, HyperBandScheduler):
+class HyperBand(StopReasonMixin, HyperBandScheduler):
     """Synchronous HyperBand, which also ends trials while they are paused."""
 
     completing: Any = None  # the trial that Tune completes
@@ -149,7 +119,7 @@ class HyperBand(_StopReasonMixin, HyperBandScheduler):
             super().on_trial_add(tune_controller, trial)
 
 
-class Median(_StopReasonMixin, MedianStoppingRule):
+class Median(StopReasonMixin, MedianStoppingRule):
     """Median stopping rule."""
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
@@ -160,34 +130,7 @@ class Median(_StopReasonMixin, MedianStoppingRule):
         return lambda: f"median: best so far below the others' median at epoch {result.get(TIME)}"
 
 
-class Pbt(_StopReasonMixin, PopulationBasedTraining):
-    """Population based training."""
-
-    last_epoch: int | None = None
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        if trial not in self._trial_state:  # else Tune starts it again: it keeps its score
-            super().on_trial_add(tune_controller, trial)
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        if self.last_epoch is not None and result.get(TIME, 0) >= self.last_epoch:
-            # At its end a trial must not clone another: it would train its last epoch again and again.
-            self._save_trial_state(self._trial_state[trial], result[TIME], self.without_nan(result), trial)
-            return str(TrialScheduler.CONTINUE)
-        return super().on_trial_result(tune_controller, trial, result)
-
-    def _checkpoint_or_exploit(self, trial: Any, tune_controller: Any, upper: list[Any], lower: list[Any]) -> None:
-        """Save every trial that does not clone another one.
-
-        Ray 2.60 saves a trial that is among the best when it reports. One that reports first has no other to be better
-        than, was not saved, and could not be cloned an interval later ("no checkpoint ... Skip exploit"): two trials
-        at about the same speed may never exploit.
-        """
-        saved = upper if trial in lower or trial in upper else [*upper, trial]
-        super()._checkpoint_or_exploit(trial, tune_controller, saved, lower)
-
-
-class Fifo(_StopReasonMixin, FIFOScheduler):
+class Fifo(StopReasonMixin, FIFOScheduler):
     """No early stopping."""
 
 
@@ -200,18 +143,13 @@ def build(config: RunConfig, *, epochs: int | None) -> Any:
     if "max_t" in kwargs and kwargs["max_t"] is None:
         kwargs["max_t"] = epochs or NEVER
     if kind == "pbt":
-        del kwargs["mutations"]
-        kwargs["hyperparam_mutations"] = {
-            key: value if isinstance(value, list) else domain(key, value) for key, value in args.mutations.items()
-        }
-        kwargs["perturbation_factors"] = tuple(kwargs["perturbation_factors"])
-        kwargs["log_config"] = False
+        kind, kwargs = args.method, pbt_arguments(args)
     if kind == "median" and not kwargs["min_time_slice"]:
         kwargs["min_time_slice"] = NEVER  # 0: trials are not paused in favour of others
-    classes: Mapping[str, Any] = {"asha": Asha, "hyperband": HyperBand, "median": Median, "pbt": Pbt}
+    classes: Mapping[str, Any] = {"asha": Asha, "hyperband": HyperBand, "median": Median, "pbt": Pbt, "pb2": Pb2}
     scheduler = Fifo() if kind == "fifo" else classes[kind](**common, **kwargs)
     scheduler.reasons, scheduler.mode = {}, config.tune.mode
     scheduler.settings = f"{kind} {config.tune.metric} {config.tune.mode} {kwargs}"
-    if kind == "pbt":
+    if isinstance(scheduler, PbtMixin):
         scheduler.last_epoch = epochs
     return scheduler

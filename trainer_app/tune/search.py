@@ -124,12 +124,18 @@ class ResumableSearch(SearchAlgorithm):
         if trial_id in self._asked:
             self.searcher.on_trial_complete(trial_id, None if failed else self._without_nan(result), error=failed)
         elif result and not failed:
-            self.searcher.add_evaluated_point(self._params[trial_id], self._without_nan(result)["objective"])
+            value = self._without_nan(result)["objective"]
+            self.searcher.add_evaluated_point(self._params[trial_id], value, metrics=result.get("metrics"))
 
     def _without_nan(self, result: dict[str, Any] | None) -> dict[str, Any]:
         """Return a result with the worst number in place of NaN, which Optuna does not learn from."""
         assert result is not None and self.searcher is not None
         return {**result, "objective": replace_nan(result["objective"], self.searcher.mode)}
+
+    def close(self) -> None:
+        """Keep what the searcher has to keep; no more trials come."""
+        if send := getattr(self.searcher, "send", None):
+            send(last=True)
 
     def save_to_dir(self, dirpath: str, **kwargs: Any) -> None:
         """Save nothing: the sweep's own records decide what is finished."""

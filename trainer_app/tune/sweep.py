@@ -50,6 +50,10 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
     lightning_cli.check_code(config)
     lightning_cli.check_space(config)
     check_mutations(config)
+    if require_tune(config).searcher.kind == "optuna":
+        from trainer_app.tune.study import check_searcher
+
+        check_searcher(config)
     prewarm.disable_env_propagation()
     work = Work("tune", concurrency, missing_resources, run_trials, evaluate.test)
     return run_attempt(config, work, name=name, resume=resume, emit=emit, log=log, test=test)
@@ -104,9 +108,8 @@ def sweep(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watch) -> 
     records = {r.trial: r for r in folder.read_trials()}
     scheduler = schedulers.build(config, epochs=prepare.target_epochs(config))
     planned = plan_search(config, folder, records, scheduler, concurrency=concurrency(config), stopping=watch.stopping)
-    for record in records.values():
-        if record.is_over:
-            watch.emit(trial_event(record, record.best))
+    for record in filter(lambda record: record.is_over, records.values()):
+        watch.emit(trial_event(record, record.best))
     if planned.is_finished():
         return records
     nested_resources = placement_groups.NestedTrialResources() if config.has_nested_trials else None
@@ -127,6 +130,7 @@ def sweep(config: RunConfig, folder: RunFolder, spec: RunSpec, watch: Watch) -> 
         make_tuner(config, spec, planned, scheduler, recorder, nested_resources).fit()
         recorder.close_unfinished()
         recorder.flush()
+        planned.close()
     finally:
         if nested_resources:
             nested_resources.close()
