@@ -242,7 +242,7 @@ def test_optuna_proposes_and_learns(tmp_path: Path) -> None:
     ran = Ran("tune", config, "optuna")
     rates = [t.params[LR] for t in ran.results.trials]
     assert ran.code == 0 and len(set(rates)) == 6 and all(0.01 <= r <= 0.3 for r in rates)
-    (journal,) = (tmp_path / "runs/optuna/artifacts/optuna").iterdir()
+    (journal,) = (tmp_path / "optuna/artifacts/optuna").iterdir()
     known = optuna.load_study(study_name="optuna", storage=JournalStorage(JournalFileBackend(str(journal)))).trials
     assert [trial.params[LR] for trial in known] == rates and all(trial.value is not None for trial in known)
 
