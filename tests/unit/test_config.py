@@ -1,6 +1,7 @@
 """Loading, merging, overriding and dumping run files that are right."""
 
 import pickle
+import time
 from pathlib import Path
 from typing import Any
 
@@ -328,3 +329,14 @@ def test_one_metric_decides(text: str, train: Any, tune: Any) -> None:
         assert config.selection_metric(task) == (policy.monitor, policy.mode) == metric
     noted = [note for note in config.notes if "tune.metric (val_acc) decides which checkpoints are kept" in note]
     assert bool(noted) == (train != tune)
+
+
+@pytest.mark.parametrize("text", ["".join(f"k{i}: 1\n" for i in range(3000)), "a: " + "x" * (1 << 20)])
+def test_a_file_of_many_wrong_keys_is_refused_in_seconds(text: str) -> None:
+    """20,000 of them took two minutes: each had its line and its spelling looked for among all."""
+    began = time.process_time()
+    with pytest.raises(
+        ConfigError, match=r"and 280\d more keys are wrong|more than 1048576, which take minutes"
+    ) as refused:
+        loads(text)
+    assert len(refused.value.problems) <= 201 and time.process_time() - began < 10

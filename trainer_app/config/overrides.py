@@ -35,6 +35,9 @@ def _merge(draft: Draft, other: Draft, old: dict[Any, Any], new: dict[Any, Any],
         draft.lines[path] = other.locate(path)
         if old.get("init_args"):
             other.note((*path, "class_path"), f"replaces {old['class_path']} and its init_args")
+    lines: dict[Path, dict[Path, Any]] = {}
+    for known, at in other.lines.items():
+        lines.setdefault(known[: len(path) + 1], {})[known] = at
     for key, value in new.items():
         below = (*path, str(key))
         if below[-1].endswith("+") and path not in DOTTED:
@@ -46,7 +49,7 @@ def _merge(draft: Draft, other: Draft, old: dict[Any, Any], new: dict[Any, Any],
             continue
         result.pop(f"{key}+", None)
         result[key] = value
-        draft.lines.update({p: at for p, at in other.lines.items() if p[: len(below)] == below})
+        draft.lines.update(lines.get(below, {}))
     return result
 
 

@@ -36,6 +36,7 @@ _MESSAGES = {
 # What a missing key is replaced by, to find what else is wrong.
 _STAND_IN: dict[Path, Any] = {("tune", "metric"): "metric", ("tune", "mode"): "max"}
 _ROUNDS = 8
+_MOST = 200  # keys: thousands are no user's mistake, and their explanations take minutes
 
 
 def validate_types(draft: Draft) -> RunConfig | None:
@@ -52,9 +53,14 @@ def validate_types(draft: Draft) -> RunConfig | None:
             return RunConfig.model_validate(tree)
         except ValidationError as e:
             errors = e.errors(include_url=False)
-            for error in errors if i == 0 else []:
+            for error in errors[:_MOST] if i == 0 else []:
                 if ".".join(_path(error["loc"])) not in known:
                     _add(draft, error)
+            if more := len(errors[_MOST:]):
+                draft.report(
+                    _path(errors[_MOST]["loc"]), f"this and {more} more keys are wrong: the others are not shown"
+                )
+                return None
             tree = _without(tree, [(_path(error["loc"]), error["type"]) for error in errors])
     return None
 

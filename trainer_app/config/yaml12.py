@@ -15,6 +15,7 @@ from trainer_app.config.draft import Draft, Path
 _TAG = "tag:yaml.org,2002:"
 # Aliases can name each other: 10 lines then stand for a billion values.
 MAX_VALUES = 100_000
+MAX_TEXT = 1 << 20  # characters, what a ConfigMap holds
 _KINDS = {"int": "an integer", "float": "a number", "bool": "true or false"}
 _CONTAINERS = (_TAG + "map", _TAG + "seq", _TAG + "omap")
 
@@ -36,6 +37,8 @@ def parse(text: str, draft: Draft, file: str) -> Any:
     """
     yaml = YAML(typ="safe", pure=True)
     try:
+        if len(text) > MAX_TEXT:
+            raise ValueError(f"{len(text)} characters are more than {MAX_TEXT}, which take minutes to read")
         node = yaml.compose(text)
         return None if node is None else _Reader(yaml, draft, file).value(node, ())
     except _UnreadableError:
@@ -108,7 +111,8 @@ class _Reader:
                 first = self.draft.lines.get(below, ("", None))[1]
                 self.report(key_node, below, f"duplicate key, first in line {first}", allowed="keep one")
                 continue
-            self.draft.forget_lines(below)
+            if merged:
+                self.draft.forget_lines(below)
             self.draft.lines[below] = (self.file, key_node.start_mark.line + 1)
             result[key] = self.value(value_node, below)
         return {**{k: v for k, v in merged.items() if k not in result}, **result}
