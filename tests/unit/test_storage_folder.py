@@ -16,6 +16,7 @@ import pytest
 
 from tests.store_contract import StoreContract, keys, killed_writer
 from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, StorageError
+from trainer_app.results.listing import list_runs
 from trainer_app.storage import Store, open_store, split_uri
 from trainer_app.storage import folder as folder_module
 from trainer_app.storage.folder import FolderStore
@@ -359,3 +360,18 @@ def test_a_folder_in_an_objects_place_is_no_object_that_exists(tmp_path: Path) -
     with pytest.raises(StorageError, match="is a folder where an object should be") as caught:
         FolderStore(str(tmp_path)).put("lease.json", b"", create=True)
     assert not isinstance(caught.value, AlreadyExistsError)
+
+
+@pytest.mark.parametrize("name", ["a\\b", "\x1b[31m", "x" * 240, "line\nbreak"])
+def test_a_name_that_no_store_writes_hides_nothing_beside_it(tmp_path: Path, name: str) -> None:
+    for folder in (name, "good", f"good/{name}"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "run.json").touch()
+    (tmp_path / "good" / "a").mkdir()
+    (tmp_path / "good" / "a" / name).touch()
+    store = open_store(str(tmp_path))
+    assert store.list_folders() == ["good"]
+    assert [entry.key for entry in store.list()] == ["good/run.json"]
+    assert [run.name for run in list_runs(str(tmp_path))] == ["good"]
+    store.delete_prefix("good")
+    assert not (tmp_path / "good").exists()

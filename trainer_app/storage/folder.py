@@ -20,7 +20,7 @@ from trainer_app.errors import ObjectChangedError
 from trainer_app.storage.base import Entry, Names, Unfinished, check_key, check_prefix
 from trainer_app.storage.folder_errors import translate_errors
 from trainer_app.storage.folder_locks import describe_unfinished, locked, tag_of
-from trainer_app.storage_uri import TEMP
+from trainer_app.storage_uri import TEMP, find_key_problem
 
 # What file systems without hard links answer to link(2): FAT, SMB, several FUSE mounts.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -233,6 +233,6 @@ def _follows(look: Callable[[], bool]) -> bool:
 def _scan(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as items:
-            return [item for item in items if not item.name.startswith(TEMP)]
+            return [item for item in items if not find_key_problem(item.name)]  # those that no store writes
     except FileNotFoundError:
         return []

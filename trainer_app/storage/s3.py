@@ -19,7 +19,7 @@ from trainer_app.storage.base import Entry, Names, Unfinished, check_key, check_
 from trainer_app.storage.folder import temp_beside
 from trainer_app.storage.s3_client import get_client
 from trainer_app.storage.s3_errors import ObjectLocation, error_code, translate_errors
-from trainer_app.storage_uri import S3Uri
+from trainer_app.storage_uri import S3Uri, find_key_problem
 
 _PARALLEL = 16
 _PART = 16 << 20
@@ -86,7 +86,7 @@ class S3Store(S3Uri):
                 Entry(item["Key"][cut:], item["Size"], item["LastModified"].timestamp())
                 for page in self._pages(s3, full)
                 for item in page.get("Contents", ())
-                if not item["Key"].endswith("/")  # a "folder" that a console made
+                if not find_key_problem(item["Key"][cut:])  # another program's: a "folder" of a console, a//b, ../c
             ]
         return iter(sorted(entries, key=lambda entry: entry.key))  # not every server sorts by bytes
 
@@ -95,7 +95,8 @@ class S3Store(S3Uri):
         with self._s3("list", prefix) as s3:
             pages = list(self._pages(s3, full, Delimiter="/"))
         folders = [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ())]
-        return sorted(folder.rstrip("/").rpartition("/")[2] for folder in folders)
+        names = (folder.removesuffix("/").rpartition("/")[2] for folder in folders)
+        return sorted(name for name in names if not find_key_problem(name))
 
     def delete(self, key: str) -> None:
         with self._s3("delete", key) as s3:
