@@ -116,7 +116,7 @@ def _parse_s3(uri: str, endpoint: str | None) -> S3Uri:
     if endpoint is None and (override := options.get("endpoint_override")):
         endpoint = override if "://" in override else f"{options.get('scheme', 'https')}://{override}"
     if endpoint is not None:
-        _check_endpoint(endpoint)
+        check_endpoint(endpoint)
     if not _BUCKET.fullmatch(bucket):
         raise StorageUriError(f"{bucket!r} is not a bucket's name" if bucket else "has no bucket's name")
     virtual = options.get("force_virtual_addressing", "").lower() in ("true", "1")
@@ -136,15 +136,16 @@ def _parse_options(query: str) -> dict[str, str]:
     return options
 
 
-def _check_endpoint(endpoint: str) -> None:
-    parts = urlsplit(endpoint)
+def check_endpoint(endpoint: str) -> None:
+    """Raise StorageUriError if an endpoint is not http://host:port or https://host."""
     if "@" in endpoint:
         raise _credentials()
     try:
+        parts = urlsplit(endpoint)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:  # the port is not a number
+    except ValueError:  # the port is no number, the host no address
         good = False
-    if not good or parts.query:
+    if not good or "?" in endpoint or _CONTROL.search(endpoint):
         raise StorageUriError(f"endpoint {endpoint!r} is not http://host:port or https://host", "correct it")
 
 

@@ -331,3 +331,33 @@ def test_an_endpoint_of_the_users_values_is_named() -> None:
 def test_verbs_that_change_something_ask_for_the_run(verb: str) -> None:
     (run,) = (one for one in command().get_command(None, verb).params if one.name == "run")
     assert run.required
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize(
+    "note, value",
+    [
+        *(
+            ("endpoint", url)
+            for url in ("http://[", "http://[::1", "http://x:port", "http://x:99999", "x", "s3://b", "\0")
+        ),
+        *(("uri", f"s3://bucket?endpoint_override={url}") for url in ("http://[", "http://x:port")),
+        *(("uri", uri) for uri in ("s3://", "s3://b/../c", "s3://b?x=1", "x", "\x1b[31m")),
+        *(("region", region) for region in ("\0", "a\nb", "\ud800", "us east")),
+        ("secret", "damaged"),
+    ],
+)
+def test_a_storage_that_is_none_is_refused_in_one_line(note: str, value: str) -> None:
+    named = {"uri": "s3://bucket/runs", "endpoint": "https://s3.amazonaws.com", "region": "us-east-1", "secret": "keys"}
+    notes = {f"trainer/storage-{key}": text for key, text in {**named, note: value}.items()}
+    job = thing("RayJob", "demo", {"trainer/run": "demo"}, annotations=notes)
+    cluster = Cluster({("Secret", "damaged"): {"data": {**KEYS, "AWS_SESSION_TOKEN": "YQA="}}})  # ends with a NUL
+    with pytest.raises(TrainerError), location.storage_access(kube(cluster), location.location_of(job)):
+        pass
+
+
+def test_a_deep_document_in_ones_own_configmap_says_nothing() -> None:
+    cluster = Cluster()
+    submitted.write(kube(cluster), SUBMISSION, MINIO)
+    cluster.objects["ConfigMap", "demo-submitted"]["data"]["storage.json"] = "[" * 100_000
+    assert submitted.read_storage(kube(cluster), "demo") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +19,7 @@ from trainer_app.launch.pods import RUN_LABEL
 from trainer_app.launch.submitted import USER
 from trainer_app.launch.tunnel import forward_port, parse_service
 from trainer_app.records.names import suggest_name
-from trainer_app.storage_uri import is_s3_uri
+from trainer_app.storage_uri import StorageUriError, check_endpoint, is_s3_uri
 
 KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _WITH_KEYS: Final = ("AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL")
@@ -159,6 +160,7 @@ def storage_access(kube: Kube, location: RunLocation, endpoint: str | None = Non
             f"run {location.run} is stored in a volume ({location.uri}), which this machine does not reach; "
             f"read it from a pod: kubectl exec -n {kube.namespace} ... -- trainer results {location.run}"
         )
+    _check_settings(location)
     keys = dict(location.keys) or read_storage_keys(kube, location.secret)
     if not location.own:
         named = (endpoint, keys.get("AWS_ENDPOINT_URL"))
@@ -177,6 +179,17 @@ def storage_access(kube: Kube, location: RunLocation, endpoint: str | None = Non
         stack.enter_context(machine.temporary_environment(environment))
         stack.enter_context(_errors_name_values(kube, location, from_secret=bool(keys)))
         yield
+
+
+def _check_settings(location: RunLocation) -> None:
+    """Raise InputError if a RayJob names an endpoint or a region that is none."""
+    try:
+        if location.endpoint:
+            check_endpoint(location.endpoint)
+    except StorageUriError as error:
+        raise InputError(f"run {location.run}: {error}") from error
+    if not re.fullmatch(r"[\w.-]*", location.region):
+        raise InputError(f"run {location.run}: {location.region!r} is no region of a storage")
 
 
 @contextmanager
@@ -215,4 +228,7 @@ def read_storage_keys(kube: Kube, secret: str) -> dict[str, str]:
     if any(name not in data for name in KEYS):
         return {}
     taken = [name for name in (*KEYS, *_WITH_KEYS) if name in data]
-    return {name: base64.b64decode(data[name]).decode(errors="replace") for name in taken}
+    values = {name: base64.b64decode(data[name]).decode(errors="replace") for name in taken}
+    if damaged := next((name for name, value in values.items() if "\0" in value), None):
+        raise InputError(f"Secret {secret}: {damaged} has a NUL byte; create it again")
+    return values

@@ -77,7 +77,7 @@ def read_storage(kube: Kube, run: str) -> StorageSettings | None:
     try:
         document = from_json((_own_data(kube, run) or {})[STORAGE].encode())
         return StorageSettings(**{name: str(document[name]) for name in asdict(StorageSettings(""))})
-    except (TrainerError, ValueError, KeyError, TypeError):
+    except (TrainerError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
