@@ -41,6 +41,9 @@ class FaultyStore:
     def child(self, prefix: str) -> FaultyStore:
         return FaultyStore(self.inner.child(prefix), self.faults, f"{self.prefix}{prefix}/")
 
+    def list_unfinished(self) -> Any:
+        return self._request("list_unfinished")
+
     def __getattr__(self, method: str) -> Any:
         if method not in METHODS:
             raise AttributeError(method)
@@ -54,7 +57,8 @@ class FaultyStore:
             error = faults.next.pop(0) if faults.next else faults.always
         if error is not None and not faults.lost:
             raise error
-        answer = getattr(self.inner, method)(key, *args, **options)
+        named = () if method == "list_unfinished" else (key,)
+        answer = getattr(self.inner, method)(*named, *args, **options)
         if error is not None:
             raise error
         return answer

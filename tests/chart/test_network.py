@@ -22,8 +22,8 @@ DNS = {
     "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
 }
 ANYWHERE = [
-    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16", "100.100.100.200/32"]}},
-    {"ipBlock": {"cidr": "::/0", "except": ["fd00:ec2::254/128"]}},
+    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32"]}},
+    {"ipBlock": {"cidr": "::/0", "except": ["fd00:ec2::254/128", "fd00:c1::a9fe:a9fe/128", "fd20:ce::254/128"]}},
 ]
 MINIO = {
     "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "minio"}},
@@ -126,7 +126,7 @@ def test_further_peers_and_nothing_else(render: Render, tmp_path: Path) -> None:
     file = tmp_path / "values.yaml"
     file.write_text(json.dumps({"networkPolicy": {"egress": rules}}))
     spec, closed = (render(values=files)["NetworkPolicy/demo"]["spec"] for files in (("kind", str(file)), ("kind",)))
-    rules[0]["to"] = [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16", "100.100.100.200/32"]}}]
+    rules[0]["to"] = [ANYWHERE[0]]
     rules[2]["to"] = ANYWHERE
     assert spec == {**closed, "egress": [*closed["egress"], *rules]}
 
@@ -148,15 +148,17 @@ def test_dns_is_the_clusters(render: Render) -> None:
 @pytest.mark.parametrize(
     "cidr, left_out",
     [
-        ("0.0.0.0/0", ["169.254.0.0/16", "100.100.100.200/32"]),
+        ("0.0.0.0/0", ["169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32"]),
+        ("168.63.0.0/16", ["168.63.129.16/32"]),  # Azure
         ("169.0.0.0/8", ["169.254.0.0/16"]),
         ("169.254.0.0/16", ["169.254.169.254/32"]),
         ("169.254.169.0/24", ["169.254.169.254/32"]),
         ("100.64.0.0/10", ["100.100.100.200/32"]),
         ("169.254.20.10/32", None),  # NodeLocal DNSCache
         ("10.0.0.0/8", None),
-        ("::/0", ["fd00:ec2::254/128"]),
-        ("fc00::/7", ["fd00:ec2::254/128"]),
+        ("::/0", ["fd00:ec2::254/128", "fd00:c1::a9fe:a9fe/128", "fd20:ce::254/128"]),
+        ("fc00::/7", ["fd00:ec2::254/128", "fd00:c1::a9fe:a9fe/128", "fd20:ce::254/128"]),
+        ("fd20:ce::/32", ["fd20:ce::254/128"]),  # Google
         ("fd00:ec2::/32", ["fd00:ec2::254/128"]),
         ("fd00:ec2::23/128", None),  # EKS Pod Identity
         ("2001:db8::/32", None),

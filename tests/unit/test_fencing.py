@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from tests.faulty_store import SILENT, Faults, FaultyStore
 from tests.races import SlowStore, lease_of, run_races
 from tests.unit.test_tune_recorder import recorder, trial
 from trainer_app.errors import LeaseHeldError, LeaseLostError
@@ -128,6 +129,33 @@ def test_who_announced_and_died_is_waited_for_no_longer_than_its_lease(
     with lease_file.taking(folder.run_store) as alone:
         assert alone
     assert [entry.key for entry in folder.run_store.list("lease")] == ["dead"]
+
+
+@pytest.mark.parametrize("method", ["put", "delete"])
+def test_one_request_that_fails_keeps_no_announcement(folder: RunFolder, method: str) -> None:
+    """The next attempt waited 90 s for it, and said nothing."""
+    store = FaultyStore(folder.run_store, Faults())
+    with lease_file.taking(cast(Store, store)) as alone:
+        assert alone
+        store.faults.matches = lambda asked, key: asked == method
+        store.faults.always = SILENT
+    with lease_file.taking(folder.run_store) as alone:
+        assert alone
+
+
+def test_waiting_for_who_announced_says_so(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "QUIET_S", 0.05)
+    folder.run_store.put("lease/dead", b"{}")
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        folder.run_store.delete("lease/dead")
+
+    held = lease_of(folder.run_store, "head-1")
+    held.acquire(wait=False, say=say)
+    held._guard.stop()
+    assert len(said) == 1 and "about to take the run's lease: waiting" in said[0] and "up to 90 s" in said[0]
 
 
 def test_a_replaced_driver_writes_nothing_however_it_ends(folder: RunFolder, tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_the_newest_checkpoint_is_found_by_its_name(commits: int, tmp_path: Path
     assert commit_position(fit_folder)["epochs"] == commits
     assert store.count() == {"list_folders": 1, "get": 3}  # run.json, one that is not there, and the newest
     store.requests.clear()
-    store.list_unfinished = list  # type: ignore[attr-defined]
+    store.list_unfinished = list  # type: ignore[method-assign]
     fit_folder.store.list_unfinished = list  # type: ignore[method-assign]
     remove_leftovers(fit_folder, 2)
     assert store.count() == {"list": 1, "delete_prefix": 1}

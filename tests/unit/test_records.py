@@ -219,7 +219,7 @@ def test_no_such_run(storage: Store) -> None:
 def test_a_start_that_was_cut_short(storage: Store) -> None:
     storage.put("mnist-1/run.json", run().to_json(), create=True)
     with pytest.raises(
-        NotFoundError, match=r"no run\.yaml: its start was interrupted; start it again under another --name"
+        NotFoundError, match=r"no run\.yaml: its start was interrupted; start it again, without --resume"
     ):
         RunFolder.open(storage, "mnist-1").read_config()
 

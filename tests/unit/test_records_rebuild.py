@@ -10,9 +10,9 @@ from tests.run_samples import train_run, trial, tune_run
 from trainer_app.__main__ import main
 from trainer_app.config import loads
 from trainer_app.errors import AlreadyExistsError, NotFoundError, StorageError
-from trainer_app.records import RunFolder
+from trainer_app.records import RunFolder, RunRecord
 from trainer_app.results import read_run
-from trainer_app.run import decision, prepare
+from trainer_app.run import cut_short, decision, prepare
 from trainer_app.storage import Store, open_store
 
 pytestmark = pytest.mark.unit
@@ -116,3 +116,25 @@ def test_the_name_of_a_run_whose_record_is_gone_is_not_free(storage: Store) -> N
     train_run(storage, "r").run_store.delete("run.json")
     with pytest.raises(AlreadyExistsError, match="run r exists in "):
         prepare.check_name_free(storage, "r", task="train")
+
+
+def test_the_name_of_a_run_whose_start_was_cut_short_is_free(storage: Store) -> None:
+    """It could be neither resumed nor started again."""
+    folder = RunFolder.create(storage, RunRecord(name="r", task="train"), RUN_FILE)
+    folder.run_store.delete("run.yaml")
+    prepare.check_name_free(storage, "r", task="train")
+    cut_short.make_free(folder.run_store)
+    RunFolder.create(storage, RunRecord(name="r", task="train"), RUN_FILE)
+    cut_short.make_free(folder.run_store)  # now it is a run
+    assert folder.run_store.exists("run.json")
+    for record, key in (
+        (RunRecord(name="s", task="train", submission="s-1"), "x"),
+        (RunRecord(name="s", task="train"), "metrics/a0001-0000.jsonl"),
+        (None, "x"),
+    ):
+        store = storage.child("s")
+        store.delete_prefix("")
+        store.put("run.json", record.to_json() if record else b"{")
+        store.put(key, b"{}")
+        with pytest.raises(AlreadyExistsError, match="run s exists in "):
+            prepare.check_name_free(storage, "s", task="train")

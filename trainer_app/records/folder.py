@@ -158,7 +158,7 @@ class RunFolder:
             raise InputError(f"{self.uri}: run.yaml is damaged: it is not UTF-8") from error
         except NotFoundError as error:
             raise NotFoundError(
-                f"run {self.name!r} has no run.yaml: its start was interrupted; start it again under another --name"
+                f"run {self.name!r} has no run.yaml: its start was interrupted; start it again, without --resume"
             ) from error
 
     def write_config(self, config_text: str) -> None:

@@ -14,7 +14,7 @@ from trainer_app.checkpoint import newest_commit
 from trainer_app.config import RunConfig, dump
 from trainer_app.errors import LeaseLostError, StorageError, TrainerError
 from trainer_app.records import FitFolder, RunFolder, TrialRecord
-from trainer_app.run import cluster, identity, lease, prepare, stop
+from trainer_app.run import cluster, cut_short, identity, lease, prepare, stop
 from trainer_app.run.deadlines import Deadlines
 from trainer_app.run.page import written_page
 from trainer_app.run.progress import RecordedProgress
@@ -124,6 +124,7 @@ def _new_lease(run_store: Store, submission: str | None) -> Iterator[None]:
     """Acquire the lease of a run that is created under it; release it if that fails."""
     lease.acquire(run_store, submission)
     try:
+        cut_short.make_free(lease.fence(run_store))
         yield
     except StorageError:
         lease.release(run_store)

@@ -23,6 +23,7 @@ LEASE_S: Final = 30.0
 RENEW_S: Final = 10.0
 POLL_S: Final = 1.0
 WAIT_S: Final = 600.0
+QUIET_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
 _held: dict[str, Lease] = {}
@@ -88,8 +89,9 @@ class Lease:
                 raise LeaseHeldError(lease_file.describe(self.store, document or {}))
             if time.monotonic() - began > WAIT_S:
                 raise LeaseHeldError(f"{held}; this driver has waited {WAIT_S:.0f} s")
-            if not (free or said):
-                say(f"{held}: waiting for it to expire or to be released, up to {WAIT_S:.0f} s")
+            if not said and (not free or time.monotonic() - began > QUIET_S):
+                why = "other drivers, or traces of them, are about to take the run's lease" if free else held
+                say(f"{why}: waiting for it to expire or to be released, up to {STALE_S if free else WAIT_S:.0f} s")
                 said = True
             time.sleep(POLL_S * random.uniform(0.5, 1.5))  # two that saw each other come again at different times
         self._guard.start()

@@ -147,6 +147,8 @@ def taking(store: Store) -> Iterator[bool]:
         yield not others
     finally:
         once = try_once(store)
-        with suppress(StorageError):  # it counts for STALE_S
-            once.put(key, b"")  # does not count any more: a bucket's policy may allow no deletion
+        # Each by itself: if neither succeeds, it counts for STALE_S. A bucket's policy may allow no deletion.
+        with suppress(StorageError):
+            once.put(key, b"")  # does not count any more
+        with suppress(StorageError):
             once.delete(key)

@@ -15,7 +15,7 @@ from trainer_app.checkpoint import newest_commit
 from trainer_app.config import RunConfig, dump, loads, override, searched_keys
 from trainer_app.errors import AlreadyExistsError, InputError
 from trainer_app.records import RunFolder, RunRecord
-from trainer_app.run import believed, cluster, identity, lease
+from trainer_app.run import believed, cluster, cut_short, identity, lease
 from trainer_app.run.spec import RunSpec
 from trainer_app.run.start_files import check_start_files, with_absolute_files
 from trainer_app.run.user_code import CODE
@@ -98,7 +98,7 @@ def check_name_free(store: Store, name: str, *, task: str) -> None:
         AlreadyExistsError: with the command that resumes that run.
     """
     store.list_folders(name)  # fails if the bucket is missing, which a look for one object does not say
-    if any(store.exists(f"{name}/{key}") for key in ("run.json", "run.yaml")):
+    if cut_short.is_taken(store.child(name)):
         advice = f"give another --name, or resume it: trainer {task} --resume {name}"
         raise AlreadyExistsError(f"run {name} exists in {store.uri}: {advice}")
 

@@ -28,7 +28,7 @@
 {{- $own = include "trainer.metadataIn6" . | fromJsonArray -}}
 {{- else -}}
 {{- $size := include "trainer.power" (sub 32 $bits) | int64 -}}
-{{- range $network := list "169.254.0.0/16" "169.254.169.254/32" "100.100.100.200/32" -}}
+{{- range $network := list "169.254.0.0/16" "169.254.169.254/32" "100.100.100.200/32" "168.63.129.16/32" -}}
 {{- $most := splitList "/" $network | last | int -}}
 {{- if and (le $bits $most) (eq (div (include "trainer.number" $.cidr | int64) $size) (div (include "trainer.number" $network | int64) $size)) (not (has "169.254.0.0/16" $own | and (hasPrefix "169." $network))) -}}
 {{- if lt $bits $most -}}
@@ -42,7 +42,7 @@
 {{- $own | toJson -}}
 {{- end -}}
 
-{{- /* The same of IPv6, whose only one is fd00:ec2::254. */ -}}
+{{- /* The same of IPv6: AWS's, Oracle's and Google's, by their first 32 bits. */ -}}
 {{- define "trainer.metadataIn6" -}}
 {{- $bits := splitList "/" .cidr | last | int -}}
 {{- $groups := splitList "/" .cidr | first | splitList ":" -}}
@@ -50,11 +50,13 @@
 {{- $low := printf "0x%s" (index $groups 1 | default "0") | int64 -}}
 {{- $size := include "trainer.power" (max 0 (sub 32 $bits)) | int64 -}}
 {{- $own := list -}}
-{{- if eq (div (add (mul $high 65536) $low) $size) (div (add (mul 64768 65536) 3778) $size) -}}
+{{- range list (list 0xfd00 0xec2 "fd00:ec2::254" ":0*254$") (list 0xfd00 0xc1 "fd00:c1::a9fe:a9fe" ":a9fe:a9fe$") (list 0xfd20 0xce "fd20:ce::254" ":0*254$") -}}
+{{- if eq (div (add (mul $high 65536) $low) $size) (div (add (mul (index . 0) 65536) (index . 1)) $size) -}}
 {{- if le $bits 32 -}}
-{{- $own = list "fd00:ec2::254/128" -}}
-{{- else if or (lt $bits 128) (regexMatch ":0*254$" (splitList "/" .cidr | first)) -}}
-{{- include "trainer.refuseMetadata" . -}}
+{{- $own = append $own (printf "%s/128" (index . 2)) -}}
+{{- else if or (lt $bits 128) (regexMatch (index . 3) (splitList "/" $.cidr | first | lower)) -}}
+{{- include "trainer.refuseMetadata" $ -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- $own | toJson -}}
