@@ -18,17 +18,19 @@ import torch
 
 from tests.sharded_model import Measured, Tokens, Transformer
 from tests.two_ranks import fit_rank, on_ranks
+from tests.unit.test_fencing import replace_driver
 from trainer_app.callbacks import rank_watch
-from trainer_app.checkpoint import Commit, list_commits
+from trainer_app.checkpoint import Commit, list_commits, prune
 from trainer_app.checkpoint.shard_files import SafePlanner, load_metadata
 from trainer_app.checkpoint.sharded import consolidate
 from trainer_app.config import RunConfig, dump, loads
 from trainer_app.errors import CheckpointRejectedError, StorageError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run.orphans import find_orphans
+from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_store
 from trainer_app.storage.folder import FolderStore
-from trainer_app.train import evaluate
+from trainer_app.train import evaluate, worker
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 MODULE = "tests.sharded_model"
@@ -51,6 +53,11 @@ def fit(uri: str, epochs: int, strategy: str = "fsdp2", **model: Any) -> list[tu
     """Do one rank's part of a fit, and return the loss and the commit of each epoch."""
     reports = fit_rank(run_config(epochs, strategy, **model), uri)
     return [(report["metrics"]["loss"], report["commit"]) for report in reports]
+
+
+def fit_from(uri: str, key: str, path: str, strategy: str) -> list[tuple[float, str | None]]:
+    config = loads(f"{dump(run_config(3, strategy))}\n{key}: {path}\n")
+    return [(report["metrics"]["loss"], report["commit"]) for report in fit_rank(config, uri)]
 
 
 def fit_noting_stderr(uri: str, epochs: int) -> str:
@@ -155,6 +162,16 @@ def test_another_strategy_resumes_from_shards_and_back(storage: Path) -> None:
     assert [commit.manifest.is_sharded for commit in commits_of(storage)] == [True, True, False, True]
 
 
+@pytest.mark.parametrize("key", ["ckpt_path", "weights"])
+@pytest.mark.parametrize("strategy", ["fsdp2", "ddp"])
+def test_a_new_run_starts_from_shards(trained: Path, tmp_path: Path, key: str, strategy: str) -> None:
+    commit = commits_of(trained)[-1].uri
+    ends = on_ranks(2, fit_from, str(tmp_path), key, commit if strategy == "ddp" else f"file://{commit}", strategy)
+    assert {end for end, _ in ends} == {"returned"}, ends
+    losses = [loss for loss, _ in ends[0][1]]
+    assert len(losses) == {"ckpt_path": 1, "weights": 3}[key] and losses[0] < 3.4  # 3.69 from scratch
+
+
 def damage(path: Path, how: str) -> None:
     data = path.read_bytes()
     if how == "missing":
@@ -210,6 +227,27 @@ def test_an_upload_that_fails_on_one_rank_ends_all_with_its_error(storage: Path)
     ends = on_ranks(2, fit_and_break, str(storage), 3, 1, "__1_0.distcp", "refused")
     assert ends == [("raised", "StorageError: no space for __1_0.distcp")] * 2
     assert len(commits_of(storage)) == 2
+
+
+def fit_of_a_former_driver(uri: str, epochs: int) -> None:
+    """Fit; rank 1 is a worker of a driver whose lease another one has taken."""
+    driver = "former" if torch.distributed.get_rank() == 1 else ""
+    spec = RunSpec(run="r", uri=uri, config="", use_gpu=False, driver=driver)
+    worker.fit_with_ray(run_config(epochs), spec, trial=None, report=lambda _: None)
+
+
+def test_no_rank_of_a_former_driver_uploads_and_nothing_is_committed(storage: Path) -> None:
+    replace_driver(open_store(str(storage)).child("r"))
+    ends = on_ranks(2, fit_of_a_former_driver, str(storage), 3)
+    assert all(end == "raised" and text.startswith("LeaseLostError") for end, text in ends), ends
+    (started,) = {path.name for path in (storage / "r/checkpoints").iterdir()} - {c.name for c in commits_of(storage)}
+    assert "__1_0.distcp" not in {path.name for path in (storage / "r/checkpoints" / started).iterdir()}
+
+
+def test_all_objects_of_a_surplus_commit_are_deleted(storage: Path) -> None:
+    newest = commits_of(storage)[-1]
+    assert prune(commits_of(storage), keep=1, monitor=None, mode=None) == [newest]
+    assert [path.name for path in (storage / "r/checkpoints").iterdir()] == [newest.name]
 
 
 def test_one_plain_checkpoint_is_made_of_a_sharded_commit(trained: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from trainer_app import checkpoint as ckpt
 from trainer_app.checkpoint.loading import check_loadable
 from trainer_app.checkpoint.safe_types import saved_at_once
 from trainer_app.checkpoint.sharded import saves_shards, write_sharded
+from trainer_app.errors import TrainerError
 from trainer_app.records import FitFolder
 from trainer_app.temporary import temporary_folder
 
@@ -29,6 +30,7 @@ def write(
 
     Raises:
         LeaseLostError: the fit was started again.
+        TrainerError: the strategy saves a folder that is not of torch.distributed.checkpoint.
     """
     with temporary_folder("ckpt") as tmp, saved_at_once():
         if saves_shards(trainer.strategy):
@@ -38,6 +40,9 @@ def write(
         trainer.save_checkpoint(path)
         if not trainer.is_global_zero:
             return None
+        if path.is_dir():
+            name = type(trainer.strategy).__name__
+            raise TrainerError(f"{name} saves a folder, which can't be loaded safely; take fsdp or fsdp2, which can")
         check_loadable(path, allow)
         commit = ckpt.write_commit(folder.checkpoints, path, manifest, check=folder.check_newest)
         tensors.add(commit.name, path)

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer_app.config import RunConfig
 from trainer_app.errors import ConfigError, Problem
-from trainer_app.records.manifest import PAYLOAD
+from trainer_app.records.manifest import PAYLOAD, REST
 from trainer_app.run import working_folder
 from trainer_app.storage import open_store
 from trainer_app.storage_uri import parse_scheme
@@ -25,8 +25,8 @@ def check_start_files(config: RunConfig) -> None:
     with config.locate_problems():
         for key, path in named_files(config).items():
             if parse_scheme(path):
-                folder, name = split_uri(path)
-                there = open_store(folder).exists(name)
+                folder, name = split_file(path)
+                there = any(open_store(folder).exists(file) for file in (name, REST))
             else:
                 there = find_local(path).exists()
             if not there:
@@ -60,7 +60,7 @@ def find_local(path: str) -> Path:
     return found / PAYLOAD if (found / PAYLOAD).is_file() else found
 
 
-def split_uri(uri: str) -> tuple[str, str]:
+def split_file(uri: str) -> tuple[str, str]:
     """Return the folder and the name of a checkpoint, given its URI or that of a commit's folder."""
     folder, _, name = uri.rstrip("/").rpartition("/")
     return (folder, name) if name.endswith(".ckpt") else (uri.rstrip("/"), PAYLOAD)

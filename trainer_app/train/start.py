@@ -9,16 +9,17 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import LightningModule
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
 from trainer_app import checkpoint as ckpt
 from trainer_app.callbacks import ranks
 from trainer_app.checkpoint.loading import allow_globals
-from trainer_app.checkpoint.sharded import keys_of_rank
+from trainer_app.checkpoint.sharded import consolidate, keys_of_rank
 from trainer_app.config import RunConfig
 from trainer_app.errors import CheckpointRejectedError, InputError, NotFoundError
 from trainer_app.records import FitFolder
-from trainer_app.run.start_files import LAST, find_local, split_uri
-from trainer_app.storage import open_retrying
+from trainer_app.run.start_files import LAST, find_local, split_file
+from trainer_app.storage import open_retrying, split_uri
 from trainer_app.storage_uri import parse_scheme
 
 Origin = Callable[[Path], tuple[ckpt.Commit, Path] | None]
@@ -52,6 +53,13 @@ def find_start(config: RunConfig, fit_folder: FitFolder, folder: Path, *, origin
         return Start(str(path), weights_only=True, resumed=commit.manifest, commit=commit)
     if config.ckpt_path == LAST:
         return Start(LAST, weights_only=config.weights_only)
+    named = config.weights.path if config.weights is not None else config.ckpt_path
+    sharded = find_sharded(named, config) if named else None
+    if sharded is not None:
+        path = ckpt.download_commit(sharded, folder)
+        if config.weights is not None:
+            return Start(weights=str(consolidate(sharded, folder)))
+        return Start(str(path), weights_only=True, commit=sharded)
     if config.weights is not None:
         return Start(weights=download(config.weights.path, folder, config))
     return Start(config.ckpt_path and download(config.ckpt_path, folder, config), weights_only=config.weights_only)
@@ -84,33 +92,41 @@ def _download_share(
         return None, str(error)
 
 
+def find_sharded(path: str, config: RunConfig) -> ckpt.Commit | None:
+    """Return the commit of many objects whose folder a path or URI names; None if it names something else."""
+    uri, name = split_uri(path if parse_scheme(path) else str(find_local(path)))
+    try:
+        commit = ckpt.read_commit(open_retrying(uri, config.failure.storage_timeout_s, begun=True), name)
+    except (NotFoundError, CheckpointRejectedError, InputError):
+        return None
+    return commit if commit.manifest.is_sharded else None
+
+
 def download(path: str, folder: Path, config: RunConfig) -> str:
     """Return a checkpoint that the run file names as a local path; one of a URI is downloaded into `folder`."""
     if not parse_scheme(path):
         return str(find_local(path))
-    store, name = split_uri(path)
+    store, name = split_file(path)
     folder.mkdir(parents=True, exist_ok=True)
     open_retrying(store, config.failure.storage_timeout_s, begun=True).get_file(name, folder / "start.ckpt")
     return str(folder / "start.ckpt")
 
 
-def load_weights(model: LightningModule, config: RunConfig, path: str | None) -> None:
-    """Load the weights of a checkpoint, or of a file of weights, into a new model.
+def load_weights(model: LightningModule, config: RunConfig, path: str) -> None:
+    """Load the weights of a checkpoint, or of a file of weights, into a new model, sharded or not.
 
     Args:
-        path: the downloaded file; None loads nothing.
+        path: the downloaded file.
 
     Raises:
         InputError: the file can't be loaded, or `strict` and its weights are not the model's; each is named.
     """
-    if path is None or config.weights is None:
-        return
+    assert config.weights is not None
     try:
         with allow_globals(config.checkpoint.allow):
             loaded = torch.load(path, map_location="cpu", weights_only=config.weights_only is not False)
     except Exception as e:
         raise InputError(f"weights: {config.weights.path} can't be loaded: {' '.join(str(e).split())[:300]}") from e
-    model.configure_model()
     own, weights = model.state_dict(), loaded.get("state_dict", loaded)
     shapes = [{name: getattr(value, "shape", None) for name, value in each.items()} for each in (own, weights)]
     other_shape = [name for name in weights if name in own and shapes[0][name] != shapes[1][name]]
@@ -125,7 +141,8 @@ def load_weights(model: LightningModule, config: RunConfig, path: str | None) ->
         raise InputError(f"weights: {config.weights.path} is not of this model; {text}; {advice}")
     if text:
         print(f"weights of {config.weights.path} that are not loaded: {text}", file=sys.stderr, flush=True)
-    model.load_state_dict({k: v for k, v in weights.items() if k in own and k not in other_shape}, strict=False)
+    chosen = {k: v for k, v in weights.items() if k in own and k not in other_shape}
+    set_model_state_dict(model, chosen, options=StateDictOptions(full_state_dict=True, strict=False))
 
 
 def _report_rejected(name: str, reason: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import ray.train.lightning
 import ray.train.torch
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 
 from trainer_app.checkpoint import Commit
@@ -78,6 +79,22 @@ def prepare_trainer(trainer: Trainer) -> Trainer:
         return trainer
     checked: Trainer = ray.train.lightning.prepare_trainer(trainer)
     return checked
+
+
+def when_configured(trainer: Trainer, model: LightningModule, action: Callable[[], None]) -> None:
+    """Do something with a module that has its layers: now, or once FSDP2 has set it up, which needs a mesh for that."""
+    strategy = trainer.strategy
+    if not isinstance(strategy, ModelParallelStrategy):
+        model.configure_model()
+        action()
+        return
+    plain_setup = strategy.setup
+
+    def setup(trainer: Trainer) -> None:
+        plain_setup(trainer)
+        action()
+
+    strategy.setup = setup
 
 
 def prepare_load(trainer: Trainer, commit: Commit, path: Path) -> str:

@@ -28,7 +28,7 @@ from trainer_app.temporary import temporary_folder
 from trainer_app.train import loggers
 from trainer_app.train.files import keep_files
 from trainer_app.train.start import Origin, Start, find_start, load_weights
-from trainer_app.train.strategies import prepare_load, prepare_trainer
+from trainer_app.train.strategies import prepare_load, prepare_trainer, when_configured
 from trainer_app.user_errors import FitProgress, plain_errors
 
 Report = Callable[[dict[str, Any]], None]
@@ -96,7 +96,8 @@ def fit(
         reporter.resumed, progress.resumed = start.resumed, start.resumed is not None
         parts = lightning_cli.build_parts(config, trainer_kwargs=trainer_kwargs, callbacks=callbacks, defaults=QUIET)
         progress.trainer = parts.trainer
-        load_weights(parts.model, config, start.weights)
+        if start.weights:
+            when_configured(parts.trainer, parts.model, lambda: load_weights(parts.model, config, str(start.weights)))
         parts.trainer.callbacks.insert(0, reporter)  # first: commits what other callbacks counted once
         _fit_parts(parts, start, policy, prepare)
     return reporter.stopped
