@@ -231,7 +231,7 @@ def test_an_upload_that_fails_on_one_rank_ends_all_with_its_error(storage: Path)
 
 def fit_of_a_former_driver(uri: str, epochs: int) -> None:
     """Fit; rank 1 is a worker of a driver whose lease another one has taken."""
-    driver = "former" if torch.distributed.get_rank() == 1 else ""
+    driver = "0" if torch.distributed.get_rank() == 1 else ""
     spec = RunSpec(run="r", uri=uri, config="", use_gpu=False, driver=driver)
     worker.fit_with_ray(run_config(epochs), spec, trial=None, report=lambda _: None)
 
