@@ -169,6 +169,21 @@ def test_a_trial_of_one_epoch_is_a_dot(storage: Store, show: Show) -> None:
     assert "t00001 at epoch 3 (NaN), t00002 at epoch 1 (1e+300)" in opened.page.inner_text("main")
 
 
+def test_categories_of_any_kind_have_their_points(storage: Store, show: Show) -> None:
+    folder = RunFolder.create(storage, RunRecord(name="r", task="tune", metric=LOSS, mode="min"), "")
+    values = [None, True, [1, 2.0e-5], {"a": "ä"}, "true", math.nan, 10**400, 0.5]
+    for index, value in enumerate(values):
+        epoch(folder.fit_folder(trial_name(index)), 0, {LOSS: 1.0 + index})
+        folder.write_trial(TrialRecord(trial=trial_name(index), index=index, params={"x": value}, epochs=1))
+    opened = show(storage, "r")
+    opened.draw()
+    (param,) = opened.document["runs"][0]["parameters"]
+    points = opened.run(
+        "trainerReport.charts.find((one) => one.name === 'val/loss by x').instance.getOption().series[0].data"
+    )
+    assert len(points) == len(values) and {point["value"][0] for point in points} == set(param["values"])
+
+
 def test_names_errors_and_values_of_any_kind_are_text(storage: Store, show: Show) -> None:
     evil, long = "<script>alert(1)</script>", "E" * 10_000
     record = RunRecord(name="r", task="tune", metric=f"a/{evil}", mode="max", error=f"{evil} {long}", state="failed")

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.unit
 OTHER_WRITERS = {
     "run/request.py", "cli/schema.py", "launch/helm.py", "launch/resubmit.py",
     "pod/probe.py", "pod/rayjob.py", "pod/submitter.py", "records/manifest.py", "tune/trial.py",
-    "examples/data/cache.py",
+    "examples/data/cache.py", "report/sources.py",
 }  # fmt: skip
 
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainer_app.report.sweep import describe
+from trainer_app.records import to_json
+from trainer_app.report.sweep import describe, with_categories
 
 
 def differences(trees: Sequence[Any]) -> list[dict[str, Any]]:
@@ -34,14 +35,15 @@ def comparison(runs: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -
         {row["key"]: json.loads(row["values"][at]) for row in rows if row["values"][at] is not None}
         for at in range(len(runs))
     ]
+    described = describe(params, lambda key: False)
     known = [run for run in runs if run["problem"] is None]
     metrics = list(dict.fromkeys(name for run in known for name in run["metrics"]))
     return {
         "metric": next((run["metric"] for run in known if run["metric"]), None),
         "mode": next((run["mode"] for run in known if run["mode"]), None),
         "metrics": metrics,
-        "parameters": describe(params, lambda key: False),
-        "fits": [_row(run, values) for run, values in zip(runs, params, strict=True)],
+        "parameters": described,
+        "fits": [_row(run, with_categories(values, described)) for run, values in zip(runs, params, strict=True)],
     }
 
 
@@ -72,4 +74,4 @@ def _flatten(tree: Any, prefix: str = "") -> list[tuple[str, str]]:
         return [
             pair for key, item in tree.items() for pair in _flatten(item, f"{prefix}.{key}" if prefix else str(key))
         ]
-    return [(prefix, json.dumps(tree, ensure_ascii=False, default=str))]
+    return [(prefix, to_json(tree, default=str).decode())]

@@ -87,7 +87,13 @@ def _run(run: RunResults, file: sources.RunFile, *, importance: bool) -> dict[st
         "best": sources.hide(asdict(run.best)) if run.best else None,
         "checkpoint": run.checkpoint.uri if run.checkpoint else None,
         "metrics": metrics,
-        "fits": [_fit(run, fit, metrics, limit, file.tree) for fit in run.fits],
+        "fits": [
+            {
+                **_fit(run, fit, metrics, limit, file.tree),
+                "params": sweep.with_categories(sources.hide(fit.params), params),
+            }
+            for fit in run.fits
+        ],
         "best_so_far": sweep.best_so_far(run),
         "parameters": params,
         **(sweep.analyse(run, params, importance=importance) if run.record.task == "tune" else sweep.NOTHING),
@@ -107,7 +113,6 @@ def _fit(run: RunResults, fit: FitResults, metrics: list[str], limit: int, tree:
         "state": run.state_of(fit) if fit.trial else run.record.state,
         "reason": sweep.reason_of(fit) if fit.trial else run.record.error or "",
         "traceback": record.traceback if record else None,
-        "params": sources.hide(fit.params),
         "epochs": fit.epochs,
         "value": fit.best.value if fit.best else None,
         "best_epoch": fit.best.epoch if fit.best else None,

@@ -195,7 +195,7 @@
     let origin = null;
     const choose = (indexes, from) => { selection.clear(); for (const at of indexes) selection.add(at); origin = from; listeners.forEach((listener) => listener(from)); };
     const toggle = (at, from) => { const next = new Set(selection); if (!next.delete(at)) next.add(at); choose(next, from); };
-    const param = (fit, one) => { const value = fit.params[one.key]; return value === undefined ? null : one.kind === "category" ? (typeof value === "string" ? value : JSON.stringify(value)) : number(value); };
+    const param = (fit, one) => { const value = fit.params[one.key]; return value === undefined ? null : one.kind === "category" ? value : number(value); };
     const label = (at) => `${fits[at].trial}  ${metric} ${show(values[at])}${fits[at].state ? `  ${fits[at].state}` : ""}`;
     const about = (at) => plain([label(at), ...view.parameters.map((one) => `${one.label} = ${show(param(fits[at], one))}`), short(fits[at].reason || "", 90)].filter(Boolean).join("\n"));
     const v = { view, fits, metric, what, values, isMin, order, best, rank, selection, listeners, choose, toggle, param, about, label, origin: () => origin };
@@ -584,7 +584,7 @@
 
   const drawComparison = () => [
     ...drawSweep({ ...data.comparison, what: "runs" }),
-    section("What differs between the run files", data.differences.length ? simpleTable(["key", ...data.runs.map((run) => run.name)], data.differences.map((row) => [row.key, ...row.values.map((value) => (value === null ? "–" : value))])) : h("p", { class: "note" }, "Nothing.")),
+    section("What differs between the run files", data.differences.length ? simpleTable(["key", ...data.runs.map((run) => run.name)], data.differences.map((row) => [row.key, ...row.values.map((value) => (value === null ? "–" : JSON.stringify(JSON.parse(value))))])) : h("p", { class: "note" }, "Nothing.")),
   ];
 
   const page = document.getElementById("page"), content = h("div"), title = h("h1");

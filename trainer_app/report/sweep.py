@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from trainer_app.formatting import shorten_keys
 from trainer_app.metric_order import best_of, is_better
+from trainer_app.records import to_json
 from trainer_app.records.models import STOP_REQUESTED, STORAGE_SILENT, TIME_BUDGET
 from trainer_app.report.contour import contour
 from trainer_app.report.importance import importance as rate
@@ -75,7 +75,13 @@ def _is_number(value: Any) -> bool:
 
 def category(value: Any) -> str:
     """Return a parameter's value that is no number as text."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return str(value) if isinstance(value, str | float) else to_json(value, default=str).decode()
+
+
+def with_categories(values: Mapping[str, Any], params: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a trial's parameters with those of a category as the text that `describe` has of them."""
+    texts = {one["key"] for one in params if one["kind"] == "category"}
+    return {key: category(value) if key in texts else value for key, value in values.items()}
 
 
 def _block(tree: Any, *keys: str) -> Mapping[str, Any]:
