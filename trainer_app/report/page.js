@@ -556,7 +556,7 @@
       ["Best at", best ? `${best.trial ? `${best.trial}, ` : ""}epoch ${best.epoch + 1}` : null],
       [run.task === "tune" ? "Trials" : "Epochs", `${run.done}${run.target && run.target > 0 ? ` of ${run.target}` : ""}`],
       ["Started", date(run.created)], ["Last sign of life", date(run.last_sign)], ["Took", duration(run.last_sign - run.created)], ["Attempts of its driver", String(run.attempt)],
-      ["Driver's host", run.host], ["GPU", run.use_gpu ? "yes" : "no"], ["Seed", run.seed === null ? null : String(run.seed)], ["Submission", run.submission],
+      ["Driver's host", run.host], ["GPU", run.use_gpu ? "yes" : "no"], ["Seed", run.seed === null ? null : String(run.seed)], ["Submission", run.submission], ["Tags", (run.tags || []).join(", ")],
       ["Versions", versions], ["Chosen for it", resolved], ["Storage", run.uri],
     ]);
   };

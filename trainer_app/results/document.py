@@ -21,7 +21,7 @@ def run_document(results: RunResults, *, trial: str | None = None) -> dict[str, 
 
     - `format`: 1; `uri`; all fields of run.json (name, task, state, created, updated, attempt, seed, metric, mode,
       error, traceback, use_gpu, versions, resolved, epochs: the target, num_samples, folders, done, best_value,
-      submission, final, exit_code)
+      submission, final, exit_code, tags)
     - `last_sign`: when the run last wrote anything
     - `best`: {trial, epoch, value, params, metrics} of all epochs, or null
     - `checkpoint`: the best committed one, {trial, name, uri, epochs, step, size, time, metrics}, or null

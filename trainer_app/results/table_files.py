@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from trainer_app.errors import InputError
+from trainer_app.records import to_json
 from trainer_app.results import view
 from trainer_app.results.model import FitResults, RunResults
 
@@ -95,7 +95,7 @@ def to_parquet(run: RunResults) -> bytes:
 
 def _plain(value: Any) -> Any:
     """Return a cell: numbers, booleans and strings as they are, lists and mappings as JSON."""
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+    return to_json(value).decode() if isinstance(value, list | dict) else value
 
 
 def _one_type(cells: Sequence[Any]) -> list[Any]:
