@@ -196,6 +196,13 @@ def test_what_takes_long_is_left_out(attempt: Try) -> None:
     assert [note.split()[0] for note in done.notes] == ["LearningRateFinder", "BatchSizeFinder"]
 
 
+@pytest.mark.parametrize("change", ["fast_dev_run=true", "num_sanity_val_steps=0"])
+def test_a_profiler_is_no_obstacle_to_a_restore(change: str, attempt: Try) -> None:
+    """PyTorch's fails in a fit that ends before it has measured anything."""
+    done = attempt("", "", f"trainer.{change}", "trainer.profiler=pytorch")
+    assert "a checkpoint saved, loaded and restored" in done.done
+
+
 def test_what_is_written_stays_nowhere(attempt: Try, tmp_path: Path) -> None:
     """Relative paths are read and written in a copy; Lightning's own absolute ones are redirected."""
     (tmp_path / "in.txt").write_text("here")

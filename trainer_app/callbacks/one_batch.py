@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import lightning as L
 from lightning.pytorch.callbacks import BatchSizeFinder, Callback, LearningRateFinder
+from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from trainer_app import lightning_compat
@@ -42,6 +43,7 @@ class OneBatch(Callback):
         for part in (*trainer.callbacks, *trainer.loggers, trainer.profiler):
             self._redirect(part)
         if self.only_restore:
+            trainer.profiler = PassThroughProfiler()  # PyTorch's fails where it has measured nothing
             trainer.callbacks.insert(0, self)
         else:
             trainer.callbacks.append(self)
