@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import pickle
 import threading
 from collections.abc import Callable
@@ -215,7 +216,11 @@ def client_error(code: str, status: int, operation: str = "PutObject") -> Except
 
 
 def passing() -> list[Exception]:
+    import urllib3
+    from boto3.exceptions import RetriesExceededError
     from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
+    from s3transfer.exceptions import S3DownloadFailedError  # type: ignore[import-untyped]
 
     return [
         client_error("ExpiredToken", 400),
@@ -235,6 +240,13 @@ def passing() -> list[Exception]:
         boto.ReadTimeoutError(endpoint_url="http://s3"),
         boto.IncompleteReadError(actual_bytes=1, expected_bytes=2),
         boto.SSLError(endpoint_url="https://s3", error="EOF occurred in violation of protocol"),
+        RetriesExceededError(boto.IncompleteReadError(actual_bytes=1, expected_bytes=2)),
+        RetriesExceededError(ConnectionResetError(104, "Connection reset by peer")),
+        S3DownloadFailedError("Contents of stored object changed"),
+        ResponseParserError("Unable to parse response, invalid XML received: <html>"),
+        urllib3.exceptions.SSLError("bad record mac"),
+        http.client.IncompleteRead(b""),
+        TimeoutError("timed out"),
     ]
 
 
@@ -249,6 +261,8 @@ def lasting() -> list[Exception]:
         client_error("EntityTooLarge", 400),
         client_error("NotImplemented", 501),
         client_error("PermanentRedirect", 301),
+        FileNotFoundError(2, "No such file or directory", "local"),
+        ValueError("of our own"),
         boto.NoCredentialsError(),
         boto.SSLError(endpoint_url="https://s3", error="certificate verify failed: self-signed certificate"),
     ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 
 from trainer_app.errors import (
@@ -90,18 +92,34 @@ def clean_message(text: str) -> str:
 
 
 def _explain(location: ObjectLocation, what: str, error: Exception) -> Exception | None:
-    from boto3.exceptions import S3UploadFailedError
+    from boto3.exceptions import RetriesExceededError, S3UploadFailedError
     from botocore.exceptions import BotoCoreError, ClientError
 
     if isinstance(error, S3UploadFailedError) and isinstance(error.__context__, Exception):
         error = error.__context__  # boto3 hides the ClientError in a text
+    if isinstance(error, RetriesExceededError) and isinstance(error.last_exception, Exception):
+        error = error.last_exception  # of a download whose body was cut each time
     if isinstance(error, ClientError):
         return _refused(location, what, error)
     if isinstance(error, BotoCoreError):
         return _no_answer(location, what, error)
     if isinstance(error, ValueError) and "endpoint" in str(error).lower():
         return InputError(f"{what}: {clean_message(str(error))}; an endpoint is http://host:port or https://host")
+    if _is_broken_answer(error):
+        return StorageUnavailableError(
+            f"{what}: {location.server} broke off, or its answer can't be read: {clean_message(str(error))}"
+        )
     return None
+
+
+def _is_broken_answer(error: Exception) -> bool:
+    """Return whether it is what botocore passes on of a connection or a body, such as a proxy's page for an answer."""
+    from botocore.parsers import ResponseParserError
+    from s3transfer.exceptions import S3DownloadFailedError  # type: ignore[import-untyped]
+    from urllib3.exceptions import HTTPError
+
+    broken = (ResponseParserError, S3DownloadFailedError, HTTPError, HTTPException)
+    return isinstance(error, (*broken, ConnectionError, TimeoutError, ssl.SSLError))
 
 
 def _refused(location: ObjectLocation, what: str, error: Any) -> StorageError:
