@@ -41,6 +41,15 @@ def test_a_stored_run_file_decides_all_but_the_classes_of_checkpoints() -> None:
     assert load_stored(FILE, uri="/runs/demo") == loads(FILE)
 
 
+@pytest.mark.parametrize("start", ["ckpt_path: evil.ckpt", "ckpt_path: last", "weights: evil.pt"])
+@pytest.mark.parametrize("said", ["", "weights_only: false\n", "weights_only: null\n"])
+def test_a_stored_run_file_starts_from_no_file_that_runs_code(start: str, said: str) -> None:
+    """A pickle of anybody's was loaded by `--resume` of a prepared run without a checkpoint."""
+    text = f"{FILE}{start}\n{said}"
+    assert load_stored(text, uri="/runs/demo").weights_only is True
+    assert load_stored(text, uri="/runs/demo", overrides=["weights_only=false"]).weights_only is False
+
+
 def test_a_resume_without_files_imports_from_nowhere_that_the_storage_says(tmp_path: Path) -> None:
     record = RunRecord(name="demo", task="train", folders=["/evil"])
     RunFolder.create(open_store(str(tmp_path)), record, dump(loads(ALLOWS)))

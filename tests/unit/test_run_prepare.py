@@ -302,6 +302,7 @@ def test_another_run_file_is_refused_by_its_key(store: Store, task: str, changes
 
 MAY: dict[str, Any] = {
     "name": "other-name",
+    "weights_only": True,
     "storage.uri": "elsewhere",
     "failure.max_failures": 9,
     "checkpoint.keep": 5,

@@ -37,7 +37,9 @@ def test_last_is_lightnings_and_said(tmp_path: Path) -> None:
     assert "last is the newest file of the project's ModelCheckpoint; without one it starts anew" in last.notes[0]
     start_files.check_start_files(last)
     found = start.find_start(last, FitFolder(open_store(str(tmp_path))), tmp_path / "from")
-    assert (found.path, found.resumed) == ("last", None)
+    assert (found.path, found.resumed, found.weights_only) == ("last", None, True)
+    last = config("ckpt_path: last\nweights_only: false\n")
+    assert start.find_start(last, FitFolder(open_store(str(tmp_path))), tmp_path / "from").weights_only is False
 
 
 @pytest.mark.parametrize("key", ["ckpt_path", "weights"])

@@ -31,6 +31,8 @@ _RUN_FILES: Final = ("run.json", "run.yaml")
 def load_stored(text: str, *, uri: str, overrides: Sequence[str] = ()) -> RunConfig:
     """Return a stored run file with this command's overrides, and without the storage's `checkpoint.allow`.
 
+    Files that it starts from are loaded with `weights_only`.
+
     Args:
         uri: of its run's folder.
 
@@ -44,8 +46,11 @@ def load_stored(text: str, *, uri: str, overrides: Sequence[str] = ()) -> RunCon
     stored = loads(text, file=file)
     _check_code(stored, run, "" if parse_scheme(uri) else str(Path(uri).parent))
     allow = stored.checkpoint.allow
-    if allow:
-        text = dump(override(stored, {"checkpoint.allow": []}))
+    changes: dict[str, Any] = {"checkpoint.allow": []} if allow else {}
+    if stored.ckpt_path or stored.weights:
+        changes["weights_only"] = True  # else torch may run what is in the file; this command may say otherwise
+    if changes:
+        text = dump(override(stored, changes))
     config = loads(text, file=file, overrides=list(overrides))
     if allow and not config.checkpoint.allow:
         options = " ".join(f"--allow {name}" for name in allow)

@@ -24,18 +24,9 @@ from trainer_app.storage import Store
 
 # What a resumed run may have changed: how long and how hard to try, never what is trained.
 MAY_CHANGE = (
-    "name",
-    "storage",
-    "failure",
-    "checkpoint",
-    "trainer.max_epochs",
-    "trainer.max_steps",
-    "trainer.max_time",
-    "scaling",
-    "tune.num_samples",
-    "tune.time_budget_s",
-    "tune.max_concurrent_trials",
-    "tune.resources_per_trial",
+    *("name", "storage", "failure", "checkpoint", "scaling", "weights_only"),
+    *("trainer.max_epochs", "trainer.max_steps", "trainer.max_time"),
+    *("tune.num_samples", "tune.time_budget_s", "tune.max_concurrent_trials", "tune.resources_per_trial"),
 )
 VERSIONS = ("trainer-app", "ray", "torch", "lightning", "torchvision", "torchmetrics")
 

@@ -52,7 +52,7 @@ def find_start(config: RunConfig, fit_folder: FitFolder, folder: Path, *, origin
         commit, path = resumed
         return Start(str(path), weights_only=True, resumed=commit.manifest, commit=commit)
     if config.ckpt_path == LAST:
-        return Start(LAST, weights_only=config.weights_only)
+        return Start(LAST, weights_only=config.weights_only is not False)  # an artifact, as the storage has it
     named = config.weights.path if config.weights is not None else config.ckpt_path
     sharded = find_sharded(named, config) if named else None
     if sharded is not None:
