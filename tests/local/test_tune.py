@@ -235,13 +235,16 @@ def test_a_mutation_that_changes_shapes_is_refused_by_key(tmp_path: Path) -> Non
     assert "net.0.bias" in problem.message
 
 
-def test_optuna_proposes_and_learns(tmp_path: Path) -> None:
-    config = sweep_file(
-        tmp_path, epochs=1, num_samples=6, searcher={"optuna": {"n_startup_trials": 2}}, max_concurrent_trials=1
-    )
+def test_optuna_proposes_and_learns_and_the_best_runs_again_with_other_seeds(tmp_path: Path) -> None:
+    searcher, repeat = {"optuna": {"n_startup_trials": 2}}, {"best": 1, "seeds": 2}
+    config = sweep_file(tmp_path, epochs=1, num_samples=6, searcher=searcher, repeat=repeat, max_concurrent_trials=1)
     ran = Ran("tune", config, "optuna")
-    rates = [t.params[LR] for t in ran.results.trials]
+    trials = ran.results.trials
+    rates = [t.params[LR] for t in trials[:6]]
     assert ran.code == 0 and len(set(rates)) == 6 and all(0.01 <= r <= 0.3 for r in rates)
+    best = max(trials[:6], key=lambda t: t.best.value if t.best else 0.0)
+    assert [t.params for t in trials[6:]] == [{**best.params, "seed_everything": 7 + n} for n in (1, 2)]
+    assert len({ran.history(t.trial)[0]["metrics"]["train/loss"] for t in (best, *trials[6:])}) == 3
     (journal,) = (tmp_path / "optuna/artifacts/optuna").iterdir()
     known = optuna.load_study(study_name="optuna", storage=JournalStorage(JournalFileBackend(str(journal)))).trials
     assert [trial.params[LR] for trial in known] == rates and all(trial.value is not None for trial in known)

@@ -42,6 +42,7 @@ def show_text(run: RunResults, fit: FitResults | None, trial: str | None, curves
         lines = {name: line for name, line in curves.items() if name}
         headers, cells = trials_table(trial_rows(run), metric, run.record.epochs, terminal_width(), lines)
         show_table(headers, cells, right=("epochs", metric, "elapsed"), narrow=NARROW)
+        _show_repeats(run)
     if fit and fit.history:
         _show_epochs(run, fit)
     if fit and fit.checkpoints:
@@ -53,6 +54,20 @@ def show_text(run: RunResults, fit: FitResults | None, trial: str | None, curves
         print(f"\nhow {trial} failed:\n{clean_lines(fit.record.traceback)}")
     for problem in run.problems:
         print(f"warning: {one_line(problem)}", file=sys.stderr)
+
+
+def _show_repeats(run: RunResults) -> None:
+    """Print the trials that ran again with other seeds."""
+    from trainer_app.results.repeats import repeated_trials
+
+    headers = ["repeated", "seeds", "mean", "95 % interval", "alone"]
+    rows = []
+    for one in repeated_trials(run):
+        interval = "-" if one.low is None else f"{format_number(one.low)} to {format_number(one.high)}"
+        rows.append([one.trial, str(len(one.seeds)), format_number(one.mean), interval, format_number(one.value)])
+    if rows:
+        print()
+        show_table(headers, rows, right=("seeds", "mean", "alone"))
 
 
 def select_fit(run: RunResults, trial: str | None) -> FitResults | None:

@@ -197,7 +197,7 @@ def _note_concurrency(draft: Draft, tune: Tune) -> None:
 
 
 def _note_samples(draft: Draft, tune: Tune) -> None:
-    total = tune.num_trials
+    total = tune.num_trials and tune.num_trials - (tune.repeat.trials if tune.repeat else 0)
     if total is not None and total > tune.num_samples > 1:
         points = total // tune.num_samples
         draft.note(("tune", "num_samples"), f"{tune.num_samples} times a grid of {points} points: {total} trials")

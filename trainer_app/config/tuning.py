@@ -156,6 +156,18 @@ class Searcher(OneOfBlock):
     optuna: Optuna | None = Field(None, description="Bayesian search.")
 
 
+class Repeat(Block):
+    """The best trials again, with other seeds."""
+
+    best: int = Field(1, ge=1, description="How many of the best trials.")
+    seeds: int = Field(5, ge=2, description="How often each, with the seeds after the run's own.")
+
+    @property
+    def trials(self) -> int:
+        """How many trials that makes."""
+        return self.best * self.seeds
+
+
 class Tune(Block):
     """A sweep."""
 
@@ -173,6 +185,9 @@ class Tune(Block):
         default_factory=list,
         description="Earlier sweeps, by name, path or URI: Optuna learns from their trials, those that the space has.",
     )
+    repeat: Repeat | None = Field(
+        None, description="At the end the best trials again with other seeds: `trainer results` shows the mean of each."
+    )
     time_budget_s: float | None = Field(None, gt=0, description="Seconds after which the sweep ends.")
     resources_per_trial: Resources | None = Field(None, description="For trials of one worker: CPU, GPU, custom.")
     max_concurrent_trials: int | None = Field(None, ge=1, description="Trials at once; computed if not given.")
@@ -189,12 +204,18 @@ class Tune(Block):
     def num_trials(self) -> int | None:
         """Number of trials: each sample with every combination of the grids; None if only time ends the sweep."""
         grids = (len(p.args["values"]) for p in self.space.values() if p.kind == "grid_search")
-        return None if self.num_samples < 0 else self.num_samples * math.prod(grids)
+        repeats = self.repeat.trials if self.repeat else 0
+        return None if self.num_samples < 0 else self.num_samples * math.prod(grids) + repeats
 
     @model_validator(mode="after")
     def _check(self) -> Tune:
         if self.num_samples == 0:
             raise refusal("num_samples must be at least 1, or -1 with time_budget_s")
+        if self.repeat and (self.num_samples < 0 or self.scheduler.pauses):
+            reason = "num_samples -1 has no end" if self.num_samples < 0 else f"{self.scheduler.kind} pauses trials"
+            raise refusal(
+                f"repeat needs the end of the other trials: {reason}", "fifo, asha or median, num_samples >= 1"
+            )
         if self.num_samples == -1 and self.time_budget_s is None:
             raise refusal("num_samples -1 never ends without time_budget_s", "set time_budget_s, or num_samples >= 1")
         return self

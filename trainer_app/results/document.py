@@ -9,6 +9,7 @@ from typing import Any
 from trainer_app.records.plain_json import encode_floats
 from trainer_app.results.listing import RunSummary
 from trainer_app.results.model import FitResults, RunResults
+from trainer_app.results.repeats import repeated_trials
 
 FORMAT = 1
 
@@ -28,6 +29,8 @@ def run_document(results: RunResults, *, trial: str | None = None) -> dict[str, 
     - `history`, `checkpoints`: of a train run: [{epoch, step, time, elapsed, metrics}], [as above]
     - `trials`: of a sweep, or only `trial`: [{all fields of trial.json, best, history, checkpoints}]; the
       state `interrupted` is that of a trial that was running when the run ended
+    - `repeats`: of a sweep's trials that ran again with other seeds: [{trial, value, params, seeds, values, mean, low,
+      high: of the mean's 95 % confidence interval}]
     - `artifacts`: what the project wrote, or only `trial`: [{name: its path below artifacts/, size: in bytes}]
     - `problems`: what could not be read, one line each
     """
@@ -46,6 +49,7 @@ def run_document(results: RunResults, *, trial: str | None = None) -> dict[str, 
         "history": own.history if own else [],
         "checkpoints": [asdict(checkpoint) for checkpoint in own.checkpoints] if own else [],
         "trials": [_trial(fit, results.state_of(fit)) for fit in trials],
+        "repeats": [asdict(one) for one in repeated_trials(results)],
         "artifacts": [asdict(artifact) for artifact in results.artifacts_of(trial)],
         "problems": results.problems,
     }

@@ -108,6 +108,9 @@ def stored_choices(resolved: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+SEED: Final = "seed_everything"  # of a repeat of a trial
+
+
 def trial_params(config: RunConfig, params: Mapping[str, Any], *, trial: str) -> dict[str, Any]:
     """Return a trial's stored parameters.
 
@@ -117,6 +120,8 @@ def trial_params(config: RunConfig, params: Mapping[str, Any], *, trial: str) ->
     tune = config.tune
     mutations = tune.scheduler.args.mutations if tune and tune.scheduler.kind == "pbt" else {}
     for key, value in params.items():
+        if key == SEED and tune and tune.repeat and type(value) is int:
+            continue
         space = tune.space if tune else {}
         allowed = [
             key in space and _may_have(space[key], value),

@@ -11,9 +11,10 @@ from typing import Any
 from trainer_app.config import RunConfig, require_tune
 from trainer_app.metric_order import replace_nan
 from trainer_app.records import RunFolder, TrialRecord, trial_name
-from trainer_app.run.believed import trial_params
+from trainer_app.run.believed import SEED, trial_params
 from trainer_app.storage.parallel import map_parallel
 from trainer_app.tune import history, space
+from trainer_app.tune.repeats import Repeats
 from trainer_app.tune.search import ResumableSearch
 
 
@@ -44,7 +45,7 @@ def plan_search(
         left += [(i, params) for i, params in enumerate(skipped) if trial_name(i) not in records]
     objectives = _replay(folder, records.values(), tuning.metric, scheduler, searcher)
     for record in records.values():
-        if searcher is not None and record.is_over and record.trial in objectives:
+        if searcher is not None and record.is_over and record.trial in objectives and SEED not in record.params:
             value = replace_nan(objectives[record.trial], tuning.mode)
             searcher.add_evaluated_point(record.params, value, metrics=record.metrics)
     return ResumableSearch(
@@ -54,6 +55,7 @@ def plan_search(
         total=tuning.num_trials,
         max_concurrent=space.UNBOUNDED if tuning.scheduler.pauses else concurrency,
         searcher=searcher,
+        repeats=Repeats(config, records) if tuning.repeat else None,
         stopping=stopping or threading.Event(),
     )
 

@@ -149,6 +149,7 @@ def build(config: RunConfig, *, epochs: int | None) -> Any:
     classes: Mapping[str, Any] = {"asha": Asha, "hyperband": HyperBand, "median": Median, "pbt": Pbt, "pb2": Pb2}
     scheduler = Fifo() if kind == "fifo" else classes[kind](**common, **kwargs)
     scheduler.reasons, scheduler.mode = {}, config.tune.mode
+    scheduler.repeats_end = kwargs.get("max_t") if kwargs.get("stop_last_trials") else None
     scheduler.settings = f"{kind} {config.tune.metric} {config.tune.mode} {kwargs}"
     if isinstance(scheduler, PbtMixin):
         scheduler.last_epoch = epochs

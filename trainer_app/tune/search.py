@@ -14,6 +14,8 @@ from ray.tune.search import SearchAlgorithm, Searcher
 from trainer_app import ray_compat
 from trainer_app.metric_order import replace_nan
 from trainer_app.records import to_plain, trial_name
+from trainer_app.run.believed import SEED
+from trainer_app.tune.repeats import Repeats
 
 Planned = tuple[int, dict[str, Any]]
 
@@ -32,6 +34,7 @@ class ResumableSearch(SearchAlgorithm):
     total: int | None  # how many trials there are in all, None without bound
     max_concurrent: int  # how many may be live at once
     searcher: Searcher | None = None  # suggests parameters and learns from results
+    repeats: Repeats | None = None  # the trials at the end that are others again
     stopping: threading.Event = field(default_factory=threading.Event)  # set when no more trials may begin
 
     def __post_init__(self) -> None:
@@ -78,6 +81,8 @@ class ResumableSearch(SearchAlgorithm):
     def _draw(self) -> Planned | None:
         """Return a new trial from the searcher or the draws; None if there is none, or none yet."""
         index = self._next
+        if self.repeats is not None and index >= self.repeats.first:
+            return self._repeat(index, self.repeats)
         if self.searcher is not None:
             suggested = self.searcher.suggest(trial_name(index))
             if suggested is None:
@@ -93,6 +98,17 @@ class ResumableSearch(SearchAlgorithm):
                 self._finished = True
                 return None
             params = drawn
+        self._next += 1
+        return index, params
+
+    def _repeat(self, index: int, repeats: Repeats) -> Planned | None:
+        """Return a trial that is another one again; None if there is none, or as long as others run."""
+        if any(int(name[1:]) < repeats.first for name in self._live):
+            return None
+        params = repeats.params(index)
+        if params is None:
+            self._finished = True
+            return None
         self._next += 1
         return index, params
 
@@ -123,7 +139,7 @@ class ResumableSearch(SearchAlgorithm):
         failed = error or not result or "error" in result or "objective" not in result
         if trial_id in self._asked:
             self.searcher.on_trial_complete(trial_id, None if failed else self._without_nan(result), error=failed)
-        elif result and not failed:
+        elif result and not failed and SEED not in self._params[trial_id]:
             value = self._without_nan(result)["objective"]
             self.searcher.add_evaluated_point(self._params[trial_id], value, metrics=result.get("metrics"))
 

@@ -8,6 +8,7 @@ from typing import Any
 from ray.tune.schedulers import TrialScheduler
 
 from trainer_app.metric_order import replace_nan
+from trainer_app.run.believed import SEED
 
 TIME = "epochs"
 METRIC = "objective"
@@ -22,8 +23,14 @@ class StopReasonMixin:
 
     reasons: dict[str, str]
     mode: str
+    repeats_end: int | None = None  # after how many epochs a repeat of a trial ends, as the trial itself did
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if SEED in trial.config:  # it is there to be compared: nobody stops it
+            ends = self.repeats_end is not None and result.get(TIME, 0) >= self.repeats_end
+            if ends:
+                self.reasons[trial.trial_id] = f"reached epoch {self.repeats_end}"
+            return str(TrialScheduler.STOP if ends else TrialScheduler.CONTINUE)
         explain = self.explainer(trial, result)
         decision: str = super().on_trial_result(tune_controller, trial, self.without_nan(result))  # type: ignore[misc]
         if decision == TrialScheduler.STOP:
