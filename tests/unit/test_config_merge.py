@@ -47,9 +47,11 @@ def test_a_key_with_a_plus_appends(tmp_path: Path) -> None:
     assert [c["class_path"] for c in kept.trainer["callbacks"]] == ["a.E", "a.B", "a.D"]
     alone = load(write(tmp_path, one=model("trainer: {callbacks+: [{class_path: a.B}]}\n")))
     assert alone.trainer == {"callbacks": [{"class_path": "a.B"}]}
-    left = load(write(tmp_path, one=model("cli: a:b\ntags+: [1]\n"), two="tags+: 2\n"))
-    assert left.arguments == {"tags+": [1, 2]} and loads(dump(left)) == left
-    assert load(write(tmp_path, two="tags: [5]\n", one=model("cli: a:b\ntags+: [1]\n"))).arguments == {"tags": [5, 1]}
+    left = load(write(tmp_path, one=model("cli: a:b\nwords+: [1]\n"), two="words+: 2\n"))
+    assert left.arguments == {"words+": [1, 2]} and loads(dump(left)) == left
+    assert load(write(tmp_path, two="words: [5]\n", one=model("cli: a:b\nwords+: [1]\n"))).arguments == {
+        "words": [5, 1]
+    }
 
 
 def test_another_class_drops_the_first_ones_arguments(tmp_path: Path) -> None:

@@ -99,8 +99,9 @@ def explain_unknown_key(path: Path) -> str:
     names = [name for name in model.model_fields if name != "arguments"] if model else []
     hint = suggest_spelling(path[-1], names)
     if len(path) == 1:
-        listing, mark, near = hint.partition("; did you mean ")
-        return f"{listing}; a LightningCLI's own arguments need cli: package.module:YourCLI{mark}{near}"
+        listing, mark, near = hint.partition("did you mean ")
+        own = "a LightningCLI's own arguments need cli: package.module:YourCLI"
+        return "; ".join(part for part in (listing.removesuffix("; "), own, mark + near) if part)
     if len(path) == 2 and path[0] in RunConfig.model_fields and path[-1] in RunConfig.model_fields:
         return f"{hint}; {path[-1]} belongs at the top level"
     return hint
