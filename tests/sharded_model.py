@@ -78,6 +78,14 @@ class Transformer(L.LightningModule):
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.9)]
 
 
+class NeedsMesh(Transformer):
+    """Shards itself without asking whether there is a mesh."""
+
+    def configure_model(self) -> None:
+        assert self.device_mesh is not None
+        super().configure_model()
+
+
 class Measured(Transformer):
     """Notes the peak of the bytes of parameters and optimizer on this rank, with layers that are gathered."""
 

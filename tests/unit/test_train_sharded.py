@@ -26,6 +26,7 @@ from trainer_app.checkpoint.sharded import consolidate
 from trainer_app.config import RunConfig, dump, loads
 from trainer_app.errors import CheckpointRejectedError, StorageError
 from trainer_app.records import RunFolder, RunRecord
+from trainer_app.rehearsal import rehearse
 from trainer_app.run.orphans import find_orphans
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_store
@@ -90,7 +91,7 @@ def fit_fsdp1(uri: str, epochs: int, state: str) -> list[tuple[float, str | None
     return fit(uri, epochs, strategy, momentum=0.9)
 
 
-@pytest.mark.parametrize("state", ["full", "sharded"])
+@pytest.mark.parametrize("state", [pytest.param("full", marks=pytest.mark.full), "sharded"])
 def test_fsdp_with_the_documents_arguments_trains_and_resumes_as_undisturbed(tmp_path: Path, state: str) -> None:
     undisturbed, _ = on_ranks(2, fit_fsdp1, str(tmp_path / "calm"), 3, state)
     on_ranks(2, fit_fsdp1, str(tmp_path / "storage"), 1, state)
@@ -163,7 +164,7 @@ def test_another_strategy_resumes_from_shards_and_back(storage: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["ckpt_path", "weights"])
-@pytest.mark.parametrize("strategy", ["fsdp2", "ddp"])
+@pytest.mark.parametrize("strategy", ["fsdp2", pytest.param("ddp", marks=pytest.mark.full)])
 def test_a_new_run_starts_from_shards(trained: Path, tmp_path: Path, key: str, strategy: str) -> None:
     commit = commits_of(trained)[-1].uri
     ends = on_ranks(2, fit_from, str(tmp_path), key, commit if strategy == "ddp" else f"file://{commit}", strategy)
@@ -182,7 +183,17 @@ def damage(path: Path, how: str) -> None:
         path.write_bytes(data[:1000] + bytes([data[1000] ^ 1]) + data[1001:])
 
 
-@pytest.mark.parametrize("name, how", [("__1_0.distcp", "changed"), ("__0_0.distcp", "missing"), (".metadata", "cut")])
+FULL = pytest.mark.full
+
+
+@pytest.mark.parametrize(
+    "name, how",
+    [
+        ("__1_0.distcp", "changed"),
+        pytest.param("__0_0.distcp", "missing", marks=FULL),
+        pytest.param(".metadata", "cut", marks=FULL),
+    ],
+)
 def test_a_damaged_object_makes_all_ranks_take_an_older_commit(storage: Path, name: str, how: str) -> None:
     newest = commits_of(storage)[-1]
     damage(Path(newest.uri, name), how)
@@ -210,7 +221,9 @@ def fit_and_break(uri: str, epochs: int, rank: int, key: str, how: str) -> Any:
         FolderStore.put_file = upload  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("rank, key", [(0, "__0_0.distcp"), (1, "__1_0.distcp"), (0, ".metadata")])
+@pytest.mark.parametrize(
+    "rank, key", [(1, "__1_0.distcp"), (0, ".metadata"), pytest.param(0, "__0_0.distcp", marks=FULL)]
+)
 def test_a_kill_between_two_uploads_makes_no_commit(storage: Path, rank: int, key: str) -> None:
     before = [commit.name for commit in commits_of(storage)]
     ends = on_ranks(2, fit_and_break, str(storage), 3, rank, key, "killed")
@@ -282,8 +295,7 @@ def test_pickles_in_a_commit_run_nothing(storage: Path, tmp_path: Path, monkeypa
 
 
 def test_the_test_split_is_scored_from_shards(storage: Path) -> None:
-    store = open_store(str(storage))
-    config = run_config(2)
+    store, config = open_store(str(storage)), run_config(2, name="NeedsMesh")
     folder = RunFolder.create(store, RunRecord(name="r", task="train", use_gpu=False), dump(config))
     folder.update(state="succeeded")
     event = evaluate.test_here(store, "r", accelerator="cpu")
@@ -309,3 +321,12 @@ def test_parameters_and_optimizer_take_little_more_than_half_of_ddps_memory_and_
     for (losses, count, peak), (of_ddp, _, peak_of_ddp) in zip(sharded, plain, strict=True):
         assert count >= least and losses == pytest.approx(of_ddp, abs=1e-5)
         assert peak_of_ddp >= 3 * 4 * count and peak <= 0.6 * peak_of_ddp
+
+
+def test_a_rehearsal_gives_the_module_a_mesh_of_one_and_saves_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").write_text(dump(run_config(2, name="NeedsMesh")))
+    done = rehearse(["run.yaml"]).done
+    assert "a checkpoint saved, loaded and restored" in done and "tested" in done

@@ -63,7 +63,10 @@ def fit_ddp(uri: str, args: str) -> tuple[int, list[str]]:
             "{find_unused_parameters: true, gradient_as_bucket_view: true}",
             ["find_unused_parameters", "gradient_as_bucket_view"],
         ),
-        (f"{{static_graph: true, ddp_comm_hook: {HOOK}}}", ["static_graph"]),  # hooks: on GPUs only, as in Lightning
+        (
+            f"{{static_graph: true, gradient_as_bucket_view: true, ddp_comm_hook: {HOOK}}}",
+            ["gradient_as_bucket_view", "static_graph"],
+        ),  # hooks: on GPUs only, as in Lightning
     ],
 )
 def test_ddps_arguments_reach_torch(tmp_path: Path, args: str, made: list[str]) -> None:

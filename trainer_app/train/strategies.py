@@ -68,7 +68,8 @@ def one_process_strategy(config: RunConfig) -> Any:
     A module for FSDP2 shards itself in `configure_model`, over the mesh of its strategy: it gets one of one process.
     """
     path = (config.trainer.get("strategy") or {}).get("class_path")
-    if path and issubclass(load_object("trainer.strategy", path), ModelParallelStrategy):
+    named = load_object("trainer.strategy", path) if path else None
+    if isinstance(named, type) and issubclass(named, ModelParallelStrategy):
         return ModelParallelStrategy(data_parallel_size=1, tensor_parallel_size=1)
     return "auto"
 
