@@ -82,6 +82,7 @@ screenshot: setup ## run the MNIST sweep in a terminal and write what it showed 
 .PHONY: screenshots
 screenshots: setup ## draw the pictures of reports in docs/, with Debian's Chromium
 	$(BIN)/python docs/report_pictures.py
+	$(BIN)/python -m docs.ui_picture
 
 # --- Kubernetes ------------------------------------------------------------------------------------------------------
 

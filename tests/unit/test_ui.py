@@ -3,60 +3,20 @@
 from __future__ import annotations
 
 import html
-import http.client
 import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvicorn
 
 from tests.run_samples import train_run, tune_run
+from tests.ui_server import Server
 from trainer_app.storage import Store, open_store
 from trainer_app.ui.access import Access, is_local
 from trainer_app.ui.index import RunIndex
-from trainer_app.ui.server import make_app
-from trainer_app.ui.serving import listen
 
 pytestmark = pytest.mark.unit
-
-
-class Server:
-    """A server on a free port of this machine, and what it answers."""
-
-    def __init__(self, storage: Store, access: Access) -> None:
-        self.index = RunIndex(storage)
-        self.index.refresh()
-        self.listener = listen("127.0.0.1", 0)
-        self.port = self.listener.getsockname()[1]
-        config = uvicorn.Config(make_app(storage, self.index, access), log_level="error")
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listener]}, daemon=True)
-
-    def __enter__(self) -> Server:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.should_exit = True
-        self.thread.join(20)
-        self.listener.close()
-
-    def ask(self, path: str, *, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        try:
-            connection.request(method, path, headers={key.replace("_", "-"): value for key, value in headers.items()})
-            answer = connection.getresponse()
-            return answer, answer.read()
-        finally:
-            connection.close()
-
-    def json(self, path: str) -> Any:
-        answer, data = self.ask(path)
-        assert answer.status == 200, data
-        return json.loads(data)
 
 
 @pytest.fixture

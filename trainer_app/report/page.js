@@ -51,7 +51,7 @@
   };
   const section = (title, ...children) => h("section", { "aria-label": title }, h("div", { class: "head" }, h("h2", {}, title)), ...children);
   const facts = (pairs) => h("dl", { class: "facts" }, pairs.filter(([, value]) => value !== null && value !== undefined && value !== "")
-    .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+    .map(([name, value]) => h("div", { class: typeof value === "string" && value.length > 40 ? "wide" : undefined }, h("dt", {}, name), h("dd", {}, value))));
   const badge = (state) => h("span", { class: `state ${/^[a-z]+$/.test(state || "") ? state : ""}` }, state || "unknown");
   const select = (label, options, value, change) => h("label", {}, label, h("select", { onchange: (event) => change(event.target.value) },
     options.map(([key, text]) => h("option", { value: key, selected: key === value }, text))));

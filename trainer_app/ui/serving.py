@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import uvicorn
@@ -15,6 +17,21 @@ from trainer_app.ui.index import RunIndex
 from trainer_app.ui.server import make_app
 
 ENDS_IN_S: Final = 2  # for answers that are under way at Ctrl-C
+
+
+@contextmanager
+def background(storage: Store, index: RunIndex, access: Access, host: str = "127.0.0.1") -> Iterator[str]:
+    """Serve from a thread on a free port, and yield the address."""
+    listener = listen(host, 0)
+    server = uvicorn.Server(uvicorn.Config(make_app(storage, index, access), log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="trainer ui", daemon=True)
+    thread.start()
+    try:
+        yield f"http://{host}:{listener.getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        thread.join(ENDS_IN_S * 5)
+        listener.close()
 
 
 def serve(storage: Store, *, host: str, port: int, proxied: bool, say: Callable[[str], None]) -> None:
