@@ -28,13 +28,13 @@
 
 {{- /* A variable that KubeRay, Ray or the chart sets, or one that belongs into a Secret. (dict "where" "name" "value") */ -}}
 {{- define "trainer.checkVariable" -}}
-{{- if regexMatch "^(TRAINER_.*|RAY_(enable_autoscaler_v2|ADDRESS|PORT|IP|CLUSTER_NAME|NODE_TYPE_NAME|AUTH_.*|REDIS_ADDRESS|external_storage_namespace)|REDIS_(USERNAME|PASSWORD)|FQ_RAY_IP)$" .name -}}
+{{- if regexMatch "^(TRAINER_.*|RAY_(enable_autoscaler_v2|ADDRESS|PORT|IP|CLUSTER_NAME|NODE_TYPE_NAME|AUTH_.*|REDIS_ADDRESS|external_storage_namespace|DASHBOARD_ADDRESS|JOB_.*|OVERRIDE_.*|TMPDIR)|REDIS_(USERNAME|PASSWORD)|FQ_RAY_IP)$" .name -}}
 {{- fail (printf "%s sets %s, which is reserved for the chart, Ray and KubeRay" .where .name) -}}
 {{- end -}}
-{{- if regexMatch "^(LD_.*|PYTHON(PATH|HOME|STARTUP|USERBASE|PLATLIBDIR|EXECUTABLE|BREAKPOINT|INSPECT|PYCACHEPREFIX)|PATH|BASH_ENV|ENV|VIRTUAL_ENV|KUBERNETES_.*)$" .name -}}
+{{- if regexMatch "^(LD_.*|PYTHON(PATH|HOME|STARTUP|USERBASE|PLATLIBDIR|EXECUTABLE|BREAKPOINT|INSPECT|PYCACHEPREFIX)|PATH|IFS|PS4|SHELLOPTS|BASHOPTS|PROMPT_COMMAND|BASH_(ENV|FUNC_.*)|ENV|VIRTUAL_ENV|KUBERNETES_.*|GCONV_PATH|GLIBC_TUNABLES|OPENSSL_(CONF|MODULES|ENGINES)|CUDA_INJECTION64_PATH|RAY_(RUNTIME_ENV_HOOK|.*LD_PRELOAD.*))$" .name -}}
 {{- fail (printf "%s sets %s, which decides what code the pod runs; build it into the image" .where .name) -}}
 {{- end -}}
-{{- if regexMatch "^AWS_(ENDPOINT_URL.*|IGNORE_CONFIGURED_ENDPOINT_URLS|(DEFAULT_)?REGION|CA_BUNDLE|CONFIG_FILE|SHARED_CREDENTIALS_FILE|(DEFAULT_)?PROFILE|EC2_METADATA_SERVICE_.*|CONTAINER_.*|ROLE_ARN|WEB_IDENTITY_TOKEN_FILE)$" .name -}}
+{{- if regexMatch "^(BOTO_CONFIG|AWS_(ENDPOINT_URL.*|IGNORE_CONFIGURED_ENDPOINT_URLS|(DEFAULT_)?REGION|CA_BUNDLE|CONFIG_FILE|SHARED_CREDENTIALS_FILE|(DEFAULT_)?PROFILE|EC2_METADATA_SERVICE_.*|CONTAINER_.*|ROLE_ARN|WEB_IDENTITY_TOKEN_FILE|DATA_PATH|LOGIN_CACHE_DIRECTORY))$" .name -}}
 {{- fail (printf "%s sets %s, which decides where the storage's keys come from and go to; use storage.endpoint, storage.region, storage.caBundle, storage.existingSecret and serviceAccount" .where .name) -}}
 {{- end -}}
 {{- if and (regexMatch (include "trainer.secretName" .) .name) .value -}}
@@ -64,7 +64,7 @@
 {{- fail (printf "%s.volumeMounts names the volume %s, which is not one of its volumes: %s" $name .name (keys $volumes | sortAlpha | join ", ")) -}}
 {{- end -}}
 {{- $path := clean (printf "/%s" .mountPath) -}}
-{{- if or (regexMatch "^/(dev|bin|sbin|lib(32|64)?|proc|sys|boot|tmp/ray|work|mnt/storage|opt/venv|etc/trainer(-ca)?|etc/ld\\.so[^/]*|usr/(local/)?(bin|sbin|lib(32|64)?)|(var/)?run/secrets)(/|$)" $path) (has $path (list "/" "/tmp" "/mnt" "/opt" "/etc" "/usr" "/usr/local" "/var" "/var/run" "/run")) -}}
+{{- if or (regexMatch "^/(dev|bin|sbin|lib(32|64)?|proc|sys|boot|tmp/ray|work|mnt/storage|opt/venv|etc/trainer(-ca)?|etc/(ld\\.so[^/]*|hosts|resolv\\.conf|nsswitch\\.conf|passwd|group|ssl|pki)|usr/(local/)?(bin|sbin|lib(32|64)?)|(var/)?run/secrets)(/|$)" $path) (has $path (list "/" "/tmp" "/mnt" "/opt" "/etc" "/usr" "/usr/local" "/var" "/var/run" "/run")) -}}
 {{- fail (printf "%s.volumeMounts mounts over %s, which the image or the chart needs" $name .mountPath) -}}
 {{- end -}}
 {{- if regexMatch "(^|/)\\.\\.(/|$)" (printf "%s/%s" .mountPath (get . "subPath" | default "")) -}}
