@@ -20,7 +20,7 @@ from trainer_app.__main__ import main
 from trainer_app.errors import NotFoundError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord
 from trainer_app.report import page, render_page, report_document
-from trainer_app.report.clean import clean_text
+from trainer_app.report.clean import clean_text, shorten
 from trainer_app.report.curves import thin
 from trainer_app.report.importance import importance
 from trainer_app.results import read_run
@@ -160,10 +160,39 @@ def test_thinned_curves_keep_the_extremes_and_the_ends(limit: int) -> None:
         f"AWS_SECRET_ACCESS_KEY: {SECRET}",
         f"s3://user:{SECRET}@host/bucket",
         f"GET http://host/x?X-Amz-Signature={SECRET}&y=1",
+        f"trainer --api-key {SECRET} x",
+        f"Authorization: Bearer {SECRET}",
+        f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY----- x",
     ],
 )
 def test_no_secret_is_in_a_text(text: str) -> None:
     assert SECRET not in clean_text(text)
+
+
+@pytest.mark.parametrize("key", ["AKIA" + "A1" * 8, "ghp_" + "a" * 36, "hf_" + "b" * 34, "sk-" + "c" * 40])
+def test_known_keys_are_no_texts(key: str) -> None:
+    assert key not in clean_text(f"403 for {key}, try again") and "try again" in clean_text(f"403 for {key}, try again")
+
+
+def test_a_text_without_spaces_is_cleaned_in_time_that_grows_with_it() -> None:
+    assert len(clean_text("E" * 1_000_000)) < 21_000 and len(clean_text("ab:" * 300_000)) < 21_000
+
+
+@pytest.mark.parametrize("before, after", [(0, 0), (8_000, 0), (30_000, 300), (300, 30_000), (50_000, 50_000)])
+def test_a_secret_is_hidden_wherever_a_long_text_is_cut(before: int, after: int) -> None:
+    key = "-----BEGIN PRIVATE KEY-----\n" + f"{SECRET}\n" * 200 + "-----END PRIVATE KEY-----"
+    text = "a line\n" * (before // 7) + key + "\na line" * (after // 7)
+    for limit in (500, 3_000, 20_000):
+        assert SECRET not in shorten(text, limit)
+
+
+def test_a_thousand_long_errors_make_no_page_too_large(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+    folder = tune_run(storage)
+    for index in range(4, 1004):
+        about = {"state": "failed", "error": "E" * 10_000, "traceback": "T" * 20_000}
+        folder.write_trial(TrialRecord.model_validate({"trial": f"t{index:05d}", "index": index, **about}))
+    assert len(json.dumps(document(storage, "mnist-1"))) < 6e6
 
 
 @pytest.mark.parametrize("text", ["lr=0.1 num_tokens=5", "ValueError: tokenizer: bert, size 3", "a = b"])

@@ -11,7 +11,7 @@ from typing import Any
 from trainer_app.errors import NotFoundError, StorageError
 from trainer_app.records.plain_json import encode_floats
 from trainer_app.report import sources, sweep
-from trainer_app.report.clean import clean
+from trainer_app.report.clean import LONGEST, clean, shorten
 from trainer_app.report.compare import comparison, differences
 from trainer_app.report.curves import curves_of, metric_names, points_for
 from trainer_app.report.timeline import attempts_of, phases_of
@@ -19,6 +19,9 @@ from trainer_app.results import FitResults, RunResults, read_run
 from trainer_app.storage import Store
 
 FORMAT = 1
+TEXTS = 1_500_000  # characters of all trials' errors and tracebacks together
+MOST_PROBLEMS = 500
+SHORT = 300  # characters of a reason in the timeline; the whole one is the fit's
 
 
 def report_document(runs: Sequence[tuple[Store, str]], *, importance: bool = True) -> dict[str, Any]:
@@ -76,6 +79,7 @@ def _run(run: RunResults, file: sources.RunFile, *, importance: bool) -> dict[st
     limit = points_for(len(run.fits), len(metrics))
     record = run.record.model_dump(exclude={"best", "resolved", "folders", "final", "exit_code"})
     params = sweep.parameters(run, file.tree)
+    texts = max(500, min(LONGEST, TEXTS // max(1, sum(sweep.reason_of(fit) != "" for fit in run.fits))))
     return {
         **record,
         "problem": None,
@@ -89,7 +93,7 @@ def _run(run: RunResults, file: sources.RunFile, *, importance: bool) -> dict[st
         "metrics": metrics,
         "fits": [
             {
-                **_fit(run, fit, metrics, limit, file.tree),
+                **_fit(run, fit, metrics, limit, file.tree, texts=texts),
                 "params": sweep.with_categories(sources.hide(fit.params), params),
             }
             for fit in run.fits
@@ -101,18 +105,18 @@ def _run(run: RunResults, file: sources.RunFile, *, importance: bool) -> dict[st
         "resolved": sources.hide(run.record.resolved),
         "run_file": file.text,
         "artifacts": [asdict(artifact) for artifact in run.artifacts],
-        "problems": run.problems,
+        "problems": run.problems[:MOST_PROBLEMS],
     }
 
 
-def _fit(run: RunResults, fit: FitResults, metrics: list[str], limit: int, tree: Any) -> dict[str, Any]:
+def _fit(run: RunResults, fit: FitResults, metrics: list[str], limit: int, tree: Any, *, texts: int) -> dict[str, Any]:
     record = fit.record
     return {
         "trial": fit.trial,
         "index": record.index if record else None,
         "state": run.state_of(fit) if fit.trial else run.record.state,
-        "reason": sweep.reason_of(fit) if fit.trial else run.record.error or "",
-        "traceback": record.traceback if record else None,
+        "reason": shorten(sweep.reason_of(fit) if fit.trial else run.record.error or "", texts),
+        "traceback": shorten(record.traceback, texts) if record and record.traceback else None,
         "epochs": fit.epochs,
         "value": fit.best.value if fit.best else None,
         "best_epoch": fit.best.epoch if fit.best else None,
@@ -120,7 +124,7 @@ def _fit(run: RunResults, fit: FitResults, metrics: list[str], limit: int, tree:
         "started": record.started if record else None,
         "ended": record.ended if record else None,
         "attempts": attempts_of(fit),
-        "phases": phases_of(run, fit),
+        "phases": [{**phase, "reason": shorten(phase["reason"], SHORT)} for phase in phases_of(run, fit)],
         "checkpoints": [sources.checkpoint(one, tree) for one in fit.checkpoints],
         "curves": curves_of(fit.history, metrics, limit),
     }
