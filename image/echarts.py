@@ -22,7 +22,7 @@ INTEGRITY = (
     "q0yaFPggC9FUdsWH4blavRWFmxdrIodbkoKNAjJudAI6CA9gNPxHtV2RcZNEepZVlk4yvBYkOkbk6HIVpIyHZA=="  # SHA-512, as npm has it
 )
 SCRIPT_SHA256 = "b66b25aeb4df84e33199dc21694014d336d222cbd9deb0e5a7c14bd6aa0d0fd0"
-FILES = ("dist/echarts.min.js", "LICENSE", "NOTICE", "licenses/LICENSE-d3")
+FILES = ("dist/echarts.min.js", "LICENSE", "NOTICE", "licenses/LICENSE-d3", "package.json")
 VENDOR = Path(__file__).resolve().parents[1] / "trainer_app" / "report" / "vendor"
 
 

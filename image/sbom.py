@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterable
 from importlib.metadata import distributions
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,23 @@ def read_lock(text: str) -> list[dict[str, Any]]:
 
 
 def read_environment(dpkg: Path = DPKG) -> list[dict[str, Any]]:
-    """Return the Python distributions of this environment, and Debian's packages if there are any."""
+    """Return this environment's Python distributions, the script in our own, and Debian's packages if there are any."""
     installed = sorted({(normalise(one.metadata["Name"]), one.version) for one in distributions()})
     components = [make_component("pypi", name, version) for name, version in installed]
+    components += [make_component("npm", *one) for one in find_scripts()]
     for block in dpkg.read_text(errors="replace").split("\n\n") if dpkg.exists() else ():
         fields = dict(re.findall(r"^(Package|Version|Status): (.*)$", block, re.MULTILINE))
         if fields.get("Status", "").endswith(" installed"):
             components.append(make_component("deb/debian", fields["Package"], fields["Version"]))
     return components
+
+
+def find_scripts() -> list[tuple[str, str]]:
+    """Return name and version of the npm package whose script our wheel carries, if it is installed."""
+    app = find_spec("trainer_app")
+    folders = app.submodule_search_locations if app and app.submodule_search_locations else ()
+    files = [file for folder in folders for file in Path(folder).glob("report/vendor/package.json")]
+    return [(about["name"], about["version"]) for about in (json.loads(file.read_text()) for file in files)]
 
 
 def normalise(name: str) -> str:

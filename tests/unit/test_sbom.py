@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,10 @@ def sbom() -> Any:
     return module
 
 
+def echarts_version() -> str:
+    return re.findall(r'^VERSION = "(.*)"', (ROOT / "image/echarts.py").read_text(), re.MULTILINE)[0]
+
+
 def test_the_locks_bill_is_the_lock() -> None:
     command = [sys.executable, "image/sbom.py", "image/requirements.txt"]
     bom = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
@@ -44,6 +49,7 @@ def test_an_environments_bill_has_what_the_lock_does_not_contradict(sbom: Any, t
     components = sbom.make_bom(sbom.read_environment(tmp_path / "status"))["components"]
     found = {one["name"]: one["version"] for one in components}
     assert found["libc6"] == "2.36" and "gone" not in found and found["ray"]
+    assert [one["purl"] for one in components if one["name"] == "echarts"] == [f"pkg:npm/echarts@{echarts_version()}"]
     wrong = {n: found[n] for n, pins in locked().items() if n in found and found[n] not in {v for v, _ in pins}}
     assert wrong == {}
 
