@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.run_samples import train_run
 from trainer_app import temporary
 from trainer_app.__main__ import main
 from trainer_app.checkpoint import Manifest, list_commits, write_commit
@@ -90,6 +91,7 @@ def held_elsewhere(store: Store) -> None:
 def test_clean_shows_and_removes_what_is_orphaned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     storage = str(tmp_path / "storage")
     for run in ("ended", "held"):
+        open_store(storage).put(f"{run}/run.json", b"{}")
         for place in (run, f"{run}/trials/t00000"):
             committed(FitFolder(open_store(storage).child(place)), tmp_path, 1)
             open_store(storage).put(f"{place}/checkpoints/a0001-e000002-s000000002/checkpoint.ckpt", b"bare")
@@ -110,6 +112,28 @@ def test_clean_shows_and_removes_what_is_orphaned(tmp_path: Path, capsys: pytest
     assert clean() == f"nothing is orphaned in {storage}\n"
     for place in ("ended", "ended/trials/t00000"):
         assert len(list_commits(FitFolder(open_store(storage).child(place)).checkpoints)) == 1
+
+
+def test_clean_touches_nothing_that_is_no_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a project writes by a relative path `checkpoints/...`, and others' folders in the same bucket."""
+    storage = open_store(str(tmp_path / "runs"))
+    train_run(storage, "mine")
+    bare = "a0001-e000002-s000000002/checkpoint.ckpt"
+    kept = [
+        "mine/artifacts/checkpoints/last/model.ckpt",
+        f"mine/artifacts/checkpoints/{bare}",
+        f"mine/trials/t00000/artifacts/checkpoints/{bare}",
+        "mine/checkpoints/step-100/weights.bin",
+        f"others/checkpoints/{bare}",
+        "others/model/checkpoints/step-1/model.safetensors",
+    ]
+    for key in kept:
+        storage.put(key, b"theirs")
+    others = Writer(storage.uri, "others/big.bin")
+    others.kill()
+    assert main(["clean", storage.uri, "--yes", "--older-than", "0"]) == 0
+    assert capsys.readouterr().out == f"nothing is orphaned in {storage.uri}\n"
+    assert all(storage.exists(key) for key in kept) and hidden(storage.uri)
 
 
 HOLDER = """

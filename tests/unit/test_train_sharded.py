@@ -230,6 +230,7 @@ def test_a_kill_between_two_uploads_makes_no_commit(storage: Path, rank: int, ke
     assert ends[rank] == ("died", "") and ends[1 - rank][0] == "raised"
     assert [commit.name for commit in commits_of(storage)] == before
     started = {path.name for path in (storage / "r/checkpoints").iterdir()} - set(before)
+    (storage / "r/run.json").write_text("{}")  # it is a run's
     orphans = [orphan.key for orphan in find_orphans(open_store(str(storage)), older_than_s=0)]
     assert [key for key in orphans if "/a0002" in key] == [f"r/checkpoints/{name}" for name in started]
     assert len(run_fits(str(storage), 3)) == 1
