@@ -19,6 +19,7 @@ from tests.local.commands import Place
 from tests.s3 import S3
 from tests.trained import trained_run
 from trainer_app.config import RunConfig, loads
+from trainer_app.errors import UserError
 from trainer_app.storage import open_store
 from trainer_app.train import predict as predicting
 from trainer_app.train.predict import PredictRequest
@@ -26,6 +27,7 @@ from trainer_app.train.predict import PredictRequest
 pytestmark = [pytest.mark.local, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
 HERE = "tests.local.test_predict"
+FAIL = -2
 
 
 class Halves(L.LightningModule):
@@ -46,6 +48,8 @@ class Halves(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.5)
 
     def predict_step(self, batch: Any, index: int) -> Any:
+        if self.hold == FAIL:
+            raise ValueError("no prediction")
         if (batch == self.hold).any() and not self.mark.exists():
             self.mark.touch()
             time.sleep(600)
@@ -102,3 +106,15 @@ def test_rows_and_predictions_in_s3(s3: S3, tmp_path: Path, monkeypatch: pytest.
     store.get_file("out/p.parquet", tmp_path / "got.parquet")
     assert pq.read_table(tmp_path / "got.parquet")["prediction"].to_pylist() == [n * 0.5 for n in range(200)]
     assert not list(store.list("r/predictions"))
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_an_error_of_the_users_code_on_ray_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = open_store(str(tmp_path / "runs"))
+    trained_run(store, run_file(hold=FAIL))
+    pq.write_table(pa.table({"n": np.arange(40)}), "rows.parquet")
+    request = PredictRequest("out.csv", "rows.parquet", columns=("n",), batch_size=10, part_rows=10, workers=2)
+    with pytest.raises(UserError, match=r"^ValueError: no prediction \(tests/local/test_predict\.py:\d+\)$"):
+        predicting.predict(store, "r", request)
+    assert not (tmp_path / "out.csv").exists()

@@ -22,7 +22,15 @@ from trainer_app.temporary import temporary_folder
 from trainer_app.train.chosen import Chosen, choose
 from trainer_app.train.failures import root_cause
 from trainer_app.train.prediction_table import write_file
-from trainer_app.train.predictor import Part, PredictJob, Predictor, plan_loaders, split_rows
+from trainer_app.train.predictor import (
+    Part,
+    PartWorker,
+    PredictJob,
+    Predictor,
+    plan_loaders,
+    raise_error,
+    split_rows,
+)
 
 SUFFIXES: Final = (".parquet", ".csv")
 MANIFEST: Final = "manifest.json"
@@ -155,7 +163,7 @@ def _run_on_ray(job: PredictJob, parts: list[Part], chosen: Chosen, workers: int
     context.enable_progress_bars = False
     items = [{**asdict(part), "stop": -1 if part.stop is None else part.stop} for part in parts]
     predicted = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-        Predictor,
+        PartWorker,
         fn_constructor_args=(job,),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=size),
@@ -164,8 +172,9 @@ def _run_on_ray(job: PredictJob, parts: list[Part], chosen: Chosen, workers: int
         **({"accelerator_type": scaling.accelerator_type} if gpus and scaling.accelerator_type else {}),
     )
     try:
-        for row in predicted.iter_rows():
-            yield int(row["rows"])
+        for answer in predicted.iter_rows():
+            raise_error(answer)
+            yield int(answer["rows"])
     except RayError as error:
         raise root_cause(error) from error
 

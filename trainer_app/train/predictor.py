@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, IterableDataset, SequentialSampler, Subset
 
 from trainer_app.data.rows import RowFile, Rows, to_batch
-from trainer_app.errors import InputError, TrainerError
+from trainer_app.errors import InputError, TrainerError, UserError
 from trainer_app.formatting import one_line
 from trainer_app.lightning_cli.build import Parts
 from trainer_app.run import user_code
@@ -24,7 +24,7 @@ from trainer_app.temporary import temporary_folder
 from trainer_app.train.chosen import loaded_parts, reopen
 from trainer_app.train.evaluate import group_of_one
 from trainer_app.train.prediction_table import to_table
-from trainer_app.user_errors import plain_errors
+from trainer_app.user_errors import describe_error, format_traceback, plain_errors
 
 FOLDER: Final = "predictions"
 
@@ -70,10 +70,7 @@ class PredictJob:
 
 
 class Predictor:
-    """The module of a job's commit, on one device. Ray Data makes one in each of its processes.
-
-    Called with a batch of parts, as Ray Data has them: {"index", "source", "start", "stop"} as arrays.
-    """
+    """The module of a job's commit, on one device."""
 
     def __init__(self, job: PredictJob) -> None:
         self.job, self.store = job, job.store()
@@ -86,11 +83,6 @@ class Predictor:
         self.parts: Parts = self._exit.enter_context(loaded_parts(chosen, accelerator=job.accelerator))
         self.loaders: list[Any] = [] if job.files else _predict_loaders(self.parts)
         self._source: tuple[int, Rows] | None = None
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        fields = zip(*(batch[name].tolist() for name in ("index", "source", "start", "stop")), strict=True)
-        parts = [Part(index, source, start, stop if stop >= 0 else None) for index, source, start, stop in fields]
-        return {"index": [part.index for part in parts], "rows": [self.predict(part) for part in parts]}
 
     def close(self) -> None:
         """Remove what this process made on its disk."""
@@ -147,6 +139,40 @@ class Predictor:
         if outputs is None or any(output is None for output in outputs):
             raise TrainerError("predict_step returned nothing: it must return a prediction for each row")
         return outputs
+
+
+class PartWorker:
+    """A predictor in a process of Ray Data, which keeps no exception: what went wrong is among what it returns.
+
+    Called with a batch of parts, {"index", "source", "start", "stop"} as arrays.
+    """
+
+    def __init__(self, job: PredictJob) -> None:
+        self._job = job
+        self._predictor: Predictor | None = None
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        fields = zip(*(batch[name].tolist() for name in ("index", "source", "start", "stop")), strict=True)
+        parts = [Part(index, source, start, stop if stop >= 0 else None) for index, source, start, stop in fields]
+        answers = [self._predict(part) for part in parts]
+        return {name: [answer[name] for answer in answers] for name in ("rows", "error", "traceback", "exit_code")}
+
+    def _predict(self, part: Part) -> dict[str, Any]:
+        """Return how many rows a part has, or the error as text."""
+        try:
+            self._predictor = self._predictor or Predictor(self._job)
+            return {"rows": self._predictor.predict(part), "error": "", "traceback": "", "exit_code": 0}
+        except Exception as error:  # noqa: BLE001 - the driver raises it
+            code = error.exit_code if isinstance(error, TrainerError) else 1
+            return {"rows": 0, "error": describe_error(error), "traceback": format_traceback(error), "exit_code": code}
+
+
+def raise_error(answer: dict[str, Any]) -> None:
+    """Raise the error in an answer of a PartWorker, if there is one."""
+    if answer["exit_code"] == InputError.exit_code:
+        raise InputError(answer["error"])
+    if answer["error"]:
+        raise UserError(answer["error"], answer["traceback"])
 
 
 def _predict_loaders(parts: Parts) -> list[Any]:
