@@ -15,6 +15,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from tests.sharded_model import Measured, Tokens, Transformer
 from tests.two_ranks import fit_rank, on_ranks
@@ -275,6 +276,16 @@ def test_one_plain_checkpoint_is_made_of_a_sharded_commit(trained: Path, tmp_pat
     trainer.fit(model, Tokens(), ckpt_path=str(path))
     assert trainer.current_epoch == 3 and trainer.global_step == 6 + 6
     assert loaded["hyper_parameters"]["width"] == 16
+
+
+def test_plain_lightning_resumes_from_the_folder(trained: Path) -> None:
+    strategy = ModelParallelStrategy(data_parallel_size=1, tensor_parallel_size=1)
+    trainer = L.Trainer(
+        max_epochs=3, accelerator="cpu", devices=1, strategy=strategy, logger=False, enable_checkpointing=False
+    )
+    with evaluate.group_of_one():
+        trainer.fit(Transformer(), Tokens(), ckpt_path=commits_of(trained)[-1].uri, weights_only=True)
+    assert trainer.current_epoch == 3 and trainer.callback_metrics["loss"] < 3.3
 
 
 class Evil:
