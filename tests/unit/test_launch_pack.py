@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from trainer_app import secret_files
 from trainer_app.errors import InputError, TrainerError
-from trainer_app.launch import pack, secret_files
+from trainer_app.launch import pack
 
 pytestmark = [pytest.mark.unit, pytest.mark.skipif(shutil.which("git") is None, reason="needs git: not on PATH")]
 

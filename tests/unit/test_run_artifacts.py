@@ -201,6 +201,16 @@ def test_a_name_that_no_object_can_have_is_named(tmp_path: Path) -> None:
     assert keys(store) == ["good", artifacts.NOT_SENT] and b"backslash" in store.get(artifacts.NOT_SENT)
 
 
+@pytest.mark.parametrize("name", [".env", "deep/ID_RSA", ".aws/credentials", "service-account.json", "tls.pem"])
+def test_a_file_with_secrets_is_not_sent(tmp_path: Path, name: str) -> None:
+    """As `--code` does not pack it: one that the user edits beside a run on a laptop, or that a download brings."""
+    store = open_store(str(tmp_path / "out"))
+    file = write(tmp_path / "in" / name, "canary")
+    Sender(store, lambda: {name: file, "good": file}, MANY).send(last=True)
+    assert keys(store) == ["good", artifacts.NOT_SENT]
+    assert store.get(artifacts.NOT_SENT).startswith(f"{name}: files of this name hold secrets".encode())
+
+
 def test_a_storage_that_does_not_answer_is_no_failure_of_the_fit(tmp_path: Path) -> None:
     write(tmp_path / "file")
     file = write(tmp_path / "in")

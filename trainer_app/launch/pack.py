@@ -21,7 +21,7 @@ from typing import Final
 from trainer_app import shadowing
 from trainer_app.errors import InputError
 from trainer_app.launch.git_files import list_files
-from trainer_app.launch.secret_files import find_secret_files, is_secret_name
+from trainer_app.secret_files import find_secret_files, is_secret_name
 
 LIMIT_MB: Final = 50
 IGNORED: Final = {".git", "__pycache__", ".venv", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".ruff_cache"}

@@ -19,6 +19,7 @@ from trainer_app.errors import AlreadyExistsError, LeaseLostError, ObjectChanged
 from trainer_app.formatting import format_bytes
 from trainer_app.run.guard import Guard
 from trainer_app.run.working_folder import IGNORED
+from trainer_app.secret_files import is_secret_name
 from trainer_app.storage import Store, try_once
 from trainer_app.storage_uri import find_key_problem
 
@@ -177,6 +178,8 @@ class Sender:
     def _reason_against(self, key: str, path: Path, *, last: bool) -> str:
         if problem := find_key_problem(key):
             return f"its name can't be used: {problem}"
+        if is_secret_name(key):
+            return "files of this name hold secrets, which every run of the storage could read"
         if not key.endswith(CHECKPOINT):
             return ""
         if not last and time.time() - path.stat().st_mtime < EVERY_S:

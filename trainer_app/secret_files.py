@@ -1,4 +1,4 @@
-"""Files of a folder of code that hold secrets, by their names and their text: `--code` refuses to pack them."""
+"""Files that hold secrets, by their names and their text: `--code` refuses to pack them, artifacts leave them out."""
 
 from __future__ import annotations
 
