@@ -53,7 +53,16 @@ QUANTITIES: dict[str, float] = {
     "0.1": 0.1,
     "0": 0,
 }
-SIZES = {"8589934592.0": "8Gi", "1073741824": "1Gi", "1536": "1536", "1572864": "1536Ki", "0": "0", '"1e9"': "1e9"}
+SIZES = {
+    "8589934592.0": "8Gi",
+    "1073741824": "1Gi",
+    "1536": "1536",
+    "1572864": "1536Ki",
+    "0": "0",
+    "0.5": "1",
+    "1.5": "2",
+    '"1e9"': "1e9",
+}
 MODEL = "model: {class_path: a.B, init_args: {lr: 1}}\n"
 TUNE = "metric: m, mode: max, space: {model.init_args.lr: {choice: [1]}}"
 ONE: dict[str, dict[str, Any]] = {

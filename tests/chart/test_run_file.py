@@ -74,6 +74,12 @@ def test_numbers_are_the_launchers(launched: Callable[..., Any], text: str, task
         launched(f"{PARTS.replace('some.Model}', 'some.Model, init_args: {a: 1}}')}{text}\n", task=task)
 
 
+def test_more_memory_than_an_integer_counts_is_enough(launched: Callable[..., Any]) -> None:
+    """Its pools were said to hold -18446744074 workers."""
+    sets = ("pools.cpu.resources.limits.memory=1e30", "pools.cpu.resources.limits.cpu=1e30", "pools.cpu.shmSize=")
+    launched(f"{PARTS}scaling: {{resources_per_worker: {{memory: 1e9}}}}\n", sets=sets)
+
+
 def test_a_name_that_is_made_fits_its_kind(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(f"{PARTS}name: {'n' * 31}\n")
     cron = ["kind=RayCronJob", "cron.schedule=@daily"]

@@ -141,7 +141,7 @@ trainer {{ .Values.run.task }} /etc/trainer/run.yaml --log -
 
 {{- /* The CPUs of a pod as Ray counts them: the limit, else the request, rounded up. */ -}}
 {{- define "trainer.rayCpus" -}}
-{{- include "trainer.amount" (default (dig "requests" "cpu" 0 .) (dig "limits" "cpu" "" .)) | ceil | int -}}
+{{- minf (include "trainer.amount" (default (dig "requests" "cpu" 0 .) (dig "limits" "cpu" "" .)) | float64) 1e9 | ceil | int -}}
 {{- end -}}
 
 {{- /* A Kubernetes quantity, string or number, as a number: 8Gi, 500m, 1e9, 8589934592. */ -}}
@@ -178,7 +178,7 @@ trainer {{ .Values.run.task }} /etc/trainer/run.yaml --log -
 {{- define "trainer.podResources" -}}
 {{- $one := dict "CPU" (include "trainer.rayCpus" .resources | int) "GPU" (int .gpu.count) -}}
 {{- with dig "limits" "memory" "" .resources -}}
-{{- $_ := set $one "memory" (include "trainer.amount" . | floor | int64) -}}
+{{- $_ := set $one "memory" (minf (include "trainer.amount" . | float64) 9e18 | floor | int64) -}}
 {{- end -}}
 {{- $one | toJson -}}
 {{- end -}}
