@@ -18,12 +18,12 @@ from torch.utils.data import DataLoader, TensorDataset
 from tests.trained import trained_run
 from trainer_app.__main__ import main
 from trainer_app.config import RunConfig, dump, loads, override
-from trainer_app.errors import InputError, NotFoundError, TrainerError
+from trainer_app.errors import InputError, NotFoundError, TrainerError, UserError
 from trainer_app.records import TrialRecord
 from trainer_app.run import require
 from trainer_app.storage import Store, open_store
+from trainer_app.train import chosen, tensor_file
 from trainer_app.train import export as exporting
-from trainer_app.train import tensor_file
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 
@@ -100,6 +100,14 @@ class Lazy(Net):
     def configure_model(self) -> None:
         if not hasattr(self, "layer"):
             self.layer = torch.nn.Linear(3, 2)
+
+
+class Meshed(Net):
+    """Shards itself over a device mesh, once it is trained."""
+
+    def configure_model(self) -> None:
+        if Path("trained").exists():
+            assert self.device_mesh is not None, "no mesh"
 
 
 class NoForward(L.LightningModule):
@@ -230,6 +238,20 @@ def test_what_can_not_be_exported_is_said_and_leaves_the_file(
         export(store)
     assert "\n" not in str(refused.value)
     assert Path("net.pt2").read_text() == "the former one" and len(list(Path.cwd().iterdir())) == 1
+
+
+def test_a_module_that_needs_a_device_mesh_is_told_how_to_do_without(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained_run(store, run_file("Meshed"))
+    Path("trained").touch()
+    with pytest.raises(UserError, match=r"^AssertionError: no mesh"):
+        export(store)
+    monkeypatch.setattr(chosen, "one_process_strategy", lambda config: "a strategy with a mesh")
+    with pytest.raises(
+        InputError, match=r"shard nothing if self\.device_mesh is None; it raised AssertionError: no mesh"
+    ):
+        export(store)
 
 
 def test_a_program_that_computes_something_else_is_not_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,9 @@ from trainer_app.results import Checkpoint, RunResults
 from trainer_app.run.believed import allow_override, load_stored, trial_params
 from trainer_app.storage import Store
 from trainer_app.temporary import temporary_folder
+from trainer_app.train.strategies import one_process_strategy
 from trainer_app.train.worker import QUIET
-from trainer_app.user_errors import plain_errors
+from trainer_app.user_errors import describe_error, plain_errors
 
 # No file of a fit's: what is built here only computes.
 _PLAIN: Final = {**QUIET, "logger": False}
@@ -121,13 +122,24 @@ def loaded_parts(chosen: Chosen, *, accelerator: str = "cpu") -> Iterator[Parts]
             parts = lightning_cli.build_parts(chosen.config, trainer_kwargs=kwargs, defaults=defaults)
         check_loadable(path, allow)  # after the build: the user's enums are known only now
         with plain_errors():
+            _configure(parts.model, chosen.config)
             _load_weights(parts.model, load_checkpoint(path, allow))
         yield parts
 
 
+def _configure(model: Any, config: RunConfig) -> None:
+    """Let a module build its layers. Raises InputError if one that is sharded does so only over a device mesh."""
+    try:
+        model.configure_model()
+    except Exception as error:
+        if one_process_strategy(config) == "auto":
+            raise
+        hint = "one process has no device mesh: let configure_model shard nothing if self.device_mesh is None"
+        raise InputError(f"{hint}; it raised {describe_error(error)}") from error
+
+
 def _load_weights(model: Any, content: dict[str, Any]) -> None:
-    """Do what a Trainer does before a test: configure the module, then load its weights."""
-    model.configure_model()
+    """Do what a Trainer does before a test: load the module's weights."""
     model.on_load_checkpoint(content)
     model.load_state_dict(content["state_dict"], strict=model.strict_loading)
     model.eval()
