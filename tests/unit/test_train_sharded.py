@@ -33,6 +33,7 @@ from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_store
 from trainer_app.storage.folder import FolderStore
 from trainer_app.train import evaluate, worker
+from trainer_app.train.export import export
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 MODULE = "tests.sharded_model"
@@ -276,6 +277,20 @@ def test_one_plain_checkpoint_is_made_of_a_sharded_commit(trained: Path, tmp_pat
     trainer.fit(model, Tokens(), ckpt_path=str(path))
     assert trainer.current_epoch == 3 and trainer.global_step == 6 + 6
     assert loaded["hyper_parameters"]["width"] == 16
+
+
+def test_a_sharded_commit_is_exported_as_a_program(storage: Path) -> None:
+    """Of two ranks' shards, in one process without a mesh; any number of texts of this length."""
+    text = f"model: {{class_path: {MODULE}.Transformer}}\ndata: {{class_path: {MODULE}.Tokens}}\n"
+    store = open_store(str(storage))
+    RunFolder.create(
+        store, RunRecord(name="r", task="train", state="succeeded"), f"{text}trainer: {{strategy: fsdp2}}\n"
+    )
+    target = storage / "net.pt2"
+    event = export(store, "r", str(target), kind="pt2")
+    assert event["checkpoint"].endswith(commits_of(storage)[-1].name) and event["inputs"].startswith("int64[any, ")
+    tokens = next(iter(Tokens().train_dataloader()))[0]
+    assert torch.export.load(target).module()(tokens[:3]).shape[0] == 3
 
 
 def test_plain_lightning_resumes_from_the_folder(trained: Path) -> None:
