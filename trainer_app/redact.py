@@ -14,6 +14,8 @@ SECRET_NAME: Final = re.compile(
 )
 _USER_INFO: Final = re.compile(r"(://)[^\s?'\"]*@")
 _PASSWORD: Final = re.compile(r"://[^\s/?#'\":]*:[^\s/?#'\"]*@")
+# https://host/path@version has none, nor has https://host:80/path@version.
+_CREDENTIALS: Final = re.compile(r"://([^\s/?#'\"]*@|[^\s/?#@:'\"]*:(?!\d+(/|$))[^\s?'\"]*@)")
 _KEY_PAIR: Final = re.compile(r"(s3a?://)[^/\s?]*:[^/\s?]*", re.IGNORECASE)  # access key and secret without a host
 _OPTION: Final = re.compile(r"([?&][^=&\s]+=)[^&\s]*")
 _LONG: Final = 120  # characters of a value in a message
@@ -33,7 +35,7 @@ def redact_text(text: str) -> str:
 
 def has_credentials(text: str) -> bool:
     """Whether the text has a URI with a user's name, and so with a password."""
-    return bool(_USER_INFO.search(text))
+    return bool(_CREDENTIALS.search(text))
 
 
 def redact_value(value: Any, *, secret: bool = False) -> Any:

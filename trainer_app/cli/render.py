@@ -16,7 +16,7 @@ from trainer_app.cli.options import (
     Values,
     join_sets,
 )
-from trainer_app.cli.submit import pack_code, read_variables
+from trainer_app.cli.submit import build_release, pack_code, read_variables
 from trainer_app.run.request import RunRequest
 
 
@@ -35,10 +35,9 @@ def render(
 ) -> None:
     """Print the objects of a run; needs helm, and no cluster."""
     from trainer_app.launch import helm
-    from trainer_app.launch.release import new_release
 
     variables, packed = read_variables(env), pack_code(code, include)
     request, digest = RunRequest(task, items or (), name), packed.digest if packed else ""
-    values, sets = values or [], join_sets(sets, strings)
-    release = new_release(request, values, sets, namespace or "default", image=image, code=digest, env=variables)
+    given = {"values": values or [], "sets": join_sets(sets, strings), "namespace": namespace or "default"}
+    release = build_release(request, **given, image=image, code=digest, env=variables)
     print(helm.template(release), end="")

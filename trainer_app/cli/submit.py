@@ -65,7 +65,6 @@ def submit(
     """Create the objects of a new run on a Kubernetes cluster. Exit codes with --follow: those of `trainer wait`."""
     from trainer_app.launch import submit as launch
     from trainer_app.launch.kube import connect
-    from trainer_app.launch.release import new_release
 
     variables, packed = read_variables(env), pack_code(code, include, list_names=dry_run)
     given: dict[str, Any] = {"values": values or (), "sets": join_sets(sets, strings), "image": image}
@@ -76,7 +75,7 @@ def submit(
     request = RunRequest(task, items or (), name)
     if rehearse:
         rehearse_here(request, code, variables)
-    build = partial(new_release, request, **given)
+    build = partial(build_release, request, **given)
     if dry_run:
         return print_objects(build, namespace, context)
     kube = connect(namespace, context)
@@ -189,6 +188,21 @@ def pack_code(code: str | None, include: Sequence[str] | None, *, list_names: bo
     for line in (*packed.notes, *(f"code: {name}" for name in packed.names if list_names)):
         notify(line)
     return packed
+
+
+def build_release(request: RunRequest, **given: Any) -> Release:
+    """Return the release of a new run; warn of what looks like a secret in its run file.
+
+    Args:
+        given: as `release.new_release` takes it.
+    """
+    from trainer_app.launch.release import new_release
+    from trainer_app.launch.variables import warn_of_secrets
+
+    release = new_release(request, **given)
+    for line in warn_of_secrets(release.run_file):
+        notify(line)
+    return release
 
 
 def notify_of_submission(run: str, namespace: str, packed: CodeArchive | None) -> None:

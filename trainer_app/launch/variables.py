@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from trainer_app.config import loads
 from trainer_app.errors import InputError
 from trainer_app.redact import has_credentials, is_secret_name
 
@@ -40,6 +41,28 @@ def parse_variables(options: Sequence[str], environment: Mapping[str, str]) -> d
         if has_credentials(variables[name]):
             raise InputError(f"--env {name}: the value is a URI with credentials; {_REMEDY % name}")
     return variables
+
+
+def warn_of_secrets(run_file: str) -> list[str]:
+    """Return a line for the values of a run file that look like secrets: no other place of a run holds one."""
+    keys = ", ".join(_secret_keys(loads(run_file).model_dump()))
+    text = (
+        f"warning: {keys} in the run file: everyone who reads the manifests or the storage can read it; read secrets "
+        "from the environment in your code, and name their Secret in head.env and poolDefaults.env"
+    )
+    return [text] if keys else []
+
+
+def _secret_keys(value: Any, key: str = "", *, secret: bool = False) -> Iterator[str]:
+    """Yield the dotted keys of texts that are secrets, by the name of a key or as a URI with credentials."""
+    if isinstance(value, Mapping):
+        for name, below in value.items():
+            yield from _secret_keys(below, f"{key}.{name}".removeprefix("."), secret=is_secret_name(name))
+    elif isinstance(value, list | tuple):
+        for number, below in enumerate(value):
+            yield from _secret_keys(below, f"{key}[{number}]", secret=secret)
+    elif isinstance(value, str) and value and (secret or has_credentials(value)):
+        yield key
 
 
 def describe_variables(names: Iterable[str]) -> list[str]:
