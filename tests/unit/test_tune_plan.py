@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.run_samples import sweep_config
+from trainer_app.errors import InputError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord
 from trainer_app.storage import open_store
 from trainer_app.tune import schedulers
@@ -36,3 +39,19 @@ def test_a_damaged_record_costs_nothing_but_itself(damage: bytes, searcher: str,
     planned = plan_search(config, folder, records, schedulers.build(config, epochs=3), concurrency=2)
     assert planned.unfinished == ([(2, drawn[2])] if searcher == "random" else [])
     assert (planned.start, planned.total) == (3, 4)
+
+
+@pytest.mark.parametrize("state", ["finished", "running"])
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"model.init_args.lr": "x"}, {"model.init_args.lr": 10**400}, {"model.init_args.lr": 9.0}, {"a.b": 1}],
+)
+def test_parameters_that_are_not_the_spaces_end_no_plan(params: dict[str, Any], state: Any, tmp_path: Path) -> None:
+    """Optuna refused them with a traceback. Of a trial that is left, its file is named."""
+    config = sweep_config(searcher="optuna", num_samples=4)
+    record = TrialRecord(trial="t00000", index=0, params=params, state=state, metrics={"loss": 1.0})
+    folder = RunFolder.create(open_store(str(tmp_path)), RunRecord(name="r", task="tune", metric="loss"), "")
+    folder.write_trial(record)
+    with pytest.raises(InputError, match="t00000") if state == "running" and params else nullcontext():
+        planned = plan_search(config, folder, {"t00000": record}, schedulers.build(config, epochs=3), concurrency=2)
+        assert planned.start == 1

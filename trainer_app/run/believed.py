@@ -155,4 +155,5 @@ def _may_have(domain: Any, value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    limit = sys.float_info.max  # an integer may be larger, and is no float then
+    return isinstance(value, int | float) and not isinstance(value, bool) and -limit <= value <= limit

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from trainer_app.config import RunConfig, require_tune
+from trainer_app.formatting import one_line
 from trainer_app.metric_order import replace_nan
 from trainer_app.records import RunFolder, TrialRecord, trial_name
 from trainer_app.run.believed import SEED, trial_params
@@ -16,6 +18,8 @@ from trainer_app.storage.parallel import map_parallel
 from trainer_app.tune import history, space
 from trainer_app.tune.repeats import Repeats
 from trainer_app.tune.search import ResumableSearch
+
+_log = logging.getLogger(__name__)
 
 
 def plan_search(
@@ -46,8 +50,7 @@ def plan_search(
     objectives = _replay(folder, records.values(), tuning.metric, scheduler, searcher)
     for record in records.values():
         if searcher is not None and record.is_over and record.trial in objectives and SEED not in record.params:
-            value = replace_nan(objectives[record.trial], tuning.mode)
-            searcher.add_evaluated_point(record.params, value, metrics=record.metrics)
+            _teach(searcher, record, replace_nan(objectives[record.trial], tuning.mode))
     return ResumableSearch(
         unfinished=sorted(left, key=lambda planned: planned[0]),
         draws=draws,
@@ -64,6 +67,14 @@ def _build_searcher(config: RunConfig, folder: RunFolder, seed: Any, start: int)
     from trainer_app.tune.study import build_searcher  # 0.5 s, which other sweeps save
 
     return build_searcher(config, folder, seed=seed, start=start)
+
+
+def _teach(searcher: Any, record: TrialRecord, value: float) -> None:
+    """Let the searcher learn from a trial that has ended, unless its parameters are none of the space's."""
+    try:
+        searcher.add_evaluated_point(record.params, value, metrics=record.metrics)
+    except (ValueError, TypeError, OverflowError, KeyError) as error:
+        _log.warning("the searcher does not learn from trial %s: %s", record.trial, one_line(error))
 
 
 def _next_index(folder: RunFolder, records: Mapping[str, TrialRecord]) -> int:
