@@ -62,7 +62,7 @@ def test_the_score_of_a_test(
 ) -> None:
     metrics = {"acc": 0.5, "loss": math.nan, "low": -math.inf}
     event = {"event": "test", "checkpoint": "c", "trial": None, "metrics": metrics}
-    monkeypatch.setattr(evaluate, "test", lambda store, name, allow: event)
+    monkeypatch.setattr(evaluate, "test", lambda store, name, **which: event)
     found = printed("test", "fashion-1", "--json", "--log", "-")
     assert found == {**event, "metrics": {"acc": 0.5, "loss": "nan", "low": "-inf"}}
     assert main(["test", "fashion-1", "--log", "-"]) == 0

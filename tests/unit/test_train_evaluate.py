@@ -153,6 +153,11 @@ def test_the_best_checkpoint_is_loaded_and_scored(store: Store) -> None:
     assert event["metrics"] == {"test/sum": pytest.approx(2 * 3.5)}
 
 
+def test_the_checkpoint_of_an_epoch_is_scored(store: Store) -> None:
+    trained(store, run_file())
+    assert evaluate.test(store, "r", allow=ALLOW, epoch=2)["metrics"] == {"test/sum": pytest.approx(4 * 3.5)}
+
+
 def test_without_a_metric_the_newest_is_scored(store: Store) -> None:
     trained(store, run_file())
     assert evaluate.test(store, "r", allow=ALLOW)["metrics"] == {"test/sum": pytest.approx(6 * 3.5)}
@@ -171,6 +176,8 @@ def test_a_trials_checkpoint_is_scored_with_its_parameters(store: Store) -> None
     event = evaluate.test(store, "r", allow=ALLOW)
     assert event["trial"] == "t00001" and "/trials/t00001/checkpoints/" in event["checkpoint"]
     assert event["metrics"] == {"test/sum": pytest.approx(12 * 3.5)}
+    other = evaluate.test(store, "r", allow=ALLOW, trial="t00000", epoch=1)
+    assert other["trial"] == "t00000" and other["metrics"] == {"test/sum": pytest.approx(0.5 * 2 * 3.5)}
     found = results.read_run(store, "r")
     assert found.checkpoint is not None
     config = chosen.config_of_checkpoint(folder, found, found.checkpoint, allow=ALLOW)
@@ -289,9 +296,15 @@ def test_what_trained_on_gpus_is_scored_on_one(
     RunFolder.create(store, RunRecord(name="r", task="train", use_gpu=use_gpu), dump(config))
     monkeypatch.setattr(cluster, "connected", contextlib.nullcontext)
     monkeypatch.setattr(cluster, "has_gpus", lambda needed: gpus >= needed)
-    monkeypatch.setattr(evaluate, "test_here", lambda store, run, accelerator, allow: {"on": accelerator})
+    monkeypatch.setattr(evaluate, "test_here", lambda store, run, accelerator, which: {"on": accelerator})
     monkeypatch.setattr(evaluate, "test_in_task", lambda store, run, **options: {"on": "a task", **options})
-    asked = {"accelerator": "gpu", "allow": ALLOW, "num_cpus": 1, "num_gpus": 1, "accelerator_type": "A100"}
+    asked = {
+        "accelerator": "gpu",
+        "which": evaluate.Which(ALLOW),
+        "num_cpus": 1,
+        "num_gpus": 1,
+        "accelerator_type": "A100",
+    }
     assert evaluate.test(store, "r", allow=ALLOW) == {"on": where, **(asked if where == "a task" else {})}
 
 
@@ -306,5 +319,5 @@ def test_the_device_is_used_to_lightning(store: Store, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(lightning_cli, "build_parts", noted)
     for accelerator in ("cpu", "gpu"):
-        evaluate.test_here(store, "r", accelerator=accelerator, allow=ALLOW)
+        evaluate.test_here(store, "r", accelerator=accelerator, which=evaluate.Which(ALLOW))
     assert used == ["cpu", "gpu"]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from trainer_app.cli.options import Allow, ImportFrom, Json, Log, Storage
+from trainer_app.cli.options import Allow, Epoch, ImportFrom, Json, Log, Storage, Trial
 from trainer_app.cli.stored_run import Run, stored_run
 
 
 def test(
     run: Run = None,
+    trial: Trial = None,
+    epoch: Epoch = None,
     storage: Storage = None,
     json: Json = False,
     log: Log = None,
     allow: Allow = None,
     import_from: ImportFrom = None,
 ) -> int:
-    """Score a run's best checkpoint on the test split, loaded from its storage.
+    """Score a run's best checkpoint, or another one, on the test split, loaded from its storage.
 
     That runs the code that the run's stored file names, as far as it can be imported here.
     """
@@ -23,7 +25,7 @@ def test(
     with stored_run(run, storage, log, import_from, verb="test") as stored:
         from trainer_app.train import evaluate
 
-        event = evaluate.test(stored.store, stored.name, allow=allow or ())
+        event = evaluate.test(stored.store, stored.name, allow=allow or (), trial=trial, epoch=epoch)
         scores = format_pairs(sort_metrics(event["metrics"]), short=False) or "no metric is logged in test_step"
         stored.write(event, f"{stored.name}: {scores}\ncheckpoint: {event['checkpoint']}", json=json)
     return 0

@@ -7,8 +7,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -34,13 +35,16 @@ from trainer_app.train.worker import QUIET, check_device
 from trainer_app.user_errors import FitProgress, plain_errors
 
 
-def test(store: Store, run: str, *, allow: Sequence[str] = ()) -> dict[str, Any]:
-    """Score the best checkpoint: in a Ray task with a GPU if the run trained on GPUs, else in this process.
+def test(
+    store: Store, run: str, *, allow: Sequence[str] = (), trial: str | None = None, epoch: int | None = None
+) -> dict[str, Any]:
+    """Score the best checkpoint, or another: in a Ray task with a GPU if the run trained on GPUs, else in this process.
 
     The driver's own CUDA is not asked: on a cluster it says nothing about the workers'.
 
     Args:
         allow: classes that the checkpoint may hold; what the storage says of that does not count.
+        trial, epoch: as `chosen.choose`.
 
     Returns:
         the event `test`: {"event", "checkpoint", "trial", "metrics"}.
@@ -50,26 +54,36 @@ def test(store: Store, run: str, *, allow: Sequence[str] = ()) -> dict[str, Any]
         CheckpointRejectedError: it does not match its manifest.
         InputError: the module or the data has no test.
     """
-    folder = RunFolder.open(store, run)
+    folder, which = RunFolder.open(store, run), Which(tuple(allow), trial, epoch)
     if not folder.record.use_gpu:
-        return test_here(store, run, accelerator="cpu", allow=allow)
+        return test_here(store, run, accelerator="cpu", which=which)
     with cluster.connected():
         if not cluster.has_gpus(1):  # a run of a cluster, tested on a laptop
-            return test_here(store, run, accelerator="cpu", allow=allow)
+            return test_here(store, run, accelerator="cpu", which=which)
         kind = load_stored(
             folder.read_config(), uri=folder.uri, overrides=allow_override(allow)
         ).scaling.accelerator_type
         more = {"accelerator_type": kind} if kind else {}
-        return test_in_task(store, run, accelerator="gpu", allow=allow, num_cpus=1, num_gpus=1, **more)
+        return test_in_task(store, run, accelerator="gpu", which=which, num_cpus=1, num_gpus=1, **more)
 
 
-def test_in_task(
-    store: Store, run: str, *, accelerator: str, allow: Sequence[str] = (), **options: Any
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Which:
+    """Which checkpoint is tested, as `chosen.choose` takes it; by default the best."""
+
+    allow: tuple[str, ...] = ()
+    trial: str | None = None
+    epoch: int | None = None
+
+
+BEST: Final = Which()
+
+
+def test_in_task(store: Store, run: str, *, accelerator: str, which: Which = BEST, **options: Any) -> dict[str, Any]:
     """Run `test_here` in a task on the connected Ray.
 
     Args:
-        allow: as `test`.
+        which: the checkpoint.
         options: Ray's, of the task, such as num_gpus.
 
     Raises:
@@ -79,23 +93,23 @@ def test_in_task(
 
     task = ray.remote(max_retries=0, **options)(_task)
     try:
-        event: dict[str, Any] = ray.get(task.remote(store.uri, run, accelerator, tuple(allow)))
+        event: dict[str, Any] = ray.get(task.remote(store.uri, run, accelerator, which))
     except ray.exceptions.RayTaskError as error:
         raise root_cause(error) from error
     return event
 
 
-def _task(uri: str, run: str, accelerator: str, allow: Sequence[str]) -> dict[str, Any]:
+def _task(uri: str, run: str, accelerator: str, which: Which) -> dict[str, Any]:
     check_device(RunSpec(run=run, uri=uri, config="", use_gpu=accelerator == "gpu"))
-    return test_here(open_store(uri), run, accelerator=accelerator, allow=allow)
+    return test_here(open_store(uri), run, accelerator=accelerator, which=which)
 
 
-def test_here(store: Store, run: str, *, accelerator: str, allow: Sequence[str] = ()) -> dict[str, Any]:
-    """Download and verify the best checkpoint, build its model and data again, and test in this process.
+def test_here(store: Store, run: str, *, accelerator: str, which: Which = BEST) -> dict[str, Any]:
+    """Download and verify the checkpoint, build its model and data again, and test in this process.
 
     Args:
         accelerator: "cpu" or "gpu".
-        allow: as `test`.
+        which: the checkpoint.
 
     Returns:
         the event `test`.
@@ -103,7 +117,7 @@ def test_here(store: Store, run: str, *, accelerator: str, allow: Sequence[str] 
     Raises:
         NotFoundError, CheckpointRejectedError, InputError: as `test`.
     """
-    chosen = choose(store, run, allow=allow)
+    chosen = choose(store, run, **asdict(which))
     trial = chosen.checkpoint.trial
     spec, progress = _test_spec(chosen.folder, store), FitProgress()
     commit = chosen.commit
