@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
@@ -90,3 +92,21 @@ def test_a_sweeps_own_page_leaves_importance_to_the_verb(storage: Store) -> None
     folder = tune_run(storage)
     page.RunPage(storage, folder).write()
     assert "trainer report computes it" in html_of(folder)
+
+
+def test_a_bucket_has_the_page_as_html_and_no_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A console shows the one, and downloads what a project wrote under the same name."""
+    client = Mock()
+    monkeypatch.setattr("trainer_app.storage.s3.S3Store._s3", lambda *_: nullcontext(client))
+    store = open_store("s3://bucket/runs").child("run")
+    (tmp_path / "report.html").write_text("<p>")
+    store.put("report.html", b"<p>")
+    store.child("artifacts").put_file("report.html", tmp_path / "report.html")
+    store.put("run.json", b"{}")
+    sent = {call.kwargs["Key"]: call.kwargs.get("ContentType") for call in client.put_object.call_args_list}
+    page_type = "text/html; charset=utf-8"
+    assert sent == {
+        "runs/run/report.html": page_type,
+        "runs/run/artifacts/report.html": None,
+        "runs/run/run.json": None,
+    }

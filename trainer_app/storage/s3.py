@@ -25,6 +25,8 @@ _PARALLEL = 16
 _PART = 16 << 20
 _NO_OBJECT = ("404", "NoSuchKey", "NotFound")
 _REFUSED = ("PreconditionFailed", "412", "ConditionalRequestConflict", *_NO_OBJECT)
+# A bucket's console shows a run's page, and no file that the run's project wrote, whatever its name.
+_CONTENT_TYPES = {"report.html": {"ContentType": "text/html; charset=utf-8"}}
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class S3Store(S3Uri):
             elif if_match is not None:
                 self._put_if(s3, check_key(key), data, IfMatch=if_match)
             else:
-                _put(s3, self.bucket, self._full(check_key(key)), data)
+                _put(s3, self.bucket, self._full(check_key(key)), data, **_CONTENT_TYPES.get(key, {}))
 
     def tag(self, key: str) -> str | None:
         with self._s3("read", key) as s3:
@@ -161,13 +163,13 @@ class S3Store(S3Uri):
                 raise failure
 
 
-def _put(s3: Any, bucket: str, key: str, data: bytes, **condition: str) -> None:
-    """Write an object with the MD5 of its bytes.
+def _put(s3: Any, bucket: str, key: str, data: bytes, **headers: str) -> None:
+    """Write an object with the MD5 of its bytes; `headers` are its conditions or its content type.
 
     SeaweedFS 4.48 keeps an empty object where a writer dies between the headers and the body, unless it knows the MD5.
     """
     md5 = hashlib.md5(data, usedforsecurity=False).digest()
-    s3.put_object(Bucket=bucket, Key=key, Body=data, ContentMD5=base64.b64encode(md5).decode(), **condition)
+    s3.put_object(Bucket=bucket, Key=key, Body=data, ContentMD5=base64.b64encode(md5).decode(), **headers)
 
 
 def _conditional_put(s3: Any, bucket: str, key: str, data: bytes, condition: dict[str, str]) -> Exception | None:
