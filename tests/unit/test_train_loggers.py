@@ -194,7 +194,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entries[0]["init_args"]["save_dir"] = str(folder)
     for entry in entries[2:]:
         entry["init_args"]["save_dir"] = f"{folder}/{entry['class_path']}"
-    ends = on_two_ranks(fit_rank, run_file(entries, workers=2), str(folder / "runs"))
+    ends = on_two_ranks(fit_rank, run_file(entries, workers=2), str(folder / "runs"), limit_s=200)
     assert [how for how, _ in ends] == ["returned", "returned"], ends
     return folder
 
