@@ -34,6 +34,7 @@ from trainer_app.storage import Entry, Store, open_store  # noqa: E402
 from trainer_app.storage.parallel import map_parallel  # noqa: E402
 
 PAGE = 1000  # keys of one answer to a listing
+MAKE = "make"
 S3_EPOCHS = 10  # of each trial on the real server
 EPOCHS = 100  # that its sweep asks for
 
@@ -298,13 +299,29 @@ def problems(name: str, row: dict[str, Any], size: argparse.Namespace) -> list[s
     return [f"{what} {row[what]:.0f} > {top:g}" for what, top in pairs if top is not None and row[what] > top]
 
 
+def make_all(uri: str, size: argparse.Namespace) -> None:
+    """Make what the rows read from the real server."""
+    make_runs(open_store(f"{uri}/runs"), size.runs)
+    make_sweep(open_store(f"{uri}/sweeps"), size.trials, S3_EPOCHS, seen=seen(S3_EPOCHS))
+    make_sweep(open_store(f"{uri}/sweeps"), size.trials, S3_EPOCHS, name="old")
+
+
+def command_of(name: str, uri: str, size: argparse.Namespace) -> list[str]:
+    """Return the command that measures a row, or makes what the rows read."""
+    sizes = [f"--{key}={value}" for key, value in vars(size).items() if key in ("runs", "trials", "epochs")]
+    return [sys.executable, __file__, "--measure", name, "--uri", uri, *sizes]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     for name, count in (("runs", 1000), ("trials", 1000), ("epochs", 10_000)):
         parser.add_argument(f"--{name}", type=int, default=count)
-    parser.add_argument("--measure", choices=[*ROWS], help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=[*ROWS, MAKE], help=argparse.SUPPRESS)
     parser.add_argument("--uri", default="", help=argparse.SUPPRESS)
     size = parser.parse_args()
+    if size.measure == MAKE:
+        make_all(size.uri, size)
+        return 0
     if size.measure:
         measure(size.measure, size.uri, size)
         return 0
@@ -315,13 +332,10 @@ def main() -> int:
     with running_server() as server:
         os.environ.update(server.env)
         uri = f"s3://{BUCKET}/scale"
-        make_runs(open_store(f"{uri}/runs"), size.runs)
-        make_sweep(open_store(f"{uri}/sweeps"), size.trials, S3_EPOCHS, seen=seen(S3_EPOCHS))
-        make_sweep(open_store(f"{uri}/sweeps"), size.trials, S3_EPOCHS, name="old")
+        # In a process of its own: rows would start with its memory as their peak, which is Ray's.
+        subprocess.run(command_of(MAKE, uri, size), check=True)
         for name, (title, *_) in ROWS.items():
-            command = [sys.executable, __file__, "--measure", name, "--uri", uri]
-            command += [f"--{key}={value}" for key, value in vars(size).items() if key in ("runs", "trials", "epochs")]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command_of(name, uri, size), capture_output=True, text=True, check=False)
             if done.returncode:
                 print(done.stderr, file=sys.stderr)
                 return 1
