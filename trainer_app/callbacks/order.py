@@ -20,11 +20,9 @@ from trainer_app.checkpoint import rng_state
 
 def capture(trainer: L.Trainer, *, all_ranks: bool) -> list[dict[str, Any]]:
     """Return every rank's random state with that of the data loaders' own generators, or only this rank's."""
-    loaders = {
-        "loaders": [generator.get_state() for generator in _generators(trainer)],
-        "made_in": [getattr(loop, name) for loop, name in _loops(trainer)],
-    }
-    state = {**rng_state.capture(), **loaders}
+    state = {**rng_state.capture(), "loaders": [generator.get_state() for generator in _generators(trainer)]}
+    if trainer.reload_dataloaders_every_n_epochs:
+        state["made_in"] = [getattr(loop, name) for loop, name in _loops(trainer)]
     return gather(state) if all_ranks else [state]
 
 

@@ -12,7 +12,7 @@ from trainer_app.examples.data.idx import DataError
 from trainer_app.redact import redact_text
 from trainer_app.storage import Store, open_store
 from trainer_app.storage.parallel import map_parallel
-from trainer_app.storage_uri import FolderUri, S3Uri, StorageUriError, parse_storage_uri
+from trainer_app.storage_uri import FolderUri, S3Uri, StorageUriError, parse_scheme, parse_storage_uri
 
 Make = Callable[[Path], None]  # writes files into an empty folder; another content needs another name
 PLACES: Final = "a folder, a file, a .tar or .tar.gz of a folder, or s3://bucket/... of one of them"
@@ -38,7 +38,9 @@ def find_origin(source: str, made: Mapping[str, Make]) -> Origin:
     if source in made:
         return Origin(source, f"made {source}", write=_into_new(made[source]), fingerprint=lambda: "made")
     allowed = ", ".join([*made, PLACES])
-    uri = source.replace("file:/", "file:///", 1) if source.startswith("file:/") and "://" not in source else source
+    uri = (
+        source.replace("file:/", "file:///", 1) if source.startswith("file:/") and not parse_scheme(source) else source
+    )
     try:
         location = parse_storage_uri(uri)
     except StorageUriError as e:
