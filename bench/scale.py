@@ -128,7 +128,7 @@ def make_runs(storage: Any, count: int) -> None:
 
 def seen(epochs: int) -> dict[str, Any]:
     """What schedulers put into the record of such a trial."""
-    from trainer_app.tune import history, schedulers
+    from trainer_app.tuning import history, schedulers
 
     results = [(number + 1, 1.0 + 1.0 / (1 + number)) for number in range(epochs)]
     built = [schedulers.build(sweep_config(kind, epochs=EPOCHS), epochs=EPOCHS) for kind in ("asha", "median")]
@@ -197,8 +197,8 @@ def resume(run: str, scheduler: str, searcher: str = "random") -> Any:
     """Return what measures the resume of a sweep."""
 
     def measure_resume(uri: str, traffic: Traffic, size: argparse.Namespace) -> Any:
-        from trainer_app.tune import schedulers
-        from trainer_app.tune.plan import plan_search
+        from trainer_app.tuning import schedulers
+        from trainer_app.tuning.plan import plan_search
 
         config = sweep_config(scheduler, searcher, epochs=EPOCHS, num_samples=10**6)
         began = time.monotonic()

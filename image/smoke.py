@@ -24,8 +24,8 @@ NEEDED = (
     "sklearn",
     "boto3",
     "kubernetes",
-    "trainer_app.train.driver",
-    "trainer_app.tune",
+    "trainer_app.training.driver",
+    "trainer_app.tuning",
     "trainer_app.examples.mnist",
     # what the chart's pods run
     "trainer_app.pod.submitter",

@@ -127,7 +127,7 @@ def train_rank(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """
     from trainer_app.config import loads
     from trainer_app.run.spec import RunSpec
-    from trainer_app.train import worker
+    from trainer_app.training import worker
 
     os.environ["LOCAL_RANK"] = str(torch.distributed.get_rank())
     reports: dict[str, list[dict[str, Any]]] = {}

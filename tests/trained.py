@@ -8,7 +8,7 @@ from trainer_app.callbacks.epoch import Policy
 from trainer_app.config import RunConfig, dump
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.storage import Store
-from trainer_app.train import worker
+from trainer_app.training import worker
 
 
 def trained_run(

@@ -27,7 +27,7 @@ def on_ranks(count: int, function: Callable[..., Any], *args: Any, limit_s: floa
         of each rank ("returned", its value), ("raised", the error's text), ("hangs", "") or ("died", "").
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "trainer_app.train.worker"])
+    context.set_forkserver_preload([__name__, "trainer_app.training.worker"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -76,7 +76,7 @@ def _stand_in_for_ray() -> None:
     from ray.train import lightning
     from torch import distributed
 
-    from trainer_app.train import strategies, worker
+    from trainer_app.training import strategies, worker
 
     class Strategy(DDPStrategy):
         root_device = torch.device("cpu")
@@ -111,7 +111,7 @@ def _stand_in_for_ray() -> None:
 
 def fit_rank(config: RunConfig, uri: str, trial: str | None = None) -> list[dict[str, Any]]:
     """Do one rank's part of a train run, or of a nested trial, and return what it reported."""
-    from trainer_app.train import worker
+    from trainer_app.training import worker
 
     reports: list[dict[str, Any]] = []
     spec = RunSpec(run="r", uri=uri, config="", use_gpu=False)

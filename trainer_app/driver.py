@@ -10,10 +10,10 @@ from typing import Any
 
 from trainer_app.config import RunConfig
 from trainer_app.run import cluster
-from trainer_app.tune import prewarm
+from trainer_app.tuning import prewarm
 
 HEAVY = ("torch", "lightning.pytorch")
-MODULES = {"train": "trainer_app.train.driver", "tune": "trainer_app.tune.sweep"}
+MODULES = {"train": "trainer_app.training.driver", "tune": "trainer_app.tuning.sweep"}
 
 
 def run(task: str, config: RunConfig, **more: Any) -> int:

@@ -24,11 +24,11 @@ from trainer_app.run import prepare, start_files, working_folder
 from trainer_app.run.request import parent_folders
 from trainer_app.run.require import require_parts
 from trainer_app.run.spec import RunSpec
-from trainer_app.train import evaluate, worker
-from trainer_app.train.strategies import one_process_strategy
-from trainer_app.tune.pbt_checks import check_mutations
-from trainer_app.tune.process_state import restored_process
-from trainer_app.tune.space import draws
+from trainer_app.training import evaluate, worker
+from trainer_app.training.strategies import one_process_strategy
+from trainer_app.tuning.pbt_checks import check_mutations
+from trainer_app.tuning.process_state import restored_process
+from trainer_app.tuning.space import draws
 from trainer_app.user_errors import FitProgress, plain_errors
 
 

@@ -10,8 +10,8 @@ import yaml
 
 from trainer_app import results
 from trainer_app.config import RunConfig, loads, override
-from trainer_app.train import driver
-from trainer_app.tune import sweep
+from trainer_app.training import driver
+from trainer_app.tuning import sweep
 
 Event = dict[str, Any]
 

@@ -21,7 +21,7 @@ from trainer_app.errors import DeadlineError, LeaseHeldError
 from trainer_app.records import RunFolder
 from trainer_app.run import documents, lease_file, stop, user_code
 from trainer_app.storage import Store, open_store
-from trainer_app.tune.recorder import SweepRecorder
+from trainer_app.tuning.recorder import SweepRecorder
 
 pytestmark = [pytest.mark.local, pytest.mark.usefixtures("ray_session")]
 

@@ -21,8 +21,8 @@ from tests.trained import trained_run
 from trainer_app.config import RunConfig, loads
 from trainer_app.errors import UserError
 from trainer_app.storage import open_store
-from trainer_app.train import predict as predicting
-from trainer_app.train.predict import PredictRequest
+from trainer_app.training import predict as predicting
+from trainer_app.training.predict import PredictRequest
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 

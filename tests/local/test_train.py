@@ -17,7 +17,7 @@ from trainer_app.errors import AlreadyExistsError, InputError, NotFoundError, Tr
 from trainer_app.lightning_cli import build_parts
 from trainer_app.records import RunFolder
 from trainer_app.storage import open_store
-from trainer_app.train import driver, evaluate
+from trainer_app.training import driver, evaluate
 
 # the class, message and line of what the toy raises: no other process can unpickle it
 PLANNED = "PlannedFailure: planned failure in epoch {} (tests/local/toy.py:122)"

@@ -14,7 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from tests.local.runs import Ran, run_file
 from trainer_app.config import RunConfig, override
 from trainer_app.errors import ConfigError, InputError
-from trainer_app.tune import pbt_checks
+from trainer_app.tuning import pbt_checks
 
 pytestmark = [pytest.mark.local, pytest.mark.usefixtures("ray_session")]
 

@@ -79,7 +79,7 @@ def test_a_module_that_is_gone_is_seen() -> None:
 
 def test_names_that_a_change_touches_are_there() -> None:
     assert missing_names(page()) == []
-    assert missing_names(page().replace("`replay`", "`play_again`")) == ["tune/history.py: play_again"]
+    assert missing_names(page().replace("`replay`", "`play_again`")) == ["tuning/history.py: play_again"]
 
 
 def test_the_page_is_short() -> None:

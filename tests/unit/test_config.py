@@ -320,7 +320,7 @@ LOSS, ACC = ("val_loss", "min"), ("val_acc", "max")
 def test_one_metric_decides(text: str, train: Any, tune: Any) -> None:
     """What a run is recorded and shown by (run.json) is what its workers keep checkpoints by."""
     from trainer_app.run.spec import RunSpec
-    from trainer_app.train import worker
+    from trainer_app.training import worker
 
     config = loads(f"model: {{class_path: a.B, init_args: {{lr: 1}}}}\n{text}")
     spec = RunSpec(run="demo", uri="runs", config="", use_gpu=False)

@@ -16,7 +16,7 @@ from trainer_app.config import RunConfig, loads, override
 from trainer_app.records import FitFolder
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_store
-from trainer_app.train import worker
+from trainer_app.training import worker
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 

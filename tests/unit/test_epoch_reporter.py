@@ -27,8 +27,8 @@ from trainer_app.records import FitFolder
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_store
 from trainer_app.storage.folder import FolderStore
-from trainer_app.train import worker
-from trainer_app.tune.objective import objective
+from trainer_app.training import worker
+from trainer_app.tuning.objective import objective
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]  # Lightning's, on workers and small logs
 

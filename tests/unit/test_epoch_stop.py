@@ -16,7 +16,7 @@ from trainer_app.errors import LeaseLostError
 from trainer_app.records import FitFolder
 from trainer_app.run import lease, lease_file, stop
 from trainer_app.storage import open_store
-from trainer_app.train import worker
+from trainer_app.training import worker
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 

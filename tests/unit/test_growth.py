@@ -28,8 +28,8 @@ from trainer_app.results import listing
 from trainer_app.run.attempt import commit_position, stop_position
 from trainer_app.run.progress import RecordedProgress
 from trainer_app.storage import Store, open_store
-from trainer_app.tune import history, schedulers
-from trainer_app.tune.plan import plan_search
+from trainer_app.tuning import history, schedulers
+from trainer_app.tuning.plan import plan_search
 
 pytestmark = pytest.mark.unit
 EPOCHS = 3

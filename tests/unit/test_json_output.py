@@ -16,14 +16,14 @@ from tests.unit.tree import ROOT
 from trainer_app.__main__ import main
 from trainer_app.run import documents
 from trainer_app.storage import Store, open_store
-from trainer_app.train import evaluate
+from trainer_app.training import evaluate
 
 pytestmark = pytest.mark.unit
 # Their JSON holds no number that was computed: a schema, quoted strings, Ray's and Helm's requests, a digest's input,
 # overrides, what refuses NaN.
 OTHER_WRITERS = {
     "run/request.py", "cli/schema.py", "launch/helm.py", "launch/resubmit.py",
-    "pod/probe.py", "pod/rayjob.py", "pod/submitter.py", "records/manifest.py", "tune/trial.py",
+    "pod/probe.py", "pod/rayjob.py", "pod/submitter.py", "records/manifest.py", "tuning/trial.py",
     "examples/data/cache.py", "examples/text_classifier/hugging_face.py", "report/sources.py", "api/starting.py",
     "ui/server.py",
 }  # fmt: skip

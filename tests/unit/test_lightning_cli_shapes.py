@@ -24,7 +24,7 @@ from trainer_app.lightning_cli import Parts, add_import_paths, build_parts, chec
 from trainer_app.lightning_cli.importing import load_object
 from trainer_app.records import FitFolder
 from trainer_app.storage import open_store
-from trainer_app.train import worker
+from trainer_app.training import worker
 
 pytestmark = pytest.mark.unit
 

@@ -18,7 +18,7 @@ from trainer_app.records import RunFolder, RunRecord
 from trainer_app.results import load_run
 from trainer_app.results.view import RunView
 from trainer_app.storage import open_store
-from trainer_app.tune.recorder import SweepRecorder
+from trainer_app.tuning.recorder import SweepRecorder
 
 pytestmark = pytest.mark.unit
 NAN, INF = math.nan, math.inf

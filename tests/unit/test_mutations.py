@@ -30,10 +30,10 @@ from trainer_app.records import RunFolder, TrialRecord, trial_name
 from trainer_app.run import attempt, decision, documents, lease, lease_file, prepare, stop
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_retrying, open_store
-from trainer_app.train import worker
-from trainer_app.tune import schedulers
-from trainer_app.tune.plan import plan_search
-from trainer_app.tune.space import draws
+from trainer_app.training import worker
+from trainer_app.tuning import schedulers
+from trainer_app.tuning.plan import plan_search
+from trainer_app.tuning.space import draws
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 

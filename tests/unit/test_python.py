@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -12,6 +14,7 @@ import lightning as L
 import pytest
 import torch
 
+import trainer_app
 from tests.run_samples import train_run, tune_run
 from trainer_app import api
 from trainer_app import checkpoint as ckpt
@@ -20,7 +23,8 @@ from trainer_app.errors import ConfigError, InputError, NotFoundError, RunFailed
 from trainer_app.storage import Store, open_store
 
 pytestmark = pytest.mark.unit
-EXAMPLE = Path(__file__).parents[2] / "trainer_app/examples/mnist/train.yaml"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "trainer_app/examples/mnist/train.yaml"
 
 
 class Net(L.LightningModule):
@@ -35,6 +39,69 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.delenv("TRAINER_STORAGE_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     return open_store("runs")
+
+
+SURFACE = """
+Checkpoint(run, trial, name, uri, epochs, step, metrics, size)
+  download(folder)
+  load(module, allow, arguments)
+InputError
+Run(uri, name, cluster)
+  best
+  check()
+  checkpoints()
+  metrics(trial)
+  opened()
+  report()
+  snapshot()
+  state
+  stop(grace)
+  trials()
+  wait(timeout)
+RunFailedError
+TrainerError
+load_run(run, storage, namespace, context, endpoint)
+runs(storage)
+submit(task, files, values, namespace, options)
+train(files, options)
+tune(files, options)
+validate(files, overrides, task)
+"""
+
+
+def describe(name: str) -> list[str]:
+    """What can be called of a public name, and with what."""
+    value = getattr(trainer_app, name)
+    if isinstance(value, type) and issubclass(value, Exception):
+        return [name]
+    members = vars(value) if isinstance(value, type) else {}
+    fields = set(getattr(value, "__dataclass_fields__", ()))
+    public = {one: what for one, what in sorted(members.items()) if not one.startswith("_") and one not in fields}
+    shown = [f"  {one}" if isinstance(what, property) else f"  {call(one, what)}" for one, what in public.items()]
+    return [call(name, value), *shown]
+
+
+def call(name: str, function: Any) -> str:
+    return f"{name}({', '.join(one for one in inspect.signature(function).parameters if one != 'self')})"
+
+
+def test_the_surface_is_what_it_was() -> None:
+    assert len(trainer_app.__all__) <= 15
+    assert [line for name in trainer_app.__all__ for line in describe(name)] == SURFACE.strip().splitlines()
+    page = (ROOT / "docs/python.md").read_text()
+    assert [name for name in trainer_app.__all__ if f"`{name}" not in page] == []
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        trainer_app.nothing  # noqa: B018
+
+
+def test_the_names_stay_functions_when_the_packages_are_imported() -> None:
+    code = (
+        "import trainer_app.training.driver, trainer_app.tuning, trainer_app.run\n"
+        "from trainer_app import submit, train, tune, validate, runs\n"
+        "assert all(callable(one) for one in (submit, train, tune, validate, runs))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_runs_of_a_storage(storage: Store, tmp_path: Path) -> None:

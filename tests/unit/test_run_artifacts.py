@@ -22,8 +22,8 @@ from trainer_app.run import artifacts, working_folder
 from trainer_app.run.artifacts import Limits, Sender, find_changed
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import Store, open_store
-from trainer_app.train import files
-from trainer_app.train.files import keep_files
+from trainer_app.training import files
+from trainer_app.training.files import keep_files
 from trainer_app.user_errors import FitProgress
 
 pytestmark = pytest.mark.unit

@@ -15,7 +15,7 @@ from trainer_app.records import RunFolder, RunRecord
 from trainer_app.records.manifest import Schedule
 from trainer_app.run import attempt, cluster, prepare
 from trainer_app.storage import Store, open_store
-from trainer_app.train import driver
+from trainer_app.training import driver
 
 pytestmark = pytest.mark.unit
 

@@ -28,9 +28,9 @@ from trainer_app.errors import (
 from trainer_app.run import retry
 from trainer_app.run.retry import RetryPolicy, is_permanent
 from trainer_app.run.spec import RunSpec
-from trainer_app.train.failures import RunFailurePolicy
-from trainer_app.tune import process_state
-from trainer_app.tune import trial as trials
+from trainer_app.training.failures import RunFailurePolicy
+from trainer_app.tuning import process_state
+from trainer_app.tuning import trial as trials
 from trainer_app.user_errors import FitProgress
 
 pytestmark = pytest.mark.unit

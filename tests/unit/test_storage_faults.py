@@ -22,9 +22,9 @@ from trainer_app.run import attempt, cluster, lease, lease_file
 from trainer_app.run.spec import RunSpec
 from trainer_app.run.watch import Watch
 from trainer_app.storage import open_store, retrying
-from trainer_app.tune import schedulers, sweep
-from trainer_app.tune.plan import plan_search
-from trainer_app.tune.recorder import SweepRecorder
+from trainer_app.tuning import schedulers, sweep
+from trainer_app.tuning.plan import plan_search
+from trainer_app.tuning.recorder import SweepRecorder
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 TASKS = ("train", "tune")

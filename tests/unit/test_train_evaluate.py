@@ -22,7 +22,7 @@ from trainer_app.errors import CheckpointRejectedError, InputError, NotFoundErro
 from trainer_app.records import RunFolder, RunRecord, TrialRecord
 from trainer_app.run import cluster
 from trainer_app.storage import Store, open_store
-from trainer_app.train import chosen, evaluate
+from trainer_app.training import chosen, evaluate
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 

@@ -22,8 +22,8 @@ from trainer_app.errors import InputError, NotFoundError, TrainerError, UserErro
 from trainer_app.records import TrialRecord
 from trainer_app.run import require
 from trainer_app.storage import Store, open_store
-from trainer_app.train import chosen, tensor_file
-from trainer_app.train import export as exporting
+from trainer_app.training import chosen, tensor_file
+from trainer_app.training import export as exporting
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 

@@ -31,7 +31,7 @@ from trainer_app.errors import (
 )
 from trainer_app.run.retry import ends_run, last_commit
 from trainer_app.run.spec import RunSpec
-from trainer_app.train.failures import RunFailurePolicy, ends_training, root_cause
+from trainer_app.training.failures import RunFailurePolicy, ends_training, root_cause
 from trainer_app.user_errors import describe_error
 
 pytestmark = pytest.mark.unit

@@ -18,8 +18,8 @@ from trainer_app.errors import ConfigError, TrainerError
 from trainer_app.run import prepare
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_store
-from trainer_app.train import find
-from trainer_app.tune.process_state import restored_process
+from trainer_app.training import find
+from trainer_app.tuning.process_state import restored_process
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 

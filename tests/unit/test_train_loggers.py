@@ -17,7 +17,7 @@ from trainer_app.config.models import Scaling
 from trainer_app.records import FitFolder
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_store
-from trainer_app.train import loggers, worker
+from trainer_app.training import loggers, worker
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 PARTS = "tests.unit.test_lightning_parts"

@@ -15,7 +15,7 @@ from trainer_app.config import RunConfig
 from trainer_app.lightning_cli import build_parts
 from trainer_app.records import FitFolder
 from trainer_app.run.spec import RunSpec
-from trainer_app.train import worker
+from trainer_app.training import worker
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 

@@ -20,9 +20,9 @@ from trainer_app.__main__ import main
 from trainer_app.config import RunConfig, loads
 from trainer_app.errors import InputError, NotFoundError, TrainerError, UserError
 from trainer_app.storage import Store, open_store
-from trainer_app.train import predict as predicting
-from trainer_app.train.predict import PredictRequest
-from trainer_app.train.predictor import Predictor
+from trainer_app.training import predict as predicting
+from trainer_app.training.predict import PredictRequest
+from trainer_app.training.predictor import Predictor
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 

@@ -21,9 +21,9 @@ from trainer_app.config import RunConfig, loads
 from trainer_app.errors import InputError
 from trainer_app.run import cluster
 from trainer_app.run.spec import RunSpec
-from trainer_app.train import ray_trainer
-from trainer_app.train.failures import RunFailurePolicy
-from trainer_app.tune import sweep
+from trainer_app.training import ray_trainer
+from trainer_app.training.failures import RunFailurePolicy
+from trainer_app.tuning import sweep
 
 pytestmark = pytest.mark.unit
 

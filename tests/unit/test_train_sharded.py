@@ -32,8 +32,8 @@ from trainer_app.run.orphans import find_orphans
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_store
 from trainer_app.storage.folder import FolderStore
-from trainer_app.train import evaluate, worker
-from trainer_app.train.export import export
+from trainer_app.training import evaluate, worker
+from trainer_app.training.export import export
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 MODULE = "tests.sharded_model"

@@ -15,7 +15,7 @@ from trainer_app.errors import ConfigError, InputError
 from trainer_app.records import FitFolder
 from trainer_app.run import start_files
 from trainer_app.storage import open_store
-from trainer_app.train import start
+from trainer_app.training import start
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 

@@ -13,7 +13,7 @@ from tests.sharded_model import Tokens, Transformer
 from tests.two_ranks import fit_rank, on_ranks
 from trainer_app.config import RunConfig, loads
 from trainer_app.lightning_cli import check_code, check_parts
-from trainer_app.train.strategies import mesh_sizes
+from trainer_app.training.strategies import mesh_sizes
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 HERE = "tests.unit.test_train_strategies"

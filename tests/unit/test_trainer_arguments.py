@@ -25,8 +25,8 @@ from trainer_app.errors import ConfigError
 from trainer_app.records import FitFolder
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import open_store
-from trainer_app.train import worker
-from trainer_app.tune.process_state import restored_process
+from trainer_app.training import worker
+from trainer_app.tuning.process_state import restored_process
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 

@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import pytest
 import ray.util.queue
 
-from trainer_app.tune import nested, placement_groups
+from trainer_app.tuning import nested, placement_groups
 
 pytestmark = pytest.mark.unit
 

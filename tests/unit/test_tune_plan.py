@@ -12,8 +12,8 @@ from tests.run_samples import sweep_config
 from trainer_app.errors import InputError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord
 from trainer_app.storage import open_store
-from trainer_app.tune import schedulers
-from trainer_app.tune.plan import plan_search
+from trainer_app.tuning import schedulers
+from trainer_app.tuning.plan import plan_search
 
 pytestmark = pytest.mark.unit
 

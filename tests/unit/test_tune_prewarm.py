@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trainer_app.config import RunConfig, loads
-from trainer_app.tune import prewarm
+from trainer_app.tuning import prewarm
 
 pytestmark = pytest.mark.unit
 
@@ -27,7 +27,7 @@ def config(**blocks: Any) -> RunConfig:
 def test_they_import_the_trial_and_the_users_code_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert prewarm.prewarm_env(config()) == {
-        "RAY_preload_python_modules": "trainer_app.tune.trial,pkg.models,pkg.data",
+        "RAY_preload_python_modules": "trainer_app.tuning.trial,pkg.models,pkg.data",
         "OMP_NUM_THREADS": "1",
     }
     assert callable(import_module(prewarm.TRIAL).run)
@@ -41,7 +41,7 @@ def test_they_import_the_trial_and_the_users_code_ahead(monkeypatch: pytest.Monk
     ],
 )
 def test_a_module_is_imported_once(blocks: dict[str, Any]) -> None:
-    assert prewarm.prewarm_env(config(**blocks))["RAY_preload_python_modules"] == "trainer_app.tune.trial,pkg"
+    assert prewarm.prewarm_env(config(**blocks))["RAY_preload_python_modules"] == "trainer_app.tuning.trial,pkg"
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,9 @@ from trainer_app.config import loads
 from trainer_app.errors import StorageError
 from trainer_app.lightning_cli.script import load_script
 from trainer_app.run.spec import RunSpec
-from trainer_app.tune import process_settings, process_state, sweep
-from trainer_app.tune import trial as trials
-from trainer_app.tune.process_state import restored_process
+from trainer_app.tuning import process_settings, process_state, sweep
+from trainer_app.tuning import trial as trials
+from trainer_app.tuning.process_state import restored_process
 from trainer_app.user_errors import FitProgress
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]

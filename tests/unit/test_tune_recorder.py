@@ -19,9 +19,9 @@ from trainer_app.errors import StorageUnavailableError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.records.models import MAX_TRACEBACK, STORAGE_SILENT
 from trainer_app.storage import open_store
-from trainer_app.tune import schedulers
-from trainer_app.tune.process_state import FreshProcessError
-from trainer_app.tune.recorder import SweepRecorder
+from trainer_app.tuning import schedulers
+from trainer_app.tuning.process_state import FreshProcessError
+from trainer_app.tuning.recorder import SweepRecorder
 
 pytestmark = pytest.mark.unit
 

@@ -18,9 +18,9 @@ from trainer_app.records import RunFolder, RunRecord, TrialRecord, trial_name
 from trainer_app.results.repeats import confidence_interval, repeated_trials
 from trainer_app.run.believed import trial_params
 from trainer_app.storage import open_store
-from trainer_app.tune import schedulers
-from trainer_app.tune.plan import plan_search
-from trainer_app.tune.search import ResumableSearch
+from trainer_app.tuning import schedulers
+from trainer_app.tuning.plan import plan_search
+from trainer_app.tuning.search import ResumableSearch
 
 pytestmark = pytest.mark.unit
 LR = "model.init_args.lr"

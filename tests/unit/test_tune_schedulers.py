@@ -21,7 +21,7 @@ from ray.tune.schedulers import (
 )
 
 from trainer_app.config import RunConfig, Tune
-from trainer_app.tune import history, population, schedulers
+from trainer_app.tuning import history, population, schedulers
 
 pytestmark = pytest.mark.unit
 

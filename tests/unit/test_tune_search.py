@@ -18,8 +18,8 @@ from tests.run_samples import sweep_config
 from trainer_app.config import override
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.storage import open_store
-from trainer_app.tune.search import ResumableSearch
-from trainer_app.tune.study import build_searcher
+from trainer_app.tuning.search import ResumableSearch
+from trainer_app.tuning.study import build_searcher
 
 pytestmark = pytest.mark.unit
 

@@ -13,7 +13,7 @@ from ray import tune
 
 from trainer_app.config import Primitive, Tune
 from trainer_app.errors import ConfigError
-from trainer_app.tune import space
+from trainer_app.tuning import space
 
 pytestmark = pytest.mark.unit
 

@@ -15,9 +15,9 @@ from trainer_app.config import RunConfig, loads
 from trainer_app.errors import ConfigError, NotFoundError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord, trial_name
 from trainer_app.storage import Store, open_store
-from trainer_app.tune import schedulers, study
-from trainer_app.tune.plan import plan_search
-from trainer_app.tune.study import JOURNAL, StudySearch, build_searcher
+from trainer_app.tuning import schedulers, study
+from trainer_app.tuning.plan import plan_search
+from trainer_app.tuning.study import JOURNAL, StudySearch, build_searcher
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 

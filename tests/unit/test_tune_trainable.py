@@ -15,7 +15,7 @@ from ray.tune.trainable.function_trainable import wrap_function
 from trainer_app import ray_compat
 from trainer_app.config import loads
 from trainer_app.run.spec import RunSpec
-from trainer_app.tune import sweep, trainable
+from trainer_app.tuning import sweep, trainable
 
 pytestmark = pytest.mark.unit
 RUN_FILE = """

@@ -23,8 +23,8 @@ from trainer_app.errors import InputError, TrainerError, UserError
 from trainer_app.records import FitFolder
 from trainer_app.run.retry import is_permanent
 from trainer_app.storage import open_store
-from trainer_app.train import worker
-from trainer_app.tune import pbt_checks
+from trainer_app.training import worker
+from trainer_app.tuning import pbt_checks
 from trainer_app.user_errors import FitProgress, describe_error, plain_errors
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,6 +33,23 @@ class ClusterSide:
     kube: Kube
     endpoint: str | None = None
     values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page as HTML, of which a notebook shows the frame."""
+
+    html: str = field(repr=False)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page to a file, and return its path."""
+        Path(path).write_text(self.html, encoding="utf-8")
+        return Path(path)
+
+    def _repr_html_(self) -> str:
+        # A frame of its own: neither its style nor its script meets the notebook's, which may not run scripts itself.
+        source = escape(self.html, quote=True)
+        return f'<iframe sandbox="allow-scripts" srcdoc="{source}" style="width:100%;height:700px;border:0"></iframe>'
 
 
 @dataclass(frozen=True)
@@ -162,6 +180,13 @@ class Run:
             a pandas DataFrame; a list of dicts where pandas is not installed. Empty for a train run.
         """
         return to_frame(*trial_rows(self.snapshot()))
+
+    def report(self) -> Report:
+        """Return the page of `trainer report`: a notebook's cell shows it, and `save(FILE)` writes it."""
+        from trainer_app.report import render_page, report_document
+
+        with self.opened() as storage:
+            return Report(render_page(report_document([(storage, self.name)])))
 
     def wait(self, timeout: float | None = None) -> Run:
         """Wait until the run ends, and return it.

@@ -40,7 +40,7 @@ def export(
     if kind == "onnx":
         require_extra("onnx", what="--format onnx")
     with stored_run(run, storage, log, import_from, verb="export") as stored:
-        from trainer_app.train import export as exporting
+        from trainer_app.training import export as exporting
 
         target = output or f"{stored.name}{SUFFIXES[kind]}"
         which: dict[str, Any] = {"trial": trial, "epoch": epoch, "allow": allow or ()}

@@ -54,7 +54,7 @@ def predict(
     options: dict[str, Any] = {"batch_size": batch_size, "part_rows": part_size, "workers": workers}
     options |= {"columns": _split(columns), "keep": _split(keep), "allow": tuple(allow or ())}
     with stored_run(run, storage, log, import_from, verb="predict") as stored:
-        from trainer_app.train import predict as predicting
+        from trainer_app.training import predict as predicting
 
         target = output or f"{stored.name}-predictions.parquet"
         request = predicting.PredictRequest(target, data, trial=trial, epoch=epoch, **options)

@@ -23,7 +23,7 @@ def test(
     from trainer_app.formatting import format_pairs, sort_metrics
 
     with stored_run(run, storage, log, import_from, verb="test") as stored:
-        from trainer_app.train import evaluate
+        from trainer_app.training import evaluate
 
         event = evaluate.test(stored.store, stored.name, allow=allow or (), trial=trial, epoch=epoch)
         scores = format_pairs(sort_metrics(event["metrics"]), short=False) or "no metric is logged in test_step"

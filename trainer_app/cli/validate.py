@@ -76,7 +76,7 @@ def _check_code(config: RunConfig, files: Sequence[str]) -> list[str]:
     check_code(config)
     check_space(config)
     if config.tune is not None and config.tune.scheduler.kind == "pbt":  # else there is no need to import Ray
-        from trainer_app.tune.pbt_checks import check_mutations
+        from trainer_app.tuning.pbt_checks import check_mutations
 
         check_mutations(config)
     return [f"note: {note}" for note in check_parts(config)]

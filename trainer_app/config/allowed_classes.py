@@ -26,7 +26,7 @@ _IMPORT_PATH: Final = re.compile(r"[^\W\d]\w*([.:][^\W\d]\w*)+")
 # What a stored run file may name although `checkpoint.allow` may not: harmless, and arguments of Lightning's.
 _ARGUMENTS: Final = (
     "ray.train.lightning.",
-    "trainer_app.train.strategies.Ray",
+    "trainer_app.training.strategies.Ray",
     "datetime.timedelta",
     "collections.OrderedDict",
     "pathlib.Path",

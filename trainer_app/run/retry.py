@@ -1,6 +1,6 @@
 """Which errors are worth another try: one rule for a train run, a trial, a nested trial and the attempts of a run.
 
-Imports neither Ray nor torch: Ray's failure policy (train/failures.py) and the loop of a trial (tune/trial.py) ask it.
+Imports neither Ray nor torch: Ray's failure policy (training/failures.py) and a trial's loop (tuning/trial.py) ask it.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ RAY_STRATEGIES = {
     "DDPStrategy": "ray.train.lightning.RayDDPStrategy",
     "FSDPStrategy": "ray.train.lightning.RayFSDPStrategy",
     "DeepSpeedStrategy": "ray.train.lightning.RayDeepSpeedStrategy",
-    "ModelParallelStrategy": "trainer_app.train.strategies.RayModelParallelStrategy",
+    "ModelParallelStrategy": "trainer_app.training.strategies.RayModelParallelStrategy",
 }
 NEED_GPUS = ("FSDPStrategy", "DeepSpeedStrategy")
 _NO_TPU = "Ray's strategies for Lightning run on CPUs and NVIDIA GPUs"

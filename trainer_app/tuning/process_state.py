@@ -19,8 +19,8 @@ from ray.exceptions import RayActorError
 
 from trainer_app.checkpoint import rng_state
 from trainer_app.formatting import one_line
-from trainer_app.train.loggers import end_runs
-from trainer_app.tune.process_settings import SETTINGS
+from trainer_app.training.loggers import end_runs
+from trainer_app.tuning.process_settings import SETTINGS
 
 Restore = Callable[[], None]
 

@@ -15,9 +15,9 @@ from trainer_app.metric_order import replace_nan
 from trainer_app.records import RunFolder, TrialRecord, trial_name
 from trainer_app.run.believed import SEED, trial_params
 from trainer_app.storage.parallel import map_parallel
-from trainer_app.tune import history, space
-from trainer_app.tune.repeats import Repeats
-from trainer_app.tune.search import ResumableSearch
+from trainer_app.tuning import history, space
+from trainer_app.tuning.repeats import Repeats
+from trainer_app.tuning.search import ResumableSearch
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def plan_search(
 
 
 def _build_searcher(config: RunConfig, folder: RunFolder, seed: Any, start: int) -> Any:
-    from trainer_app.tune.study import build_searcher  # 0.5 s, which other sweeps save
+    from trainer_app.tuning.study import build_searcher  # 0.5 s, which other sweeps save
 
     return build_searcher(config, folder, seed=seed, start=start)
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
-from trainer_app.tune.schedulers import Asha, Median
-from trainer_app.tune.stop_reasons import METRIC, TIME
+from trainer_app.tuning.schedulers import Asha, Median
+from trainer_app.tuning.stop_reasons import METRIC, TIME
 
 MAX_SEEN: Final = 200  # results in a trial's record; of more, a resume reads the trial's metrics
 

@@ -16,8 +16,8 @@ from ray.tune.schedulers import (
 )
 
 from trainer_app.config import RunConfig
-from trainer_app.tune.population import Pb2, Pbt, PbtMixin, pbt_arguments
-from trainer_app.tune.stop_reasons import METRIC, TIME, StopReasonMixin
+from trainer_app.tuning.population import Pb2, Pbt, PbtMixin, pbt_arguments
+from trainer_app.tuning.stop_reasons import METRIC, TIME, StopReasonMixin
 
 NEVER = 10**9
 # They pause trials or clone them, so every epoch that they see must be committed.

@@ -22,8 +22,8 @@ from trainer_app.metric_order import replace_nan
 from trainer_app.records import RunFolder, TrialRecord
 from trainer_app.storage import open_store
 from trainer_app.temporary import make_folder
-from trainer_app.tune import space
-from trainer_app.tune.stop_reasons import METRIC
+from trainer_app.tuning import space
+from trainer_app.tuning.stop_reasons import METRIC
 
 _log = logging.getLogger(__name__)
 JOURNAL: Final = "artifacts/optuna/study.log"  # optuna-dashboard opens a copy of it

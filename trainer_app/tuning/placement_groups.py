@@ -19,7 +19,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from trainer_app import ray_compat
 from trainer_app.run import cluster
-from trainer_app.tune.trainable import WAITS_S
+from trainer_app.tuning.trainable import WAITS_S
 
 END_S: Final = 5.0  # for a killed controller to die; 20 to 100 ms are usual
 

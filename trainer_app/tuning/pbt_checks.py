@@ -7,7 +7,7 @@ from typing import Any
 from trainer_app import lightning_cli
 from trainer_app.config import Primitive, RunConfig, override, require_tune
 from trainer_app.errors import ConfigError, Problem
-from trainer_app.tune.space import domain
+from trainer_app.tuning.space import domain
 from trainer_app.user_errors import plain_errors
 
 

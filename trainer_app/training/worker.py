@@ -25,10 +25,10 @@ from trainer_app.records import FitFolder, parse_part_key
 from trainer_app.run import logs, stop
 from trainer_app.run.spec import RunSpec
 from trainer_app.temporary import temporary_folder
-from trainer_app.train import loggers
-from trainer_app.train.files import keep_files
-from trainer_app.train.start import Origin, Start, find_start, load_weights
-from trainer_app.train.strategies import prepare_load, prepare_trainer, when_configured
+from trainer_app.training import loggers
+from trainer_app.training.files import keep_files
+from trainer_app.training.start import Origin, Start, find_start, load_weights
+from trainer_app.training.strategies import prepare_load, prepare_trainer, when_configured
 from trainer_app.user_errors import FitProgress, plain_errors
 
 Report = Callable[[dict[str, Any]], None]

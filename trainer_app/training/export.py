@@ -15,9 +15,9 @@ from trainer_app.errors import TrainerError
 from trainer_app.formatting import one_line
 from trainer_app.storage import Store, open_store, split_uri
 from trainer_app.temporary import temporary_folder
-from trainer_app.train import tensor_file
-from trainer_app.train.chosen import choose, loaded_parts
-from trainer_app.train.example_input import Inputs, describe_inputs, example_inputs, repeat_batch
+from trainer_app.training import tensor_file
+from trainer_app.training.chosen import choose, loaded_parts
+from trainer_app.training.example_input import Inputs, describe_inputs, example_inputs, repeat_batch
 from trainer_app.user_errors import plain_errors
 
 _log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from trainer_app import ray_compat
 from trainer_app.config import RunConfig
 from trainer_app.run import cluster
 from trainer_app.run.spec import RunSpec
-from trainer_app.train.failures import RunFailurePolicy
+from trainer_app.training.failures import RunFailurePolicy
 
 
 class RunTrainer(TorchTrainer):
@@ -31,7 +31,7 @@ class RunTrainer(TorchTrainer):
         return super()._initialize_and_run_controller(**kwargs)
 
     def _create_default_callbacks(self) -> list[Any]:
-        """Leave out Ray's cleaner of placement groups: one more process, and tune/placement_groups.py does its work."""
+        """Leave out Ray's cleaner of placement groups: one more process; tuning/placement_groups.py does its work."""
         ours: list[Any] = super()._create_default_callbacks()
         return [callback for callback in ours if not isinstance(callback, ray_compat.PlacementGroupCleanerCallback)]
 

@@ -19,11 +19,11 @@ from trainer_app.config import override
 from trainer_app.errors import StorageUnavailableError
 from trainer_app.run import cluster
 from trainer_app.run.spec import RunSpec
-from trainer_app.train import ray_trainer
-from trainer_app.train.failures import failure_record, root_cause
-from trainer_app.tune.objective import STOPPED, objective, reporting_silence
-from trainer_app.tune.placement_groups import TagPlacementGroups
-from trainer_app.tune.trainable import WAITS_S, is_ending
+from trainer_app.training import ray_trainer
+from trainer_app.training.failures import failure_record, root_cause
+from trainer_app.tuning.objective import STOPPED, objective, reporting_silence
+from trainer_app.tuning.placement_groups import TagPlacementGroups
+from trainer_app.tuning.trainable import WAITS_S, is_ending
 from trainer_app.user_errors import plain_errors
 
 POLL_S = 0.2
@@ -95,7 +95,7 @@ class SendFiles(ray_compat.WorkerGroupCallback):
 
 def send_files() -> None:
     """Send what the fit of this worker has written so far."""
-    from trainer_app.train import files
+    from trainer_app.training import files
 
     files.send_files()
 
@@ -151,7 +151,7 @@ def nested_worker(config: dict[str, Any]) -> None:
 
 
 def _fit_nested(spec: RunSpec, params: dict[str, Any], trial: str) -> None:
-    from trainer_app.train import worker
+    from trainer_app.training import worker
 
     run_file = override(spec.load(), params)
 

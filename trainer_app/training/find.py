@@ -18,10 +18,10 @@ from trainer_app.run.spec import RunSpec
 from trainer_app.run.start_files import with_absolute_files
 from trainer_app.run.watch import Emit
 from trainer_app.temporary import temporary_folder
-from trainer_app.train import evaluate, worker
-from trainer_app.train.failures import root_cause
-from trainer_app.train.files import keep_files
-from trainer_app.train.ray_trainer import accelerator
+from trainer_app.training import evaluate, worker
+from trainer_app.training.failures import root_cause
+from trainer_app.training.files import keep_files
+from trainer_app.training.ray_trainer import accelerator
 from trainer_app.user_errors import FitProgress, plain_errors
 
 FOUND = "found"  # among the run's artifacts: what a search wrote

@@ -19,14 +19,14 @@ from trainer_app.run.attempt import Work, run_attempt, stop_position
 from trainer_app.run.spec import RunSpec
 from trainer_app.run.watch import Emit, Watch
 from trainer_app.storage_uri import join_uri
-from trainer_app.train import evaluate
-from trainer_app.train.ray_trainer import accelerator
-from trainer_app.tune import placement_groups, prewarm, schedulers, trainable
-from trainer_app.tune.nested import run_nested
-from trainer_app.tune.pbt_checks import check_mutations
-from trainer_app.tune.plan import plan_search
-from trainer_app.tune.recorder import LOST, StopWhenIdle, SweepRecorder, trial_event
-from trainer_app.tune.search import ResumableSearch
+from trainer_app.training import evaluate
+from trainer_app.training.ray_trainer import accelerator
+from trainer_app.tuning import placement_groups, prewarm, schedulers, trainable
+from trainer_app.tuning.nested import run_nested
+from trainer_app.tuning.pbt_checks import check_mutations
+from trainer_app.tuning.plan import plan_search
+from trainer_app.tuning.recorder import LOST, StopWhenIdle, SweepRecorder, trial_event
+from trainer_app.tuning.search import ResumableSearch
 
 
 def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | None, test: bool = False) -> int:
@@ -51,7 +51,7 @@ def run(config: RunConfig, *, name: str, resume: bool, emit: Emit, log: str | No
     lightning_cli.check_space(config)
     check_mutations(config)
     if require_tune(config).searcher.kind == "optuna":
-        from trainer_app.tune.study import check_searcher
+        from trainer_app.tuning.study import check_searcher
 
         check_searcher(config)
     prewarm.disable_env_propagation()
@@ -192,7 +192,7 @@ def concurrency(config: RunConfig) -> int:
 
 def run_trial(params: dict[str, Any], spec: RunSpec) -> None:
     """Run a trial of one worker; torch and Lightning are imported in its process."""
-    from trainer_app.tune import trial
+    from trainer_app.tuning import trial
 
     trial.run(params, spec)
 

@@ -15,7 +15,7 @@ from trainer_app import ray_compat
 from trainer_app.metric_order import replace_nan
 from trainer_app.records import to_plain, trial_name
 from trainer_app.run.believed import SEED
-from trainer_app.tune.repeats import Repeats
+from trainer_app.tuning.repeats import Repeats
 
 Planned = tuple[int, dict[str, Any]]
 

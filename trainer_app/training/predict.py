@@ -19,10 +19,10 @@ from trainer_app.records.plain_json import to_json
 from trainer_app.run import cluster, user_code
 from trainer_app.storage import Store, open_store, split_uri
 from trainer_app.temporary import temporary_folder
-from trainer_app.train.chosen import Chosen, choose
-from trainer_app.train.failures import root_cause
-from trainer_app.train.prediction_table import write_file
-from trainer_app.train.predictor import (
+from trainer_app.training.chosen import Chosen, choose
+from trainer_app.training.failures import root_cause
+from trainer_app.training.prediction_table import write_file
+from trainer_app.training.predictor import (
     Part,
     PartWorker,
     PredictJob,

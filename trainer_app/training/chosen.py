@@ -20,8 +20,8 @@ from trainer_app.results import Checkpoint, RunResults
 from trainer_app.run.believed import allow_override, load_stored, trial_params
 from trainer_app.storage import Store
 from trainer_app.temporary import temporary_folder
-from trainer_app.train.strategies import one_process_strategy
-from trainer_app.train.worker import QUIET
+from trainer_app.training.strategies import one_process_strategy
+from trainer_app.training.worker import QUIET
 from trainer_app.user_errors import describe_error, plain_errors
 
 # No file of a fit's: what is built here only computes.

@@ -21,9 +21,9 @@ from trainer_app.lightning_cli.build import Parts
 from trainer_app.run import user_code
 from trainer_app.storage import Store, open_store
 from trainer_app.temporary import temporary_folder
-from trainer_app.train.chosen import loaded_parts, reopen
-from trainer_app.train.evaluate import group_of_one
-from trainer_app.train.prediction_table import to_table
+from trainer_app.training.chosen import loaded_parts, reopen
+from trainer_app.training.evaluate import group_of_one
+from trainer_app.training.prediction_table import to_table
 from trainer_app.user_errors import describe_error, format_traceback, plain_errors
 
 FOLDER: Final = "predictions"

@@ -26,12 +26,12 @@ from trainer_app.run.believed import allow_override, load_stored
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import Store, open_store
 from trainer_app.temporary import temporary_folder
-from trainer_app.train import loggers
-from trainer_app.train.chosen import choose
-from trainer_app.train.failures import root_cause
-from trainer_app.train.files import TESTED, keep_files
-from trainer_app.train.strategies import one_process_strategy, prepare_load
-from trainer_app.train.worker import QUIET, check_device
+from trainer_app.training import loggers
+from trainer_app.training.chosen import choose
+from trainer_app.training.failures import root_cause
+from trainer_app.training.files import TESTED, keep_files
+from trainer_app.training.strategies import one_process_strategy, prepare_load
+from trainer_app.training.worker import QUIET, check_device
 from trainer_app.user_errors import FitProgress, plain_errors
 
 

@@ -20,12 +20,12 @@ from trainer_app.run.retry import RetryPolicy, last_commit
 from trainer_app.run.spec import RunSpec
 from trainer_app.storage import store_name
 from trainer_app.temporary import temporary_folder
-from trainer_app.train import worker
-from trainer_app.train.files import keep_files
-from trainer_app.train.start import Origin
-from trainer_app.tune.objective import STOPPED, objective, reporting_silence
-from trainer_app.tune.process_state import check_process, restored_process
-from trainer_app.tune.schedulers import NEEDS_EVERY_EPOCH
+from trainer_app.training import worker
+from trainer_app.training.files import keep_files
+from trainer_app.training.start import Origin
+from trainer_app.tuning.objective import STOPPED, objective, reporting_silence
+from trainer_app.tuning.process_state import check_process, restored_process
+from trainer_app.tuning.schedulers import NEEDS_EVERY_EPOCH
 from trainer_app.user_errors import FitProgress, describe_error, format_traceback, plain_errors
 
 POINTER = "commit.json"

@@ -15,10 +15,10 @@ from trainer_app.run import cluster, stop
 from trainer_app.run.attempt import Work, run_attempt, stop_position
 from trainer_app.run.spec import RunSpec
 from trainer_app.run.watch import Emit, Watch
-from trainer_app.train import evaluate, find
-from trainer_app.train.failures import ends_training, failure_record
-from trainer_app.train.ray_trainer import RunTrainer, accelerator, run_config, scaling_config, torch_config
-from trainer_app.train.relay import Mailbox, Relay, relaying_events
+from trainer_app.training import evaluate, find
+from trainer_app.training.failures import ends_training, failure_record
+from trainer_app.training.ray_trainer import RunTrainer, accelerator, run_config, scaling_config, torch_config
+from trainer_app.training.relay import Mailbox, Relay, relaying_events
 from trainer_app.user_errors import plain_errors
 
 
@@ -107,7 +107,7 @@ def fit(config: RunConfig, folder: RunFolder, spec: RunSpec, emit: Emit) -> ray.
 def train_worker(config: dict[str, Any]) -> bool:
     """Fit in one worker. Return whether it stopped before its end because a user asked for it."""
     with plain_errors():
-        from trainer_app.train import worker
+        from trainer_app.training import worker
 
         spec: RunSpec = config["spec"]
         return worker.fit_with_ray(spec.load(), spec, trial=None, report=ray.train.report)

@@ -10,8 +10,8 @@ from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 from ray.tune.schedulers.pb2 import PB2
 
 from trainer_app.records import to_plain
-from trainer_app.tune.space import domain
-from trainer_app.tune.stop_reasons import TIME, StopReasonMixin
+from trainer_app.tuning.space import domain
+from trainer_app.tuning.stop_reasons import TIME, StopReasonMixin
 
 
 class PbtMixin(StopReasonMixin):

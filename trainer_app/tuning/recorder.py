@@ -17,9 +17,9 @@ from trainer_app.metric_order import best_of, is_better
 from trainer_app.records import RunFolder, TrialRecord
 from trainer_app.records.models import MAX_TRACEBACK, STOP_REQUESTED, STORAGE_SILENT, TIME_BUDGET
 from trainer_app.run.watch import Emit
-from trainer_app.train.relay import report_events
-from trainer_app.tune import history
-from trainer_app.tune.process_state import FreshProcessError
+from trainer_app.training.relay import report_events
+from trainer_app.tuning import history
+from trainer_app.tuning.process_state import FreshProcessError
 
 LOST = "its process ended"
 
