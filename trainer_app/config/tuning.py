@@ -124,8 +124,7 @@ class Optuna(Block):
 
     sampler: Sampler = Field(
         "tpe",
-        description="TPE; a Gaussian process; CMA-ES, which needs the package cmaes; NSGA-II; quasi-random points; or "
-        "random ones.",
+        description="TPE; a Gaussian process; CMA-ES; NSGA-II; quasi-random points; or random ones.",
     )
     seed: int | None = Field(None, ge=0, description="Seed of the sampler; the run's own if not given.")
     n_startup_trials: int = Field(10, ge=0, description="Of tpe, gp and cmaes: random trials before the model decides.")

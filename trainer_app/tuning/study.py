@@ -6,7 +6,6 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any, Final
 
 import optuna
@@ -17,7 +16,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from trainer_app import results
 from trainer_app.config import RunConfig, require_tune
-from trainer_app.errors import ConfigError, Problem, StorageError
+from trainer_app.errors import StorageError
 from trainer_app.metric_order import replace_nan
 from trainer_app.records import RunFolder, TrialRecord
 from trainer_app.storage import open_store
@@ -111,15 +110,7 @@ class StudySearch(OptunaSearch):
 
 
 def check_searcher(config: RunConfig) -> None:
-    """Check, before a sweep starts, that its sampler's package and its earlier sweeps are there.
-
-    Raises:
-        ConfigError: a package is missing. NotFoundError: there is no such run.
-    """
-    args = require_tune(config).searcher.args
-    if getattr(args, "sampler", "") == "cmaes" and find_spec("cmaes") is None:
-        key, hint = "tune.searcher.optuna.sampler", "install it here, and into the image; or use tpe or gp"
-        raise ConfigError([Problem(key, "needs the package cmaes, not installed here", "cmaes", hint)])
+    """Check, before a sweep starts, that its earlier sweeps are there. Raises NotFoundError: there is no such run."""
     for run in require_tune(config).start_from:
         _open_run(config, run)
 
