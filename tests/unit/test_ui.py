@@ -52,7 +52,11 @@ def test_the_list(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["sort=nothing", "limit=x&offset=-1", "limit=999999999999", "sort=&text=%00", "tag=a"]
+    "query",
+    [
+        *("sort=nothing", "limit=x&offset=-1", "limit=999999999999", "sort=&text=%00", "tag=a", "sort=tags"),
+        *(f"limit={'9' * 5000}", f"offset={'0' * 5000}"),
+    ],
 )
 def test_any_query_of_the_list_is_answered(server: Server, query: str) -> None:
     assert server.json(f"/api/runs?{query}")["known"] == 3
@@ -144,7 +148,8 @@ def test_headers_of_every_answer(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "host, code", [("evil.example", 403), ("localhost:1", 200), ("127.0.0.1", 200), ("[::1]:9", 200)]
+    "host, code",
+    [("evil.example", 403), ("localhost:1", 200), ("127.0.0.1", 200), ("[::1]:9", 200), ("[", 403), ("[x]", 403)],
 )
 def test_a_name_that_resolves_to_this_machine_is_refused(server: Server, host: str, code: int) -> None:
     assert server.ask("/api/runs", Host=host)[0].status == code
@@ -154,6 +159,8 @@ def test_elsewhere_a_token_works_once(storage: Store) -> None:
     access = Access(host="0.0.0.0")
     with Server(storage, access) as server:
         assert server.ask("/api/runs")[0].status == 403
+        assert server.ask(f"/?token={access.token}", method="HEAD")[0].status == 403  # a chat looks at links so
+        assert server.ask("/api/runs", Host="x/healthz?")[0].status == 403
         assert server.ask("/?token=wrong")[0].status == 403
         assert server.ask("/?token=%C3%BC")[0].status == 403
         answer, _ = server.ask(f"/?token={access.token}")
@@ -204,3 +211,97 @@ def test_a_storage_that_gives_no_answer_is_said(
     index.stop()
     page = index.page()
     assert "no answer" in page["problem"] and len(page["rows"]) == 3
+
+
+def test_a_run_that_cannot_be_read_hides_no_other_and_silence_damages_none(
+    storage: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainer_app.errors import StorageUnavailableError
+    from trainer_app.results.listing import read_summary as read
+
+    index = RunIndex(storage)
+    error: list[Exception] = [RecursionError("too deep")]
+
+    def fail(storage: Store, name: str, rebuilds: Iterator[int]) -> object:
+        if name == "fashion-1":
+            raise error[0]
+        return read(storage, name, rebuilds)
+
+    index.refresh()
+    monkeypatch.setattr("trainer_app.ui.index.read_summary", fail)
+    error.insert(0, StorageUnavailableError("no answer"))
+    with pytest.raises(StorageUnavailableError):
+        index.refresh()
+    assert index.rows["fashion-1"]["state"] == "succeeded"
+    del error[0]
+    index.refresh()  # what the round before did not reach is read in this one
+    assert (index.rows["fashion-1"]["state"], index.rows["fashion-1"]["error"]) == (
+        "damaged",
+        "RecursionError: too deep",
+    )
+    assert index.rows["mnist-1"]["state"] == "failed"
+
+
+def test_a_storage_without_an_answer_keeps_the_list_alive(
+    server: Server, storage: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = threading.Event()
+    monkeypatch.setattr("trainer_app.ui.documents.Documents.get", lambda *_: waiting.wait(60))
+    asking = [threading.Thread(target=server.ask, args=("/api/report?run=mnist-1",)) for _ in range(45)]
+    try:
+        for thread in asking:
+            thread.start()
+        assert server.json("/api/runs")["known"] == 3 and server.ask("/healthz")[0].status == 200
+    finally:
+        waiting.set()
+        for thread in asking:
+            thread.join()
+
+
+def test_no_lock_is_kept_for_what_is_no_run(server: Server, storage: Store) -> None:
+    from trainer_app.errors import NotFoundError
+    from trainer_app.ui.documents import Documents
+
+    documents = Documents(storage)
+    for number in range(20):
+        with pytest.raises(NotFoundError):
+            documents.get([f"none-{number}"])
+    tag = documents.get(["mnist-1"]).tag
+    assert len(documents._locks) == 1
+    assert Documents(storage).get(["mnist-1"], tag).data == b""
+
+
+def test_head_of_a_file_reads_none_of_it(server: Server, storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage.put("mnist-1/artifacts/a", b"a")
+    monkeypatch.setattr(
+        "trainer_app.storage.folder.FolderStore.get_file", lambda *_: pytest.fail("the whole file is copied")
+    )
+    assert server.ask("/file/mnist-1/artifacts/a", method="HEAD")[0].status == 200
+    assert server.ask("/file/mnist-1/artifacts/none", method="HEAD")[0].status == 404
+
+
+def test_an_answer_that_is_cut_leaves_no_folder(storage: Store, tmp_path: Path) -> None:
+    import asyncio
+    from contextlib import ExitStack
+
+    from trainer_app.ui.server import _Download
+
+    async def cut(message: object) -> None:
+        raise asyncio.CancelledError
+
+    (tmp_path / "file").write_bytes(b"a")
+    folder, closed = ExitStack(), []
+    folder.callback(lambda: closed.append(True))
+    scope = {"type": "http", "method": "GET", "headers": [], "asgi": {"spec_version": "2.4"}}
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(_Download(folder, tmp_path / "file")(scope, None, cut))  # type: ignore[arg-type]
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("host", ["ü" * 70, "no host", "999.1.1.1", "[::1]x"])
+def test_where_nothing_can_listen(host: str) -> None:
+    from trainer_app.errors import InputError
+    from trainer_app.ui.serving import listen
+
+    with pytest.raises(InputError, match="cannot listen on"):
+        listen(host, 0)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from trainer_app.errors import NotFoundError, StorageError
+from trainer_app.errors import NotFoundError, StorageError, StorageUnavailableError
 from trainer_app.records import RunRecord
 from trainer_app.records.models import parse_run_record
 from trainer_app.records.rebuild import read_record
@@ -75,10 +75,15 @@ def read_summary(storage: Store, name: str, rebuilds: Iterator[int]) -> RunSumma
         storage: the whole storage.
         name: the folder's.
         rebuilds: counts the damaged ones that are made again from other objects: REBUILDS at most.
+
+    Raises:
+        StorageUnavailableError: the storage gives no answer.
     """
     store, problem = storage.child(name), ""
     try:
         record = parse_run_record(store.get("run.json"), name, f"{name}/run.json")
+    except StorageUnavailableError:  # it says nothing of the run
+        raise
     except StorageError as error:
         try:
             if next(rebuilds) > REBUILDS:
@@ -86,6 +91,8 @@ def read_summary(storage: Store, name: str, rebuilds: Iterator[int]) -> RunSumma
             record, problem = read_record(store)
         except NotFoundError:  # not a run
             return None
+        except StorageUnavailableError:
+            raise
         except StorageError:
             return RunSummary(name, store.uri, None, problem=str(error))
     return RunSummary(name, store.uri, record, record.done, record.best, record.updated, problem or None)

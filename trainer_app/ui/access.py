@@ -48,9 +48,9 @@ class Access:
     def _refuse(self, request: Request) -> Response | None:
         if request.method not in ("GET", "HEAD"):
             return PlainTextResponse("this server only shows runs: GET and HEAD", 405, {"Allow": "GET, HEAD"})
-        if request.url.path == "/healthz":
+        if request.scope["path"] == "/healthz":  # not `request.url`: that is made of the Host header too
             return None
-        if self.local and not is_local(urlsplit(f"//{request.headers.get('host', '')}").hostname or ""):
+        if self.local and not is_local(_host_name(request.headers.get("host", ""))):
             return PlainTextResponse("ask for it as localhost or 127.0.0.1", 403)
         return self._ask_token(request) if self.token else None
 
@@ -58,13 +58,20 @@ class Access:
         if hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), self._cookie.encode()):
             return None
         given = request.query_params.get("token", "")
-        if not self._used and hmac.compare_digest(given.encode(), self.token.encode()):
+        if request.method == "GET" and not self._used and hmac.compare_digest(given.encode(), self.token.encode()):
             self._used = True
             response = RedirectResponse("/", 303)  # the token leaves the address bar
             response.set_cookie(COOKIE, self._cookie, httponly=True, samesite="strict")
             return response
         why = "its token was used: restart it for a new one" if self._used else "open the address that it printed"
         return PlainTextResponse(f"trainer ui: {why}", 403)
+
+
+def _host_name(header: str) -> str:
+    try:
+        return urlsplit(f"//{header}").hostname or ""
+    except ValueError:  # a bracket that is not closed
+        return ""
 
 
 def is_local(host: str) -> bool:

@@ -46,15 +46,20 @@ class Documents:
         key = tuple(names)
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
-        with lock:
-            tag = self._tag(key)
-            made = self._made.get(key)
-            if tag == known and made is None:
-                return Made(tag, b"")
-            if made is None or made.tag != tag:
-                made = Made(tag, to_json(report_document([(self.storage, name) for name in key])))
-            self._keep(key, made)
-        return made
+        try:
+            with lock:
+                tag = self._tag(key)
+                made = self._made.get(key)
+                if tag == known and made is None:
+                    return Made(tag, b"")
+                if made is None or made.tag != tag:
+                    made = Made(tag, to_json(report_document([(self.storage, name) for name in key])))
+                self._keep(key, made)
+            return made
+        finally:
+            with self._lock:
+                if key not in self._made:  # there is no such run, or the asker has its document
+                    self._locks.pop(key, None)
 
     def _keep(self, key: tuple[str, ...], made: Made) -> None:
         with self._lock:

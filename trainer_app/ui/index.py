@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from trainer_app.errors import StorageError
+from trainer_app.errors import StorageError, StorageUnavailableError
+from trainer_app.formatting import one_line
 from trainer_app.metric_order import sort_key
 from trainer_app.redact import redact_text
 from trainer_app.results.listing import RunSummary, read_summary
@@ -69,8 +70,10 @@ class RunIndex:
             del self.rows[gone]
         new = [name for name in names if name not in self.rows]
         running = [name for name, row in list(self.rows.items()) if row["state"] == "running"]
-        self._oldest_first = [name for name in self._oldest_first if name in self.rows and name not in running]
-        again, self._oldest_first = self._oldest_first[:AGAIN], self._oldest_first[AGAIN:]
+        ended = self.rows.keys() - set(running)
+        queue = dict.fromkeys(name for name in self._oldest_first if name in ended)
+        oldest_first = [*(ended - queue.keys()), *queue]  # the first: a round that ended early has not read them
+        again, self._oldest_first = oldest_first[:AGAIN], oldest_first[AGAIN:]
         for batch in _batches([*running, *sorted(new, key=_newest_first), *again]):
             if self._stop.is_set():
                 return
@@ -78,7 +81,13 @@ class RunIndex:
                 self._keep(name, row)
 
     def _read(self, name: str) -> Row | None:
-        summary = read_summary(self.storage, name, self._rebuilds)
+        try:
+            summary = read_summary(self.storage, name, self._rebuilds)
+        except StorageUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one folder hides no other run
+            _log.exception("run %s could not be read", name)
+            summary = RunSummary(name, self.storage.uri, None, problem=one_line(f"{type(error).__name__}: {error}"))
         return make_row(summary) if summary else None
 
     def _keep(self, name: str, row: Row | None) -> None:

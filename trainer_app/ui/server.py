@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from trainer_app.errors import InputError, NotFoundError, TrainerError
 from trainer_app.formatting import one_line
@@ -30,6 +31,7 @@ from trainer_app.ui.documents import Documents
 from trainer_app.ui.index import RunIndex
 
 MOST_COMPARED: Final = 20
+ASK_STORAGE: Final = 8  # requests at once that wait for the storage; the list, which does not, is answered meanwhile
 SHOWN_FILES: Final = ("artifacts/", "checkpoints/", "trials/", "logs/")
 PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
@@ -79,16 +81,20 @@ class Pages:
     def file(self, request: Request) -> Response:
         """Return an object of a run as a download: never shown by the browser, whatever it is."""
         run_store, key = self._file(request)
+        if request.method == "HEAD":
+            if not run_store.exists(key):
+                raise NotFoundError(f"there is no {key!r}")
+            return Response(media_type="application/octet-stream")
         with ExitStack() as failing:
             path = Path(failing.enter_context(temporary_folder("ui"))) / "file"
             run_store.get_file(key, path)
             stack = failing.pop_all()
-        return FileResponse(
+        return _Download(
+            stack,
             path,
             media_type="application/octet-stream",
             filename=key.rpartition("/")[2],
             headers={"Content-Security-Policy": "sandbox; default-src 'none'"},
-            background=BackgroundTask(stack.close),
         )
 
     def _file(self, request: Request) -> tuple[Store, str]:
@@ -107,23 +113,47 @@ class Pages:
         return Response(_read(name, package), media_type=kind)
 
 
+class _Download(FileResponse):
+    """A file of a temporary folder, which is removed when the answer ends, however it ends."""
+
+    def __init__(self, folder: ExitStack, path: Path, **options: Any) -> None:
+        super().__init__(path, **options)
+        self._folder = folder
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._folder:
+            await super().__call__(scope, receive, send)
+
+
 def make_app(storage: Store, index: RunIndex, access: Access) -> Starlette:
     """Return the application that uvicorn serves."""
     pages = Pages(storage, index)
-    routes: dict[str, Callable[[Request], Response]] = {
+    few = CapacityLimiter(ASK_STORAGE)
+    routes: dict[str, Callable[[Request], Response | Awaitable[Response]]] = {
         "/": pages.home,
         "/api/runs": pages.list_runs,
-        "/report": pages.report,
-        "/api/report": pages.document,
-        "/file/{run}/{key:path}": pages.file,
+        "/report": _limited(pages.report, few),
+        "/api/report": _limited(pages.document, few),
+        "/file/{run}/{key:path}": _limited(pages.file, few),
         "/static/{name}": pages.static,
-        "/healthz": lambda request: PlainTextResponse("ok"),
+        "/healthz": _say_ok,
     }
     return Starlette(
         routes=[Route(path, answer, methods=["GET"]) for path, answer in routes.items()],
         middleware=[Middleware(BaseHTTPMiddleware, dispatch=access)],
         exception_handlers={TrainerError: _explain},
     )
+
+
+def _limited(answer: Callable[[Request], Response], few: CapacityLimiter) -> Callable[[Request], Awaitable[Response]]:
+    async def wait_for_storage(request: Request) -> Response:
+        return await to_thread.run_sync(answer, request, limiter=few)
+
+    return wait_for_storage
+
+
+async def _say_ok(request: Request) -> Response:
+    return PlainTextResponse("ok")
 
 
 def _explain(request: Request, error: Exception) -> Response:
@@ -139,7 +169,7 @@ def _names(request: Request) -> list[str]:
 
 
 def _number(text: str | None, default: int, most: int) -> int:
-    return min(int(text), most) if text and text.isascii() and text.isdigit() else default
+    return min(int(text[:20]), most) if text and text.isascii() and text.isdigit() else default
 
 
 def _json(value: Any, headers: dict[str, str] | None = None) -> Response:

@@ -12,6 +12,7 @@ import uvicorn
 
 from trainer_app.errors import InputError
 from trainer_app.storage import Store
+from trainer_app.temporary import remove_folders
 from trainer_app.ui.access import Access
 from trainer_app.ui.index import RunIndex
 from trainer_app.ui.server import make_app
@@ -63,6 +64,7 @@ def serve(storage: Store, *, host: str, port: int, proxied: bool, say: Callable[
     finally:
         index.stop()
         listener.close()
+        remove_folders()  # of downloads that a signal has ended
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -73,7 +75,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
         listener.listen()
-    except OSError as error:
+    except (OSError, TypeError, ValueError) as error:  # the last two: no name of a host at all
         listener.close()
-        raise InputError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"cannot listen on {host}:{port}: {why}; choose another --host or --port") from error
     return listener
