@@ -20,6 +20,7 @@ from trainer_app.formatting import one_line
 _MAX_LENGTH: Final = 1000
 _STDLIB: Final = sysconfig.get_paths()["stdlib"]
 _HERE: Final = Path(__file__).parent
+_WRAPS_EXIT: Final = "/wandb/sdk/lib/exit_hooks.py"  # W&B puts its own function in the place of sys.exit
 _LIBRARIES: Final = {"torch", "lightning", "pytorch_lightning", "ray", "jsonargparse", "torchmetrics", "numpy"}
 _IN_TEXT: Final = re.compile(r'File "([^"\n]+)", line (\d+)')
 _COLLECTIVE: Final = re.compile(r"Connection (closed|reset) by peer|\[[^]]*/gloo/|NCCL error", re.IGNORECASE)
@@ -120,7 +121,10 @@ def format_traceback(error: BaseException) -> str:
 def _is_no_error(error: BaseException) -> bool:
     if isinstance(error, KeyboardInterrupt):
         return threading.current_thread() is threading.main_thread()
-    return isinstance(error, SystemExit | GeneratorExit) and "/site-packages/ray/" in _frames(error)[-1][0]
+    if not isinstance(error, SystemExit | GeneratorExit):
+        return False
+    files = [file for file, *_ in _frames(error) if not file.endswith(_WRAPS_EXIT)]
+    return bool(files) and "/site-packages/ray/" in files[-1]
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -216,12 +216,12 @@ def test_ctrl_c_aborts_the_workers_and_is_passed_on(
 
 CONTROLLER_SIDE = (
     "ray_compat",
-    "train.ray_trainer",
-    "train.relay",
-    "train.failures",
+    "training.ray_trainer",
+    "training.relay",
+    "training.failures",
     "run.spec",
-    "tune.nested",
-    "tune.placement_groups",
+    "tuning.nested",
+    "tuning.placement_groups",
 )
 NO_LIGHTNING = """
 import importlib, sys

@@ -136,6 +136,18 @@ def test_rays_own_exit_of_a_trial_is_no_error_of_the_code(tmp_path: Path) -> Non
         names["report"]()
 
 
+def test_rays_own_exit_through_the_hook_of_wandb_is_no_error_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks = tmp_path / "site-packages" / "wandb" / "sdk" / "lib" / "exit_hooks.py"
+    names: dict[str, Any] = {"original": sys.exit}
+    exec(compile("def exit(code=0):\n    original(code)\n", str(hooks), "exec"), names)
+    monkeypatch.setattr(sys, "exit", names["exit"])
+    test_rays_own_exit_of_a_trial_is_no_error_of_the_code(tmp_path)
+    with pytest.raises(UserError, match=r"sys\.exit\(3\)"), plain_errors():
+        sys.exit(3)
+
+
 def test_ctrl_c_in_the_main_thread_is_no_error_of_the_code() -> None:
     with pytest.raises(KeyboardInterrupt), plain_errors():
         raise KeyboardInterrupt

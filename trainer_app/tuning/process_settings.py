@@ -122,7 +122,7 @@ SETTINGS: Final[dict[str, Setting]] = {
     "sys.path": _list_setting(sys, "path"),
     "sys.argv": _list_setting(sys, "argv"),
     "the streams of sys": _attributes(sys, "stdin", "stdout", "stderr"),
-    "the hooks of sys": _attributes(sys, "excepthook", "unraisablehook", "displayhook", "breakpointhook"),
+    "the hooks of sys": _attributes(sys, "excepthook", "unraisablehook", "displayhook", "breakpointhook", "exit"),
     "threading.excepthook": _attributes(threading, "excepthook"),
     "sys.setrecursionlimit": (sys.getrecursionlimit, sys.setrecursionlimit),
     "sys.setswitchinterval": (sys.getswitchinterval, sys.setswitchinterval),
