@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -19,7 +20,10 @@ from tests.run_samples import train_run, tune_run
 from trainer_app import api
 from trainer_app import checkpoint as ckpt
 from trainer_app.api import starting
+from trainer_app.api.arguments import to_items, to_list
+from trainer_app.api.run import ClusterSide
 from trainer_app.errors import ConfigError, InputError, NotFoundError, RunFailedError, TrainerError
+from trainer_app.run.request import RunRequest, prepare_run
 from trainer_app.storage import Store, open_store
 
 pytestmark = pytest.mark.unit
@@ -254,3 +258,111 @@ def test_the_command_has_what_was_asked_for(storage: Store, monkeypatch: pytest.
         "train", str(EXAMPLE), "trainer.max_epochs=2", 'data.init_args.source="digits"', "--name", "x",
         "--storage", "s3://bucket/runs", "--test", "--allow", "m.C", "--import-from", "code",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "value, stored",
+    [
+        *((text, text) for text in ("é😀\x7f\x85\u2028\x00\n\"\\", "\\ud83d\\ude00", "null", "")),
+        *((1e-7, 1e-7), (None, None), (float("inf"), float("inf")), ([], []), ({}, {})),
+        ({"a": {"b": [1, None, "yes", -float("inf")]}}, {"a": {"b": [1, None, "yes", -float("inf")]}}),
+        *(((1, 2), [1, 2]), (Path("/x y"), "/x y"), (torch.tensor([1, 2]), [1, 2]), (torch.tensor(0.5), 0.5)),
+    ],
+)  # fmt: skip
+def test_an_override_is_the_value_that_was_passed(tmp_path: Path, value: Any, stored: Any) -> None:
+    (tmp_path / "a=b.yaml").write_text("model: {class_path: m.M, init_args: {x: 1}}\ntrainer: {max_epochs: 2}\n")
+    items = to_items([tmp_path / "a=b.yaml"], {"model.init_args.x": value})
+    config = prepare_run(RunRequest("train", items), env={}).config
+    assert config.model and config.model["init_args"]["x"] == stored
+    nan = prepare_run(RunRequest("train", to_items([tmp_path / "a=b.yaml"], {"model.init_args.x": float("nan")})))
+    assert nan.config.model and math.isnan(nan.config.model["init_args"]["x"])
+
+
+def test_a_path_is_a_file_and_no_file_is_an_option() -> None:
+    assert to_items([Path("a=b c.yaml"), "-r.yaml", "k=1", Path("/a=b")], None) == [
+        "./a=b c.yaml",
+        "./-r.yaml",
+        "k=1",
+        "/a=b",
+    ]
+    assert (to_list("m.C"), to_list(Path("a")), to_list(["a", Path("b")]), to_list(())) == (
+        ["m.C"],
+        ["a"],
+        ["a", "b"],
+        [],
+    )
+
+
+@pytest.mark.parametrize(
+    "ask, text",
+    [
+        (lambda: api.train(EXAMPLE, overrides=["a=1"]), "a mapping of dotted keys"),
+        (lambda: api.train(EXAMPLE, overrides={"a=b": 1}), "'a=b' is not a dotted key"),
+        (lambda: api.train(EXAMPLE, overrides={1: 1}), "1 is not a dotted key"),
+        (lambda: api.train(EXAMPLE, overrides={"a": {1}}), "overrides: a: a value of type set can't be in a run file"),
+        (
+            lambda: api.train([EXAMPLE]),  # type: ignore[arg-type]
+            "name each by itself",
+        ),
+        (lambda: api.train(EXAMPLE, resume=""), "--resume: "),
+        (lambda: api.train(EXAMPLE, name=""), "--name: "),
+        (lambda: api.validate(EXAMPLE, task="fit"), "allowed: train, tune"),
+        (lambda: api.load_run("x", context="kind"), "give its namespace too"),
+        (lambda: api.load_run("x", "runs", namespace="team"), "leave out storage or namespace"),
+    ],
+)
+def test_what_is_no_argument_is_said(storage: Store, ask: Any, text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        ask()
+
+
+@pytest.mark.parametrize(
+    "code, text", [("print('error: disk full'); sys.exit(1)", "^disk full"), ("os.kill(os.getpid(), 9)", "signal 9")]
+)
+def test_a_command_that_records_nothing(storage: Store, monkeypatch: pytest.MonkeyPatch, code: str, text: str) -> None:
+    monkeypatch.setattr(starting, "COMMAND", (sys.executable, "-c", f"import os, sys; {code}"))
+    with pytest.raises(RunFailedError, match=text):
+        api.train(EXAMPLE, name=Path("x"), show=None)
+
+
+def test_an_error_of_show_ends_the_run(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "COMMAND", (sys.executable, "-c", CHILD))
+    lines: list[str] = []
+
+    def show(line: str) -> None:
+        lines.append(line)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        api.train(EXAMPLE, name="x", show=show)
+    assert lines == ["epoch 1/9", "interrupted; resume with: ..."]
+
+
+def test_a_run_of_a_cluster_that_nobody_will_end(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Kube:
+        rayjob: dict[str, Any] | None = None
+
+        def get(self, kind: str, name: str) -> dict[str, Any]:
+            if self.rayjob is None:
+                raise NotFoundError("no such RayJob")
+            return self.rayjob
+
+    train_run(storage, "x")
+    kube: Any = Kube()
+    run = api.Run("runs", "x", ClusterSide(kube))
+    monkeypatch.setattr(api.Run, "state", "running")
+    with pytest.raises(RunFailedError, match="its objects are gone from the cluster"):
+        run.wait()
+    kube.rayjob = {"metadata": {"name": "x"}, "spec": {}, "status": {"jobDeploymentStatus": "Failed"}}
+    with pytest.raises(RunFailedError, match="run x has not ended, and run x: Failed"):
+        run.wait()
+    kube.rayjob["status"]["jobDeploymentStatus"] = "Running"
+    with pytest.raises(TimeoutError):
+        run.wait(-1)
+
+
+def test_load_takes_a_class(storage: Store) -> None:
+    best = api.Run("runs", train_run(storage).name).best
+    assert best is not None
+    with pytest.raises(InputError, match="the class of a LightningModule"):
+        best.load(Net())

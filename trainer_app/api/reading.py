@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainer_app.api.run import ClusterSide, Run
+from trainer_app.errors import InputError
 from trainer_app.results import list_runs, newest_run, read_outcome, resolve_run
 from trainer_app.storage import open_store
 
@@ -41,7 +42,12 @@ def load_run(
 
     Raises:
         NotFoundError: there is none; the message has the most similar names.
+        InputError: arguments that exclude each other.
     """
+    if namespace is None and (context is not None or endpoint is not None):
+        raise InputError("load_run: context and endpoint are of a run on Kubernetes: give its namespace too")
+    if namespace is not None and storage is not None:
+        raise InputError("load_run: a run on Kubernetes has its own storage: leave out storage or namespace")
     if namespace is not None:
         return _submitted(None if run is None else str(run), namespace, context, endpoint)
     uri, name = resolve_run(None if run is None else str(run), None if storage is None else str(storage))

@@ -10,14 +10,14 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from trainer_app.api.arguments import to_list
 from trainer_app.api.frames import to_frame
+from trainer_app.api.lost import why_lost
 from trainer_app.errors import InputError, NotFoundError, RunFailedError
 from trainer_app.results import RunResults, read_run
 from trainer_app.results import model as stored
 from trainer_app.results.table_files import epoch_rows, trial_rows
-from trainer_app.run import abandoned
 from trainer_app.storage import Store, open_store
-from trainer_app.storage_uri import join_uri
 
 if TYPE_CHECKING:
     from trainer_app.launch.kube import Kube
@@ -79,7 +79,7 @@ class Checkpoint:
             fit_folder = RunFolder.open(storage, self.run.name).fit_folder(self.trial)
             return commits.download_commit(commits.read_commit(fit_folder.checkpoints, self.name), Path(folder))
 
-    def load(self, module: type[Module], *, allow: Sequence[str] = (), **arguments: Any) -> Module:
+    def load(self, module: type[Module], *, allow: str | Sequence[str] = (), **arguments: Any) -> Module:
         """Return the module with the checkpoint's weights, by its own `load_from_checkpoint`, on the CPU.
 
         Args:
@@ -89,10 +89,14 @@ class Checkpoint:
 
         Raises:
             CheckpointRejectedError: the file is damaged, or has a class that is not allowed.
+            InputError: `module` is no LightningModule's class.
         """
         from trainer_app.checkpoint.loading import allow_globals, check_loadable
         from trainer_app.temporary import temporary_folder
 
+        if not isinstance(module, type) or not hasattr(module, "load_from_checkpoint"):
+            raise InputError(f"load takes the class of a LightningModule, not {module!r}")
+        allow = to_list(allow)
         with temporary_folder("load") as folder, allow_globals(allow):
             path = self.download(Path(folder))
             check_loadable(path, allow)
@@ -195,13 +199,14 @@ class Run:
             timeout: seconds; None waits for ever.
 
         Raises:
-            RunFailedError: it failed, with its error; or a process of this machine that led it is gone.
+            RunFailedError: it failed, with its error; or what led it is gone, a process of this machine or a RayJob.
             TimeoutError: it has not ended in time; it goes on.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        while self.state in ("running", "submitted"):
-            if self.cluster is None and abandoned.is_abandoned(join_uri(self.uri, self.name)):
-                raise RunFailedError(f"run {self.name} has not ended, and its process is gone: resume it")
+        going_on = ("running", "submitted")
+        while self.state in going_on:
+            if (why := why_lost(self)) and self.state in going_on:  # asked again: it may have ended meanwhile
+                raise RunFailedError(f"run {self.name} has not ended, and {why}")
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"run {self.name} has not ended in {timeout:g} s")
             time.sleep(POLL_S)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from trainer_app.api.arguments import Item, Values, to_items, to_list
 from trainer_app.api.run import ClusterSide, Run
-from trainer_app.errors import InputError, RunFailedError
+from trainer_app.errors import InputError, RunFailedError, StorageError
 from trainer_app.run.request import RunRequest, prepare_run
 
-Item = str | Path
-Values = Mapping[str, Any]
 COMMAND = (sys.executable, "-m", "trainer_app")
 _INTERRUPTED = 130
 
@@ -35,7 +34,7 @@ def tune(*files: Item, **options: Any) -> Run:
         files: run files, merged in order, and overrides KEY=VALUE.
         options: `overrides`: a mapping of dotted keys to values; `name`, `storage`, `resume`, `test`, `allow` (a
             list), `import_from` (a list): as the command's options; `show`: called with each line of progress, `print`
-            by default.
+            by default, None for nobody.
 
     Raises:
         ConfigError: the run file's problems, all of them; nothing was started.
@@ -47,11 +46,9 @@ def tune(*files: Item, **options: Any) -> Run:
 
 def validate(*files: Item, overrides: Values | None = None, task: str = "train") -> None:
     """Check run files as `trainer validate` does, without importing their code. Raises ConfigError, InputError."""
-    prepare_run(RunRequest(task, _items(files, overrides)), env={})
-
-
-def _items(files: Sequence[Item], overrides: Values | None) -> list[str]:
-    return [*map(str, files), *(f"{key}={json.dumps(value)}" for key, value in (overrides or {}).items())]
+    if task not in ("train", "tune"):
+        raise InputError(f"validate: task {task!r}; allowed: train, tune")
+    prepare_run(RunRequest(task, to_items(files, overrides)), env={})
 
 
 def _start(
@@ -63,25 +60,26 @@ def _start(
     storage: str | Path | None = None,
     resume: str | Path | None = None,
     test: bool = False,
-    allow: Sequence[str] = (),
-    import_from: Sequence[Item] = (),
-    show: Callable[[str], Any] = print,
+    allow: str | Sequence[str] = (),
+    import_from: Item | Sequence[Item] = (),
+    show: Callable[[str], Any] | None = print,
 ) -> Run:
-    items, uri = _items(files, overrides), None if storage is None else str(storage)
-    folders, resumed = [str(folder) for folder in import_from], None if resume is None else str(resume)
-    prepared = prepare_run(RunRequest(task, items, name, resumed, uri, allow, folders))
+    items, allow, folders = to_items(files, overrides), to_list(allow), to_list(import_from)
+    named, resumed, uri = (None if one is None else str(one) for one in (name, resume, storage))
+    prepared = prepare_run(RunRequest(task, items, named, resumed, uri, allow, folders))
     command = [task, *items, "--resume" if prepared.resume else "--name", prepared.name]
     command += ["--storage", prepared.config.storage.uri, *(["--test"] if test else [])]
     command += [word for one in allow for word in ("--allow", one)]
     command += [word for one in folders for word in ("--import-from", one)]
-    code, errors = _run_command(command, show)
+    code, errors = _run_command(command, show or (lambda line: None))
     run = Run(prepared.config.storage.uri, prepared.name)
     if code == _INTERRUPTED:
         raise KeyboardInterrupt
     if code == InputError.exit_code:
         raise InputError(errors)
     if code:
-        run.check()  # the error that the run recorded
+        with suppress(StorageError):  # it has recorded nothing
+            run.check()
         raise RunFailedError(errors)
     return run
 
@@ -103,15 +101,19 @@ def _run_command(arguments: Sequence[str], show: Callable[[str], Any]) -> tuple[
                 show(line.rstrip("\n"))
                 errors += [line.removeprefix("error: ").strip()] if line.startswith("error: ") else []
             code = process.wait()
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, or an error of `show`
             process.send_signal(signal.SIGINT)  # it commits nothing more, and ends Ray
             for line in process.stdout or ():
-                show(line.rstrip("\n"))
+                with suppress(Exception):
+                    show(line.rstrip("\n"))
             raise
-    return code, "; ".join(errors) or f"trainer {arguments[0]} ended with exit code {code}"
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return code, "; ".join(errors) or f"trainer {arguments[0]} {how}"
 
 
-def submit(task: str, *files: Item, values: Sequence[Item] = (), namespace: str | None = None, **options: Any) -> Run:
+def submit(
+    task: str, *files: Item, values: Item | Sequence[Item] = (), namespace: str | None = None, **options: Any
+) -> Run:
     """Create the objects of a new run on a Kubernetes cluster, as `trainer submit` does, and return it.
 
     Args:
@@ -126,7 +128,7 @@ def submit(task: str, *files: Item, values: Sequence[Item] = (), namespace: str 
     Raises:
         TrainerError: the run file, the chart, the cluster or the storage refuses it; nothing was created.
     """
-    return _submit(task, files, [str(file) for file in values], namespace, **options)
+    return _submit(task, files, to_list(values), namespace, **options)
 
 
 def _submit(
@@ -136,12 +138,12 @@ def _submit(
     namespace: str | None,
     *,
     overrides: Values | None = None,
-    sets: Sequence[str] = (),
+    sets: str | Sequence[str] = (),
     name: str | None = None,
     context: str | None = None,
     endpoint: str | None = None,
     code: Item | None = None,
-    include: Sequence[str] = (),
+    include: str | Sequence[str] = (),
     image: str | None = None,
     env: Mapping[str, str] | None = None,
     show: Callable[[str], Any] = print,
@@ -152,10 +154,10 @@ def _submit(
     from trainer_app.launch.pack import pack
     from trainer_app.launch.release import new_release
 
-    packed = pack(code, include) if code is not None else None
-    kube, request = connect(namespace, context), RunRequest(task, _items(files, overrides), name)
+    packed = pack(code, to_list(include)) if code is not None else None
+    kube, request = connect(namespace, context), RunRequest(task, to_items(files, overrides), name)
     about: dict[str, Any] = {"image": image, "code": packed.digest if packed else "", "user": kube.user(), "env": env}
-    release = new_release(request, values, sets, kube.namespace, **about)
+    release = new_release(request, values, to_list(sets), kube.namespace, **about)
     launch.submit(kube, release, packed, say=show, endpoint=endpoint)
     where = location_of(kube.get("RayJob", release.name))
     return Run(where.uri, release.name, ClusterSide(kube, endpoint))

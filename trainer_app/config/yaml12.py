@@ -143,7 +143,7 @@ class _Reader:
         try:
             match kind:
                 case "str" | "timestamp" | "value" | "merge":
-                    return str(node.value)
+                    return _join_surrogates(str(node.value))
                 case "null":
                     return None
                 case "bool":
@@ -164,6 +164,13 @@ class _Reader:
         self.draft.report(path or (self.file,), message, allowed=allowed)
         if kept:
             self.draft.lines[path] = kept
+
+
+def _join_surrogates(text: str) -> str:
+    """Return a text in which two escapes of JSON, as in "\\ud83d\\ude00", are the one character that they stand for."""
+    if not any("\ud800" <= character <= "\udbff" for character in text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def _short_tag(node: Node) -> str:

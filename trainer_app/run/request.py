@@ -117,9 +117,9 @@ def _resolve_name(request: RunRequest, env: Mapping[str, str]) -> tuple[str | No
     """Return (the run's name if it is given, the run to resume)."""
     if request.resume and request.name and request.resume != request.name:
         raise InputError(f"--resume {request.resume} and --name {request.name} differ: a resumed run keeps its name")
-    if request.resume:
+    if request.resume is not None:  # "" is an empty variable of the user's shell: it must not start another run
         return _check_name(request.resume, "--resume"), request.resume
-    if request.name:
+    if request.name is not None:
         return _check_name(request.name, "--name"), None
     if name := env.get("TRAINER_RUN"):
         return _check_name(name, "TRAINER_RUN"), None
