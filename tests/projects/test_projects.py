@@ -11,7 +11,7 @@ from trainer_app import results
 from trainer_app.results.model import RunResults
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
-IN_CI = ("02-tabular", "05-gan")
+IN_CI = ("05-gan",)
 WHOLE = [name if name in IN_CI else pytest.param(name, marks=pytest.mark.full) for name in project.NAMES]
 
 
