@@ -25,7 +25,15 @@ def test_all_of_the_starter_is_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "folder, name", [("demo", "demo"), ("My Project", "my-project"), ("a/b_2", "b-2"), ("3d", "run-3d")]
+    "folder, name",
+    [
+        ("demo", "demo"),
+        ("My Project", "my-project"),
+        ("a/b_2", "b-2"),
+        ("3d", "run-3d"),
+        ("null", "null"),
+        ("日本", "run"),
+    ],
 )
 def test_the_files_name_the_folder(folder: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", folder]) == 0
@@ -61,3 +69,19 @@ def test_the_space_fits_the_code() -> None:
     lightning_cli.add_import_paths(str(Path("demo").resolve()))
     lightning_cli.check_code(config)
     lightning_cli.check_space(config)
+
+
+@pytest.mark.parametrize(
+    "folder, shown", [("my project", "'my project"), ("-x", "./-x"), ("$(x)", "'$(x)"), (".", ".")]
+)
+def test_the_commands_in_the_files_can_be_copied(folder: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "--", folder]) == 0
+    readme, end = Path(folder, "README.md").read_text(), "'" if shown[0] == "'" else ""
+    assert f"    trainer train {shown}/run.yaml{end} --test\n" in readme and f"--code {shown}{end} --follow" in readme
+    assert f"trainer train {shown}/run.yaml{end}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("folder", ["a\nmodel: 1", "a\udcff", "a\u202eb"])
+def test_a_folder_that_no_comment_can_name(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", folder]) == 2 and not Path(folder).exists()
+    assert "one that can be printed" in capsys.readouterr().err

@@ -5,15 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.run_samples import epoch, train_run, trial, tune_run
 from trainer_app.__main__ import main
+from trainer_app.cli.results import write_whole
+from trainer_app.cli.stored_run import check_output
+from trainer_app.errors import InputError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord
-from trainer_app.results import load_run, read_outcome
+from trainer_app.results import curves, load_run, read_outcome, table_files
 from trainer_app.results.curves import MOST_TRIALS, chart, read_curves, sparkline, sparklines
 from trainer_app.results.table_files import epoch_rows, to_csv, to_parquet
 from trainer_app.storage import Store, open_store
@@ -128,3 +135,63 @@ def test_a_chart_has_each_curve(storage: Store, capfd: pytest.CaptureFixture[str
     train_run(storage, metric=None, mode=None)
     assert main(["results", "fashion-1", "--plot"]) == 2
     assert "has no metric" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [(0, -1.7e308), (1, 1.7e308)],
+        [(epoch, 1.7e308) for epoch in range(50)],
+        [(0, 5e-324), (1, 0.0)],
+        [(5, 1.0), (1, 2.0)],
+    ],
+)
+def test_any_curve_is_drawn(points: curves.Curve) -> None:
+    values = [value for _, value in points]
+    line = curves.sparkline(points, min(values), max(values))
+    assert line.strip() and set(line) <= {" ", *curves.BLOCKS}
+    assert "epoch" in curves.chart({"x": points}, "loss", width=80)
+
+
+def test_a_number_beyond_a_float_is_no_point_of_a_curve() -> None:
+    lines = [{"epoch": epoch, "metrics": {"m": value}} for epoch, value in enumerate((10**400, float("nan"), 1))]
+    assert curves.curve(lines, "m") == [(2, 1.0)]
+
+
+def test_a_file_takes_the_place_of_files_only(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_bytes()), daemon=True)
+    reader.start()
+    write_whole(tmp_path / "pipe", b"rows")
+    reader.join(20)
+    assert read == [b"rows"] and (tmp_path / "pipe").is_fifo()
+    (tmp_path / "link").symlink_to("table.csv")
+    write_whole(tmp_path / "link", b"rows")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "table.csv").read_bytes() == b"rows"
+    write_whole(tmp_path / ("a" * 255), b"rows")
+    for path in (Path(), Path("/"), tmp_path, tmp_path / "none/x", tmp_path / ("a" * 256)):
+        with pytest.raises(InputError, match="cannot write"):
+            write_whole(path, b"")
+    for output in (str(tmp_path), f"file://{tmp_path}", str(tmp_path / "pipe"), "/dev/null"):
+        with pytest.raises(InputError, match="is not a file"):
+            check_output(output)
+    assert check_output("s3://bucket/x.onnx") == "s3://bucket/x.onnx"
+
+
+def test_columns_keep_their_values_whatever_their_names() -> None:
+    names = {"epoch": None, "params.epoch": None, "lr": None}
+    assert table_files._rename(names, table_files.FIXED, "params") == {
+        "epoch": "params.params.epoch",
+        "params.epoch": "params.epoch",
+        "lr": "lr",
+    }
+
+
+def test_a_metric_whose_name_is_no_unicode_is_a_column(storage: Store) -> None:
+    train_run(storage, "x")
+    run = load_run(storage.uri, "x")
+    line = {**run.fits[0].history[0], "metrics": {"\ud800": 1.0}}
+    run = replace(run, fits=[replace(run.fits[0], history=[line])])
+    table = pq.read_table(io.BytesIO(to_parquet(run)))
+    assert table.column("?").to_pylist() == [1.0] and b",?\n" in to_csv(run)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from trainer_app.cli.options import Allow, Epoch, ImportFrom, Json, Log, OutputFile, Storage, Trial
-from trainer_app.cli.stored_run import Run, stored_run
+from trainer_app.cli.stored_run import Run, check_output, stored_run
 
 SUFFIXES: Final = {"pt2": ".pt2", "onnx": ".onnx", "safetensors": ".safetensors", "state-dict": ".pt"}
 Format = Annotated[
@@ -42,7 +42,7 @@ def export(
     with stored_run(run, storage, log, import_from, verb="export") as stored:
         from trainer_app.training import export as exporting
 
-        target = output or f"{stored.name}{SUFFIXES[kind]}"
+        target = check_output(output or f"{stored.name}{SUFFIXES[kind]}")
         which: dict[str, Any] = {"trial": trial, "epoch": epoch, "allow": allow or ()}
         event = exporting.export(stored.store, stored.name, target, kind=kind, **which)
         takes = f"\ninputs: {event['inputs']}" if event["inputs"] else ""

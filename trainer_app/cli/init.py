@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Final
 
 import typer
@@ -21,6 +23,8 @@ def init(folder: Folder) -> None:
 
     Nothing is overwritten. The network is small, and its data is a part of scikit-learn: nothing is downloaded.
     """
+    if not str(folder.resolve()).isprintable():
+        raise InputError(f"{str(folder)!r}: the files would have this name in a comment; give one that can be printed")
     there = [name for name in FILES if (folder / name).exists()]
     if there:
         raise InputError(f"{folder} has {', '.join(there)}: nothing was written; give another folder")
@@ -31,12 +35,18 @@ def init(folder: Folder) -> None:
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror or error}; give a folder that you can write") from error
     print(f"{folder}: {', '.join(FILES)}")
-    print(f"next: {command('trainer', 'train', str(folder / 'run.yaml'))}")
+    print(f"next: {command('trainer', 'train', f'{_shown(folder)}/run.yaml')}")
 
 
 def adapt(text: str, folder: Path) -> str:
     """Return a file's text with the paths and the name of a folder in place of the starter's."""
-    shown = str(folder)
+    shown = _shown(folder)
     name = fit_name(folder.resolve().name, BASE_NAME_MAX)
+    name = f'"{name}"' if name in ("null", "true", "false") else name
     text = text.replace("name: starter ", f"name: {name} ").replace("# starter\n", f"# {name}\n")
-    return text.replace("starter/", f"{shown}/").replace("--code starter", f"--code {shown}")
+    text = re.sub(r"\bstarter/([\w.]+)", lambda match: quote(f"{shown}/{match[1]}"), text)
+    return text.replace("--code starter", f"--code {quote(shown)}")
+
+
+def _shown(folder: Path) -> str:
+    return f"./{folder}" if str(folder).startswith("-") else str(folder)

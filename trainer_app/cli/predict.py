@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from trainer_app.cli.options import Allow, Epoch, ImportFrom, Json, Log, OutputFile, Storage, Trial
-from trainer_app.cli.stored_run import Run, stored_run
+from trainer_app.cli.stored_run import Run, check_output, stored_run
 
 Data = Annotated[
     str | None,
@@ -56,7 +56,7 @@ def predict(
     with stored_run(run, storage, log, import_from, verb="predict") as stored:
         from trainer_app.training import predict as predicting
 
-        target = output or f"{stored.name}-predictions.parquet"
+        target = check_output(output or f"{stored.name}-predictions.parquet")
         request = predicting.PredictRequest(target, data, trial=trial, epoch=epoch, **options)
         event = predicting.predict(stored.store, stored.name, request, say=_progress(stored.err))
         kept = f", {event['kept']} of {event['parts']} parts from an earlier attempt" if event["kept"] else ""

@@ -156,10 +156,13 @@ def _write(run: RunResults, form: Format) -> None:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file that appears whole or not at all. Raises InputError if it can't be written."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.resolve().parent / f".trainer-{os.getpid()}"
     try:
+        if path.exists() and not path.is_file():  # a pipe, /dev/null: never replaced by a file
+            path.write_bytes(data)
+            return
         partial.write_bytes(data)
-        partial.replace(path)
+        partial.replace(path.resolve())
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise InputError(f"cannot write {path}: {error.strerror}") from error

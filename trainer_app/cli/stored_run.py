@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from trainer_app.errors import InputError
+
 if TYPE_CHECKING:
     from trainer_app.storage import Store
 
@@ -33,6 +35,18 @@ class StoredRun:
         from trainer_app.records import to_json
 
         write_now(self.out, (to_json(event).decode() if json else clean_lines(text)) + "\n")
+
+
+def check_output(output: str) -> str:
+    """Return a path or URI of a file that is to be written.
+
+    Raises:
+        InputError: something else than a file is there, which a file would replace: a folder, a pipe, /dev/null.
+    """
+    path = Path(output.removeprefix("file://")).expanduser()
+    if path.exists() and not path.is_file():
+        raise InputError(f"-o {output}: what is there is not a file; give the name of a new one")
+    return output
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ _log = logging.getLogger(__name__)
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 WIDTH: Final = 16  # characters of a line of blocks
 MOST_TRIALS: Final = 64  # a curve costs a listing and a request a trial: a table of more trials has none
+LARGEST: Final = 1e300  # of the values that a chart tells apart
 MOST_LINES: Final = 6  # of a chart: more can't be told apart
 Curve = list[tuple[int, float]]
 
@@ -52,7 +53,7 @@ def curve(lines: Sequence[Mapping[str, Any]], metric: str) -> Curve:
 
 def is_finite(value: Any) -> bool:
     """Return whether it is a number that a curve can show."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def sparkline(points: Curve, low: float, high: float, width: int = WIDTH) -> str:
@@ -65,13 +66,14 @@ def sparkline(points: Curve, low: float, high: float, width: int = WIDTH) -> str
     """
     if not points:
         return ""
-    length = points[-1][0] + 1
+    length = max(epoch for epoch, _ in points) + 1
     cells: list[list[float]] = [[] for _ in range(min(width, length))]
     for epoch, value in points:
         cells[epoch * len(cells) // length].append(value)
-    step = (high - low) / (len(BLOCKS) - 1) or 1.0
-    means = [sum(cell) / len(cell) if cell else None for cell in cells]
-    return "".join(" " if mean is None else BLOCKS[round((mean - low) / step)] for mean in means)
+    half = high / 2 - low / 2 or 1.0  # the whole is beyond a float's largest between -1e308 and 1e308
+    means = [sum(value / len(cell) for value in cell) if cell else None for cell in cells]
+    steps = [None if mean is None else (mean / 2 - low / 2) / half * (len(BLOCKS) - 1) for mean in means]
+    return "".join(" " if step is None else BLOCKS[round(min(step, len(BLOCKS) - 1.0))] for step in steps)
 
 
 def sparklines(curves: Mapping[str | None, Curve]) -> dict[str | None, str]:
@@ -100,14 +102,19 @@ def chart(curves: Mapping[str, Curve], metric: str, *, width: int, height: int =
         raise InputError(f"--plot: no epoch has a value of {metric} yet")
     figure = plotille.Figure()
     figure.width, figure.height, figure.color_mode = max(20, width - 24), height, "names"
-    last = max(points[-1][0] for points in shown.values()) + 1
+    last = max(epoch for points in shown.values() for epoch, _ in points) + 1
     figure.set_x_limits(min_=1, max_=max(last, 2))
     figure.x_label, figure.y_label = "epoch", one_line(metric)[:10]
     figure.register_label_formatter(float, lambda value, chars, delta, left=False: _label(value, chars, left=left))
     figure.register_label_formatter(int, lambda value, chars, delta, left=False: _label(value, chars, left=left))
     for name, points in list(shown.items())[:MOST_LINES]:
-        figure.plot([epoch + 1 for epoch, _ in points], [value for _, value in points], label=one_line(name))
+        figure.plot([epoch + 1 for epoch, _ in points], [_clip(value) for _, value in points], label=one_line(name))
     return str(figure.show(legend=len(shown) > 1))
+
+
+def _clip(value: float) -> float:
+    """Return a value whose distance to any other can be divided by."""
+    return 0.0 if abs(value) < 1 / LARGEST else max(-LARGEST, min(value, LARGEST))
 
 
 def _label(value: float, chars: int, *, left: bool) -> str:

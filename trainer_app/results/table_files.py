@@ -48,7 +48,13 @@ def trial_rows(run: RunResults) -> tuple[list[str], list[Row]]:
 
 
 def _rename(names: Mapping[str, None], taken: Sequence[str], prefix: str) -> dict[str, str]:
-    return {name: f"{prefix}.{name}" if name in taken else name for name in names}
+    renamed: dict[str, str] = {}
+    for name in names:
+        new = f"{prefix}.{name}" if name in taken else name
+        while new != name and (new in names or new in taken):  # there is one of that name too
+            new = f"{prefix}.{new}"
+        renamed[name] = new
+    return renamed
 
 
 def _rows_of(run: RunResults, fit: FitResults, params: Mapping[str, str], metrics: Mapping[str, str]) -> list[Row]:
@@ -87,7 +93,9 @@ def to_parquet(run: RunResults) -> bytes:
     except ImportError:
         raise InputError("--parquet needs pyarrow, which the extra [train] has; --csv needs nothing") from None
     columns, rows = epoch_rows(run)
-    data = {name: _one_type([_plain(row.get(name)) for row in rows]) for name in columns}
+    data = {
+        name.encode(errors="replace").decode(): _one_type([_plain(row.get(name)) for row in rows]) for name in columns
+    }
     buffer = io.BytesIO()
     parquet.write_table(pyarrow.table(data), buffer)
     return buffer.getvalue()
