@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.lightning_cli_config import PROJECTS, form1, run_config
 from trainer_app.errors import ConfigError
-from trainer_app.lightning_cli import build_parts, check_code
+from trainer_app.lightning_cli import build_parts, check_code, importing
 
 pytestmark = pytest.mark.unit
 
@@ -155,6 +155,16 @@ def test_a_class_within_a_class_of_a_module_not_yet_imported(beside: Path) -> No
     (beside / "t_pack/mod.py").write_text(f"from {PIECES} import SelfFed\nclass Outer:\n  class Mine(SelfFed): pass\n")
     assert "no 'Nine'" in refusal("t_pack.mod.Outer.Nine")
     assert "no module named 't_pack.mob'" in refusal("t_pack.mob.Mine")
+
+
+def test_import_from_is_named_if_no_run_file_has_a_folder(beside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `trainer test RUN`; `trainer validate FILE` has no such option."""
+    monkeypatch.setattr(importing, "_FOLDERS", [])
+    monkeypatch.delenv("TRAINER_FOLDERS", raising=False)
+    assert "no module named 'nowhere'; is its folder" in (text := refusal("nowhere.Net"))
+    assert text.endswith("If not, name it: --import-from DIR")
+    monkeypatch.setattr(importing, "_FOLDERS", [str(beside)])
+    assert "--import-from" not in refusal("nowhere.Net")
 
 
 def test_modules_in_the_working_directory_are_found(beside: Path) -> None:

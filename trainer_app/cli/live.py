@@ -110,7 +110,7 @@ def _foot(view: RunView) -> Text:
     elif not view.epochs and not view.rows:
         parts.append("starting Ray and loading the code ...")
     if view.retries:
-        parts.append(f"{view.retries} retries")
+        parts.append(view.retries_text())
     log = f"\nlog {view.log}" if view.log else ""
     return Text("  ".join(parts) + log, style="dim", overflow="fold")
 

@@ -64,7 +64,9 @@ def _import_module(key: str, name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             hint = f"is its folder the working directory ({Path.cwd()}) or on PYTHONPATH?"
-            raise ConfigError([Problem(key, f"no module named {error.name!r}", name, hint)]) from error
+            if not _FOLDERS and not os.environ.get("TRAINER_FOLDERS"):  # no FILE, beside which it could be
+                hint += " If not, name it: --import-from DIR"
+            raise ConfigError([Problem(key, f"no module named {error.name!r}", allowed=hint)]) from error
         raise ConfigError([_import_problem(key, name, error, "install it in this environment")]) from error
     except SystemExit as error:
         hint = 'guard what the script runs with `if __name__ == "__main__":`'

@@ -96,7 +96,7 @@ def closing_facts(view: RunView) -> list[tuple[str, str]]:
     """Return (label, text) of a run that ended: how, its best, its test score, where things are, what to do next."""
     end, test = view.end or {}, view.test or {}
     counts = f": {view.counts_text()}" if view.rows else ""
-    retries = f", {view.retries} retries" if view.retries else ""
+    retries = f", {view.retries_text()}" if view.retries else ""
     state = f"{end.get('state', 'failed')} in {format_duration(end.get('seconds'))}"
     best, uri = end.get("best") or {}, end.get("uri") or view.uri
     facts = {

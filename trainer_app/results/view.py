@@ -161,6 +161,10 @@ class RunView:
             return row.elapsed
         return row.elapsed + self.clock() - row.seen
 
+    def retries_text(self) -> str:
+        """Return how many retries there were, as text."""
+        return f"{self.retries} {'retry' if self.retries == 1 else 'retries'}"
+
     def counts_text(self) -> str:
         """Return the trials by state as text: 2 running, 30 stopped, 1 failed, 58 to come."""
         counts = self.counts()
