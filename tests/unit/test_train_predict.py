@@ -22,6 +22,7 @@ from trainer_app.errors import InputError, NotFoundError, TrainerError, UserErro
 from trainer_app.storage import Store, open_store
 from trainer_app.training import predict as predicting
 from trainer_app.training.predict import PredictRequest
+from trainer_app.training.prediction_table import to_table, write_file
 from trainer_app.training.predictor import Predictor
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
@@ -248,6 +249,9 @@ def test_what_predict_step_does_wrong_is_said(store: Store, model: str, said: st
         ({"data": "bad.parquet"}, "bad.parquet can't be read: "),
         ({"data": "holes.csv"}, "column b has no value in 1 rows"),
         ({"data": "none.csv"}, "there are no rows to predict"),
+        ({"keep": ("row",)}, "--keep row: the output has the number of each row under this name"),
+        ({"target": "rows.parquet"}, "-o rows.parquet is among the files of --data"),
+        ({"target": "./in/rows.csv", "data": "in"}, "-o ./in/rows.csv is among the files of --data"),
     ],
 )
 def test_what_can_not_be_predicted_is_said_in_one_line(store: Store, options: dict[str, Any], said: str) -> None:
@@ -257,6 +261,8 @@ def test_what_can_not_be_predicted_is_said_in_one_line(store: Store, options: di
     Path("bad.parquet").write_text("no parquet")
     Path("holes.csv").write_text("a,b\n1,2\n1,\n")
     Path("none.csv").write_text("a,b\n")
+    Path("in").mkdir()
+    Path("in/rows.csv").write_text("a,b\n1,2\n")
     with pytest.raises((InputError, NotFoundError), match=said) as refused:
         predict(store, **options)
     assert "\n" not in str(refused.value) and refused.value.exit_code == 2
@@ -272,3 +278,29 @@ def test_the_verb_says_what_it_wrote(store: Store, capfd: pytest.CaptureFixture[
     assert json.loads(capfd.readouterr().out)["file"] == "r-predictions.parquet"
     assert main([*command[:4], "--columns", "z", "--log", "-"]) == 2
     assert "has no column z" in capfd.readouterr().err
+
+
+def test_rows_of_lists_of_any_length() -> None:
+    ragged = to_table([{"a": [[1], [1, 2], []], "b": [torch.ones(1), torch.ones(2), torch.ones(0)]}], 3)
+    assert ragged.to_pydict() == {"a": [[1], [1, 2], []], "b": [[1.0], [1.0, 1.0], []]}
+
+
+@pytest.mark.parametrize(
+    "output, said",
+    [
+        ({"row": torch.ones(2)}, "predict_step returns a column row"),
+        ([1, "a"], "prediction can't be a column: "),
+        (torch.ones(2, dtype=torch.complex64), "prediction can't be a column: "),
+        (torch.ones(2, 0), "prediction can't be a column: "),
+    ],
+)
+def test_what_is_no_column_is_said(output: Any, said: str) -> None:
+    with pytest.raises(TrainerError, match=said):
+        to_table([output], 2)
+
+
+def test_no_column_takes_the_place_of_another(tmp_path: Path) -> None:
+    table = to_table([{"a": torch.ones(2, 2), "a_0": torch.ones(2)}], 2)
+    with pytest.raises(TrainerError, match="two columns of the CSV file would be named a_0"):
+        write_file(iter([table]), tmp_path / "x", ".csv")
+    assert write_file(iter([table]), tmp_path / "x", ".parquet") == 2

@@ -20,6 +20,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from tests.sharded_model import Measured, Tokens, Transformer
 from tests.two_ranks import fit_rank, on_ranks
 from tests.unit.test_fencing import replace_driver
+from trainer_app import api
 from trainer_app.callbacks import rank_watch
 from trainer_app.checkpoint import Commit, list_commits, prune
 from trainer_app.checkpoint.shard_files import SafePlanner, load_metadata
@@ -289,6 +290,8 @@ def test_a_sharded_commit_is_exported_as_a_program(storage: Path) -> None:
     target = storage / "net.pt2"
     event = export(store, "r", str(target), kind="pt2")
     assert event["checkpoint"].endswith(commits_of(storage)[-1].name) and event["inputs"].startswith("int64[any, ")
+    best = api.Run(str(storage), "r").checkpoints()[-1]
+    assert best.load(Transformer).hparams["width"] == 16 and best.download(storage / "here") == storage / "here"
     tokens = next(iter(Tokens().train_dataloader()))[0]
     assert torch.export.load(target).module()(tokens[:3]).shape[0] == 3
 

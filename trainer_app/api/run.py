@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainer_app.api.arguments import to_list
 from trainer_app.api.frames import to_frame
 from trainer_app.api.lost import why_lost
+from trainer_app.api.page import Report
 from trainer_app.errors import InputError, NotFoundError, RunFailedError
 from trainer_app.results import RunResults, read_run
 from trainer_app.results import model as stored
@@ -20,6 +20,7 @@ from trainer_app.results.table_files import epoch_rows, trial_rows
 from trainer_app.storage import Store, open_store
 
 if TYPE_CHECKING:
+    from trainer_app.checkpoint import Commit
     from trainer_app.launch.kube import Kube
 
 POLL_S = 2.0
@@ -33,23 +34,6 @@ class ClusterSide:
     kube: Kube
     endpoint: str | None = None
     values: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Report:
-    """A page as HTML, of which a notebook shows the frame."""
-
-    html: str = field(repr=False)
-
-    def save(self, path: str | Path) -> Path:
-        """Write the page to a file, and return its path."""
-        Path(path).write_text(self.html, encoding="utf-8")
-        return Path(path)
-
-    def _repr_html_(self) -> str:
-        # A frame of its own: neither its style nor its script meets the notebook's, which may not run scripts itself.
-        source = escape(self.html, quote=True)
-        return f'<iframe sandbox="allow-scripts" srcdoc="{source}" style="width:100%;height:700px;border:0"></iframe>'
 
 
 @dataclass(frozen=True)
@@ -68,16 +52,18 @@ class Checkpoint:
     def download(self, folder: str | Path) -> Path:
         """Copy its file to a folder, verified against its manifest, and return its path there.
 
+        Of a commit of many objects that is the folder: Lightning resumes from it too.
+
         Raises:
             CheckpointRejectedError: size or SHA-256 differ from the manifest.
             NotFoundError: retention has removed it.
         """
-        from trainer_app import checkpoint as commits
-        from trainer_app.records import RunFolder
+        from trainer_app.checkpoint import download_commit
 
         with self.run.opened() as storage:
-            fit_folder = RunFolder.open(storage, self.run.name).fit_folder(self.trial)
-            return commits.download_commit(commits.read_commit(fit_folder.checkpoints, self.name), Path(folder))
+            commit = self._read(storage)
+            path = download_commit(commit, Path(folder))
+        return path.parent if commit.manifest.is_sharded else path
 
     def load(self, module: type[Module], *, allow: str | Sequence[str] = (), **arguments: Any) -> Module:
         """Return the module with the checkpoint's weights, by its own `load_from_checkpoint`, on the CPU.
@@ -91,17 +77,27 @@ class Checkpoint:
             CheckpointRejectedError: the file is damaged, or has a class that is not allowed.
             InputError: `module` is no LightningModule's class.
         """
+        from trainer_app.checkpoint import download_commit
         from trainer_app.checkpoint.loading import allow_globals, check_loadable
+        from trainer_app.checkpoint.sharded import consolidate
         from trainer_app.temporary import temporary_folder
 
         if not isinstance(module, type) or not hasattr(module, "load_from_checkpoint"):
             raise InputError(f"load takes the class of a LightningModule, not {module!r}")
         allow = to_list(allow)
-        with temporary_folder("load") as folder, allow_globals(allow):
-            path = self.download(Path(folder))
+        with temporary_folder("load") as folder, allow_globals(allow), self.run.opened() as storage:
+            commit = self._read(storage)
+            path = download_commit(commit, Path(folder))
             check_loadable(path, allow)
+            path = consolidate(commit, Path(folder)) if commit.manifest.is_sharded else path
             load = module.load_from_checkpoint  # type: ignore[attr-defined]
             return load(path, map_location="cpu", weights_only=True, **arguments)
+
+    def _read(self, storage: Store) -> Commit:
+        from trainer_app.checkpoint import read_commit
+        from trainer_app.records import RunFolder
+
+        return read_commit(RunFolder.open(storage, self.run.name).fit_folder(self.trial).checkpoints, self.name)
 
 
 @dataclass(eq=False)

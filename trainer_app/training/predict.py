@@ -18,10 +18,11 @@ from trainer_app.errors import InputError
 from trainer_app.records.plain_json import to_json
 from trainer_app.run import cluster, user_code
 from trainer_app.storage import Store, open_store, split_uri
+from trainer_app.storage_uri import join_uri
 from trainer_app.temporary import temporary_folder
 from trainer_app.training.chosen import Chosen, choose
 from trainer_app.training.failures import root_cause
-from trainer_app.training.prediction_table import write_file
+from trainer_app.training.prediction_table import ROW, write_file
 from trainer_app.training.predictor import (
     Part,
     PartWorker,
@@ -74,6 +75,7 @@ def predict(store: Store, run: str, request: PredictRequest, *, say: Say = lambd
     parts = _plan(job, request)
     if not parts:
         raise InputError("there are no rows to predict")
+    _check_apart(job, request.target)
     job = replace(job, key=_make_key(job, parts, request.target))
     folder = job.store()
     kept = {entry.key for entry in folder.list()}
@@ -93,8 +95,18 @@ def check_request(request: PredictRequest) -> None:
     """Raise InputError if what is asked for can't be, before anything is read."""
     if Path(request.target.partition("?")[0]).suffix not in SUFFIXES:
         raise InputError(f"-o {request.target}: its name must end with {' or '.join(SUFFIXES)}")
+    if ROW in request.keep:
+        raise InputError(f"--keep {ROW}: the output has the number of each row under this name")
     if request.data is None and (request.columns or request.keep):
         raise InputError("--columns and --keep are of the rows of --data; the data module says itself what a batch is")
+
+
+def _check_apart(job: PredictJob, target: str) -> None:
+    """Raise InputError if the output would take the place of a file of the input."""
+    folder, name = split_uri(target)
+    output = join_uri(open_store(folder).uri, name)
+    if output in [join_uri(file.folder, file.key) for file in job.files]:
+        raise InputError(f"-o {target} is among the files of --data: give another name")
 
 
 def _make_job(store: Store, chosen: Chosen, request: PredictRequest) -> PredictJob:

@@ -29,6 +29,8 @@ def to_table(outputs: Sequence[Any], rows: int | None = None) -> pa.Table:
         TrainerError: they are no rows, or of another number.
     """
     tables = [pa.table(_to_columns(output)) for output in outputs]
+    if any(ROW in table.column_names for table in tables):
+        raise TrainerError(f"predict_step returns a column {ROW}, which the output has already: give it another name")
     if len({tuple(table.column_names) for table in tables}) > 1:
         raise TrainerError("predict_step returned other columns for one batch than for another")
     try:
@@ -50,13 +52,22 @@ def _to_columns(output: Any) -> dict[str, pa.Array]:
 
 
 def _to_array(value: Any, name: str) -> pa.Array:
-    """Return one column; of a tensor [rows, ...] each row is a list."""
-    if isinstance(value, list) and value and isinstance(value[0], torch.Tensor):
-        value = torch.stack(value)
+    """Return one column; of a tensor [rows, ...] each row is a list, as long as the others or not."""
+    try:
+        return _to_arrow(value, name)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise TrainerError(f"predict_step: {name} can't be a column: {why}") from error
+
+
+def _to_arrow(value: Any, name: str) -> pa.Array:
+    if isinstance(value, list) and any(isinstance(row, torch.Tensor) for row in value):
+        same = len({row.shape if isinstance(row, torch.Tensor) else None for row in value}) == 1
+        value = torch.stack(value) if same else [getattr(row, "tolist", lambda row=row: row)() for row in value]
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         value = (value.float() if value.dtype is torch.bfloat16 else value).numpy()
-    if not isinstance(value, list | np.ndarray) or np.ndim(value) == 0:
+    if not isinstance(value, list | np.ndarray) or (isinstance(value, np.ndarray) and value.ndim == 0):
         raise TrainerError(f"predict_step: {name} is {type(value).__name__}, not a tensor or list with an entry a row")
     if isinstance(value, list):
         return pa.array(value)
@@ -96,7 +107,9 @@ def write_file(parts: Iterator[pa.Table], path: Path, kind: str) -> int:
 
 def _flatten(table: pa.Table) -> pa.Table:
     """Return a table whose columns of lists are columns of their own, name_0, name_1."""
-    columns = (pair for name in table.column_names for pair in _flat_columns(name, table[name].combine_chunks()))
+    columns = [pair for name in table.column_names for pair in _flat_columns(name, table[name].combine_chunks())]
+    if twice := sorted({name for name, _ in columns if [other for other, _ in columns].count(name) > 1}):
+        raise TrainerError(f"two columns of the CSV file would be named {twice[0]}: write a .parquet file")
     return pa.table(dict(columns))
 
 
