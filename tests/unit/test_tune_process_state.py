@@ -154,6 +154,23 @@ def test_a_handlers_file_is_closed() -> None:
     assert stream is not None and stream.closed
 
 
+@pytest.mark.parametrize("raised", [SystemExit, ValueError])
+def test_a_trial_that_was_stopped_or_failed_leaves_no_file_open(raised: type[BaseException], tmp_path: Path) -> None:
+    """Tune stops a trial by an exception, whose traceback held what the fit had: the demo's memory-mapped images."""
+    np.save(tmp_path / "images.npy", np.zeros(3))
+
+    def fit() -> None:
+        images = open(tmp_path / "images.npy", "rb")  # noqa: SIM115 - nobody closes it
+        try:
+            raise raised(images.name)
+        except ValueError as error:
+            raise RuntimeError("what the user's code raised") from error
+
+    with pytest.raises((SystemExit, RuntimeError)), restored_process():
+        fit()
+    process_state.check_process()
+
+
 def test_what_can_not_be_restored_gets_the_next_trial_a_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

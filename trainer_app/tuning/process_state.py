@@ -9,6 +9,7 @@ import gc
 import logging
 import stat
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -63,11 +64,23 @@ def restored_process() -> Iterator[None]:
     with warnings.catch_warnings():
         try:
             yield
+        except BaseException as error:
+            _release_frames(error)
+            raise
         finally:
             end_runs()
             left = [name for name, restore in restores.items() if isinstance(_try(restore), Exception)]
             left += [name for name, value in before.items() if not _restore_setting(name, value)]
             _unrestored.extend(name for name in (*left, *_left_open(files)) if name not in _unrestored)
+
+
+def _release_frames(error: BaseException | None) -> None:
+    """Clear the frames of an exception on its way up: they hold the data of a trial that was stopped, and its files."""
+    released: set[int] = set()
+    while error is not None and id(error) not in released:
+        traceback.clear_frames(error.__traceback__)
+        released.add(id(error))
+        error = error.__cause__ or error.__context__
 
 
 def _try(function: Callable[..., Any], *args: Any) -> Any:
