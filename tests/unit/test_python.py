@@ -22,7 +22,14 @@ from trainer_app import checkpoint as ckpt
 from trainer_app.api import starting
 from trainer_app.api.arguments import to_items, to_list
 from trainer_app.api.run import ClusterSide
-from trainer_app.errors import ConfigError, InputError, NotFoundError, RunFailedError, TrainerError
+from trainer_app.errors import (
+    ConfigError,
+    InputError,
+    NotFoundError,
+    RunFailedError,
+    StorageUnavailableError,
+    TrainerError,
+)
 from trainer_app.run.request import RunRequest, prepare_run
 from trainer_app.storage import Store, open_store
 
@@ -194,6 +201,25 @@ def test_wait(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.update(state="failed", error="ValueError: no")
     with pytest.raises(RunFailedError, match="run fashion-1 failed: ValueError: no"):
         run.wait()
+
+
+def test_waiting_outlives_a_storage_that_is_silent_for_a_while(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer_app.api.run.POLL_S", 0.01)
+    train_run(storage, state="succeeded")
+    run, silent = api.load_run("fashion-1"), [StorageUnavailableError("no answer")] * 3
+    opened = open_store
+
+    def open_sometimes(uri: str) -> Store:
+        if silent:
+            raise silent.pop()
+        return opened(uri)
+
+    monkeypatch.setattr("trainer_app.api.run.open_store", open_sometimes)
+    assert run.wait(30) is run and silent == []
+    silent += [StorageUnavailableError("no answer")] * 1000
+    monkeypatch.setattr("trainer_app.api.run.PATIENCE_S", 0.05)
+    with pytest.raises(StorageUnavailableError, match="no answer"):
+        run.wait(30)
 
 
 def test_what_is_wrong_starts_nothing(storage: Store, tmp_path: Path) -> None:
