@@ -34,7 +34,7 @@ class FitProgress:
 
     Args:
         resumed: whether it started from a commit.
-        trainer: its Trainer, once it is built.
+        trainer: its Trainer, from when it is built until `plain_errors` ends.
     """
 
     resumed: bool = False
@@ -71,6 +71,8 @@ def plain_errors(progress: FitProgress | None = None, let_pass: type[BaseExcepti
         raise make_user_error(error, progress) from error
     finally:
         os._exit = exit_process
+        if progress:
+            progress.trainer = None  # it holds the fit's data, and the files that are open for it
 
 
 class OsExit(SystemExit):

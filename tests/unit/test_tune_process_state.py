@@ -34,7 +34,7 @@ from trainer_app.run.spec import RunSpec
 from trainer_app.tuning import process_settings, process_state, sweep
 from trainer_app.tuning import trial as trials
 from trainer_app.tuning.process_state import restored_process
-from trainer_app.user_errors import FitProgress
+from trainer_app.user_errors import FitProgress, plain_errors
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 
@@ -168,6 +168,14 @@ def test_a_trial_that_was_stopped_or_failed_leaves_no_file_open(raised: type[Bas
 
     with pytest.raises((SystemExit, RuntimeError)), restored_process():
         fit()
+    process_state.check_process()
+
+
+def test_the_data_of_a_trial_that_finished_is_not_in_use(tmp_path: Path) -> None:
+    """The demo's images are memory-mapped: each of its trials got a process of its own."""
+    progress = FitProgress()
+    with restored_process(), plain_errors(progress):
+        progress.trainer = SimpleNamespace(images=(tmp_path / "images").open("w"))
     process_state.check_process()
 
 
