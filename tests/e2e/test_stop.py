@@ -55,7 +55,9 @@ def test_stop_and_resume_and_delete_and_resume(cluster: Cluster, name: Name) -> 
         assert "is running: nothing to resume" in cluster.trainer("resume", run, "-n", NAMESPACE).ok().err
         until_epochs(cluster, run, stopped + 1)
         delete(cluster, run)
-        cluster.trainer("resume", run, "-n", NAMESPACE, "-f", "kind", timeout=400).ok()
+        refused = cluster.trainer("resume", run, "-n", NAMESPACE, "-f", "kind")  # its code is the storage's word now
+        assert refused.code == 2 and "--yes" in refused.err and "code" in refused.err, refused.err
+        cluster.trainer("resume", run, "-n", NAMESPACE, "-f", "kind", "--yes", timeout=400).ok()
         finish(cluster, run)  # it trains one epoch more, and ends
         assert wait(cluster, run).code == 0
     found = check_whole(cluster, run)
