@@ -48,7 +48,7 @@ def test_fetch_from_s3_leaves_out_names_that_no_run_writes(s3: S3, tmp_path: Pat
             Bucket=bucket, Key="/".join([*([prefix] if prefix else []), "fashion-1/artifacts", key]), Body=b"1"
         )
     done = trainer("fetch", f"{s3.uri}/fashion-1", "artifacts", "-o", str(tmp_path / "a/b/c"), env=s3.env)
-    assert done.returncode == 1 and done.stderr.count("not copied") == 1, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")  # a listing leaves out what no run writes
     assert done.stdout.startswith("1 file of fashion-1, "), done.stdout
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["m.csv"]
 
