@@ -13,6 +13,12 @@ from tests.e2e.runs import BEGIN_S, SOON, check_whole, done, finish, until_epoch
 pytestmark = [pytest.mark.full, pytest.mark.timeout(900), pytest.mark.faults]
 Name = Callable[[str], str]
 FILE = "trainer_app/examples/text_classifier/train.yaml"
+SPREAD = {
+    "maxSkew": "1",
+    "topologyKey": "kubernetes.io/hostname",
+    "whenUnsatisfiable": "DoNotSchedule",
+    "labelSelector.matchLabels.trainer/role": "worker",
+}
 
 
 def test_shards_of_two_nodes_are_committed_together(cluster: Cluster, name: Name) -> None:
@@ -20,7 +26,9 @@ def test_shards_of_two_nodes_are_committed_together(cluster: Cluster, name: Name
     paced = [{"class_path": "paced.Paced", "init_args": {"bucket": BUCKET, "key": f"finish/{run}"}}]
     science = ("trainer.strategy=fsdp2", "trainer.max_epochs=300", "scaling.num_workers=2", "checkpoint.keep=null")
     given = ("submit", "train", FILE, *science, f"trainer.callbacks={json.dumps(paced)}", "-f", "kind")
-    cluster.trainer(*given, "-n", NAMESPACE, "--name", run, "--code", "tests/e2e/own_code", *SOON).ok()
+    spread = ",".join(f"poolDefaults.topologySpreadConstraints[0].{key}={value}" for key, value in SPREAD.items())
+    about = ("-n", NAMESPACE, "--name", run, "--code", "tests/e2e/own_code", "--set", spread)
+    cluster.trainer(*given, *about, *SOON).ok()
     until_epochs(cluster, run, 2)
     workers = cluster.pods(run, "worker")
     assert len({pod["spec"]["nodeName"] for pod in workers}) == 2
