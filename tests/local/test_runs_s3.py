@@ -82,6 +82,7 @@ def test_checkpoints_are_whole_and_old_ones_are_gone(runs: Runs) -> None:
     assert kinds == {
         "run.json",
         "run.yaml",
+        "report.html",
         "lease.json",
         "trial.json",
         "manifest.json",
