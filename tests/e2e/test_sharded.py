@@ -13,12 +13,11 @@ from tests.e2e.runs import BEGIN_S, SOON, check_whole, done, finish, until_epoch
 pytestmark = [pytest.mark.full, pytest.mark.timeout(900), pytest.mark.faults]
 Name = Callable[[str], str]
 FILE = "trainer_app/examples/text_classifier/train.yaml"
-SPREAD = {
-    "maxSkew": "1",
-    "topologyKey": "kubernetes.io/hostname",
-    "whenUnsatisfiable": "DoNotSchedule",
-    "labelSelector.matchLabels.trainer/role": "worker",
-}
+# The image is on one node for CPUs and on the one that stands for GPUs: a pod on each.
+TWO_NODES = (
+    "pools.cpu.replicas=1,pools.other.replicas=1,pools.other.nodeSelector.trainer/pool=gpu,"
+    "pools.other.tolerations[0].operator=Exists"
+)
 
 
 def test_shards_of_two_nodes_are_committed_together(cluster: Cluster, name: Name) -> None:
@@ -26,8 +25,7 @@ def test_shards_of_two_nodes_are_committed_together(cluster: Cluster, name: Name
     paced = [{"class_path": "paced.Paced", "init_args": {"bucket": BUCKET, "key": f"finish/{run}"}}]
     science = ("trainer.strategy=fsdp2", "trainer.max_epochs=300", "scaling.num_workers=2", "checkpoint.keep=null")
     given = ("submit", "train", FILE, *science, f"trainer.callbacks={json.dumps(paced)}", "-f", "kind")
-    spread = ",".join(f"poolDefaults.topologySpreadConstraints[0].{key}={value}" for key, value in SPREAD.items())
-    about = ("-n", NAMESPACE, "--name", run, "--code", "tests/e2e/own_code", "--set", spread)
+    about = ("-n", NAMESPACE, "--name", run, "--code", "tests/e2e/own_code", "--set", TWO_NODES)
     cluster.trainer(*given, *about, *SOON).ok()
     until_epochs(cluster, run, 2)
     workers = cluster.pods(run, "worker")

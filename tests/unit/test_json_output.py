@@ -24,7 +24,7 @@ pytestmark = pytest.mark.unit
 OTHER_WRITERS = {
     "run/request.py", "cli/schema.py", "launch/helm.py", "launch/resubmit.py",
     "pod/probe.py", "pod/rayjob.py", "pod/submitter.py", "records/manifest.py", "tuning/trial.py",
-    "examples/data/cache.py", "examples/text_classifier/hugging_face.py", "report/sources.py", "api/starting.py",
+    "examples/data/cache.py", "examples/text_classifier/hugging_face.py", "report/sources.py", "api/arguments.py",
     "ui/server.py",
 }  # fmt: skip
 

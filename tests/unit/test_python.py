@@ -183,7 +183,7 @@ def _sha256(data: bytes) -> str:
 
 
 def test_wait(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer_app.api.run.POLL_S", 0.01)
+    monkeypatch.setattr("trainer_app.api.patience.POLL_S", 0.01)
     folder = train_run(storage)
     run = api.load_run("fashion-1")
     with pytest.raises(TimeoutError, match="fashion-1 has not ended"):
@@ -204,7 +204,7 @@ def test_wait(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_waiting_outlives_a_storage_that_is_silent_for_a_while(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer_app.api.run.POLL_S", 0.01)
+    monkeypatch.setattr("trainer_app.api.patience.POLL_S", 0.01)
     train_run(storage, state="succeeded")
     run, silent = api.load_run("fashion-1"), [StorageUnavailableError("no answer")] * 3
     opened = open_store
@@ -217,7 +217,7 @@ def test_waiting_outlives_a_storage_that_is_silent_for_a_while(storage: Store, m
     monkeypatch.setattr("trainer_app.api.run.open_store", open_sometimes)
     assert run.wait(30) is run and silent == []
     silent += [StorageUnavailableError("no answer")] * 1000
-    monkeypatch.setattr("trainer_app.api.run.PATIENCE_S", 0.05)
+    monkeypatch.setattr("trainer_app.api.patience.PATIENCE_S", 0.05)
     with pytest.raises(StorageUnavailableError, match="no answer"):
         run.wait(30)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from trainer_app.api import patience
 from trainer_app.api.arguments import to_list
 from trainer_app.api.frames import to_frame
 from trainer_app.api.lost import why_lost
 from trainer_app.api.page import Report
-from trainer_app.errors import AccessDeniedError, InputError, NotFoundError, RunFailedError, TrainerError
+from trainer_app.errors import InputError, NotFoundError, RunFailedError
 from trainer_app.results import RunResults, read_run
 from trainer_app.results import model as stored
 from trainer_app.results.table_files import epoch_rows, trial_rows
@@ -23,24 +24,7 @@ if TYPE_CHECKING:
     from trainer_app.checkpoint import Commit
     from trainer_app.launch.kube import Kube
 
-POLL_S = 2.0
-PATIENCE_S = 120.0  # as `trainer wait`
-Answer = TypeVar("Answer")
 Module = TypeVar("Module")
-
-
-def ask_patiently(look: Callable[[], Answer]) -> Answer:
-    """Return what is asked for; while storage or API server give no answer ask again, for PATIENCE_S."""
-    began = time.monotonic()
-    while True:
-        try:
-            return look()
-        except (InputError, NotFoundError, AccessDeniedError, RunFailedError):
-            raise
-        except TrainerError:
-            if time.monotonic() - began > PATIENCE_S:
-                raise
-            time.sleep(POLL_S)
 
 
 @dataclass(frozen=True)
@@ -213,18 +197,18 @@ class Run:
         Raises:
             RunFailedError: it failed, with its error; or what led it is gone, a process of this machine or a RayJob.
             TimeoutError: it has not ended in time; it goes on.
-            TrainerError: storage or API server give no answer for PATIENCE_S.
+            TrainerError: storage or API server give no answer for patience.PATIENCE_S.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         going_on = ("running", "submitted")
-        while ask_patiently(lambda: self.state) in going_on:
-            why = ask_patiently(lambda: why_lost(self))
-            if why and ask_patiently(lambda: self.state) in going_on:  # asked again: it may have ended meanwhile
+        while patience.ask(lambda: self.state) in going_on:
+            why = patience.ask(lambda: why_lost(self))
+            if why and patience.ask(lambda: self.state) in going_on:  # asked again: it may have ended meanwhile
                 raise RunFailedError(f"run {self.name} has not ended, and {why}")
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"run {self.name} has not ended in {timeout:g} s")
-            time.sleep(POLL_S)
-        return ask_patiently(self.check)
+            time.sleep(patience.POLL_S)
+        return patience.ask(self.check)
 
     def check(self) -> Run:
         """Return the run; raise RunFailedError if it failed."""
