@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.fabric.utilities.data import AttributeDict
+from torch.distributed.checkpoint import metadata
 
 from trainer_app.checkpoint.loading import allow_globals, check_loadable, check_savable, load_checkpoint
 from trainer_app.checkpoint.safe_types import saved_at_once
@@ -105,6 +106,26 @@ def test_held_without_a_word(name: str, tmp_path: Path) -> None:
         assert np.array_equal(loaded, HELD[name]) if isinstance(loaded, np.ndarray) else loaded == HELD[name]
         assert getattr(loaded, "default_factory", None) is getattr(HELD[name], "default_factory", None)
         assert getattr(loaded, "maxlen", None) == getattr(HELD[name], "maxlen", None)
+
+
+def old_reduce_ex(member: enum.Enum, _: int) -> tuple[Any, ...]:
+    """How Python 3.11.2 pickles an enum, whose image it is: a file that torch and `load_metadata` refuse."""
+    return getattr, (type(member), member.name)
+
+
+@pytest.mark.parametrize("member", [Color.RED, Access.READ | Access.WRITE, metadata._MEM_FORMAT_ENCODING(0)], ids=repr)
+def test_enums_of_an_older_python_are_saved_by_their_value(
+    member: enum.Enum, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for owner in (enum.Enum, enum.Flag):
+        monkeypatch.setattr(owner, "__reduce_ex__", old_reduce_ex)
+    path = tmp_path / "c.ckpt"
+    with saved_at_once():
+        torch.save({"value": member}, path)
+        assert b"getattr" not in pickle.dumps(member)  # as torch.distributed.checkpoint writes its metadata
+    check_loadable(path, ())
+    assert load_checkpoint(path)["value"] is member
+    assert b"getattr" in pickle.dumps(Color.RED)
 
 
 def test_all_refused_classes_are_in_one_line_that_can_be_pasted(tmp_path: Path) -> None:

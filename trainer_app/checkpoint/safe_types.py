@@ -73,7 +73,7 @@ def safe_types() -> list[Any]:
         ),
         ("ndarray", "numpy.ndarray"),  # the argument of _reconstruct: not the type, which must not be called
         (np.ndarray, "ndarray"),  # the type, whose state may be set; a file's names have a dot, so none is this one
-        *(e for e in _subclasses(enum.Enum) if e.__members__),
+        *_enums(),
         (Ellipsis, "builtins.Ellipsis"),
         *_omegaconf(),
     ]
@@ -86,9 +86,10 @@ def _empty_array(*_: Any) -> Any:
 
 @contextmanager
 def saved_at_once() -> Iterator[None]:
-    """Pickle within the context so that torch can load defaultdicts, deques and time zones; any Python can."""
-    before = {cls: copyreg.dispatch_table.get(cls) for cls in _REDUCERS}
-    copyreg.dispatch_table.update(_REDUCERS)
+    """Pickle within the context so that torch can load defaultdicts, deques, time zones and enums; any Python can."""
+    reducers = {**_REDUCERS, **{cls: _reduce_enum for cls in _enums() if cls.__reduce_ex__ in _own_reducers()}}
+    before = {cls: copyreg.dispatch_table.get(cls) for cls in reducers}
+    copyreg.dispatch_table.update(reducers)
     try:
         yield
     finally:
@@ -97,6 +98,21 @@ def saved_at_once() -> Iterator[None]:
                 del copyreg.dispatch_table[cls]
             else:
                 copyreg.dispatch_table[cls] = reducer
+
+
+def _enums() -> list[Any]:
+    """Return the enums that this process has imported."""
+    return [cls for cls in _subclasses(enum.Enum) if cls.__members__]
+
+
+def _own_reducers() -> tuple[Any, ...]:
+    """Return Python's ways to pickle an enum, which in 3.11.2, the image's, are `getattr` and `operator.or_`."""
+    return enum.Enum.__reduce_ex__, enum.Flag.__reduce_ex__
+
+
+def _reduce_enum(member: enum.Enum) -> tuple[Any, ...]:
+    """Pickle a member by its value, as newer Pythons do (3.11.7)."""
+    return type(member), (member._value_,)
 
 
 def _subclasses(cls: type) -> set[Any]:
