@@ -13,6 +13,8 @@ import random
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -127,22 +129,30 @@ def save(picture: bytes, name: str) -> None:
     """Write a picture with 128 colours: a third of the size."""
     from PIL import Image
 
-    Image.open(BytesIO(picture)).convert("RGB").quantize(128).save(DOCS / f"report-{name}.png", optimize=True)
+    Image.open(BytesIO(picture)).convert("RGB").quantize(128).save(DOCS / f"{name}.png", optimize=True)
 
 
-def main() -> int:
+@contextmanager
+def open_browser() -> Iterator[Any]:
+    """Yield Debian's Chromium; end the program if it is not installed."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium")
     if chromium is None:
         print("error: chromium is not on PATH; install it (Debian, Ubuntu: the package chromium)", file=sys.stderr)
-        return 2
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        sys.exit(2)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder, open_browser() as browser:
         storage = open_store(folder)
         make_sweep(storage)
         for name, lr, top in (("baseline", 0.001, 0.9), ("higher-rate", 0.003, 0.94)):
             make_run(storage, name, lr, top)
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         for picture, names in (("sweep", ("sweep",)), ("run", ("baseline",)), ("compare", ("baseline", "higher-rate"))):
             file = Path(folder) / "page.html"
             file.write_text(render(storage, *names), encoding="utf-8")
@@ -150,13 +160,12 @@ def main() -> int:
             page.goto(file.as_uri())
             page.evaluate("trainerReport.charts.forEach((one) => { one.inView = true; one.refresh(); })")
             page.wait_for_timeout(300)
-            save(page.screenshot(full_page=True), picture)
+            save(page.screenshot(full_page=True), f"report-{picture}")
             if picture == "sweep":
                 page.evaluate(BRUSH)
                 page.locator('[data-chart^="Curves"]').evaluate("(one) => one.closest('.grid').scrollIntoView()")
                 page.wait_for_timeout(300)
-                save(page.locator(".grid").first.screenshot(), "selection")
-        browser.close()
+                save(page.locator(".grid").first.screenshot(), "report-selection")
     return 0
 
 

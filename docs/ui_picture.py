@@ -5,13 +5,11 @@ make screenshots
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
-from io import BytesIO
 from typing import Any
 
-from docs.report_pictures import BEGAN, DOCS, make_run, make_sweep
+from docs.report_pictures import BEGAN, make_run, make_sweep, open_browser, save
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.storage import open_store
 from trainer_app.ui.access import Access
@@ -28,14 +26,7 @@ class Index(RunIndex):
 
 
 def main() -> int:
-    from PIL import Image
-    from playwright.sync_api import sync_playwright
-
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        print("error: chromium is not on PATH; install it (Debian, Ubuntu: the package chromium)", file=sys.stderr)
-        return 2
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, open_browser() as browser:
         storage = open_store(folder)
         make_sweep(storage, trials=6)
         for name, lr, tag in (("baseline", 0.001, "paper"), ("higher-rate", 0.003, "ablation")):
@@ -47,14 +38,11 @@ def main() -> int:
         RunFolder.create(storage, failed.model_copy(update={"error": "DataError: no images below data/train"}), "")
         index = Index(storage)
         index.refresh()
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         with background(storage, index, Access(host="127.0.0.1")) as address:
             page = browser.new_page(viewport={"width": 1200, "height": 330}, timezone_id="UTC")
             page.goto(address)
             page.wait_for_selector("tbody tr")
-            picture = Image.open(BytesIO(page.screenshot())).convert("RGB")
-        browser.close()
-    picture.quantize(128).save(DOCS / "ui.png", optimize=True)
+            save(page.screenshot(), "ui")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A process and its machine: environment variables, and folders that only its user can write."""
+"""A process and its machine: environment variables, folders that only its user can write, files that are whole."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from trainer_app.errors import InputError
 
 
 @contextmanager
@@ -41,3 +43,21 @@ def make_private_folder(folder: Path) -> bool:
         return False
     info = folder.lstat()
     return stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o022
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all; a pipe or /dev/null is written to, never replaced by a file.
+
+    Raises:
+        InputError: it can't be written.
+    """
+    partial = path.resolve().parent / f".trainer-{os.getpid()}"
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
+        partial.write_bytes(data)
+        partial.replace(path.resolve())
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"cannot write {path}: {error.strerror or error}; give a file that you can write") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from trainer_app.run import guard
+from trainer_app.storage import Store, open_store
 
 
 @pytest.fixture(autouse=True)
@@ -28,3 +29,20 @@ def small_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The storage `runs` of a working folder, as the commands find it by themselves."""
+    monkeypatch.delenv("TRAINER_STORAGE_URI", raising=False)
+    monkeypatch.delenv("TRAINER_NAMESPACE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return open_store("runs")
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A storage that is not in the working folder."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return open_store(str(tmp_path / "runs"))

@@ -45,13 +45,6 @@ class Net(L.LightningModule):
         self.layer = torch.nn.Linear(width, 1)
 
 
-@pytest.fixture
-def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.delenv("TRAINER_STORAGE_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return open_store("runs")
-
-
 SURFACE = """
 Checkpoint(run, trial, name, uri, epochs, step, metrics, size)
   download(folder)

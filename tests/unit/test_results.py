@@ -33,14 +33,6 @@ pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
-def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.delenv("TRAINER_STORAGE_URI", raising=False)
-    monkeypatch.delenv("TRAINER_NAMESPACE", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return open_store("runs")
-
-
-@pytest.fixture
 def shown(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """What a command prints on stdout."""
 

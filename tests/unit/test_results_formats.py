@@ -16,24 +16,16 @@ import pytest
 
 from tests.run_samples import epoch, train_run, trial, tune_run
 from trainer_app.__main__ import main
-from trainer_app.cli.results import write_whole
 from trainer_app.cli.stored_run import check_output
 from trainer_app.errors import InputError
+from trainer_app.machine import write_whole
 from trainer_app.records import RunFolder, RunRecord, TrialRecord
 from trainer_app.results import curves, load_run, read_outcome, table_files
 from trainer_app.results.curves import MOST_TRIALS, chart, read_curves, sparkline, sparklines
 from trainer_app.results.table_files import epoch_rows, to_csv, to_parquet
-from trainer_app.storage import Store, open_store
+from trainer_app.storage import Store
 
 pytestmark = pytest.mark.unit
-
-
-@pytest.fixture
-def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.delenv("TRAINER_STORAGE_URI", raising=False)
-    monkeypatch.delenv("TRAINER_NAMESPACE", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return open_store("runs")
 
 
 def test_a_row_per_epoch_and_one_for_a_trial_without_any(storage: Store) -> None:

@@ -21,7 +21,7 @@ from trainer_app.config import RunConfig, dump, loads, override
 from trainer_app.errors import InputError, NotFoundError, TrainerError, UserError
 from trainer_app.records import TrialRecord
 from trainer_app.run import require
-from trainer_app.storage import Store, open_store
+from trainer_app.storage import Store
 from trainer_app.training import chosen, tensor_file
 from trainer_app.training import export as exporting
 
@@ -128,13 +128,6 @@ def run_file(model: str = "Net") -> RunConfig:
         f"model: {{class_path: {path}}}\ndata: {{class_path: {HERE}.Samples}}\nseed_everything: 1\n"
         "trainer: {max_epochs: 2, logger: false}\nscaling: {use_gpu: false}\ncheckpoint: {keep: null}\n"
     )
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    return open_store(str(tmp_path / "runs"))
 
 
 def export(store: Store, kind: str = "pt2", name: str = "net.pt2", **which: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tests.trained import trained_run
 from trainer_app.__main__ import main
 from trainer_app.config import RunConfig, loads
 from trainer_app.errors import InputError, NotFoundError, TrainerError, UserError
-from trainer_app.storage import Store, open_store
+from trainer_app.storage import Store
 from trainer_app.training import predict as predicting
 from trainer_app.training.predict import PredictRequest
 from trainer_app.training.prediction_table import to_table, write_file
@@ -102,13 +102,6 @@ def run_file(model: str = "Sums", data: str = "Ones") -> RunConfig:
         f"model: {{class_path: {HERE}.{model}}}\ndata: {{class_path: {HERE}.{data}}}\nseed_everything: 1\n"
         "trainer: {max_epochs: 1, logger: false}\nscaling: {use_gpu: false}\n"
     )
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    return open_store(str(tmp_path / "runs"))
 
 
 def predict(store: Store, target: str = "out.parquet", data: str | None = "rows.parquet", **more: Any) -> Any:

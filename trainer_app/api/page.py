@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
+from trainer_app.machine import write_whole
+
 
 @dataclass(frozen=True)
 class Report:
@@ -14,8 +16,8 @@ class Report:
     html: str = field(repr=False)
 
     def save(self, path: str | Path) -> Path:
-        """Write the page to a file, and return its path."""
-        Path(path).write_text(self.html, encoding="utf-8")
+        """Write the page to a file, and return its path. Raises InputError if it can't be written."""
+        write_whole(Path(path), self.html.encode())
         return Path(path)
 
     def _repr_html_(self) -> str:

@@ -196,7 +196,7 @@ class Run:
 
         Raises:
             RunFailedError: it failed, with its error; or what led it is gone, a process of this machine or a RayJob.
-            TimeoutError: it has not ended in time; it goes on.
+            TimeoutError: it has not ended in time; it continues.
             TrainerError: storage or API server give no answer for patience.PATIENCE_S.
         """
         deadline = None if timeout is None else time.monotonic() + timeout

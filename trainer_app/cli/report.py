@@ -11,8 +11,8 @@ import typer
 
 from trainer_app.cli.connect import reads_cluster
 from trainer_app.cli.options import Context, Endpoint, Json, Namespace, Storage, SubmittedValues
-from trainer_app.errors import InputError
 from trainer_app.formatting import format_bytes
+from trainer_app.machine import write_whole
 
 Runs = Annotated[
     list[str] | None,
@@ -81,8 +81,5 @@ def write_report(places: list[tuple[str, str | None]], output: str | None, *, js
         print(to_json(document).decode())
         return
     path, page = Path(output or f"{document['runs'][0]['name']}.html"), render_page(document).encode()
-    try:
-        path.write_bytes(page)
-    except OSError as error:
-        raise InputError(f"-o {path}: {error.strerror or error}; give a file that you can write") from error
+    write_whole(path, page)
     print(f"{path}, {format_bytes(len(page))}: open it in a browser")

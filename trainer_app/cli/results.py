@@ -17,6 +17,7 @@ from trainer_app.cli.run_text import select_fit, show_text
 from trainer_app.cli.tables import terminal_width
 from trainer_app.errors import InputError
 from trainer_app.formatting import one_line
+from trainer_app.machine import write_whole
 from trainer_app.results.curves import BLOCKS, Curve, chart, read_curves, sparklines
 
 if TYPE_CHECKING:
@@ -152,20 +153,6 @@ def _write(run: RunResults, form: Format) -> None:
         sys.stdout.buffer.write(data)
     else:
         write_whole(Path(str(path)), data)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears whole or not at all. Raises InputError if it can't be written."""
-    partial = path.resolve().parent / f".trainer-{os.getpid()}"
-    try:
-        if path.exists() and not path.is_file():  # a pipe, /dev/null: never replaced by a file
-            path.write_bytes(data)
-            return
-        partial.write_bytes(data)
-        partial.replace(path.resolve())
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _read_curves(storage: Store, run: RunResults, *, plot: bool) -> dict[str | None, Curve]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,9 +18,11 @@ from lightning.pytorch.loggers import MLFlowLogger
 
 from trainer_app.callbacks import ranks
 from trainer_app.config import RunConfig
+from trainer_app.formatting import one_line
 from trainer_app.records import FitFolder
 from trainer_app.run import documents
 
+_log = logging.getLogger(__name__)
 RECORD: Final = "loggers.json"  # beside a fit's metrics: the id of each logger's run
 _LIGHTNING: Final = ("lightning.", "pytorch_lightning.")
 _DUMMY: Final = "lightning.pytorch.loggers.logger.DummyLogger"
@@ -138,7 +141,7 @@ def ended_runs(trainer: Trainer) -> Iterator[None]:
         end_runs(failed=True)
         raise
     except BaseException:  # Tune stops a trial by SystemExit, after which Lightning says "failed"
-        with suppress(Exception):
+        with _said("MLflow's run was not ended as a success"):
             for logger in trainer.loggers:
                 if isinstance(logger, MLFlowLogger):
                     logger.finalize("success")
@@ -147,10 +150,19 @@ def ended_runs(trainer: Trainer) -> Iterator[None]:
     end_runs()
 
 
+@contextmanager
+def _said(what: str) -> Iterator[None]:
+    """Log an error in place of raising it: the fit is over, and its result is known."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever a service's client raises
+        _log.warning("%s: %s", what, one_line(error))
+
+
 def end_runs(*, failed: bool = False) -> None:
     """End the run that wandb or mlflow keep for the process: the next one's would be joined to it, or refused."""
     wandb, mlflow = sys.modules.get("wandb"), sys.modules.get("mlflow")
-    with suppress(Exception):  # the fit is over, and its result is known
+    with _said("a logger's run was not ended"):
         if wandb is not None and wandb.run is not None:
             wandb.finish(exit_code=int(failed))
         if wandb is not None:
