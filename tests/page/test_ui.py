@@ -122,8 +122,11 @@ def test_runs_are_compared_and_opened_by_keyboard(server: Server, browse: Open) 
 
 def test_a_page_follows_its_run(server: Server, browse: Open, storage: Store) -> None:
     page = browse(server)
+    answers: list[int] = []
+    page.on("response", lambda answer: answers.append(answer.status) if "/api/report" in answer.url else None)
     page.click('tr[data-run="going-1"] a')
     page.wait_for_selector("main h1")
+    until(page, lambda: answers[:1] == [304])  # the page brings its document: it is not sent again
     assert page.evaluate("trainerReport.data.runs[0].done") == 3
     folder = RunFolder.open(storage, "going-1")
     epoch(folder.fit_folder(), 3, {"val/acc": 0.99})

@@ -20,8 +20,8 @@ TABLES = (ray_compat, lightning_compat)
 LISTED = {f"{entry.module}.{entry.name}": (entry, table) for table in TABLES for entry in table.NAMES}
 OTHERS = ("ray", "lightning", "pytorch_lightning", "jsonargparse")
 # Of Python and torch: os._exit, atexit._run_exitfuncs, namedtuple._replace, LRScheduler._last_lr, the stacks of threads
-# for whoever watches one, and the store of the process group, which every rank reaches already
-KNOWN = {"_exit", "_run_exitfuncs", "_replace", "_last_lr", "_current_frames", "_get_default_store"}
+# for whoever watches one, the store of the process group, which every rank reaches already, and Enum._value_
+KNOWN = {"_exit", "_run_exitfuncs", "_replace", "_last_lr", "_current_frames", "_get_default_store", "_value_"}
 
 
 def modules() -> list[tuple[str, ast.Module]]:

@@ -23,10 +23,12 @@ from tests.unit.test_fencing import replace_driver
 from trainer_app import api
 from trainer_app.callbacks import rank_watch
 from trainer_app.checkpoint import Commit, list_commits, prune
+from trainer_app.checkpoint.commit import describe_file
+from trainer_app.checkpoint.loading import allow_globals
 from trainer_app.checkpoint.shard_files import SafePlanner, load_metadata
-from trainer_app.checkpoint.sharded import consolidate
+from trainer_app.checkpoint.sharded import consolidate, download_whole
 from trainer_app.config import RunConfig, dump, loads
-from trainer_app.errors import CheckpointRejectedError, StorageError
+from trainer_app.errors import CheckpointRejectedError, StorageError, TrainerError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.rehearsal import rehearse
 from trainer_app.run.orphans import find_orphans
@@ -278,6 +280,25 @@ def test_one_plain_checkpoint_is_made_of_a_sharded_commit(trained: Path, tmp_pat
     trainer.fit(model, Tokens(), ckpt_path=str(path))
     assert trainer.current_epoch == 3 and trainer.global_step == 6 + 6
     assert loaded["hyper_parameters"]["width"] == 16
+
+
+class Odd:
+    """A class of the user's, as a hyperparameter."""
+
+
+def test_a_sharded_commit_with_a_class_that_is_allowed_is_made_one(storage: Path, tmp_path: Path) -> None:
+    old, here = commits_of(storage)[-1], f"{__name__}.Odd"
+    folder = storage / "r/checkpoints" / old.name
+    torch.save({**torch.load(folder / "meta.pt", weights_only=True), "odd": Odd()}, folder / "meta.pt")
+    objects = {**old.manifest.objects, "meta.pt": describe_file(folder / "meta.pt")}
+    (folder / "manifest.json").write_bytes(old.manifest.model_copy(update={"objects": objects}).to_json())
+    commit = commits_of(storage)[-1]
+    assert commit.name == old.name
+    with pytest.raises(TrainerError, match=r"checkpoint\.allow: \[.*Odd\]"):
+        download_whole(commit, tmp_path / "refused")
+    path = download_whole(commit, tmp_path / "whole", [here])
+    with allow_globals([here]):
+        assert isinstance(torch.load(path, weights_only=True)["odd"], Odd)
 
 
 def test_a_sharded_commit_is_exported_as_a_program(storage: Path) -> None:

@@ -77,19 +77,15 @@ class Checkpoint:
             CheckpointRejectedError: the file is damaged, or has a class that is not allowed.
             InputError: `module` is no LightningModule's class.
         """
-        from trainer_app.checkpoint import download_commit
-        from trainer_app.checkpoint.loading import allow_globals, check_loadable
-        from trainer_app.checkpoint.sharded import consolidate
+        from trainer_app.checkpoint.loading import allow_globals
+        from trainer_app.checkpoint.sharded import download_whole
         from trainer_app.temporary import temporary_folder
 
         if not isinstance(module, type) or not hasattr(module, "load_from_checkpoint"):
             raise InputError(f"load takes the class of a LightningModule, not {module!r}")
         allow = to_list(allow)
         with temporary_folder("load") as folder, allow_globals(allow), self.run.opened() as storage:
-            commit = self._read(storage)
-            path = download_commit(commit, Path(folder))
-            check_loadable(path, allow)
-            path = consolidate(commit, Path(folder)) if commit.manifest.is_sharded else path
+            path = download_whole(self._read(storage), Path(folder), allow)
             load = module.load_from_checkpoint  # type: ignore[attr-defined]
             return load(path, map_location="cpu", weights_only=True, **arguments)
 

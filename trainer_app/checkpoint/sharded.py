@@ -26,8 +26,8 @@ from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 from torch.distributed.tensor import DTensor
 from torch.utils import _pytree as pytree
 
-from trainer_app.checkpoint.commit import Check, Commit, name_commit, write_manifest
-from trainer_app.checkpoint.loading import check_loadable
+from trainer_app.checkpoint.commit import Check, Commit, download_commit, name_commit, write_manifest
+from trainer_app.checkpoint.loading import allow_globals, check_loadable
 from trainer_app.checkpoint.shard_files import SafePlanner, ShardReader, ShardWriter, rank_of_file
 from trainer_app.errors import TrainerError
 from trainer_app.records.manifest import REST, Manifest
@@ -159,6 +159,23 @@ def consolidate(commit: Commit, folder: Path) -> Path:
     whole = {**_load_rest(reader), _MODEL: tensors[_MODEL], _OPTIMIZERS: optimizers}
     torch.save(whole, folder / "whole.ckpt")
     return folder / "whole.ckpt"
+
+
+def download_whole(commit: Commit, folder: Path, allow: Sequence[str] = ()) -> Path:
+    """Download and verify a commit as one plain Lightning checkpoint, whose classes this process has imported.
+
+    Args:
+        commit: in storage.
+        folder: a local one, empty.
+        allow: classes that it may hold, by import path.
+
+    Raises:
+        CheckpointRejectedError: as `download_commit`. TrainerError: it has a class that is not allowed.
+    """
+    path = download_commit(commit, folder)
+    check_loadable(path, allow)
+    with allow_globals(allow):
+        return consolidate(commit, folder) if commit.manifest.is_sharded else path
 
 
 def _load_rest(reader: ShardReader) -> dict[str, Any]:

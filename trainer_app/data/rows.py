@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
@@ -99,7 +100,7 @@ class Rows:
         self._uri = file.uri
         groups = range(self._file.num_row_groups)
         sizes = [self._file.metadata.row_group(index).num_rows for index in groups]
-        self._starts = [sum(sizes[:index]) for index in range(len(sizes) + 1)]
+        self._starts = [0, *accumulate(sizes)]
         self.names: list[str] = self._file.schema_arrow.names
         self._read = lru_cache(maxsize=1)(self._file.read_row_group)  # one group may have many parts' rows
 

@@ -62,9 +62,8 @@ def thin(points: Sequence[Point], limit: int) -> list[Point]:
         finite = [index for index in indexes if math.isfinite(points[index][1])]
         if finite:
             kept |= {min(finite, key=lambda i: points[i][1]), max(finite, key=lambda i: points[i][1])}
-        kept |= {
-            index for index in indexes if index not in finite and (index == 0 or math.isfinite(points[index - 1][1]))
-        }
+        is_gap = [index for index in indexes if not math.isfinite(points[index][1])]
+        kept |= {index for index in is_gap if index == 0 or math.isfinite(points[index - 1][1])}
     return [points[index] for index in sorted(kept)]
 
 

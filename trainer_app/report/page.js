@@ -615,7 +615,7 @@
     const status = h("span", { class: "note noprint", role: "status" }), button = h("button", { class: "noprint", hidden: true }, "Show new data");
     title.after(status, button);
     title.before(h("a", { href: "/", class: "noprint" }, "All runs"));
-    let tag = "", fresh = null;
+    let tag = `"${document.documentElement.dataset.tag}"`, fresh = null;
     const busy = () => [...content.querySelectorAll("input[type=search]")].some((one) => one.value) || content.querySelector("tr.selected, details.menu[open]");
     const redraw = () => {
       const top = window.scrollY;
@@ -629,13 +629,11 @@
     button.addEventListener("click", redraw);
     const poll = async () => {
       try {
-        const answer = await fetch(live, { headers: tag ? { "If-None-Match": tag } : {} });
+        const answer = await fetch(live, { headers: { "If-None-Match": tag } });
         if (answer.status === 200) {
-          const first = !tag;
           tag = answer.headers.get("ETag") || "";
           fresh = await answer.json();
-          if (first && fresh.generated === data.generated) fresh = null;
-          else if (busy()) button.hidden = false;
+          if (busy()) button.hidden = false;
           else redraw();
         } else if (answer.status !== 304) throw new Error(await answer.text());
         status.textContent = data.runs.some((run) => run.state === "running") ? "live" : "";

@@ -17,12 +17,13 @@ LIBRARY: Final = "vendor/echarts.min.js"
 _ENDS_SCRIPT: Final = re.compile(r"</script|<!--", re.IGNORECASE)
 
 
-def render_page(document: dict[str, Any], *, live: str = "") -> str:
+def render_page(document: dict[str, Any], *, live: str = "", tag: str = "") -> str:
     """Return the page of a document, in which only the scripts and the style that are written here run.
 
     Args:
         document: what `report_document` returns.
         live: the path on the server that the page comes from, where it asks for a newer document; "" for a file.
+        tag: of `document` on that server.
 
     Raises:
         TrainerError: this install has no plotting library.
@@ -35,6 +36,7 @@ def render_page(document: dict[str, Any], *, live: str = "") -> str:
     return template.render(
         policy=_policy(style, script, library) + ("; connect-src 'self'" if live else ""),
         live=live,
+        tag=tag,
         title=_title(document),
         style=Markup(style),
         script=Markup(script),

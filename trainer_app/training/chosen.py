@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from trainer_app import checkpoint as ckpt
 from trainer_app import lightning_cli, results
-from trainer_app.checkpoint.loading import check_loadable, load_checkpoint
-from trainer_app.checkpoint.sharded import consolidate
+from trainer_app.checkpoint.loading import load_checkpoint
+from trainer_app.checkpoint.sharded import download_whole
 from trainer_app.config import RunConfig, override
 from trainer_app.errors import InputError, NotFoundError
 from trainer_app.lightning_cli.build import Parts
@@ -40,12 +40,6 @@ class Chosen:
     def commit(self) -> ckpt.Commit:
         """The commit with its manifest, read anew."""
         return ckpt.read_commit(self.folder.fit_folder(self.checkpoint.trial).checkpoints, self.checkpoint.name)
-
-    def download(self, folder: Path) -> Path:
-        """Download and verify the checkpoint, as one file, into an empty folder. Raises CheckpointRejectedError."""
-        commit = self.commit
-        path = ckpt.download_commit(commit, folder)
-        return consolidate(commit, folder) if commit.manifest.is_sharded else path
 
 
 def choose(
@@ -116,11 +110,10 @@ def loaded_parts(chosen: Chosen, *, accelerator: str = "cpu") -> Iterator[Parts]
     kwargs: dict[str, Any] = {"devices": 1, "num_nodes": 1, "strategy": "auto", "accelerator": accelerator}
     allow = chosen.config.checkpoint.allow
     with temporary_folder("checkpoint") as tmp:
-        path = chosen.download(Path(tmp))
         with plain_errors():
             defaults = {**_PLAIN, "default_root_dir": tmp}
             parts = lightning_cli.build_parts(chosen.config, trainer_kwargs=kwargs, defaults=defaults)
-        check_loadable(path, allow)  # after the build: the user's enums are known only now
+        path = download_whole(chosen.commit, Path(tmp, "commit"), allow)  # the user's enums are known only now
         with plain_errors():
             _configure(parts.model, chosen.config)
             _load_weights(parts.model, load_checkpoint(path, allow))

@@ -34,7 +34,6 @@ class RunIndex:
         self.rows: dict[str, Row] = {}
         self.known = 0  # names in the storage
         self.problem = ""  # why the storage could not be read, the last time
-        self.changed = threading.Condition()
         self._oldest_first: list[str] = []
         self._rebuilds = itertools.count(1)
         self._stop = threading.Event()
@@ -110,7 +109,8 @@ class RunIndex:
             sort: a column; with a minus the smallest first.
             offset, limit: which of the rows that are left.
         """
-        rows = [row for row in list(self.rows.values()) if _matches(row, text.casefold().split(), state, tag)]
+        everything, words = list(self.rows.values()), text.casefold().split()
+        rows = [row for row in everything if _matches(row, words, state, tag)]
         column, down = sort.removeprefix("-"), not sort.startswith("-")
         rows.sort(key=lambda row: row["name"])
         rows.sort(key=lambda row: _order(row.get(column), down=down))
@@ -118,10 +118,10 @@ class RunIndex:
             "uri": redact_text(self.storage.uri),
             "rows": rows[offset : offset + limit],
             "matching": len(rows),
-            "read": len(self.rows),
-            "known": max(self.known, len(self.rows)),
-            "states": sorted({row["state"] for row in list(self.rows.values())}),
-            "tags": sorted({tag for row in list(self.rows.values()) for tag in row["tags"]})[:200],
+            "read": len(everything),
+            "known": max(self.known, len(everything)),
+            "states": sorted({row["state"] for row in everything}),
+            "tags": sorted({tag for row in everything for tag in row["tags"]})[:200],
             "problem": self.problem,
             "time": time.time(),
         }

@@ -67,9 +67,9 @@ class Pages:
     def report(self, request: Request) -> Response:
         """Return the page of one run, or of several to compare."""
         names = _names(request)
-        data = json.loads(self.documents.get(names).data)
+        made = self.documents.get(names)
         live = "/api/report?" + "&".join(f"run={quote(name)}" for name in names)
-        return Response(render_page(data, live=live), media_type="text/html")
+        return Response(render_page(json.loads(made.data), live=live, tag=made.tag), media_type="text/html")
 
     def document(self, request: Request) -> Response:
         """Return the document of one run or several, or 304 if the asker has it."""
