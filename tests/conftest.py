@@ -1,12 +1,27 @@
 """Fixtures for all tests."""
 
+import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from tests.s3 import s3, s3_server
 
 __all__ = ["s3", "s3_server"]
+
+
+@pytest.fixture(autouse=True)
+def _environment() -> Iterator[None]:
+    """Each test leaves the environment as it was, which what later tests start inherits.
+
+    A fit of several devices in this process sets LOCAL_RANK and MASTER_PORT, a driver PYTHONPATH, a logger its address.
+    """
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 def pytest_configure() -> None:

@@ -160,7 +160,10 @@ class Command:
 
     def end(self, seconds: float = PATIENCE_S) -> int:
         """Wait for the end, and for the end of its output: a daemon that held a pipe open would hang a shell's `|`."""
-        code = self.process.wait(seconds)
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError(f"still there after {seconds} s:\n{self.out[-2000:]}\n{self.err[-4000:]}") from error
         self.seconds = time.monotonic() - self._began
         for reader in self._readers:
             reader.join(20)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.local.commands import Command, Place
 
 pytestmark = pytest.mark.local
 
@@ -45,11 +45,9 @@ open(f"{out}/{trainer.global_rank}.json", "w").write(json.dumps(report))
 def test_two_ranks_share_one_data_set(tmp_path: Path) -> None:
     script = tmp_path / "rank.py"
     script.write_text(RANK)
-    root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "PYTHONPATH": root, "TRAINER_CACHE": str(tmp_path / "cache")}
-    command = [sys.executable, str(script), str(tmp_path)]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
-    assert ended.returncode == 0, ended.stderr[-2000:]
+    with Place({"TRAINER_CACHE": str(tmp_path / "cache")}) as place:
+        command = Command([sys.executable, str(script), str(tmp_path)], tmp_path, place.env)
+        assert command.end() == 0, command.err[-2000:]
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first["val"] == second["val"] and len(first["val"]) == 180
     assert len(first["seen"]) == len(second["seen"]) == 719  # of 1,437: Lightning's sampler repeats one
