@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import signal
 import subprocess
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.e2e.kind import NAMESPACE, ROOT, Cluster
+from tests.e2e.kind import NAMESPACE, ROOT, TRAINER, Cluster, until
 from tests.e2e.runs import EPOCH, wait
 
 pytestmark = pytest.mark.timeout(900)
@@ -35,7 +41,7 @@ def made(cluster: Cluster) -> Iterator[Made]:
         cluster.trainer("delete", run, timeout=400).ok()
 
 
-def test_submit_tune(cluster: Cluster, made: Made) -> None:
+def test_submit_tune(cluster: Cluster, made: Made, tmp_path: Path) -> None:
     run, printed = made("submit-tune")
     found = cluster.results(run)
     assert found["state"] == "succeeded" and len(found["trials"]) == 4
@@ -43,6 +49,7 @@ def test_submit_tune(cluster: Cluster, made: Made) -> None:
     check_metrics(found, printed)
     check_checkpoint(cluster, run, found["checkpoint"]["uri"])
     assert cluster.trainer("wait", "-n", NAMESPACE).ok().err.startswith(f"run {run}: ")  # this user's newest
+    check_pages(cluster, run, tmp_path / "page.html")
 
 
 @pytest.mark.full
@@ -65,6 +72,34 @@ def check_checkpoint(cluster: Cluster, run: str, uri: str) -> None:
     payload = stored[f"{folder}/checkpoint.ckpt"]
     assert told == {"size": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
     assert len({key.split("/")[1] for key in stored if key.startswith("logs/worker-")}) == 2
+
+
+def check_pages(cluster: Cluster, run: str, file: Path) -> None:
+    """`report` and `ui`, each through a port-forward of its own; Ctrl-C ends `ui` and all that it has started."""
+    words = [TRAINER, "ui", "-n", NAMESPACE, "--port", "0"]
+    pipe, began = subprocess.PIPE, time.monotonic()
+    with subprocess.Popen(words, env=cluster.env(), stderr=pipe, text=True, start_new_session=True) as ui:
+        assert ui.stderr
+        try:
+            cluster.trainer("report", run, "-n", NAMESPACE, "-o", str(file)).ok()
+            assert run in file.read_text()
+            address = re.match(r"trainer ui: (http://127\.0\.0\.1:\d+/)", ui.stderr.readline())
+            assert address
+            (row,) = until("the run in the list", lambda: ask(f"{address[1]}api/runs?text={run}")["rows"], seconds=30)
+            (shown,) = ask(f"{address[1]}api/report?run={run}")["runs"]
+            assert (row["name"], row["state"], len(shown["fits"])) == (run, "succeeded", 4)
+            ui.send_signal(signal.SIGINT)
+            assert ui.wait(15) == 130 and ui.stderr.read() == ""
+            with pytest.raises(ProcessLookupError):
+                os.killpg(ui.pid, 0)
+        finally:
+            ui.kill()
+    print(f"[e2e] trainer report and trainer ui: {time.monotonic() - began:.1f} s")
+
+
+def ask(address: str) -> Any:
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        return json.loads(answer.read())
 
 
 def check_quick(cluster: Cluster, run: str, *, limit_s: float) -> None:

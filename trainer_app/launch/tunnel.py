@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import select
 import socket
@@ -13,13 +14,16 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from kubernetes import stream
+from kubernetes.client.exceptions import ApiException
+from websocket import WebSocketConnectionClosedException, WebSocketException
 
-from trainer_app.errors import InputError, NotFoundError
+from trainer_app.errors import InputError, NotFoundError, TrainerError
 from trainer_app.launch import pods
 from trainer_app.launch.kube import Kube, Object, explain_errors
 
 _SERVICE: Final = re.compile(r"(?P<name>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)(\.svc(\.[a-z0-9.-]+)?)?")
 CHUNK: Final = 1 << 16
+_log = logging.getLogger(__name__)
 
 
 def parse_service(endpoint: str) -> tuple[str, str, int] | None:
@@ -38,10 +42,14 @@ class Server(ThreadingTCPServer):
     block_on_close = False  # a client that keeps its connection open would be waited for
     request_queue_size = 64  # with Python's 5, some of 16 connections at once waited for a second, when TCP tries again
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: whoever used the connection says that it ended, and a new one may do."""
+        _log.debug("a connection of a port-forward ended", exc_info=True)
+
 
 @contextmanager
 def forward_port(kube: Kube, service: str, namespace: str, port: int) -> Iterator[int]:
-    """Yield a port of 127.0.0.1 that leads to a ready pod of the Service.
+    """Yield a port of 127.0.0.1 that leads to a ready pod of the Service; to another one if the pod is replaced.
 
     Args:
         port: the Service's, not the pod's.
@@ -49,16 +57,21 @@ def forward_port(kube: Kube, service: str, namespace: str, port: int) -> Iterato
     Raises:
         NotFoundError: there is no such Service, or no ready pod behind it.
         InputError: the Service has no such port.
+        AccessDeniedError: this user may not forward ports there.
     """
-    pod, target = _find_target(kube, service, namespace, port)
+    target = _find_target(kube, service, namespace, port)
+    _connect(kube, namespace, *target).close()  # what keeps it from that is said here, and not in a thread
 
     class Connection(BaseRequestHandler):
         def handle(self) -> None:
-            with explain_errors(f"port-forward to pod {pod} in {namespace}", namespace=namespace):
-                connect = kube.core().connect_get_namespaced_pod_portforward
-                far = stream.portforward(connect, pod, namespace, ports=str(target))
+            nonlocal target
             try:
-                _copy_both_ways(self.request, far.socket(target))
+                far = _connect(kube, namespace, *target)
+            except TrainerError:
+                target = _find_target(kube, service, namespace, port)
+                far = _connect(kube, namespace, *target)
+            try:
+                _copy_both_ways(self.request, far.socket(target[1]))
             finally:
                 far.close()
 
@@ -68,6 +81,38 @@ def forward_port(kube: Kube, service: str, namespace: str, port: int) -> Iterato
             yield server.server_address[1]
         finally:
             server.shutdown()
+
+
+def _connect(kube: Kube, namespace: str, pod: str, port: int) -> Any:
+    """Return a port-forward of its own for one connection."""
+    with explain_errors(f"forward a port to pod {pod} in {namespace}", namespace=namespace):
+        try:
+            connect = kube.core().connect_get_namespaced_pod_portforward
+            far = stream.portforward(connect, pod, namespace, ports=str(port))
+        except ApiException as error:  # with status 0 and the text of its cause, which has the API's answer
+            cause = error.__context__
+            if isinstance(cause, OSError):
+                raise cause from error
+            error.status, error.body = getattr(cause, "status_code", 0), getattr(cause, "resp_body", b"")
+            raise
+    _end_at_error(far.websocket)
+    return far
+
+
+def _end_at_error(websocket: Any) -> None:
+    """Make a connection that breaks one that is closed: the library's thread would print a traceback, and end nothing.
+
+    Whoever uses the port would wait for an answer then, boto3 for 30 s.
+    """
+    receive = websocket.recv_data_frame
+
+    def receive_or_close(*options: Any) -> Any:
+        try:
+            return receive(*options)
+        except (OSError, WebSocketException) as error:
+            raise WebSocketConnectionClosedException(str(error)) from error
+
+    websocket.recv_data_frame = receive_or_close
 
 
 def _find_target(kube: Kube, service: str, namespace: str, port: int) -> tuple[str, int]:
