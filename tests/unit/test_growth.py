@@ -331,7 +331,7 @@ class Cluster:
         self.asked[f"get {kind}"] += 1
         return self.rayjob()
 
-    def list(self, kind: str, *, labels: Any = None) -> list[Any]:
+    def list(self, kind: str, *, labels: Any = None, fields: Any = None) -> list[Any]:
         self.asked[f"list {kind}{'' if labels else ' of all'}"] += 1
         return []
 

@@ -37,7 +37,7 @@ class Table:
     def get(self, kind: str, name: str) -> Any:
         return self.job
 
-    def list(self, kind: str, *, labels: Any = None) -> list[Any]:
+    def list(self, kind: str, *, labels: Any = None, fields: Any = None) -> list[Any]:
         return self.events if kind == "Event" else []
 
     def watch(self, kind: str, **_: Any) -> Any:

@@ -53,6 +53,7 @@ def test_what_is_sent(kube: Kube) -> None:
     kube.create(RAYJOB, dry_run=True)
     kube.get("RayJob", "demo")
     kube.list("Pod", labels={"a": "b"}, namespace="other")
+    kube.list("Event", fields={"type": "Warning", "involvedObject.name": "demo"})
     kube.patch("RayJob", "demo", {"spec": {}})
     kube.delete("RayJob", "demo")
     assert b"".join(kube.watch("Pod", timeout_s=60, labelSelector="a=b")) == b'{"message": "", "items": []}'
@@ -61,6 +62,12 @@ def test_what_is_sent(kube: Kube) -> None:
         ("POST", f"{RAY}?dryRun=All", plain, RAYJOB),
         ("GET", f"{RAY}/demo", plain, None),
         ("GET", "/api/v1/namespaces/other/pods?labelSelector=a%3Db", plain, None),
+        (
+            "GET",
+            "/api/v1/namespaces/team/events?fieldSelector=type%3DWarning%2CinvolvedObject.name%3Ddemo",
+            plain,
+            None,
+        ),
         ("PATCH", f"{RAY}/demo", merge, {"spec": {}}),
         ("DELETE", f"{RAY}/demo", plain, None),
         ("GET", "/api/v1/namespaces/team/pods?watch=true&timeoutSeconds=60&labelSelector=a%3Db", plain, None),

@@ -154,15 +154,25 @@ def test_progress_of_a_sweep() -> None:
 
 @dataclass
 class Events:
-    """A cluster that has events, and nothing else."""
+    """A cluster that has these objects, and nothing else; it counts what it is asked, and what it sends."""
 
     found: list[Any]
     asked: int = 0
+    sent: int = 0
 
-    def list(self, kind: str, *, labels: Mapping[str, str] | None = None) -> list[Any]:
+    def list(self, kind: str, *, labels: Mapping[str, str] | None = None, fields: Any = None) -> list[Any]:
         self.asked += 1
         wanted = (labels or {}).items()
-        return [one for one in self.found if wanted <= one.get("metadata", {}).get("labels", {}).items()]
+        answer = [one for one in self.found if wanted <= one.get("metadata", {}).get("labels", {}).items()]
+        answer = [one for one in answer if all(value_at(one, key) == value for key, value in (fields or {}).items())]
+        self.sent += len(answer)
+        return answer
+
+
+def value_at(one: Any, key: str) -> Any:
+    for part in key.split("."):
+        one = one[part]
+    return one
 
 
 @pytest.mark.parametrize(
@@ -205,6 +215,15 @@ def test_events_count_while_the_run_waits_for_them() -> None:
         "Pod b: Failed: Failed to pull image: not found",
     ]
     assert pods.warning_events(kube, job("Running", rayClusterName="demo-abcde"), [RUNNING]) == []
+
+
+def test_others_events_and_many_pods_cost_nothing() -> None:
+    own = event("Pod", "w0", "Failed", "Failed to pull image: not found")
+    cluster = Events([own, *(event("Pod", f"other-{n}", "Unhealthy", "again") for n in range(1000))])
+    waiting = [pod(f"w{n}", {"waiting": {"reason": "ContainerCreating"}}) for n in range(200)]
+    lines = pods.warning_events(cast(Kube, cluster), job("Running", rayClusterName="demo-abcde"), waiting)
+    assert lines == ["Pod w0: Failed: Failed to pull image: not found"]
+    assert (cluster.sent, cluster.asked) == (1, pods.MOST_ASKED)
 
 
 NO_GPU = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."

@@ -21,6 +21,7 @@ from trainer_app.formatting import one_line
 CONNECT_S, TIMEOUT_S = 5, 10  # of a call; one that does not connect is tried twice
 VERBS: Final = {"GET": "read", "POST": "create", "PATCH": "change", "DELETE": "delete"}
 Object = dict[str, Any]
+Pairs = Mapping[str, str] | None
 
 # Every kind that the chart renders, and those that are only read: (path of the group and version, plural).
 KINDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -70,15 +71,18 @@ class Kube:
         """
         return self._call("GET", kind, name, namespace=namespace)
 
-    def list(self, kind: str, *, labels: Mapping[str, str] | None = None, namespace: str | None = None) -> list[Object]:
+    def list(
+        self, kind: str, *, labels: Pairs = None, fields: Pairs = None, namespace: str | None = None
+    ) -> list[Object]:
         """Return the objects of a kind.
 
         Args:
             kind: a key of KINDS.
-            labels: those that an object must have, all of them; None for every object.
+            labels, fields: those that an object must have, all of them; None for every object.
             namespace: where they are; None for that of this Kube.
         """
-        query = [("labelSelector", ",".join(f"{k}={v}" for k, v in labels.items()))] if labels else []
+        selectors = {"labelSelector": labels, "fieldSelector": fields}
+        query = [(key, ",".join(f"{k}={v}" for k, v in one.items())) for key, one in selectors.items() if one]
         return self._call("GET", kind, query=query, namespace=namespace)["items"]
 
     def watch(self, kind: str, *, timeout_s: int, **selectors: str) -> Iterator[bytes]:
@@ -214,13 +218,10 @@ def _translate(error: ApiException, what: str, kind: str, name: str, namespace: 
         return AccessDeniedError(
             f"can't {what}: the cluster rejects this user's credentials; renew those of the kubeconfig"
         )
-    if error.status == 403 and kind.startswith("Role"):
-        return AccessDeniedError(
-            f"can't {what}: {message}; ask for the Role of k8s/rbac/submitter.yaml in {namespace}, or do without: "
-            "--set submitter.apiAccess=false"
-        )
     if error.status == 403:
-        return AccessDeniedError(f"can't {what}: {message}; ask for the Role of k8s/rbac/submitter.yaml in {namespace}")
+        without = ", or do without: --set submitter.apiAccess=false" if kind.startswith("Role") else ""
+        role = f"ask for the Role of k8s/rbac/submitter.yaml in {namespace}{without}"
+        return AccessDeniedError(f"can't {what}: {message}; {role}")
     if error.status == 404 and kind == "Workload" and "not found" in message:
         return TrainerError(f"can't {what}: the cluster has no Kueue, which the run's queue needs (queue.name)")
     if error.status == 404 and kind.startswith("Ray") and "not found" in message and (not name or name not in message):

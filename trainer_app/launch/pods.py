@@ -9,8 +9,10 @@ from typing import Final
 
 from trainer_app.launch import cron, rayjobs
 from trainer_app.launch.kube import Kube, Object
+from trainer_app.storage.parallel import map_parallel
 
 TRANSIENT: Final = ("ContainerCreating", "PodInitializing")  # reasons for waiting that pass within seconds
+MOST_ASKED: Final = 8  # waiting pods whose events are asked for
 RUN_LABEL: Final = "trainer/run"
 DEADLINE_EXCEEDED: Final = "PreRunningDeadlineExceeded"  # KubeRay's reason for a cluster that was not ready in time
 
@@ -130,22 +132,25 @@ def warning_events(kube: Kube, rayjob: Object, run_pods: Iterable[Object]) -> li
     """Return why the run does not run now, from events of its waiting pods, and of what could not be created.
 
     Args:
-        run_pods: all its pods; only events of those that still wait count, since an event outlives its cause.
+        run_pods: all its pods; only events of those that still wait count, since an event outlives its cause. Of many
+            only the first are asked for: the others wait for the same.
     """
-    waiting = {pod["metadata"]["name"] for pod in run_pods if phase(pod) in ("pending", "pulling")}
+    waiting = [pod["metadata"]["name"] for pod in run_pods if phase(pod) in ("pending", "pulling")]
     starting = rayjobs.status(rayjob) in ("New", "Initializing", "Waiting", "Retrying")
     cluster = rayjob.get("status", {}).get("rayClusterName")
-    own = {rayjob["metadata"]["name"], cluster} if starting else set()
-    if not waiting and not own:
-        return []
+    own = [name for name in (rayjob["metadata"]["name"], cluster) if name and starting]
+    objects = [*((False, name) for name in own), *((True, name) for name in waiting[:MOST_ASKED])]
     newest: dict[tuple[str, str], Object] = {}
-    for event in sorted(kube.list("Event"), key=_event_time):
-        about = event["involvedObject"]
-        if event.get("type") == "Warning" and (
-            about["name"] in waiting if about["kind"] == "Pod" else about["name"] in own
-        ):
-            newest[about["name"], event.get("reason", "")] = event
+    for (is_pod, name), events in zip(objects, map_parallel(lambda one: _events(kube, one[1]), objects), strict=True):
+        for event in sorted(events, key=_event_time):
+            if (event["involvedObject"]["kind"] == "Pod") == is_pod:
+                newest[name, event.get("reason", "")] = event
     return [_format_event(event) for event in newest.values() if not _is_redundant(event)]
+
+
+def _events(kube: Kube, name: str) -> list[Object]:
+    """Return warnings about the objects of a name: those about all others in a namespace may be thousands."""
+    return kube.list("Event", fields={"type": "Warning", "involvedObject.name": name})
 
 
 def startup_failure(kube: Kube, rayjob: Object) -> list[str]:
@@ -160,10 +165,8 @@ def startup_failure(kube: Kube, rayjob: Object) -> list[str]:
     cluster = re.escape(status.get("rayClusterName") or "") or re.escape(rayjob["metadata"]["name"]) + "-[a-z0-9]{5}"
     events = [
         event
-        for event in kube.list("Event")
-        if event["involvedObject"]["kind"] == "Pod"
-        and re.match(f"{cluster}-", event["involvedObject"]["name"])
-        and _explains_wait(event)
+        for event in kube.list("Event", fields={"type": "Warning", "involvedObject.kind": "Pod"})
+        if re.match(f"{cluster}-", event["involvedObject"]["name"]) and _explains_wait(event)
     ]
     return [_format_event(max(events, key=_event_time))] if events else []
 
@@ -171,7 +174,7 @@ def startup_failure(kube: Kube, rayjob: Object) -> list[str]:
 def _explains_wait(event: Object) -> bool:
     """Return whether an event names a missing node or image, and not the deletion of a pod that waits for one."""
     message = event.get("message", "")
-    if event.get("type") != "Warning" or "deleting pod" in message or message.startswith("Error: "):
+    if "deleting pod" in message or message.startswith("Error: "):
         return False
     return event.get("reason") == "FailedScheduling" or "image" in message.lower()
 
