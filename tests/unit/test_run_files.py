@@ -61,6 +61,13 @@ def test_a_log_begins_where_this_attempt_began(store: Store, tmp_path: Path) -> 
     assert sent(store)["k.000.log"] == b"new\n"
 
 
+def test_a_start_that_was_cut_before_it_was_recorded_keeps_its_log(store: Store) -> None:
+    assert logs.number_of_log(store, 1) == 1
+    for name in ("a0001.000.log", "a0001-1.000.log", "a0002.000.log", "other.log"):
+        store.put(f"logs/driver/{name}", b"")
+    assert [logs.number_of_log(store, attempt) for attempt in (1, 3, 5)] == [3, 3, 5]
+
+
 def test_a_storage_that_fails_costs_nothing_but_time(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "x.log"
     path.write_bytes(b"x")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.fake_driver import quick, sweep
 from tests.unit.test_run_request import RUN_FILE
-from trainer_app.errors import FAILED_FOR_GOOD, InputError
+from trainer_app.errors import FAILED_FOR_GOOD, InputError, StorageUnavailableError
 from trainer_app.records import RunFolder, RunRecord
 from trainer_app.run import lifecycle
 from trainer_app.run.drive import Outcome
@@ -92,3 +92,21 @@ def test_a_submission_that_would_fail_again_says_so_by_its_exit_code(env: Any, f
         return 1
 
     assert lived(fail, **env)[0].exit_code == code
+
+
+def test_attempts_that_are_cut_before_the_run_is_recorded_have_a_log_each() -> None:
+    env, log = {"TRAINER_SUBMISSION": "s-1"}, Path("driver.log")
+    for text in ("first\n", "second\n"):
+
+        def cut(task: str, config: Any, text: str = text, **options: Any) -> int:
+            log.write_text(text)
+            raise StorageUnavailableError("no answer")
+
+        prepared = prepare_run(RunRequest("tune", ["run.yaml"], name="toy-1"), env=env)
+        lifecycle.run_prepared(prepared, Listener(), load_driver=lambda cut=cut: cut, log=log, test=False)
+        log.unlink()
+    logs = prepared.run_store.child("logs/driver")
+    assert {entry.key: logs.get(entry.key) for entry in logs.list()} == {
+        "a0001.000.log": b"first\n",
+        "a0002.000.log": b"second\n",
+    }

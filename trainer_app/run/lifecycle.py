@@ -129,8 +129,8 @@ def _drive(
     _require_train(prepared)
     uploads: AbstractContextManager[Any] = nullcontext()
     if prepared.submission:
-        attempt = todo.record.attempt + 1 if todo.record else 1
-        uploads = logs.driver_uploader(lease.fence(prepared.run_store), attempt, log)
+        number = logs.number_of_log(prepared.run_store, todo.record.attempt + 1 if todo.record else 1)
+        uploads = logs.driver_uploader(lease.fence(prepared.run_store), number, log)
     with uploads:
         return display.show_driver(
             lambda emit, interrupts: run_driver(prepared, load_driver, emit, interrupts, log=log, test=test)

@@ -97,11 +97,21 @@ class Uploader:
             raise problem
 
 
+def number_of_log(store: Store, attempt: int) -> int:
+    """Return the attempt's number, or a later one if that has a log: of a start that was cut before it was recorded.
+
+    Raises:
+        StorageError: the storage did not answer.
+    """
+    numbers = (re.match(r"a(\d+)[-.]", entry.key) for entry in store.list("logs/driver"))
+    return max([attempt, *(int(number[1]) + 1 for number in numbers if number)])
+
+
 def driver_uploader(store: Store, attempt: int, log: Path | None) -> Uploader:
     """Return an uploader of the command's own output.
 
     Args:
-        attempt: the number of the attempt, in the names of the objects.
+        attempt: the number in the names of the objects: see `number_of_log`.
         log: the command's log file; None: the files that its stdout and stderr go to, as Ray's job log is one.
     """
     key = f"logs/driver/a{attempt:04d}"
