@@ -58,6 +58,22 @@ def test_arguments_are_shown_as_a_user_writes_them(verb: str, usage: str) -> Non
     assert "list[" not in done.stdout and "<str>" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("export --format foo", "--format: 'foo' is not one of 'pt2', 'onnx', 'safetensors', 'state-dict'"),
+        ("submit foo run.yaml", "'foo' is not one of 'train', 'tune', 'test', 'predict'"),
+        ("ui --port 99999", "--port: must be at most 65535 (found '99999')"),
+        ("predict --workers 0", "--workers: must be at least 1 (found '0')"),
+        ("stop run --grace soon", "--grace: must be a number (found 'soon')"),
+        ("test --epoch 1.5", "--epoch: must be an integer (found '1.5')"),
+    ],
+)
+def test_a_wrong_value_is_said_in_one_line(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+    assert capsys.readouterr().err == f"error: {said}\n"
+
+
 def test_without_a_verb_the_help_is_shown() -> None:
     done = trainer()
     assert "tune" in done.stdout + done.stderr
@@ -65,12 +81,17 @@ def test_without_a_verb_the_help_is_shown() -> None:
 
 
 def test_every_verb_is_there() -> None:
-    """A verb is in the file of its name; --help of each works."""
+    """A verb is in the file of its name; --help of each works, and says which run those take that only read.
+
+    `fetch` takes none by itself, since a pattern comes after RUN; nor do verbs that change a run.
+    """
+    newest = {"results", "report", "tensorboard", "test", "predict", "export", "status", "logs", "wait"}
     for name in VERBS:
         assert find_spec(f"trainer_app.cli.{name}"), name
         done = trainer(name, "--help", COLUMNS="80")
         assert done.returncode == 0, done.stderr
         assert f"trainer {name}" in done.stdout
+        assert ("[default: the newest" in " ".join(done.stdout.partition("Options:")[0].split())) == (name in newest)
 
 
 def test_a_letter_means_the_same_in_every_verb() -> None:

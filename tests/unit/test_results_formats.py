@@ -145,6 +145,21 @@ def test_any_curve_is_drawn(points: curves.Curve) -> None:
     assert "epoch" in curves.chart({"x": points}, "loss", width=80)
 
 
+@pytest.mark.parametrize(
+    "epochs, shown",
+    [
+        (1, ["1", "2"]),
+        (3, ["1", "2", "3"]),
+        (5, ["1", "2", "3", "4", "5"]),
+        (10, ["1", "3", "5", "7", "9", "11"]),
+        (333, ["1", "68", "135", "202", "269", "336"]),
+    ],
+)
+def test_the_axis_of_a_chart_names_whole_epochs(epochs: int, shown: list[str]) -> None:
+    drawn = curves.chart({"x": [(epoch, 0.5) for epoch in range(epochs)]}, "loss", width=80)
+    assert drawn.splitlines()[-1].replace("|", "").split() == shown
+
+
 def test_a_number_beyond_a_float_is_no_point_of_a_curve() -> None:
     lines = [{"epoch": epoch, "metrics": {"m": value}} for epoch, value in enumerate((10**400, float("nan"), 1))]
     assert curves.curve(lines, "m") == [(2, 1.0)]

@@ -55,6 +55,11 @@ class Embeds(Sums):
         return batch.reshape(len(batch), 1, -1).expand(-1, 2, -1), batch[:, 0].bfloat16()
 
 
+class Pairs(Sums):
+    def predict_step(self, batch: Any, index: int) -> Any:
+        return batch.float() @ torch.ones(2, 1)
+
+
 class Short(Sums):
     def predict_step(self, batch: Any, index: int) -> Any:
         return batch[:-1].sum(1)
@@ -226,6 +231,21 @@ def test_what_predict_step_does_wrong_is_said(store: Store, model: str, said: st
     with pytest.raises(error, match=said):
         predict(store, part_rows=8, batch_size=4)
     assert not Path("out.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "columns, said",
+    [
+        ((), r"its batch was a mapping of all columns of --data \(id, a, b, text\); for one tensor .*: --columns A,B$"),
+        (("a",), r"its batch was one tensor, of --columns a; --data has id, a, b, text$"),
+    ],
+)
+def test_columns_that_do_not_fit_the_module_are_said(store: Store, columns: tuple[str, ...], said: str) -> None:
+    trained_run(store, run_file("Pairs"))
+    write_rows()
+    with pytest.raises(UserError, match=rf"^(Attribute|Runtime)Error: .*; {said}") as raised:
+        predict(store, columns=columns)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperArgument, TyperGroup
 
+from trainer_app.errors import InputError
+
 # A verb's name, and its line in `trainer --help`. Its function is in the module of its name.
 VERBS: Final = {
     "init": "Write a project that trains at once.",
@@ -60,6 +62,10 @@ class VerbGroup(TyperGroup):
         """Run a verb, which returns its exit code, or None for 0."""
         try:
             code = super().invoke(ctx)
+        except typer.BadParameter as error:
+            if text := _explain_value(error):
+                raise InputError(text) from error
+            raise
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except BrokenPipeError:
@@ -70,6 +76,18 @@ class VerbGroup(TyperGroup):
         if isinstance(code, int) and code:
             raise typer.Exit(code)
         return None
+
+
+def _explain_value(error: Any) -> str:
+    """Return in one line what an option allows whose value pydantic refused; "" of what typer says itself."""
+    from pydantic import ValidationError
+
+    if not isinstance(error.__cause__, ValidationError):
+        return ""
+    from trainer_app.config.problems import explain_type
+
+    option = "" if isinstance(error.param, TyperArgument) else f"{error.param.opts[0]}: "
+    return option + explain_type(error.__cause__.errors()[0])
 
 
 def _load_command(name: str) -> Any:

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
-from trainer_app.cli.options import Allow, Epoch, ImportFrom, Json, Log, OutputFile, Storage, Trial
-from trainer_app.cli.stored_run import Run, check_output, stored_run
+from trainer_app.cli.options import Allow, Epoch, ImportFrom, Json, Log, OutputFile, RunOrNewest, Storage, Trial
+from trainer_app.cli.stored_run import check_output, stored_run
 
 SUFFIXES: Final = {"pt2": ".pt2", "onnx": ".onnx", "safetensors": ".safetensors", "state-dict": ".pt"}
 Format = Annotated[
@@ -20,7 +20,7 @@ Format = Annotated[
 
 
 def export(
-    run: Run = None,
+    run: RunOrNewest = None,
     kind: Format = "pt2",
     output: OutputFile = None,
     trial: Trial = None,

@@ -14,6 +14,7 @@ from trainer_app.cli.options import Context, Endpoint, Namespace, Storage, Submi
 from trainer_app.errors import InputError
 from trainer_app.formatting import format_bytes, one_line
 
+# No default: PATTERN comes after it.
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, or a path or URI with a slash in it.")]
 Pattern = Annotated[
     str | None,

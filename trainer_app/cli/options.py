@@ -81,6 +81,11 @@ NamedRun = Annotated[str, typer.Argument(metavar="RUN", help="A run's name.")]
 RemoteRun = Annotated[
     str | None, typer.Argument(metavar="[RUN]", help="A run's name [default: the newest that you submitted].")
 ]
+# For verbs that only read a storage. With -n the newest is that which this user submitted.
+RunOrNewest = Annotated[
+    str | None,
+    typer.Argument(metavar="[RUN]", help="A run's name, or a path or URI with a slash in it [default: the newest]."),
+]
 Storage = Annotated[
     str | None, typer.Option(metavar="URI", help="Where runs are stored [default: TRAINER_STORAGE_URI, or runs].")
 ]

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from trainer_app.cli.options import Allow, Epoch, ImportFrom, Json, Log, OutputFile, Storage, Trial
-from trainer_app.cli.stored_run import Run, check_output, stored_run
+from trainer_app.cli.options import Allow, Epoch, ImportFrom, Json, Log, OutputFile, RunOrNewest, Storage, Trial
+from trainer_app.cli.stored_run import check_output, stored_run
 
 Data = Annotated[
     str | None,
@@ -31,7 +31,7 @@ Workers = Annotated[
 
 
 def predict(
-    run: Run = None,
+    run: RunOrNewest = None,
     data: Data = None,
     output: OutputFile = None,
     columns: Columns = None,

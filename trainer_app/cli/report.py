@@ -36,7 +36,7 @@ def report(
 ) -> None:
     """Write one HTML file of a run, a sweep, or several side by side; it needs no network and no other file.
 
-    With -n the runs' storage is that of runs on Kubernetes, as in `trainer results`.
+    With -n the runs are on Kubernetes, by default the newest that you submitted.
     """
     names: list[str | None] = [*runs] if runs else [None]
     with ExitStack() as tunnels:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainer_app.cli.connect import reads_cluster
-from trainer_app.cli.options import Context, Endpoint, Json, Namespace, Storage, SubmittedValues
+from trainer_app.cli.options import Context, Endpoint, Json, Namespace, RunOrNewest, Storage, SubmittedValues
 from trainer_app.cli.run_text import select_fit, show_text
 from trainer_app.cli.tables import terminal_width
 from trainer_app.errors import InputError
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from trainer_app.results import RunResults
     from trainer_app.storage import Store
 
-Run = Annotated[
-    str | None,
-    typer.Argument(metavar="[RUN]", help="A run's name, or a path or URI with a slash in it [default: the newest]."),
-]
 Trial = Annotated[str | None, typer.Option(metavar="TRIAL", help="Show this trial's epochs and checkpoints.")]
 Csv = Annotated[str | None, typer.Option(metavar="FILE", help="Write a row per epoch, with parameters; - for stdout.")]
 Parquet = Annotated[str | None, typer.Option(metavar="FILE", help="The same as Parquet; needs pyarrow.")]
@@ -48,7 +44,7 @@ class Format:
 
 def results(
     command: typer.Context,
-    run: Run = None,
+    run: RunOrNewest = None,
     storage: Storage = None,
     json: Json = False,
     trial: Trial = None,
@@ -62,8 +58,8 @@ def results(
 ) -> None:
     """Show a run: trials, metrics, the best checkpoint. Needs neither Ray nor torch.
 
-    With -n the run's storage is that of a run on Kubernetes. A storage that is named (also by TRAINER_STORAGE_URI, or
-    by a path or URI as RUN) counts before TRAINER_NAMESPACE.
+    With -n the run is one on Kubernetes, by default the newest that you submitted. A storage that is named (also by
+    TRAINER_STORAGE_URI, or by a path or URI as RUN) counts before TRAINER_NAMESPACE.
     """
     chosen = Format(trial, json, plot, csv, parquet)
     if sum((json, plot, csv is not None, parquet is not None)) > 1:

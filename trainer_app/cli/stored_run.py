@@ -7,16 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
-
-import typer
+from typing import TYPE_CHECKING, Any, TextIO
 
 from trainer_app.errors import InputError
 
 if TYPE_CHECKING:
     from trainer_app.storage import Store
-
-Run = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's name, path or URI [default: the newest].")]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from trainer_app.cli.connect import reads_cluster
-from trainer_app.cli.options import Context, Endpoint, Namespace, Storage, SubmittedValues
+from trainer_app.cli.options import Context, Endpoint, Namespace, RunOrNewest, Storage, SubmittedValues
 from trainer_app.errors import NotFoundError, StorageError
 from trainer_app.run.require import require_extra
 from trainer_app.temporary import temporary_folder
@@ -21,13 +21,12 @@ if TYPE_CHECKING:
     from trainer_app.results.event_files import EventFiles
 
 UPDATE_S: Final = 10.0
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, or a path or URI with a slash in it.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 for any that is free.")]
 
 
 def tensorboard(
     command: typer.Context,
-    run: Run,
+    run: RunOrNewest = None,
     port: Port = 6006,
     storage: Storage = None,
     namespace: Namespace = None,
@@ -37,8 +36,8 @@ def tensorboard(
 ) -> int:
     """Show a run in TensorBoard on this machine, all trials of a sweep together, until Ctrl-C.
 
-    The event files are copied from the run's storage, and what is new of them every 10 s. With -n the storage is that
-    of a run on Kubernetes, as in `trainer results`.
+    The event files are copied from the run's storage, and what is new of them every 10 s. With -n the run is one on
+    Kubernetes, by default the newest that you submitted.
     """
     require_extra("tensorboard", what="trainer tensorboard")
     if reads_cluster(command, namespace, context, storage, run):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from trainer_app.cli.options import Allow, Epoch, ImportFrom, Json, Log, Storage, Trial
-from trainer_app.cli.stored_run import Run, stored_run
+from trainer_app.cli.options import Allow, Epoch, ImportFrom, Json, Log, RunOrNewest, Storage, Trial
+from trainer_app.cli.stored_run import stored_run
 
 
 def test(
-    run: Run = None,
+    run: RunOrNewest = None,
     trial: Trial = None,
     epoch: Epoch = None,
     storage: Storage = None,

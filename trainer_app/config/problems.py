@@ -84,11 +84,19 @@ def _add(draft: Draft, error: Any) -> None:
     elif kind == "refused":
         message = str(context["message"])
     else:
-        text = _MESSAGES.get(kind)
-        message = text.format(**context) if text else str(error["msg"]).lower()
+        message = explain_type(error, with_value=False)
     if isinstance(value, BaseModel) or (kind == "refused" and isinstance(value, dict | list)):
         value = MISSING
     draft.report(path, message, value, allowed)
+
+
+def explain_type(error: Any, *, with_value: bool = True) -> str:
+    """Return what one of pydantic's errors is about: what a value must be, and the value."""
+    text = _MESSAGES.get(str(error["type"]))
+    if error["type"] == "value_error":  # typer's, of a choice: it has the value
+        return str(error["msg"]).removeprefix("Value error, ").removesuffix(".")
+    message = text.format(**error.get("ctx", {})) if text else str(error["msg"]).lower()
+    return f"{message} (found {error['input']!r})" if with_value else message
 
 
 def explain_unknown_key(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any, Final
 
 from trainer_app.errors import InputError, StorageError
@@ -101,15 +102,26 @@ def chart(curves: Mapping[str, Curve], metric: str, *, width: int, height: int =
     if not shown:
         raise InputError(f"--plot: no epoch has a value of {metric} yet")
     figure = plotille.Figure()
-    figure.width, figure.height, figure.color_mode = max(20, width - 24), height, "names"
-    last = max(epoch for points in shown.values() for epoch, _ in points) + 1
-    figure.set_x_limits(min_=1, max_=max(last, 2))
+    figure.height, figure.color_mode = height, "names"
+    _set_epochs(figure, max(epoch for points in shown.values() for epoch, _ in points) + 1, max(20, width - 24))
     figure.x_label, figure.y_label = "epoch", one_line(metric)[:10]
     figure.register_label_formatter(float, lambda value, chars, delta, left=False: _label(value, chars, left=left))
     figure.register_label_formatter(int, lambda value, chars, delta, left=False: _label(value, chars, left=left))
     for name, points in list(shown.items())[:MOST_LINES]:
         figure.plot([epoch + 1 for epoch, _ in points], [_clip(value) for _, value in points], label=one_line(name))
     return str(figure.show(legend=len(shown) > 1))
+
+
+def _set_epochs(figure: Any, last: int, width: int) -> None:
+    """Set the horizontal axis, from epoch 1, so that each of its marks, ten characters apart, is a whole epoch.
+
+    Marks between two epochs have no label: there are some if there are fewer epochs than marks.
+    """
+    marks, epochs = width // 10, max(last - 1, 1)
+    step = ceil(epochs / marks)
+    figure.width = 10 * ceil(epochs / step) * max(marks // epochs, 1)
+    figure.set_x_limits(min_=1, max_=1 + step * ceil(epochs / step))
+    figure.x_ticks_fkt = lambda epoch, following: round(epoch) if abs(epoch - round(epoch)) < 0.01 else ""
 
 
 def _clip(value: float) -> float:

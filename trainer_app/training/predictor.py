@@ -27,6 +27,7 @@ from trainer_app.training.prediction_table import to_table
 from trainer_app.user_errors import describe_error, format_traceback, plain_errors
 
 FOLDER: Final = "predictions"
+MOST_NAMED: Final = 20  # columns in a message
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,24 @@ class Predictor:
         assert part.stop is not None
         table, size = self._source[1].read(part.start, part.stop), self.job.batch_size
         batches = [to_batch(table.slice(at, size), self.job.columns) for at in range(0, len(table), size)]
-        predicted = to_table(self._run(DataLoader(batches, batch_size=None)), len(table))
+        try:
+            outputs = self._run(DataLoader(batches, batch_size=None))
+        except UserError as error:
+            error.args = (f"{error}; {self._explain_batch(table.column_names)}",)
+            raise
+        predicted = to_table(outputs, len(table))
         kept = {name: table[name] for name in self.job.keep}
         if clash := sorted(kept.keys() & set(predicted.column_names)):
             raise InputError(f"--keep {clash[0]}: predict_step returns a column of this name too")
         return pa.table({**kept, **dict(zip(predicted.column_names, predicted.columns, strict=True))})
+
+    def _explain_batch(self, names: Sequence[str]) -> str:
+        """Return what a batch of rows is, for a module that may expect another one."""
+        has = ", ".join([*names[:MOST_NAMED], *(["..."] if len(names) > MOST_NAMED else [])])
+        if self.job.columns:
+            return f"its batch was one tensor, of --columns {','.join(self.job.columns)}; --data has {has}"
+        batch = f"its batch was a mapping of all columns of --data ({has})"
+        return f"{batch}; for one tensor name the columns in it: --columns A,B"
 
     def _predict_loader(self, part: Part) -> pa.Table:
         loader = self.loaders[part.source]
