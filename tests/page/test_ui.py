@@ -73,14 +73,22 @@ def until_names(page: Any, wanted: list[str]) -> None:
     until(page, lambda: names(page) == wanted)
 
 
-def test_the_list_is_what_storage_has(server: Server, browse: Open) -> None:
-    page = browse(server)
+def test_the_list_is_what_storage_has(server: Server, browse: Open, storage: Store) -> None:
+    page = browse(server, viewport={"width": 1200, "height": 800})
     assert names(page) == ["going-1", "mnist-1", "fashion-1", "broken"]
     assert cell(page, "fashion-1", "best") == "0.9" and cell(page, "fashion-1", "done") == "3/5 epochs"
     assert cell(page, "fashion-1", "created") == "1970-01-01 00:16" and cell(page, "fashion-1", "tags") == "paper"
     assert cell(page, "mnist-1", "error").startswith("<img src=x") and page.locator("tbody img").count() == 0
     assert cell(page, "broken", "state") == "damaged"
     assert page.locator('tr[data-run="broken"] a').count() == 0
+    train_run(
+        storage, "a-long-name-" + "x" * 40, created=4000.0, tags=["some", "more", "y" * 40], metric="val_accuracy_mean"
+    )
+    server.index.refresh()
+    page.reload()
+    until(page, lambda: len(names(page)) == 5)
+    widths = page.locator(".scroll").evaluate("(box) => [box.scrollWidth, box.clientWidth]")
+    assert widths[0] <= widths[1], widths  # nothing is beyond the edge
 
 
 def test_search_filter_and_sort(server: Server, browse: Open) -> None:
