@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -73,7 +74,8 @@ def test_a_new_run_a_changed_one_and_one_that_is_gone(server: Server, storage: S
     assert (first["state"], first["best"]) == ("succeeded", 0.5)
 
 
-def test_the_document_is_sent_once(server: Server, storage: Store) -> None:
+def test_the_document_is_sent_once(server: Server, storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer_app.ui.documents.REST", 0.0)
     answer, data = server.ask("/api/report?run=mnist-1&run=fashion-1")
     assert [run["name"] for run in json.loads(data)["runs"]] == ["mnist-1", "fashion-1"]
     tag = answer.headers["ETag"]
@@ -269,6 +271,94 @@ def test_no_lock_is_kept_for_what_is_no_run(server: Server, storage: Store) -> N
     tag = documents.get(["mnist-1"]).tag
     assert len(documents._locks) == 1
     assert Documents(storage).get(["mnist-1"], tag).data == b""
+
+
+def test_a_run_that_changes_all_the_time_is_looked_at_in_proportion_to_its_cost(
+    storage: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainer_app.ui import documents
+
+    now, made = [100.0], []
+
+    def make(runs: Sequence[tuple[Store, str]]) -> dict[str, object]:
+        made.append(now[0])
+        now[0] += 2.0
+        return {"number": len(made)}
+
+    monkeypatch.setattr(documents, "report_document", make)
+    monkeypatch.setattr(documents, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    asked = documents.Documents(storage)
+    first = asked.get(["mnist-1"])
+    while now[0] < 118.0:  # three browsers, each second, of a run that has changed each time
+        storage.put("mnist-1/trials/t00001/trial.json", f'{{"at": {now[0]}}}'.encode())
+        assert {asked.get(["mnist-1"]).tag for _ in range(3)} == {asked.get(["mnist-1"], first.tag).tag}
+        now[0] += 1.0
+    assert made == [100.0, 108.0, 116.0]
+
+
+def test_who_asks_while_a_document_is_made_gets_the_one_before(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainer_app.ui import documents
+
+    monkeypatch.setattr(documents, "REST", 0.0)
+    asked, begun, go_on = documents.Documents(storage), threading.Event(), threading.Event()
+    first = asked.get(["mnist-1"])
+
+    def make(runs: Sequence[tuple[Store, str]]) -> dict[str, object]:
+        begun.set()
+        assert go_on.wait(20)
+        return {}
+
+    monkeypatch.setattr(documents, "report_document", make)
+    storage.put("mnist-1/trials/t00009/trial.json", b"{")
+    maker = threading.Thread(target=asked.get, args=(["mnist-1"],))
+    maker.start()
+    try:
+        assert begun.wait(20) and asked.get(["mnist-1"]).tag == first.tag
+    finally:
+        go_on.set()
+        maker.join()
+    assert asked.get(["mnist-1"]).tag != first.tag
+
+
+def test_only_what_has_changed_is_read_again(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainer_app.storage.folder import FolderStore
+    from trainer_app.ui import documents, unchanged
+
+    monkeypatch.setattr(documents, "REST", 0.0)
+    read: list[str] = []
+    get = FolderStore.get
+
+    def noted(store: FolderStore, key: str, *, start: int = 0) -> bytes:
+        read.append(key)
+        return get(store, key, start=start)
+
+    monkeypatch.setattr(FolderStore, "get", noted)
+    asked = documents.Documents(storage)
+    asked.get(["mnist-1"])  # its objects are younger than SETTLED_S: they are not kept
+    monkeypatch.setattr(unchanged, "SETTLED_S", -1.0)
+    storage.put("mnist-1/logs/driver/a0001.000.log", b"1")
+    asked.get(["mnist-1"])
+    everything = {key for key in read if "trials/" in key}
+    read.clear()
+    storage.put("mnist-1/trials/t00001/metrics/a0001-0001.jsonl", b"")
+    asked.get(["mnist-1"])
+    assert len(everything) > 5 and {key for key in read if "trials/" in key} == {
+        "trials/t00001/metrics/a0001-0001.jsonl"
+    }
+
+
+def test_what_is_kept_of_objects_is_bounded(storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainer_app.ui import unchanged
+
+    monkeypatch.setattr(unchanged, "SETTLED_S", -1.0)
+    monkeypatch.setattr(unchanged, "MOST_BYTES", 25)
+    store = unchanged.Unchanged(storage.child("big"))
+    for number in range(5):
+        storage.put(f"big/{number}", b"." * 10)
+    list(store.list())
+    assert [store.get(str(number), start=4) for number in range(5)] == [b"." * 6] * 5
+    assert [len(store.get(str(number))) for number in range(5)] == [10] * 5
+    assert (len(store._memory.objects), store._memory.size) == (2, 20)
 
 
 def test_head_of_a_file_reads_none_of_it(server: Server, storage: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,37 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, cast
 
 from trainer_app.records import to_json
 from trainer_app.report.document import report_document
 from trainer_app.storage import Store
+from trainer_app.ui.unchanged import Unchanged
 
 KEPT: Final = 8  # documents; a sweep of 1,000 trials of 100 epochs has 10 MB
+
+REST: Final = 3.0  # after a look that took a second nobody looks for three: a quarter of one core at most
 
 
 @dataclass(frozen=True)
 class Made:
-    """A document as JSON, and the `tag` of what it was made from."""
+    """A document as JSON, the `tag` of what it was made from, and until when nobody looks for changes."""
 
     tag: str
     data: bytes
+    until: float = 0.0  # on the monotonic clock
 
 
 class Documents:
     """Makes documents for requests, one at a time for the same runs."""
 
     def __init__(self, storage: Store) -> None:
-        self.storage = storage
+        self.storage: Store = cast(Store, Unchanged(storage))
         self._made: OrderedDict[tuple[str, ...], Made] = OrderedDict()
         self._lock = threading.Lock()
         self._locks: dict[tuple[str, ...], threading.Lock] = {}
 
     def get(self, names: Sequence[str], known: str = "") -> Made:
-        """Return the document of some runs.
+        """Return the document of some runs; of runs that change all the time one that is a little old.
 
         Args:
             names: of runs in the storage.
@@ -45,21 +50,30 @@ class Documents:
         """
         key = tuple(names)
         with self._lock:
-            lock = self._locks.setdefault(key, threading.Lock())
+            lock, made = self._locks.setdefault(key, threading.Lock()), self._made.get(key)
+        if made is not None and (time.monotonic() < made.until or lock.locked()):
+            return made
         try:
             with lock:
-                tag = self._tag(key)
-                made = self._made.get(key)
-                if tag == known and made is None:
-                    return Made(tag, b"")
-                if made is None or made.tag != tag:
-                    made = Made(tag, to_json(report_document([(self.storage, name) for name in key])))
-                self._keep(key, made)
-            return made
+                return self._get(key, known)
         finally:
             with self._lock:
                 if key not in self._made:  # there is no such run, or the asker has its document
                     self._locks.pop(key, None)
+
+    def _get(self, key: tuple[str, ...], known: str) -> Made:
+        made, began = self._made.get(key), time.monotonic()
+        if made is not None and began < made.until:  # another asker had it made meanwhile
+            return made
+        tag = self._tag(key)
+        if tag == known and made is None:
+            return Made(tag, b"")
+        if made is None or made.tag != tag:
+            made = Made(tag, to_json(report_document([(self.storage, name) for name in key])))
+        now = time.monotonic()
+        made = replace(made, until=now + REST * (now - began))
+        self._keep(key, made)
+        return made
 
     def _keep(self, key: tuple[str, ...], made: Made) -> None:
         with self._lock:
