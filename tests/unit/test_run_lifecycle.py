@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +97,17 @@ def test_a_submission_that_would_fail_again_says_so_by_its_exit_code(env: Any, f
 
 def test_attempts_that_are_cut_before_the_run_is_recorded_have_a_log_each() -> None:
     env, log = {"TRAINER_SUBMISSION": "s-1"}, Path("driver.log")
-    for text in ("first\n", "second\n"):
 
-        def cut(task: str, config: Any, text: str = text, **options: Any) -> int:
+    def cut_after(text: str) -> Callable[..., int]:
+        def cut(task: str, config: Any, **options: Any) -> int:
             log.write_text(text)
             raise StorageUnavailableError("no answer")
 
+        return cut
+
+    for text in ("first\n", "second\n"):
         prepared = prepare_run(RunRequest("tune", ["run.yaml"], name="toy-1"), env=env)
-        lifecycle.run_prepared(prepared, Listener(), load_driver=lambda cut=cut: cut, log=log, test=False)
+        lifecycle.run_prepared(prepared, Listener(), load_driver=partial(cut_after, text), log=log, test=False)
         log.unlink()
     logs = prepared.run_store.child("logs/driver")
     assert {entry.key: logs.get(entry.key) for entry in logs.list()} == {
