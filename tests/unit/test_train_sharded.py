@@ -27,16 +27,16 @@ from trainer_app.checkpoint.commit import describe_file
 from trainer_app.checkpoint.loading import allow_globals
 from trainer_app.checkpoint.shard_files import SafePlanner, load_metadata
 from trainer_app.checkpoint.sharded import consolidate, download_whole
-from trainer_app.config import RunConfig, dump, loads
+from trainer_app.config import RunConfig, dump, loads, override
 from trainer_app.errors import CheckpointRejectedError, StorageError, TrainerError
-from trainer_app.records import RunFolder, RunRecord
+from trainer_app.records import FitFolder, RunFolder, RunRecord
 from trainer_app.rehearsal import rehearse
 from trainer_app.run.orphans import find_orphans
 from trainer_app.run.spec import RunSpec
-from trainer_app.storage import open_store
-from trainer_app.storage.folder import FolderStore
+from trainer_app.storage import Store, open_store
 from trainer_app.training import evaluate, worker
 from trainer_app.training.export import export
+from trainer_app.training.start import find_start, load_weights
 
 pytestmark = [pytest.mark.unit, pytest.mark.filterwarnings("ignore")]
 MODULE = "tests.sharded_model"
@@ -210,20 +210,21 @@ def test_a_damaged_object_makes_all_ranks_take_an_older_commit(storage: Path, na
 def fit_and_break(uri: str, epochs: int, rank: int, key: str, how: str) -> Any:
     """Fit; one rank dies at its first upload of an object of this name, or can't write it."""
     rank_watch._ANSWER_S = 0.5  # type: ignore[misc]
-    upload = FolderStore.put_file
+    kind: Any = type(open_store(uri))
+    upload = kind.put_file
 
-    def put_file(store: FolderStore, name: str, path: Any) -> None:
+    def put_file(store: Store, name: str, path: Any) -> None:
         if torch.distributed.get_rank() == rank and name == key:
             if how == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise StorageError(f"no space for {name}")
         upload(store, name, path)
 
-    FolderStore.put_file = put_file  # type: ignore[assignment, method-assign]
+    kind.put_file = put_file
     try:
         return fit(uri, epochs)
     finally:
-        FolderStore.put_file = upload  # type: ignore[method-assign]
+        kind.put_file = upload
 
 
 @pytest.mark.parametrize(
@@ -286,19 +287,42 @@ class Odd:
     """A class of the user's, as a hyperparameter."""
 
 
-def test_a_sharded_commit_with_a_class_that_is_allowed_is_made_one(storage: Path, tmp_path: Path) -> None:
-    old, here = commits_of(storage)[-1], f"{__name__}.Odd"
+def add_odd(storage: Path) -> Commit:
+    """Put an object of the class `Odd` into the newest commit."""
+    old = commits_of(storage)[-1]
     folder = storage / "r/checkpoints" / old.name
     torch.save({**torch.load(folder / "meta.pt", weights_only=True), "odd": Odd()}, folder / "meta.pt")
     objects = {**old.manifest.objects, "meta.pt": describe_file(folder / "meta.pt")}
     (folder / "manifest.json").write_bytes(old.manifest.model_copy(update={"objects": objects}).to_json())
     commit = commits_of(storage)[-1]
     assert commit.name == old.name
+    return commit
+
+
+ODD = f"{__name__}.Odd"
+
+
+def test_a_sharded_commit_with_a_class_that_is_allowed_is_made_one(storage: Path, tmp_path: Path) -> None:
+    commit = add_odd(storage)
     with pytest.raises(TrainerError, match=r"checkpoint\.allow: \[.*Odd\]"):
         download_whole(commit, tmp_path / "refused")
-    path = download_whole(commit, tmp_path / "whole", [here])
-    with allow_globals([here]):
+    path = download_whole(commit, tmp_path / "whole", [ODD])
+    with allow_globals([ODD]):
         assert isinstance(torch.load(path, weights_only=True)["odd"], Odd)
+
+
+def test_a_new_run_takes_weights_of_shards_with_a_class_that_it_allows(storage: Path, tmp_path: Path) -> None:
+    commit, model = add_odd(storage), Transformer()
+    model.configure_model()
+    fit_folder = FitFolder(open_store(str(tmp_path / "new")))
+    config = loads(f"{dump(run_config(3))}\nweights: {commit.uri}\n")
+    with pytest.raises(TrainerError, match=r"checkpoint\.allow: \[.*Odd\]"):
+        find_start(config, fit_folder, tmp_path / "refused")
+    config = override(config, {"checkpoint.allow": [ODD]})
+    start = find_start(config, fit_folder, tmp_path / "allowed")
+    before = model.head.weight.clone()
+    load_weights(model, config, str(start.weights))
+    assert start.commit is None and not torch.equal(model.head.weight, before)
 
 
 def test_a_sharded_commit_is_exported_as_a_program(storage: Path) -> None:

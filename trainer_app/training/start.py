@@ -14,7 +14,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_
 from trainer_app import checkpoint as ckpt
 from trainer_app.callbacks import ranks
 from trainer_app.checkpoint.loading import allow_globals
-from trainer_app.checkpoint.sharded import consolidate, keys_of_rank
+from trainer_app.checkpoint.sharded import download_whole, keys_of_rank
 from trainer_app.config import RunConfig
 from trainer_app.errors import CheckpointRejectedError, InputError, NotFoundError
 from trainer_app.records import FitFolder
@@ -55,11 +55,10 @@ def find_start(config: RunConfig, fit_folder: FitFolder, folder: Path, *, origin
         return Start(LAST, weights_only=config.weights_only is not False)  # an artifact, as the storage has it
     named = config.weights.path if config.weights is not None else config.ckpt_path
     sharded = find_sharded(named, config) if named else None
+    if sharded is not None and config.weights is not None:
+        return Start(weights=str(download_whole(sharded, folder, config.checkpoint.allow)))
     if sharded is not None:
-        path = ckpt.download_commit(sharded, folder)
-        if config.weights is not None:
-            return Start(weights=str(consolidate(sharded, folder)))
-        return Start(str(path), weights_only=True, commit=sharded)
+        return Start(str(ckpt.download_commit(sharded, folder)), weights_only=True, commit=sharded)
     if config.weights is not None:
         return Start(weights=download(config.weights.path, folder, config))
     return Start(config.ckpt_path and download(config.ckpt_path, folder, config), weights_only=config.weights_only)
