@@ -136,6 +136,29 @@ def test_clean_touches_nothing_that_is_no_runs(tmp_path: Path, capsys: pytest.Ca
     assert all(storage.exists(key) for key in kept) and hidden(storage.uri)
 
 
+def test_clean_removes_predictions_that_nobody_continues(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those whose newest part is old enough, that no process works on; no other folder in a run's `predictions`."""
+    storage = open_store(str(tmp_path / "runs"))
+    train_run(storage, "mine")
+    old, young, held, theirs = (f"mine/predictions/{name}" for name in ("0" * 16, "1" * 16, "2" * 16, "theirs"))
+    for folder in (old, young, held, theirs):
+        for part in range(2):
+            storage.put(f"{folder}/part-{part:06d}.parquet", b"rows")
+            if folder != young or part == 0:
+                os.utime(tmp_path / "runs" / folder / f"part-{part:06d}.parquet", (time.time() - 90_000,) * 2)
+    held_elsewhere(storage.child(held))
+    os.utime(tmp_path / "runs" / held / lease_file.KEY, (time.time() - 90_000,) * 2)
+
+    def clean(*options: str) -> list[str]:
+        assert main(["clean", storage.uri, *options]) == 0
+        shown = capsys.readouterr().out
+        return [folder for folder in (old, young, held, theirs) if f"{folder} " in shown]
+
+    assert clean() == clean("--yes") == [old] and clean("--older-than", "30") == []
+    assert storage.list_folders("mine/predictions") == ["1" * 16, "2" * 16, "theirs"]
+    assert clean("--older-than", "0") == [young]
+
+
 HOLDER = """
 import sys, time
 from trainer_app.temporary import make_folder

@@ -19,6 +19,7 @@ from tests.trained import trained_run
 from trainer_app.__main__ import main
 from trainer_app.config import RunConfig, loads
 from trainer_app.errors import InputError, NotFoundError, TrainerError, UserError
+from trainer_app.run.orphans import find_orphans
 from trainer_app.storage import Store
 from trainer_app.training import predict as predicting
 from trainer_app.training.predict import PredictRequest
@@ -185,6 +186,7 @@ def test_a_killed_prediction_continues_and_has_each_row_once(
         if when == "before a part" and attempt == 1 and len(predicted) == 2:
             raise Killed
         predicted.append(part.index)
+        assert not find_orphans(store, older_than_s=-1)  # somebody works on it
         return real(self, part)
 
     monkeypatch.setattr(Predictor, "predict", note)
@@ -197,6 +199,7 @@ def test_a_killed_prediction_continues_and_has_each_row_once(
         with pytest.raises(Killed):
             predict(store)
     assert Path("out.parquet").exists() == (when == "after the file")
+    assert [orphan.what for orphan in find_orphans(store, older_than_s=-1)] == ["incomplete prediction"]
     attempt = 2
     event, table = predict(store)
     assert predicted == [0, 1, 2] and event["kept"] == kept

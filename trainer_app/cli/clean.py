@@ -14,14 +14,17 @@ Location = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Remove what is shown.")]
 OlderThan = Annotated[
-    float, typer.Option(metavar="HOURS", min=0, help="Of S3: how old an upload must be that was not ended.")
+    float,
+    typer.Option(
+        metavar="HOURS", min=0, help="How old an incomplete prediction must be, and on S3 an upload that was not ended."
+    ),
 ]
 
 
 def clean(location: Location = None, yes: Yes = False, older_than: OlderThan = 24.0) -> None:
-    """Show, and with --yes remove, writes that never ended and checkpoints without a manifest.
+    """Show, and with --yes remove, writes that never ended, checkpoints without a manifest, incomplete predictions.
 
-    Nothing is touched of a run that a driver works on, nor any checkpoint that counts.
+    Nothing is touched of a run or a prediction that a process works on, nor any checkpoint that counts.
     """
     from trainer_app.formatting import format_bytes, format_duration
     from trainer_app.results import resolve_run

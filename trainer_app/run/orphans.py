@@ -1,4 +1,4 @@
-"""What no run will ever read in a storage: writes that did not end, checkpoints without a manifest.
+"""What nobody will read in a storage: writes that did not end, checkpoints without a manifest, parts of predictions.
 
 Only of runs: a storage may hold other folders, and a run what its code wrote into a folder `checkpoints` of its own.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,8 @@ from trainer_app.records.manifest import MANIFEST
 from trainer_app.run import lease_file
 from trainer_app.storage import Entry, Store, Unfinished
 
+PREDICTIONS: Final = "predictions"  # the folder, in a run's, of the parts of predictions that are not complete
+_PREDICTION: Final = re.compile("[0-9a-f]{16}")
 _COMMIT: Final = re.compile(r"((?:trials/[^/]+/)?checkpoints/([^/]+))/")
 
 
@@ -38,10 +41,11 @@ class Orphan:
 
 
 def find_orphans(storage: Store, *, older_than_s: float) -> list[Orphan]:
-    """Return what is orphaned, in runs that no driver works on.
+    """Return what is orphaned, of runs and predictions that no process works on.
 
     Args:
-        older_than_s: how old a write must be if the storage can't tell whether its writer lives.
+        older_than_s: how old the parts of a prediction must be, and a write if the storage can't tell whether its
+            writer lives.
     """
     now = time.time()
     runs = [name for name in storage.list_folders() if _is_run(storage.child(name))]
@@ -54,7 +58,7 @@ def find_orphans(storage: Store, *, older_than_s: float) -> list[Orphan]:
         if not held[one.key.split("/")[0]]
     ]
     for run in runs:
-        orphans += _find_commits(storage, run)
+        orphans += _find_commits(storage, run) + _find_predictions(storage, run, now - older_than_s)
     return sorted(orphans, key=lambda orphan: orphan.key)
 
 
@@ -79,7 +83,19 @@ def _find_commits(storage: Store, run: str) -> list[Orphan]:
     }
     if not bare or lease_file.is_held(storage.child(run)):
         return []
-    return [
-        Orphan("checkpoint without a manifest", folder, sum(e.size for e in entries), max(e.modified for e in entries))
-        for folder, entries in bare.items()
-    ]
+    return [_make_orphan("checkpoint without a manifest", folder, entries) for folder, entries in bare.items()]
+
+
+def _find_predictions(storage: Store, run: str, before: float) -> list[Orphan]:
+    """Return the predictions of a run that were not continued since a time, and that no process works on."""
+    folders: dict[str, list[Entry]] = defaultdict(list)
+    for entry in storage.list(f"{run}/{PREDICTIONS}"):
+        name = entry.key.partition("/")[0]
+        if _PREDICTION.fullmatch(name):
+            folders[f"{run}/{PREDICTIONS}/{name}"].append(entry)
+    stopped = [_make_orphan("incomplete prediction", folder, entries) for folder, entries in folders.items()]
+    return [one for one in stopped if one.modified < before and not lease_file.is_held(storage.child(one.key))]
+
+
+def _make_orphan(what: str, key: str, entries: Sequence[Entry]) -> Orphan:
+    return Orphan(what, key, sum(entry.size for entry in entries), max(entry.modified for entry in entries))

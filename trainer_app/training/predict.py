@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from trainer_app.data.rows import count_rows, list_files
 from trainer_app.errors import InputError
 from trainer_app.records.plain_json import to_json
-from trainer_app.run import cluster, user_code
+from trainer_app.run import cluster, lease, user_code
 from trainer_app.storage import Store, open_store, split_uri
 from trainer_app.storage_uri import join_uri
 from trainer_app.temporary import temporary_folder
@@ -77,18 +77,28 @@ def predict(store: Store, run: str, request: PredictRequest, *, say: Say = lambd
         raise InputError("there are no rows to predict")
     _check_apart(job, request.target)
     job = replace(job, key=_make_key(job, parts, request.target))
-    folder = job.store()
-    kept = {entry.key for entry in folder.list()}
-    if MANIFEST not in kept:
-        folder.put(MANIFEST, to_json({"request": asdict(request), "parts": [asdict(part) for part in parts]}))
-    left = [part for part in parts if part.key not in kept]
-    say(len(parts) - len(left), len(parts))
-    for done, _ in enumerate(_run(job, left, chosen, request.workers), len(parts) - len(left) + 1):
-        say(done, len(parts))
-    rows = _assemble(folder, parts, request.target)
-    folder.delete_prefix("")
+    with _leased(job.store()) as folder:
+        kept = {entry.key for entry in folder.list()}
+        if MANIFEST not in kept:
+            folder.put(MANIFEST, to_json({"request": asdict(request), "parts": [asdict(part) for part in parts]}))
+        left = [part for part in parts if part.key not in kept]
+        say(len(parts) - len(left), len(parts))
+        for done, _ in enumerate(_run(job, left, chosen, request.workers), len(parts) - len(left) + 1):
+            say(done, len(parts))
+        rows = _assemble(folder, parts, request.target)
+        folder.delete_prefix("")
     result = {"file": request.target, "rows": rows, "parts": len(parts), "kept": len(parts) - len(left)}
     return {"event": "predict", **result, "checkpoint": chosen.checkpoint.uri, "trial": chosen.checkpoint.trial}
+
+
+@contextmanager
+def _leased(folder: Store) -> Iterator[Store]:
+    """Hold the lease of a prediction: who makes the same one waits, and `trainer clean` leaves its parts."""
+    lease.acquire(folder, None, wait=True)
+    try:
+        yield folder
+    finally:
+        lease.release(folder)
 
 
 def check_request(request: PredictRequest) -> None:

@@ -19,6 +19,7 @@ from trainer_app.errors import InputError, TrainerError, UserError
 from trainer_app.formatting import one_line
 from trainer_app.lightning_cli.build import Parts
 from trainer_app.run import user_code
+from trainer_app.run.orphans import PREDICTIONS
 from trainer_app.storage import Store, open_store
 from trainer_app.temporary import temporary_folder
 from trainer_app.training.chosen import loaded_parts, reopen
@@ -26,7 +27,6 @@ from trainer_app.training.evaluate import group_of_one
 from trainer_app.training.prediction_table import to_table
 from trainer_app.user_errors import describe_error, format_traceback, plain_errors
 
-FOLDER: Final = "predictions"
 MOST_NAMED: Final = 20  # columns in a message
 
 
@@ -67,7 +67,7 @@ class PredictJob:
 
     def store(self) -> Store:
         """Open the folder of the parts."""
-        return open_store(self.uri).child(f"{self.run}/{FOLDER}/{self.key}")
+        return open_store(self.uri).child(f"{self.run}/{PREDICTIONS}/{self.key}")
 
 
 class Predictor:
