@@ -11,12 +11,13 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.two_ranks import fit_rank, on_two_ranks
 from trainer_app import callbacks
 from trainer_app.callbacks.epoch import Policy
-from trainer_app.config import RunConfig
+from trainer_app.config import RunConfig, override
 from trainer_app.config.models import Scaling
 from trainer_app.errors import InputError
 from trainer_app.records import FitFolder
@@ -182,6 +183,96 @@ def test_the_batch_size_grows_in_the_epoch_it_is_due_and_resumes(tmp_path: Path)
         assert [*before, *Net.seen] == undisturbed
 
 
+class Cycled(Net):
+    """Its schedule raises if it is stepped more often than the Trainer said."""
+
+    steps: ClassVar[int] = 0
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        Cycled.steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=Cycled.steps)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+class Late(SingleDeviceStrategy):
+    """Loads a checkpoint when the module and the optimizers are set up, as FSDP and DeepSpeed do."""
+
+    restore_checkpoint_after_setup = True
+
+
+def growing_trainer(**trainer: Any) -> L.Trainer:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    grows = callbacks.DynamicBatchSize(**GROWING["DynamicBatchSize"])
+    return L.Trainer(**quiet, enable_checkpointing=False, callbacks=[grows], **trainer)
+
+
+@pytest.mark.parametrize(
+    "options, steps",
+    [
+        ({"max_epochs": 6}, 8 + 8 + 4 + 4 + 4 + 4),
+        ({"max_epochs": 3, "accumulate_grad_batches": 3}, 3 + 3 + 2),
+        ({"max_epochs": 5, "limit_train_batches": 0.5}, 4 + 4 + 2 + 2 + 2),
+        ({"max_epochs": 3, "limit_train_batches": 5}, 5 + 5 + 4),
+        ({"max_epochs": 6, "max_steps": 19}, 19),
+        ({"max_epochs": -1, "max_steps": 18}, 18),
+    ],
+)
+def test_a_schedule_is_told_the_steps_of_all_sizes(options: dict[str, Any], steps: int) -> None:
+    trainer = growing_trainer(**options)
+    trainer.fit(Cycled(), Numbers())
+    assert trainer.global_step == Cycled.steps == steps
+
+
+class Asks(Net):
+    def configure_optimizers(self) -> Any:
+        assert self.trainer.estimated_stepping_batches > 8
+        return super().configure_optimizers()
+
+
+def test_loaders_that_a_schedule_asked_for_are_made_again_for_a_resumed_epoch(tmp_path: Path) -> None:
+    first = growing_trainer(max_epochs=3)
+    first.fit(Asks(), Numbers())
+    first.save_checkpoint(tmp_path / "late.ckpt")
+    Net.seen = []
+    growing_trainer(max_epochs=5, strategy=Late("cpu")).fit(Asks(), Numbers(), ckpt_path=tmp_path / "late.ckpt")
+    assert batches_by_epoch() == {3: [16] * 4, 4: [20, 20, 20, 4]}
+
+
+class TwoLoaders(Numbers):
+    def train_dataloader(self) -> Any:
+        return [super().train_dataloader(), super().train_dataloader()]
+
+
+class TwoBatches(Cycled):
+    def training_step(self, batch: Any, index: int) -> torch.Tensor:
+        return super().training_step(batch[0], index)
+
+
+def test_steps_that_can_not_be_counted_are_said() -> None:
+    trainer = growing_trainer(max_epochs=1)
+    with pytest.warns(UserWarning, match="estimated_stepping_batches is 8, the steps if no batch grew; write"):
+        trainer.fit(TwoBatches(), TwoLoaders())
+
+
+class Validated(Cycled):
+    def validation_step(self, batch: Any, index: int) -> None:
+        pass
+
+
+class Validating(Numbers):
+    val_dataloader = Numbers.train_dataloader
+
+
+def test_an_interval_of_validation_that_a_later_epoch_is_too_short_for_is_refused_at_the_start() -> None:
+    Net.seen = []
+    with pytest.raises(InputError, match="val_check_interval is 6, but epoch 2 has 4 batches of 16: set it to 4 or"):
+        growing_trainer(max_epochs=6, val_check_interval=6).fit(Validated(), Validating())
+    assert not Net.seen
+    growing_trainer(max_epochs=9, max_steps=16, val_check_interval=6).fit(Validated(), Validating())
+    assert batches_by_epoch() == {0: [8] * 8, 1: [8] * 8}
+
+
 def test_a_data_module_that_ignores_the_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="epoch 0 is due batches of 8, but train_dataloader makes batches of 4: let"):
         fit(tmp_path, run_file(GROWING, data="Fixed", max_epochs=1))
@@ -203,7 +294,9 @@ ALL = {**GROWING, "GradientNorm": {"every_n_steps": 1}, "Throughput": {}}
 
 def fit_all_on_rank(folder: Path) -> tuple[list[dict[str, Any]], list[tuple[int, list[int]]]]:
     Net.seen = []
-    reports = fit_rank(run_file(ALL, workers=2, max_epochs=3), str(folder))
+    config = override(run_file(ALL, workers=2, max_epochs=3), {"model.class_path": f"{HERE}.Cycled"})
+    reports = fit_rank(config, str(folder))
+    assert Cycled.steps == len(Net.seen)
     return reports, Net.seen
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sized
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.parsing import lightning_hasattr, lightning_setattr
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch.utils.data import BatchSampler
 
 from trainer_app.errors import InputError
 
@@ -16,8 +20,8 @@ class DynamicBatchSize(Callback):
     """Double the batch size of each worker every `increase_every` epochs: epoch e has initial * 2**(e//increase_every).
 
     The data loaders are made again for the epoch in which a new size is due, so that it is trained with it. The module
-    or the data module needs an attribute or hyperparameter `batch_size` that its `train_dataloader` uses. Schedules
-    that ask the Trainer for the steps of the fit get the number that the first size would have.
+    or the data module needs an attribute or hyperparameter `batch_size` that its `train_dataloader` uses. A schedule
+    that asks the Trainer for the steps of the fit, `estimated_stepping_batches`, gets those of all sizes.
 
     Args:
         initial: the size in epoch 0.
@@ -41,11 +45,26 @@ class DynamicBatchSize(Callback):
             if not lightning_hasattr(pl_module, "batch_size"):
                 raise InputError("DynamicBatchSize: neither the data module nor the model has a batch_size to set")
             lightning_setattr(pl_module, "batch_size", self.size_in(0))
+            _estimate_with(self, trainer)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Set the size of the epoch that a resumed fit starts with, before its loaders are made."""
         done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
         lightning_setattr(pl_module, "batch_size", self.size_in(done))
+        if trainer.train_dataloader is not None:  # a schedule asked for it before the strategy loaded the checkpoint
+            self._reload(trainer)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Refuse a `val_check_interval` that is too long for a later epoch: Lightning would do so in that epoch."""
+        interval = trainer.val_check_interval
+        if not isinstance(interval, int) or trainer.check_val_every_n_epoch is None or not trainer.limit_val_batches:
+            return
+        for epoch, batches, _ in self._plan(trainer):
+            if batches < interval:
+                raise InputError(
+                    f"DynamicBatchSize: trainer.val_check_interval is {interval}, but epoch {epoch} has {batches} "
+                    f"batches of {self.size_in(epoch)}: set it to {batches} or less, or to a part of an epoch as 0.5"
+                )
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._users_reload is not None:
@@ -65,8 +84,63 @@ class DynamicBatchSize(Callback):
         following = trainer.fit_loop.epoch_progress.current.processed
         if self.size_in(following) != self.size_in(following - 1):
             lightning_setattr(pl_module, "batch_size", self.size_in(following))
-            self._users_reload = trainer.reload_dataloaders_every_n_epochs
-            trainer.reload_dataloaders_every_n_epochs = 1
+            self._reload(trainer)
+
+    def count_steps(self, trainer: L.Trainer) -> int | None:
+        """Return the optimizer's steps in a fit with an end, whose loaders are made; None if they can't be counted."""
+        plan = list(self._plan(trainer))
+        steps = sum(math.ceil(batches / trainer.accumulate_grad_batches) * int(epochs) for _, batches, epochs in plan)
+        return (steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)) if plan else None
+
+    def _reload(self, trainer: L.Trainer) -> None:
+        """Let Lightning make the loaders again before the next epoch."""
+        self._users_reload = trainer.reload_dataloaders_every_n_epochs
+        trainer.reload_dataloaders_every_n_epochs = 1
+
+    def _plan(self, trainer: L.Trainer) -> Iterator[tuple[int, int, float]]:
+        """Yield of each size, until the fit ends, its first epoch, the batches in an epoch, and how many epochs.
+
+        Nothing if there is not one loader with a length and torch's BatchSampler.
+        """
+        loaders = CombinedLoader(trainer.train_dataloader).flattened
+        sampler = getattr(loaders[0], "batch_sampler", None)
+        if len(loaders) > 1 or type(sampler) is not BatchSampler or not isinstance(sampler.sampler, Sized):
+            return
+        end: Any = math.inf if trainer.max_epochs == -1 else max(trainer.max_epochs or 0, 1)
+        epoch = steps = 0
+        while epoch < end and not 0 <= trainer.max_steps <= steps:
+            size = self.size_in(epoch)
+            batches = _count_batches(sampler, size, trainer.limit_train_batches)
+            epochs = end - epoch if size == self.max_size else min(self.increase_every, end - epoch)
+            yield epoch, batches, epochs
+            epoch, steps = epoch + epochs, steps + math.ceil(batches / trainer.accumulate_grad_batches) * epochs
+
+
+def _count_batches(sampler: BatchSampler, size: int, limit: float) -> int:
+    """Return the number of batches of a size, as Lightning limits it."""
+    samples = len(sampler.sampler)
+    batches = samples // size if sampler.drop_last else math.ceil(samples / size)
+    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+
+def _estimate_with(growing: DynamicBatchSize, trainer: L.Trainer) -> None:
+    """Let this Trainer count the steps of all sizes: Lightning's property multiplies the first epoch's."""
+    plain: Any = type(trainer)
+
+    def estimate(self: L.Trainer) -> int | float:
+        first_sizes: int | float = plain.estimated_stepping_batches.fget(self)  # makes the loaders
+        if self.max_epochs == -1 or self.num_training_batches == math.inf:
+            return first_sizes
+        steps = growing.count_steps(self)
+        if steps is None:
+            rank_zero_warn(
+                "DynamicBatchSize counts steps only with one data loader that has a length and torch's BatchSampler: "
+                f"trainer.estimated_stepping_batches is {first_sizes}, the steps if no batch grew; write the number of "
+                "steps into the schedule's arguments"
+            )
+        return first_sizes if steps is None else steps
+
+    trainer.__class__ = type(plain.__name__, (plain,), {"estimated_stepping_batches": property(estimate)})
 
 
 def _batch_size(loader: Any) -> int | None:
