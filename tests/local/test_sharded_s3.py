@@ -20,7 +20,7 @@ from trainer_app.checkpoint.sharded import consolidate
 from trainer_app.run.orphans import find_orphans
 from trainer_app.storage import open_store
 
-pytestmark = [pytest.mark.local, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.local, pytest.mark.full, pytest.mark.filterwarnings("ignore")]
 
 
 def with_keys(env: dict[str, str], function: Callable[..., Any], *args: Any) -> Any:
