@@ -103,7 +103,7 @@ class DynamicBatchSize(Callback):
         Nothing if there is not one loader with a length and torch's BatchSampler.
         """
         loaders = CombinedLoader(trainer.train_dataloader).flattened
-        sampler = getattr(loaders[0], "batch_sampler", None)
+        sampler: Any = getattr(loaders[0], "batch_sampler", None)
         if len(loaders) > 1 or type(sampler) is not BatchSampler or not isinstance(sampler.sampler, Sized):
             return
         end: Any = math.inf if trainer.max_epochs == -1 else max(trainer.max_epochs or 0, 1)
