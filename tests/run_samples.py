@@ -32,7 +32,15 @@ def sweep_config(
     return loads(SWEEP_FILE % (epochs, num_samples, scheduler, searcher))
 
 
-def commit(fit_folder: FitFolder, epochs: int, metrics: dict[str, float], *, size: int = 10) -> str:
+def commit(
+    fit_folder: FitFolder,
+    epochs: int,
+    metrics: dict[str, float],
+    *,
+    size: int = 10,
+    began: float = 7.0,
+    seconds: float = 0.0,
+) -> str:
     """A checkpoint after that many epochs; returns its name."""
     name = f"a0001-e{epochs:06d}-s{epochs * 10:09d}"
     store = fit_folder.checkpoints.child(name)
@@ -43,7 +51,8 @@ def commit(fit_folder: FitFolder, epochs: int, metrics: dict[str, float], *, siz
             "step": epochs * 10,
             "attempt": 1,
             "world_size": 1,
-            "time": 7.0,
+            "time": began,
+            "seconds": seconds,
             "metrics": metrics,
             "objects": {"checkpoint.ckpt": {"size": size, "sha256": "0" * 64}},
             "name": name,

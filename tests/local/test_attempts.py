@@ -105,6 +105,7 @@ def test_a_train_run_stops_at_a_commit_and_goes_on_exactly(tmp_path: Path, submi
     assert (more.code, more.results.record.state) == (0, "succeeded")
     assert [e["epoch"] for e in more.of("epoch")] == list(range(done, 5))
     assert stop.read_request(hit.folder) is None  # a person went on with it
+    assert [(one.state, one.reason) for one in more.results.record.past] == [("interrupted", "test asked it to stop")]
 
 
 def refused_beside_another_driver(config: RunConfig, folder: Store) -> None:

@@ -111,6 +111,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(killed: tuple[Place, Scene]
     assert metrics(scene.storage, "hit") == calm
     record = results.load_run(str(scene.storage), "hit").record
     assert (record.state, record.attempt, record.done) == ("succeeded", 2, EPOCHS)
+    (lost,) = record.past
+    assert (lost.number, lost.state) == (1, "lost") and "stopped answering at" in lost.reason
     after = Counter((n["epoch"], n["step"]) for n in ledger(scene.notes))
     again = {(HELD, 4 * HELD + step) for step in range(3)}  # the steps of the epoch that was not committed
     assert {place for place, count in after.items() if count > 1} == again and max(after.values()) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from tests.page.conftest import Opened
 from tests.run_samples import commit, epoch, train_run, tune_run
-from trainer_app.records import RunFolder, RunRecord, TrialRecord, trial_name
+from trainer_app.records import AttemptRecord, RunFolder, RunRecord, TrialRecord, trial_name
 from trainer_app.results import read_run
 from trainer_app.storage import Store
 
@@ -45,7 +46,10 @@ def sweep(storage: Store, trials: int = 40, epochs: int = 6) -> dict[str, tuple[
 
 
 def test_a_train_run_is_drawn_as_storage_has_it(storage: Store, show: Show) -> None:
-    folder = train_run(storage, state="succeeded")
+    now = time.time()
+    lost = {"queued": now - 300, "started": now - 200, "ended": now - 100, "state": "lost", "reason": "<b>gone</b>"}
+    past = [AttemptRecord(number=1, **lost)]
+    folder = train_run(storage, state="succeeded", attempt=2, started=now - 50, past=past)
     epoch(folder.fit_folder(), 3, {"val/acc": math.nan, "train_loss": math.inf})
     opened, stored = show(storage, "fashion-1"), read_run(storage, "fashion-1").fits[0]
     opened.draw()
@@ -57,6 +61,7 @@ def test_a_train_run_is_drawn_as_storage_has_it(storage: Store, show: Show) -> N
     for name, points in drawn.items():
         history = [(line["epoch"] + 1, line["metrics"][name]) for line in stored.history if name in line["metrics"]]
         assert points == [[x, pytest.approx(y) if math.isfinite(y) else None] for x, y in history]
+    check_timeline(opened)
     text = opened.page.inner_text("main")
     assert "val/acc is no finite number at epoch 4 (NaN)" in text and "epoch 4 (∞)" in text
     assert opened.cells('section[aria-label="Checkpoints (3)"] table') == [
@@ -77,6 +82,25 @@ def test_a_train_run_is_drawn_as_storage_has_it(storage: Store, show: Show) -> N
             strict=True,
         )
     ]
+
+
+def check_timeline(opened: Opened) -> None:
+    """Each phase is a bar of its colour, and each attempt of the driver a row with the reason of its end."""
+    bars, fills = opened.run(
+        "(() => { const { instance } = trainerReport.charts.find((one) => one.name.startsWith('Timeline'));"
+        "const bars = instance.getOption().series[0].data, colours = new Set(bars.map((bar) => bar.itemStyle.color));"
+        "const drawn = instance.getZr().storage.getDisplayList().map((mark) => mark.style.fill);"
+        "return [bars.map((bar) => [bar.phase.phase, bar.value[1] / 1000, bar.value[2] / 1000]),"
+        "drawn.filter((fill) => colours.has(fill))]; })()"
+    )
+    run = opened.document["runs"][0]
+    phases = [
+        [one["phase"], pytest.approx(one["start"]), pytest.approx(one["end"])] for one in run["fits"][0]["phases"]
+    ]
+    assert bars == phases and len(fills) == len(phases)
+    assert [name for name, _, _ in bars][:5] == ["queued", "waiting", "lost", "waiting", "training"]
+    (lost, last) = opened.cells('section[aria-label="Attempts of its driver"] table')
+    assert (lost[0], lost[4], lost[5]) == ("1", "1 min 40 s", "lost: <b>gone</b>") and last[5] == "succeeded"
 
 
 def test_the_table_of_trials_is_sorted_searched_filtered_and_narrowed(storage: Store, show: Show) -> None:

@@ -29,6 +29,7 @@ from trainer_app.errors import (
     TrainerError,
     UserError,
 )
+from trainer_app.records import AttemptRecord
 from trainer_app.run.retry import ends_run, last_commit
 from trainer_app.run.spec import RunSpec
 from trainer_app.training.failures import RunFailurePolicy, ends_training, root_cause
@@ -122,6 +123,16 @@ def test_the_cause_is_the_error_that_does_not_follow_from_another() -> None:
     assert (
         describe_error(root_cause(of_workers(closed, user(ValueError("no such word"))))) == "ValueError: no such word"
     )
+
+
+@pytest.mark.parametrize("failure, state, reason", [(LOST, "lost", "died"), (BUG, "failed", "ValueError")])
+def test_a_start_that_is_tried_again_keeps_why_it_ended(tmp_path: Path, failure: Any, state: str, reason: str) -> None:
+    deciding = policy(tmp_path, trial="t00003")
+    fit_folder = deciding.spec.fit_folder("t00003")
+    fit_folder.take_attempt(0)
+    assert deciding.make_decision(failure) is AGAIN
+    end = AttemptRecord.from_json(fit_folder.store.get("attempts/a0001.end.json"), "it")
+    assert (end.number, end.state) == (1, state) and reason in end.reason
 
 
 @pytest.mark.parametrize("max_failures, tries", [(0, 0), (1, 1), (-1, 9)])

@@ -135,7 +135,9 @@ def test_a_new_process_for_a_trial_is_one_line_and_no_attempt(folder: RunFolder,
         kept.on_trial_start(0, [], trial())
         file.write_bytes(cloudpickle.dumps(RayTaskError("train", "Traceback", cause).as_instanceof_cause()))
         kept.on_trial_recover(0, [], trial(file=file))
+    folder.fit_folder("t00000").take_attempt(0)
     kept.on_trial_recover(0, [], trial(file=tmp_path / "missing"))
+    assert b'"its process ended"' in folder.run_store.get("trials/t00000/attempts/a0001.end.json")
     reasons = [event["reason"] for event in events if event["event"] == "retry"]
     assert [reason.partition(",")[0] for reason in reasons] == [
         "it gets a new process",

@@ -75,6 +75,7 @@ class EpochReporter(Callback):
         self._restore: dict[str, Any] | None = None
         self._rehearsed = self._rehearsing = self._committing = False
         self._monitor = MonitorCheck(self.policy.monitor, self.policy.monitor_key, self.policy.needs_monitor)
+        self._committed = 0.0  # seconds that the newest commit took
         self._before: dict[str, torch.Tensor] = {}
         self._last: dict[str, float] | None = None
         self.tensors = ckpt.CommittedTensors()
@@ -180,10 +181,12 @@ class EpochReporter(Callback):
         elapsed = time.monotonic() - self.started
         if trainer.is_global_zero:
             line = {"epoch": done - 1, "step": trainer.global_step, "time": time.time(), "elapsed": round(elapsed, 3)}
-            self.fit_folder.append_epoch(self.attempt, {**line, "metrics": metrics})
+            self.fit_folder.append_epoch(self.attempt, {**line, "committed": self._committed, "metrics": metrics})
             self._monitor.hint(metrics)
         due = final or stop or done % self.policy.every_n_epochs == 0
+        began = time.monotonic()
         commit = self._commit(trainer, done, metrics, boundary=not final) if due else None
+        self._committed = round(time.monotonic() - began, 3) if due else 0.0
         try:
             self.report(
                 {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,13 +76,14 @@ def write_manifest(store: Store, name: str, manifest: Manifest, objects: dict[st
     Args:
         store: the fit's folder `checkpoints`.
         name: the commit's.
-        manifest: without `objects` and `name`.
+        manifest: without `objects`, `name` and `seconds`.
         objects: all of the commit's.
 
     Raises:
         StorageError: as `write_commit`.
     """
-    described = manifest.model_copy(update={"objects": objects, "name": name})
+    seconds = round(max(0.0, time.time() - manifest.time), 3)
+    described = manifest.model_copy(update={"objects": objects, "name": name, "seconds": seconds})
     store.child(name).put(MANIFEST, described.to_json(), create=True)
     return Commit(name, described, store)
 

@@ -90,6 +90,7 @@ def _run_facts(run: RunResults) -> list[tuple[str, str]]:
         ("created", local_time(record.created)),
         ("storage", run.uri),
     ]
+    facts += [(f"attempt {one.number}", f"{one.state}: {one.reason}") for one in record.attempts[:-1] if one.reason]
     return facts + ([("error", record.error)] if record.error else [])
 
 

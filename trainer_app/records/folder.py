@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from trainer_app.errors import AlreadyExistsError, InputError, LeaseLostError, NotFoundError, StorageError
+from trainer_app.errors import AlreadyExistsError, InputError, LeaseLostError, NotFoundError, StorageError, TrainerError
 from trainer_app.records.lines import merge_metrics, parse_part_key
-from trainer_app.records.models import EpochLine, RunRecord, TrialRecord, parse_trial_record
+from trainer_app.records.models import AttemptRecord, EpochLine, RunRecord, TrialRecord, parse_trial_record
 from trainer_app.records.names import check_name, suggest_name
 from trainer_app.records.plain_json import to_json
 from trainer_app.records.rebuild import read_record
-from trainer_app.storage import Store
+from trainer_app.storage import Store, try_once
 from trainer_app.storage.parallel import map_parallel
 
 _log = logging.getLogger(__name__)
@@ -58,6 +58,18 @@ class FitFolder:
         """
         if self._start and (newest := self._newest_start()) > self._start:
             raise LeaseLostError(f"another worker has started this fit again, as attempt {newest}: this one ends")
+
+    def record_end(self, state: str, reason: str) -> None:
+        """Record how the fit's newest start ended, if it is tried again under the same driver. A failure is logged."""
+        once = FitFolder(try_once(self.store))
+        try:
+            if number := once._newest_start():
+                record = AttemptRecord(number=number, ended=time.time(), state=state, reason=reason)
+                once.store.put(f"attempts/a{number:04d}.end.json", record.to_json(), create=True)
+        except AlreadyExistsError:
+            pass  # what failed this time had not begun
+        except TrainerError as error:
+            _log.warning("why a start of the fit in %s ended was not recorded: %s", self.store.uri, error)
 
     def _newest_start(self) -> int:
         return max((int(match[1]) for e in self.store.list("attempts") if (match := _ATTEMPT.match(e.key))), default=0)

@@ -53,6 +53,7 @@ class Schedule(BaseModel):
 class Manifest(BaseModel):
     """What a commit holds. `epochs` counts finished epochs, `step` optimizer steps, `time` is unix seconds.
 
+    `seconds`: from `time`, when the commit began, until all of its objects were in storage.
     `name` is the commit's own, `digest` the SHA-256 of all other fields: a damaged or misplaced manifest is rejected.
     """
 
@@ -63,6 +64,7 @@ class Manifest(BaseModel):
     attempt: Count
     world_size: Count
     time: Time
+    seconds: Time = 0.0
     metrics: dict[str, float] = {}
     versions: dict[str, str] = {}
     schedules: list[Schedule] = []

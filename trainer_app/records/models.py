@@ -6,12 +6,13 @@ import math
 import time as clock
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from trainer_app.errors import StorageError
 from trainer_app.records.plain_json import encode_floats, from_json, to_json, to_plain
 
 MAX_TRACEBACK = 20_000  # characters
+MAX_REASON = 1_000  # characters of why an attempt ended
 TIME_BUDGET = "time budget"  # the reason of a trial that the time budget ended
 STOP_REQUESTED = "stop was asked for"  # the reason of a trial that a stop request ended
 
@@ -65,6 +66,21 @@ class _Record(BaseModel):
             raise StorageError(f"{where} is damaged: {why}") from error
 
 
+class AttemptRecord(_Record):
+    """One start of a run's driver, or of a fit, and how it ended. Times are unix seconds.
+
+    `queued`: since when it waited for its cluster; None if nothing submitted it, or if an earlier one had that cluster.
+    `ended`: None while it runs; of the state `lost` its last sign of life. The other states are those of a run.
+    """
+
+    number: Count = 0
+    queued: Seconds | None = None
+    started: Seconds | None = None
+    ended: Seconds | None = None
+    state: str = ""
+    reason: Annotated[str, AfterValidator(lambda text: text[:MAX_REASON])] = ""
+
+
 class RunRecord(_Record):
     """`run.json`. Times are unix seconds.
 
@@ -72,6 +88,7 @@ class RunRecord(_Record):
     and the best value of `metric` so far; if they are None, the reader looks at the metrics.
     `submission` is the one whose driver wrote this, None for a driver started by hand. `final`: the error is permanent,
     so a retry of the same submission repeats it, with `exit_code`. `attempt` 0: it failed before it was created.
+    `queued`, `started` and `reason` are those of this attempt, `past` are the ones before it.
     """
 
     untyped = frozenset({"versions", "resolved"})
@@ -82,6 +99,10 @@ class RunRecord(_Record):
     created: Seconds = Field(default_factory=clock.time)
     updated: Seconds = Field(default_factory=clock.time)
     attempt: Count = 1
+    queued: Seconds | None = None
+    started: Seconds | None = None
+    reason: str = ""
+    past: list[AttemptRecord] = []
     seed: int | None = None
     metric: str | None = None
     mode: Literal["min", "max"] | None = None
@@ -104,6 +125,15 @@ class RunRecord(_Record):
     def target(self) -> tuple[int | None, str]:
         """How many trials or epochs the run does, None if there is no such end, and which of the two they are."""
         return (self.num_samples, "trials") if self.task == "tune" else (self.epochs, "epochs")
+
+    @property
+    def attempts(self) -> list[AttemptRecord]:
+        """The attempts that are recorded, this one last; older versions recorded no other."""
+        started = self.started or (self.created if self.attempt == 1 else None)
+        ended = None if self.state == "running" else self.updated
+        fields = {"number": self.attempt, "queued": self.queued, "started": started, "ended": ended}
+        own = AttemptRecord.model_validate({**fields, "state": self.state, "reason": self.error or self.reason})
+        return [*self.past, own]
 
 
 class TrialRecord(_Record):
@@ -139,12 +169,16 @@ class TrialRecord(_Record):
 
 
 class EpochLine(_Record):
-    """One line of `metrics/*.jsonl`: an epoch, counted from 0; `step` optimizer steps so far; `elapsed` seconds."""
+    """One line of `metrics/*.jsonl`: an epoch, counted from 0; `step` optimizer steps so far; `elapsed` seconds.
+
+    `committed`: the seconds that the commit between the line before, of the same attempt, and this epoch took.
+    """
 
     epoch: Count
     step: Count = 0
     time: Seconds = Field(default_factory=clock.time)
     elapsed: Seconds = 0.0
+    committed: Seconds = 0.0
     metrics: Metrics = {}
 
 

@@ -14,7 +14,7 @@ from trainer_app.report import sources, sweep
 from trainer_app.report.clean import LONGEST, clean, shorten
 from trainer_app.report.compare import comparison, differences
 from trainer_app.report.curves import curves_of, metric_names, points_for
-from trainer_app.report.timeline import attempts_of, phases_of
+from trainer_app.report.timeline import attempts_of, phases_of, phases_of_run
 from trainer_app.results import FitResults, RunResults, read_run
 from trainer_app.storage import Store
 
@@ -77,7 +77,7 @@ def _read(storage: Store, name: str, *, importance: bool) -> tuple[dict[str, Any
 def _run(run: RunResults, file: sources.RunFile, *, importance: bool) -> dict[str, Any]:
     metrics = metric_names((line for fit in run.fits for line in fit.history), run.record.metric)
     limit = points_for(len(run.fits), len(metrics))
-    record = run.record.model_dump(exclude={"best", "resolved", "folders", "final", "exit_code"})
+    record = run.record.model_dump(exclude={"best", "resolved", "folders", "final", "exit_code", "past"})
     params = sweep.parameters(run, file.tree)
     texts = max(500, min(LONGEST, TEXTS // max(1, sum(sweep.reason_of(fit) != "" for fit in run.fits))))
     return {
@@ -88,6 +88,8 @@ def _run(run: RunResults, file: sources.RunFile, *, importance: bool) -> dict[st
         "done": run.done,
         "last_sign": run.last_sign(),
         "silent": run.silent_for(time.time()),
+        "attempts": [_short(one.model_dump()) for one in run.record.attempts],
+        "phases": [_short(phase) for phase in phases_of_run(run)],
         "best": sources.hide(asdict(run.best)) if run.best else None,
         "checkpoint": run.checkpoint.uri if run.checkpoint else None,
         "metrics": metrics,
@@ -124,7 +126,11 @@ def _fit(run: RunResults, fit: FitResults, metrics: list[str], limit: int, tree:
         "started": record.started if record else None,
         "ended": record.ended if record else None,
         "attempts": attempts_of(fit),
-        "phases": [{**phase, "reason": shorten(phase["reason"], SHORT)} for phase in phases_of(run, fit)],
+        "phases": [_short(phase) for phase in phases_of(run, fit)],
         "checkpoints": [sources.checkpoint(one, tree) for one in fit.checkpoints],
         "curves": curves_of(fit.history, metrics, limit),
     }
+
+
+def _short(item: dict[str, Any]) -> dict[str, Any]:
+    return {**item, "reason": shorten(item["reason"], SHORT)}

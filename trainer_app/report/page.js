@@ -69,7 +69,7 @@
   };
   const HEAT = ["#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"];
   const DIVIDE = { light: ["#c9d6ea", "#7ea5e0", "#1d5fd1", "#0b2f73"], dark: ["#263447", "#3b66a6", "#7db0ff", "#dbe9ff"] };
-  const PHASES = { waiting: "#9aa5b1", starting: "#d9a13b", training: "#2f7de1", ending: "#2fa36b", lost: "#d0454c" };
+  const PHASES = { queued: "#cfd6de", waiting: "#9aa5b1", starting: "#d9a13b", training: "#2f7de1", committing: "#8a5cd6", ending: "#2fa36b", stopped: "#5b6572", lost: "#d0454c" };
   const EPOCHS = { min: (range) => (range.min === range.max ? range.min - 1 : range.min), max: (range) => (range.min === range.max ? range.max + 1 : range.max) };
   const UNDER = -1; // the layer of a canvas below, which fades as a whole while something is selected
   const charts = [];
@@ -491,20 +491,24 @@
 
   // --- how it went
 
-  const attemptTable = (fit) => (fit.attempts.length ? [h("h3", {}, "Attempts"), simpleTable(["attempt", "started", "first epoch", "last epoch", "epochs", "done again", "trained for", "end"], fit.attempts.map((one) => {
+  const attemptTable = (fit) => (fit.attempts.length ? [h("h3", {}, "Starts of its workers"), simpleTable(["start", "began", "first epoch", "last epoch", "epochs", "done again", "trained for", "committing", "end"], fit.attempts.map((one) => {
     const mine = fit.phases.filter((phase) => phase.attempt === one.number), end = mine.length ? mine[mine.length - 1].reason : "";
     return [String(one.number), date(one.started || one.trained), one.first_epoch === null ? "–" : String(one.first_epoch + 1), one.last_epoch === null ? "–" : String(one.last_epoch + 1), String(one.epochs),
-      one.again.length ? one.again.map((epoch) => epoch + 1).join(", ") : "–", duration(one.last !== null && one.trained !== null ? one.last - one.trained : null), end || "–"];
+      one.again.length ? one.again.map((epoch) => epoch + 1).join(", ") : "–", duration(one.last !== null && one.trained !== null ? one.last - one.trained : null), one.committing ? duration(one.committing) : "–", end || "–"];
   }), [0, 2, 3, 4])] : []);
 
+  const driverTable = (run) => (run.attempts.length > 1 || run.queued ? section("Attempts of its driver", simpleTable(["attempt", "queued", "started", "ended", "took", "end"], run.attempts.map((one) => [
+    String(one.number), date(one.queued), date(one.started), date(one.ended), duration(one.started !== null && one.ended !== null ? one.ended - one.started : null), [one.state, one.reason].filter(Boolean).join(": ")]), [0])) : null);
+
   const timelineCard = (run) => {
-    const fits = run.fits.filter((fit) => fit.phases.length);
+    const own = run.task === "tune" ? [{ trial: null, phases: run.phases, attempts: [] }] : [];
+    const fits = [...own, ...run.fits].filter((fit) => fit.phases.length);
     if (!fits.length) return null;
     const bars = fits.flatMap((fit, row) => fit.phases.map((phase) => ({ value: [row, phase.start * 1000, phase.end * 1000], phase, fit, itemStyle: { color: PHASES[phase.phase] } })));
     const commits = fits.flatMap((fit, row) => fit.attempts.flatMap((one) => one.commits.map((time) => [time * 1000, row]))).filter(([time]) => time >= run.created * 1000);
     const one = chart("Timeline of attempts", (t) => ({
       ...base(t), grid: { left: 12, right: 18, top: 10, bottom: 8, containLabel: true },
-      tooltip: { ...base(t).tooltip, formatter: (item) => (item.data.phase ? plain(`${item.data.fit.trial || run.name}, attempt ${item.data.phase.attempt}: ${item.data.phase.phase}\n${date(item.data.phase.start)}, ${duration(item.data.phase.end - item.data.phase.start)}\n${short(item.data.phase.reason, 120)}`) : `checkpoint\n${date(item.value[0] / 1000)}`) },
+      tooltip: { ...base(t).tooltip, formatter: (item) => (item.data.phase ? plain(`${item.data.fit.trial || run.name}${item.data.phase.attempt ? `, attempt ${item.data.phase.attempt}` : ""}: ${item.data.phase.phase}\n${date(item.data.phase.start)}, ${duration(item.data.phase.end - item.data.phase.start)}\n${short(item.data.phase.reason, 120)}`) : `checkpoint\n${date(item.value[0] / 1000)}`) },
       xAxis: axis(t, { type: "time", splitLine: { show: false } }), yAxis: axis(t, { type: "category", inverse: true, data: fits.map((fit) => fit.trial || "run"), axisLabel: { color: t.dim, interval: Math.ceil(fits.length / 20) - 1, formatter: (text) => short(text, 14) }, splitLine: { show: false } }),
       series: [
         { type: "custom", clip: true, progressive: 0, encode: { x: [1, 2], y: 0 }, data: bars, renderItem: (params, api) => {
@@ -569,6 +573,7 @@
     if (run.problems.length) parts.push(h("div", { class: "error warning", tabindex: 0 }, `What could not be read:\n${run.problems.slice(0, 50).join("\n")}${run.problems.length > 50 ? `\nand ${run.problems.length - 50} more` : ""}`));
     if (run.task === "tune") parts.push(...drawSweep({ ...run, what: "trials", fits: run.fits.filter((fit) => fit.trial !== null) }));
     else parts.push(...curveCards(run), timelineCard(run), bestCard(run));
+    parts.push(driverTable(run));
     return [...parts.filter(Boolean), checkpointsCard(run), ...folded(run)];
   };
 

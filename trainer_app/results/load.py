@@ -9,10 +9,18 @@ from typing import Any
 
 from trainer_app.errors import CheckpointRejectedError, NotFoundError, StorageError
 from trainer_app.metric_order import best_of
-from trainer_app.records import RunFolder, RunRecord, TrialRecord, newest_lines, parse_lines, parse_part_key
+from trainer_app.records import (
+    AttemptRecord,
+    RunFolder,
+    RunRecord,
+    TrialRecord,
+    newest_lines,
+    parse_lines,
+    parse_part_key,
+)
 from trainer_app.records.manifest import MANIFEST, parse_manifest
 from trainer_app.records.models import parse_trial_record
-from trainer_app.results.attempts import summarize_attempts
+from trainer_app.results.attempts import parse_end_key, summarize_attempts
 from trainer_app.results.model import ARTIFACTS, Artifact, Best, Checkpoint, FitResults, RunResults, best_checkpoint
 from trainer_app.storage import Store, open_store, split_uri
 from trainer_app.storage.parallel import map_parallel
@@ -79,6 +87,8 @@ def _is_wanted(key: str) -> bool:
         return trial is not None
     if inner.startswith("metrics/"):
         return parse_part_key(inner) is not None
+    if inner.startswith("attempts/"):
+        return parse_end_key(inner) is not None
     return inner.startswith("checkpoints/") and inner.endswith(f"/{MANIFEST}") and inner.count("/") == 2
 
 
@@ -129,6 +139,7 @@ def _read_fit(
     record: TrialRecord | None = None
     parts: list[tuple[str, bytes]] = []
     checkpoints: list[Checkpoint] = []
+    ends: dict[int, AttemptRecord] = {}
     for key, data in contents.items():
         inner = _split(key)[1]
         try:
@@ -136,6 +147,8 @@ def _read_fit(
                 record = parse_trial_record(data, str(trial), key)
             elif inner.startswith("metrics/"):
                 parts.append((key, data))
+            elif number := parse_end_key(inner):
+                ends[number] = AttemptRecord.from_json(data, key)
             else:
                 checkpoints.append(read_checkpoint(folder.run_store, trial, key, data, sizes))
         except (CheckpointRejectedError, StorageError) as error:
@@ -146,7 +159,7 @@ def _read_fit(
     best = best_line(history, folder.record, trial, record)
     prefix = f"trials/{trial}/attempts/" if trial else "attempts/"
     own_starts = {key.removeprefix(prefix): time for key, time in starts.items() if key.startswith(prefix)}
-    return FitResults(trial, record, history, checkpoints, best, summarize_attempts(lines, own_starts))
+    return FitResults(trial, record, history, checkpoints, best, summarize_attempts(lines, own_starts, ends))
 
 
 def best_line(
@@ -180,4 +193,6 @@ def read_checkpoint(store: Store, trial: str | None, key: str, data: bytes, size
             )
     total = sum(described.size for described in manifest.objects.values())
     uri = store.child(folder).uri
-    return Checkpoint(trial, name, uri, manifest.epochs, manifest.step, total, manifest.time, manifest.metrics)
+    return Checkpoint(
+        trial, name, uri, manifest.epochs, manifest.step, total, manifest.time, manifest.metrics, manifest.seconds
+    )

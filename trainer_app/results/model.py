@@ -26,7 +26,10 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A commit whose manifest and objects are in storage. `size` in bytes, `time` in unix seconds."""
+    """A commit whose manifest and objects are in storage. `size` in bytes, `time` in unix seconds.
+
+    `seconds`: how long it took from `time` on, 0 if that is unknown.
+    """
 
     trial: str | None
     name: str
@@ -36,6 +39,7 @@ class Checkpoint:
     size: int
     time: float
     metrics: dict[str, float]
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

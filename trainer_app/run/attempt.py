@@ -14,7 +14,7 @@ from trainer_app.checkpoint import newest_commit
 from trainer_app.config import RunConfig, dump
 from trainer_app.errors import LeaseLostError, StorageError, TrainerError
 from trainer_app.records import FitFolder, RunFolder, TrialRecord
-from trainer_app.run import cluster, cut_short, identity, lease, prepare, stop
+from trainer_app.run import cluster, cut_short, ends, identity, lease, prepare, stop
 from trainer_app.run.deadlines import Deadlines
 from trainer_app.run.page import written_page
 from trainer_app.run.progress import RecordedProgress
@@ -101,15 +101,16 @@ def open_run(
             return prepare.create_run(storage, config, chosen, name=name, task=task), config
     folder, config = prepare.reopen_run(storage, config, name=name, task=task)
     check(config)
-    lease.acquire(folder.run_store, submission)
+    held = lease.acquire(folder.run_store, submission)
     folder.run_store = lease.fence(folder.run_store)
+    beginning = ends.next_attempt(folder, held)
     if submission is None:
         stop.withdraw_request(folder.run_store)  # a user resumes it; the launcher does this itself
     folder.update(
         state="running",
         submission=submission or folder.record.submission,
         use_gpu=bool(config.scaling.use_gpu),
-        attempt=folder.record.attempt + 1,
+        **beginning,
         **NO_ERROR,
         tags=config.tags,
         epochs=prepare.target_epochs(config),
@@ -169,7 +170,8 @@ def recording(
         if not isinstance(watch.error, LeaseLostError):
             with _closing("the run's results were not summed up"):
                 run = results.read_outcome(storage, folder.name)
-                folder.update(done=run.done, best=run.best.value if run.best else None)
+                best = run.best.value if run.best else None
+                folder.update(done=run.done, best=best, reason=ends.explain_end(folder, run))
                 emit(results.end_event(folder, run, time.monotonic() - started))
         watch.close()
 

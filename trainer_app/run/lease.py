@@ -39,6 +39,7 @@ class Lease:
     def __init__(self, store: Store, submission: str | None) -> None:
         self.store, self.submission, self.me = store, submission, this_process()
         self.lost: str | None = None
+        self.former: dict[str, Any] | None = None  # what the lease said before it was acquired; None if there was none
         self._renewed = 0.0
         self._before, self._since, self._number = 0.0, time.monotonic(), 0
         self._over, self._lock = threading.Event(), threading.Lock()
@@ -98,6 +99,7 @@ class Lease:
 
     def _take(self, before: dict[str, Any] | None, tag: str | None) -> bool:
         """Write this process as the holder, in place of the document with this tag; return whether it is."""
+        self.former = before
         self._before = float((before or {}).get("spent") or 0.0)
         self._number = lease_file.next_number(before, begun=before is None and self.store.exists("run.json"))
         self._since = time.monotonic()

@@ -15,7 +15,7 @@ from trainer_app.checkpoint import newest_commit
 from trainer_app.config import RunConfig, dump, loads, override, searched_keys
 from trainer_app.errors import AlreadyExistsError, InputError
 from trainer_app.records import RunFolder, RunRecord
-from trainer_app.run import believed, cluster, cut_short, identity, lease
+from trainer_app.run import believed, cluster, cut_short, ends, identity, lease
 from trainer_app.run.spec import RunSpec
 from trainer_app.run.start_files import check_start_files, with_absolute_files
 from trainer_app.run.user_code import CODE
@@ -106,7 +106,7 @@ def create_run(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, na
     """
     tune = config.tune if task == "tune" else None
     metric, mode = config.selection_metric(task)
-    now = time.time()
+    now, submission = time.time(), identity.current_submission()
     seed = None if isinstance(config.seed_everything, bool) else config.seed_everything
     record = RunRecord(
         name=name,
@@ -124,7 +124,8 @@ def create_run(store: Store, config: RunConfig, chosen: Mapping[str, Any], *, na
         folders=cluster.run_folders(),
         epochs=target_epochs(config),
         num_samples=tune.num_trials if tune else None,
-        submission=identity.current_submission(),
+        submission=submission,
+        queued=ends.queued_since(store.child(name), submission),
     )
     return RunFolder.create(store, record, dump(config))
 

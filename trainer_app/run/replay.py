@@ -12,7 +12,7 @@ from typing import Final
 from trainer_app import results
 from trainer_app.errors import InputError
 from trainer_app.records import RunFolder, RunRecord
-from trainer_app.run import lease, stop
+from trainer_app.run import ends, lease, stop
 from trainer_app.run.attempt import START, stop_position
 from trainer_app.run.interrupt import INTERRUPTED
 from trainer_app.run.request import PreparedRun
@@ -63,7 +63,8 @@ def answer_stop(prepared: PreparedRun, record: RunRecord | None, emit: Emit) -> 
     if folder:
         folder.run_store = lease.fence(folder.run_store)
     if folder and folder.record.state == "running":
-        folder.update(state="interrupted", error=None)
+        reason = f"its driver was gone, and {ends.explain_stop(stop.read_request(folder.run_store) or {})}"
+        folder.update(state="interrupted", error=None, reason=reason)
     if not stop.is_answered(prepared.run_store):
         position = stop_position(folder, folder.read_trials()) if folder else START
         stop.write_answer(lease.fence(prepared.run_store), position)

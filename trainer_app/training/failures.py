@@ -33,10 +33,14 @@ class RunFailurePolicy(ray_compat.DefaultFailurePolicy):
         self.retries = RetryPolicy(failure_config.max_failures)
 
     def make_decision(self, training_failed_error: TrainingFailedError) -> Any:
-        """Return Ray's decision, or RAISE earlier than Ray; emit an event for a retry."""
+        """Return Ray's decision, or RAISE earlier than Ray; record why a start ended that is retried, and emit it."""
         decision = self._decide(training_failed_error)
-        if decision is ray_compat.FailureDecision.RETRY and self.mailbox is not None:
-            reason = describe_error(root_cause(training_failed_error))
+        if decision is not ray_compat.FailureDecision.RETRY:
+            return decision
+        reason = describe_error(root_cause(training_failed_error))
+        state = "failed" if raised_by_workers(training_failed_error) else "lost"
+        self.spec.fit_folder(self.trial).record_end(state, reason)
+        if self.mailbox is not None:
             self.mailbox.put.remote({"event": "retry", "trial": self.trial, "reason": reason})
         return decision
 

@@ -105,6 +105,8 @@ class SweepRecorder(Callback):
         reason = str(wish or "its process ended; starting it again")
         if wish and not wish.failure:
             self._record(trial).attempts -= 1  # it has not begun
+        if not wish:  # a failure was recorded by the trial's process
+            self.folder.fit_folder(trial.trial_id).record_end("lost", LOST)
         if reason not in self.reasons or not wish:  # of new processes one line each
             self.reasons.add(reason)
             self.emit({"event": "retry", "trial": trial.trial_id, "reason": reason})

@@ -68,6 +68,7 @@ def run(params: dict[str, Any], spec: RunSpec) -> None:
         if not decision.retry:
             tune.report({"error": message, "traceback": text, "epochs": 0, "done": True})
             return
+        fit_folder.record_end("failed", message)
         check_process(message)
 
 
