@@ -133,6 +133,8 @@ def test_a_lost_worker_is_replaced_and_no_epoch_is_trained_twice(tmp_path: Path)
     hit = Ran("train", run_file(tmp_path / "runs", trainer={"max_epochs": 4}, changes=changes), "hit")
     assert hit.code == 0 and (tmp_path / "killed").exists()
     assert len(hit.of("retry")) == 1
+    (first, _) = hit.results.fits[0].attempts
+    assert first.end is not None and first.end.state == "lost" and first.end.reason == hit.of("retry")[0]["reason"]
     assert hit.metrics() == calm.metrics()
     steps = [(n["epoch"], n["step"]) for n in ledger(notes)]
     assert len(steps) == len(set(steps)) == 16

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from trainer_app.errors import AlreadyExistsError, InputError, LeaseLostError, NotFoundError, StorageError, TrainerError
@@ -65,9 +66,8 @@ class FitFolder:
         try:
             if number := once._newest_start():
                 record = AttemptRecord(number=number, ended=time.time(), state=state, reason=reason)
-                once.store.put(f"attempts/a{number:04d}.end.json", record.to_json(), create=True)
-        except AlreadyExistsError:
-            pass  # what failed this time had not begun
+                with suppress(AlreadyExistsError):  # what failed this time had not begun
+                    once.store.put(f"attempts/a{number:04d}.end.json", record.to_json(), create=True)
         except TrainerError as error:
             _log.warning("why a start of the fit in %s ended was not recorded: %s", self.store.uri, error)
 

@@ -21,14 +21,12 @@ def run_document(results: RunResults, *, trial: str | None = None) -> dict[str, 
     "nan", "inf" and "-inf".
 
     - `format`: 1; `uri`; all fields of run.json (name, task, state, created, updated, attempt, seed, metric, mode,
-      error, traceback, use_gpu, versions, resolved, epochs: the target, num_samples, folders, done, best_value,
-      submission, final, exit_code, tags, queued, started, reason: of this attempt, past: [{number, queued, started,
-      ended, state, reason}] of the attempts before it)
+      error, traceback, use_gpu, versions, resolved, epochs: the target, num_samples, folders, done, best_value, tags,
+      submission, final, exit_code, queued, started, reason, past: [{number, queued, started, ended, state, reason}])
     - `last_sign`: when the run last wrote anything
     - `best`: {trial, epoch, value, params, metrics} of all epochs, or null
     - `checkpoint`: the best committed one, {trial, name, uri, epochs, step, size, time, metrics, seconds}, or null
-    - `history`, `checkpoints`: of a train run: [{epoch, step, time, elapsed, committed: seconds of the commit
-      before it, metrics}], [as above]
+    - `history`, `checkpoints`: of a train run: [{epoch, step, time, elapsed, committed, metrics}], [as above]
     - `trials`: of a sweep, or only `trial`: [{all fields of trial.json, best, history, checkpoints}]; the
       state `interrupted` is that of a trial that was running when the run ended
     - `repeats`: of a sweep's trials that ran again with other seeds: [{trial, value, params, seeds, values, mean, low,

@@ -103,14 +103,13 @@ def open_run(
     check(config)
     held = lease.acquire(folder.run_store, submission)
     folder.run_store = lease.fence(folder.run_store)
-    beginning = ends.next_attempt(folder, held)
     if submission is None:
         stop.withdraw_request(folder.run_store)  # a user resumes it; the launcher does this itself
     folder.update(
         state="running",
         submission=submission or folder.record.submission,
         use_gpu=bool(config.scaling.use_gpu),
-        **beginning,
+        **ends.next_attempt(folder, held),
         **NO_ERROR,
         tags=config.tags,
         epochs=prepare.target_epochs(config),
@@ -146,8 +145,7 @@ def recording(
     Raises:
         DeadlineError, LeaseLostError: in place of what was raised, if the watch has ended the attempt.
     """
-    started = time.monotonic()
-    progress = RecordedProgress(folder, emit)
+    started, progress = time.monotonic(), RecordedProgress(folder, emit)
     watch = start_watch(folder, progress.emit, missing)
     try:
         with watch, progress:
@@ -170,8 +168,8 @@ def recording(
         if not isinstance(watch.error, LeaseLostError):
             with _closing("the run's results were not summed up"):
                 run = results.read_outcome(storage, folder.name)
-                best = run.best.value if run.best else None
-                folder.update(done=run.done, best=best, reason=ends.explain_end(folder, run))
+                reason = ends.explain_end(folder, run)
+                folder.update(done=run.done, best=run.best.value if run.best else None, reason=reason)
                 emit(results.end_event(folder, run, time.monotonic() - started))
         watch.close()
 
