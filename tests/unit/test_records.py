@@ -266,7 +266,14 @@ def test_an_epoch_is_one_put(storage: Store) -> None:
         )
     assert counting.calls == [("list", "metrics"), *[("put", "metrics/a0001-0000.jsonl")] * 3]
     assert fit_folder.read_metrics() == [
-        {"epoch": epoch, "step": 45 * epoch, "time": 7.0, "elapsed": 1.25, "metrics": {"val/acc": 0.5}}
+        {
+            "epoch": epoch,
+            "step": 45 * epoch,
+            "time": 7.0,
+            "elapsed": 1.25,
+            "committed": 0.0,
+            "metrics": {"val/acc": 0.5},
+        }
         for epoch in range(3)
     ]
 

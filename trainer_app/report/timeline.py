@@ -129,10 +129,10 @@ def _gap(end: AttemptRecord) -> str:
 def _stretches(number: int, marks: Sequence[Mark], since: float, until: float | None) -> list[dict[str, Any]]:
     """Return one attempt's stretches between the times that are known, in order and never backwards."""
     phases: list[dict[str, Any]] = []
-    known = [(phase, time) for phase, time in marks if time is not None]
-    for (phase, begin), (_, end) in pairwise([*known, ("", until)]):
+    known = [(phase, time) for phase, time in (*marks, ("", until)) if time is not None]
+    for (phase, begin), (_, end) in pairwise(known):
         since = max(begin, since)
-        if end is not None and end > since:
+        if end > since:
             phases.append({"attempt": number, "phase": phase, "start": since, "end": end, "reason": ""})
     return phases
 
