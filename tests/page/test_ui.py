@@ -82,7 +82,7 @@ def test_the_list_is_what_storage_has(server: Server, browse: Open, storage: Sto
     assert cell(page, "broken", "state") == "damaged"
     assert page.locator('tr[data-run="broken"] a').count() == 0
     train_run(
-        storage, "a-long-name-" + "x" * 40, created=4000.0, tags=["some", "more", "y" * 40], metric="val_accuracy_mean"
+        storage, "a-long-name-" + "x" * 32, created=4000.0, tags=["some", "more", "y" * 40], metric="val_accuracy_mean"
     )
     server.index.refresh()
     page.reload()
