@@ -45,9 +45,11 @@ RUN --mount=type=cache,target=/root/.cache \
     --mount=type=bind,from=wanted,source=/build/extras.toml,target=/tmp/build/pyproject.toml \
     --mount=type=bind,source=image/requirements.txt,target=/tmp/build/requirements.txt \
     --mount=type=bind,source=image/deepspeed.txt,target=/tmp/build/deepspeed.txt \
+    --mount=type=bind,source=image/huggingface.txt,target=/tmp/build/huggingface.txt \
     [ -z "${EXTRAS}" ] || { cd /tmp/build && DS_BUILD_OPS=0 /tmp/uv pip install --quiet --require-hashes \
     --compile-bytecode --no-build-isolation-package deepspeed \
-    -r pyproject.toml --extra train --extra ui $(printf -- '--extra %s ' ${EXTRAS}) -c requirements.txt -c deepspeed.txt; }
+    -r pyproject.toml --extra train --extra ui $(printf -- '--extra %s ' ${EXTRAS}) \
+    -c requirements.txt -c deepspeed.txt -c huggingface.txt; }
 
 # The code, in its own layer, which takes seconds.
 RUN --mount=type=cache,target=/root/.cache \

@@ -51,18 +51,20 @@ $(STAMP): pyproject.toml $(LOCK) image/echarts.py Makefile | $(BIN)/python
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# All extras but deepspeed, which is built from source: its lock adds to the other, and is installed by the image alone.
+# The extras of the lock that `make setup` installs, and those with one of their own, of what they add (see pyproject.toml).
 LOCKED := train dev ui tensorboard mlflow wandb onnx
-LOCK_DEEPSPEED := image/deepspeed.txt
+APART := deepspeed huggingface
 COMPILE = $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
     $(if $(UPGRADE),--upgrade) --quiet --custom-compile-command "make lock" pyproject.toml
 
 .PHONY: lock
 lock: ## update the locks after a change in pyproject.toml (UPGRADE=1: the newest versions)
 	$(COMPILE) $(LOCKED:%=--extra %) -o $(LOCK)
-	$(COMPILE) --extra train --extra deepspeed --constraint $(LOCK) -o $(LOCK_DEEPSPEED) \
-	    $$(sed -n 's/^\([a-z0-9][^=]*\)==.*/--no-emit-package \1/p' $(LOCK) | sort -u)
-	@sed -i.old '/^# The following packages were excluded/,$$d' $(LOCK_DEEPSPEED) && rm $(LOCK_DEEPSPEED).old
+	@for extra in $(APART); do \
+	    $(COMPILE) --extra train --extra $$extra --constraint $(LOCK) -o image/$$extra.txt \
+	        $$(sed -n 's/^\([a-z0-9][^=]*\)==.*/--no-emit-package \1/p' $(LOCK) | sort -u) && \
+	    sed -i.old '/^# The following packages were excluded/,$$d' image/$$extra.txt && rm image/$$extra.txt.old || exit 1; \
+	done
 
 # --- use -------------------------------------------------------------------------------------------------------------
 
@@ -89,7 +91,7 @@ screenshots: setup ## draw the pictures of reports in docs/, with Debian's Chrom
 # Each image may be named by digest too, as NAME:TAG@sha256:..., so that it never changes.
 IMAGE ?= trainer:dev
 PYTHON_IMAGE ?= python:3.11-slim-bookworm
-# More extras of pyproject.toml that the image gets: tensorboard mlflow wandb onnx deepspeed.
+# More extras of pyproject.toml that the image gets: tensorboard mlflow wandb onnx deepspeed huggingface.
 EXTRAS ?=
 CLUSTER ?= trainer
 NAMESPACE ?= trainer
@@ -204,7 +206,7 @@ manifests: setup ## update k8s/rendered and the chart's README (tests fail if th
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-unit test-chart chart-test test-page test-local test-projects test-e2e test-full
+.PHONY: test test-unit test-chart chart-test test-page test-local test-projects test-huggingface test-e2e test-full
 test: setup ## run the tests that need no cluster: unit, chart, page, local, projects (ARGS="-k name" for some)
 	@$(PYTEST) $(wildcard tests/unit tests/chart tests/page tests/local tests/projects) $(ARGS)
 
@@ -224,10 +226,18 @@ test-local: setup ## run the tests with a Ray and an S3 server on this machine: 
 test-projects: setup ## run other people's projects, by themselves and by `trainer` (ARGS=--full: all of them, 10 minutes)
 	@$(PYTEST) tests/projects $(ARGS)
 
+HUGGINGFACE := $(VENV)/huggingface
+$(HUGGINGFACE)/.installed: image/huggingface.txt $(STAMP)
+	@$(UV) pip install --quiet --python $(BIN)/python --target $(HUGGINGFACE) --no-deps --compile-bytecode --require-hashes -r $<
+	@touch $@
+
+test-huggingface: $(HUGGINGFACE)/.installed ## run what needs the extra [huggingface], which is installed beside .venv (90 MB)
+	@PYTHONPATH=$(CURDIR)/$(HUGGINGFACE) $(PYTEST) --full tests/local/test_hugging_face.py $(ARGS)
+
 test-e2e: setup ## run the end-to-end tests on a kind cluster of their own: 30 minutes
 	@KIND_IMAGE=$(KIND_IMAGE) $(PYTEST) tests/e2e $(ARGS)
 
-test-full: setup ## run all tests, also the slow ones marked `full` that `make test` and `make test-e2e` leave out
+test-full: test-huggingface ## run all tests, also the slow ones marked `full` that `make test` and `make test-e2e` leave out
 	@$(PYTEST) --full $(wildcard tests/unit tests/chart tests/page tests/local tests/projects) $(ARGS)
 	@KIND_IMAGE=$(KIND_IMAGE) $(PYTEST) --full tests/e2e $(ARGS)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 kept = {key: project[key] for key in ("name", "version", "requires-python", "dependencies")}
 print("[project]", *(f"{key} = {json.dumps(value)}" for key, value in kept.items()), sep="\n")
-extras = project["optional-dependencies"]
-if unknown := sorted(set(sys.argv[1:]) - set(extras)):
+extras, names = project["optional-dependencies"], dict.fromkeys(sys.argv[1:])
+if unknown := sorted(set(names) - set(extras)):
     sys.exit(f"error: no such extra: {', '.join(unknown)}; there are {', '.join(extras)}")
-print("[project.optional-dependencies]", *(f"{name} = {json.dumps(extras[name])}" for name in sys.argv[1:]), sep="\n")
+print("[project.optional-dependencies]", *(f"{name} = {json.dumps(extras[name])}" for name in names), sep="\n")

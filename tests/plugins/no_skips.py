@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Generator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "kubectl": lambda: shutil.which("kubectl") is not None,
     "docker": lambda: shutil.which("docker") is not None,
     "chromium": lambda: shutil.which("chromium") is not None,
+    "transformers": lambda: find_spec("transformers") is not None,
     "cuda": lambda: Path("/dev/nvidia0").exists(),
     "dataset-fashion-mnist": FASHION_MNIST.is_dir,
 }

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -88,6 +89,12 @@ def test_what_the_lock_does_not_name_is_refused(tmp_path: Path, lock: dict[str, 
     run = install(tmp_path, "".join(line for n, line in lock.items() if n != name), *SUBSET)
     assert run.returncode != 0
     assert name in run.stderr and not (tmp_path / "site" / f"{name}.py").exists()
+
+
+def test_the_image_may_be_given_an_extra_that_it_has() -> None:
+    command = [sys.executable, "image/wanted.py", "train", "ui", "ui"]
+    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert tomllib.loads(printed)["project"]["optional-dependencies"].keys() == {"train", "ui"}
 
 
 @pytest.mark.parametrize("path", [p for p in ("Makefile", "Dockerfile") if (ROOT / p).exists()])

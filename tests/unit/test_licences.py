@@ -46,7 +46,7 @@ RUN_TIME = (
     "mlflow",
     "wandb",
     "onnx",
-)  # deepspeed is not installed here: all of it is permissive
+)  # deepspeed and huggingface are not installed here: all of them is permissive
 COPYLEFT_IN_DEV = {"pytest-kind"}  # GPL: starts the tests' cluster, and is never in the image
 
 

@@ -75,6 +75,14 @@ def test_what_is_installed_passes() -> None:
 
 
 @pytest.mark.usefixtures("nothing")
+@pytest.mark.parametrize("extra", ["deepspeed", "huggingface"])
+def test_an_extra_with_a_lock_of_its_own_names_it(extra: str) -> None:
+    with pytest.raises(InputError, match=rf" --extra {extra} -c image/requirements.txt -c image/{extra}.txt"):
+        require.require_extra(extra, what="it")
+    assert (ROOT / f"image/{extra}.txt").exists()
+
+
+@pytest.mark.usefixtures("nothing")
 def test_a_verb_names_its_extra() -> None:
     with pytest.raises(InputError, match=r"^trainer tensorboard needs tensorboard, .* --extra tensorboard "):
         require.require_extra("tensorboard", what="trainer tensorboard")

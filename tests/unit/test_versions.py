@@ -19,7 +19,7 @@ pytestmark = pytest.mark.unit
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = (ROOT / "image/requirements.txt").read_text()
-DEEPSPEED = (ROOT / "image/deepspeed.txt").read_text()  # what the extra adds to the lock
+APART = {extra: (ROOT / f"image/{extra}.txt").read_text() for extra in ("deepspeed", "huggingface")}  # what they add
 REFUSED = {"lightning": {"2.6.2", "2.6.3"}, "pytorch-lightning": {"2.6.2", "2.6.3"}, "kubernetes": {"37.0.2"}}
 
 # The words that pages and comments use for a distribution: "Ray 2.60.0", "KubeRay" is none of them.
@@ -61,14 +61,14 @@ def copies(text: str) -> Iterator[tuple[str, str]]:
 
 
 def test_the_lock_has_what_pyproject_asks_for() -> None:
-    pins = locked() | locked(DEEPSPEED)
+    pins = locked() | {name: versions for lock in APART.values() for name, versions in locked(lock).items()}
     for requirement in asked():
         versions = [v for v, _ in pins.get(canonicalize_name(requirement.name), [])]
         assert versions, f"{requirement} is not in image/requirements.txt: make lock"
         assert all(requirement.specifier.contains(v) for v in versions), f"{requirement}: locked {versions}; make lock"
 
 
-@pytest.mark.parametrize("lock, least", [(LOCK, 140), (DEEPSPEED, 4)], ids=["requirements", "deepspeed"])
+@pytest.mark.parametrize("lock, least", [(LOCK, 140), *((lock, 4) for lock in APART.values())], ids=["all", *APART])
 def test_every_pin_has_a_hash_and_nothing_names_an_index(lock: str, least: int) -> None:
     entries = re.split(r"\n(?=\S)", lock)
     pins = [e for e in entries if not e.startswith("#")]
@@ -77,9 +77,9 @@ def test_every_pin_has_a_hash_and_nothing_names_an_index(lock: str, least: int) 
     assert not re.search(r"--(extra-)?index-url|--find-links|--trusted-host|://|@ ", lock)
 
 
-def test_the_two_locks_have_no_package_in_common() -> None:
-    assert locked().keys() & locked(DEEPSPEED).keys() == set()
-    assert "deepspeed" in locked(DEEPSPEED)
+def test_locks_have_no_package_in_common() -> None:
+    names = [name for lock in (LOCK, *APART.values()) for name in locked(lock)]
+    assert len(names) == len(set(names)) and {"deepspeed", "transformers"} <= set(names)
 
 
 def test_one_version_for_each_python() -> None:

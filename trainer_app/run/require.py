@@ -16,8 +16,10 @@ EXTRAS: Final = {
     "wandb": ("wandb",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "deepspeed": ("deepspeed",),
+    "huggingface": ("transformers",),
     "ui": ("starlette", "uvicorn"),
 }
+_APART: Final = ("deepspeed", "huggingface")  # with a lock of their own
 # Lightning's classes and Ray's that need one. TensorBoardLogger does not: it writes without the package that shows.
 _NEEDED: Final = {
     "MLFlowLogger": "mlflow",
@@ -96,8 +98,10 @@ def _lacks(extra: str) -> str:
     if not missing:
         return ""
     lock = "-c image/requirements.txt"
+    if extra in _APART:
+        lock += f" -c image/{extra}.txt"
     if extra == "deepspeed":
-        lock += " -c image/deepspeed.txt --no-build-isolation-package deepspeed"
+        lock += " --no-build-isolation-package deepspeed"
     command = f"uv pip install -r pyproject.toml --extra train --extra {extra} {lock}"
     image = f"for the image: make image EXTRAS={extra}"
     return f"needs {', '.join(missing)}, not installed here: in trainer's checkout, {command}; {image}"

@@ -6,13 +6,16 @@ import json
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
-from trainer_app.errors import InputError
 from trainer_app.examples.data.idx import DataError
+from trainer_app.formatting import one_line
+from trainer_app.run.require import require_extra
+
+_HINT: Final = "a folder as save_pretrained writes it is needed"
 
 
 def import_transformers() -> Any:
@@ -23,22 +26,28 @@ def import_transformers() -> Any:
     """
     try:
         return import_module("transformers")
-    except ImportError as e:
-        what = "weights and tokenizers of Hugging Face need transformers, not installed here"
-        raise InputError(f"{what}: pip install transformers; on a cluster, in the image") from e
+    except ImportError:
+        require_extra("huggingface", what="what is in Hugging Face's format")
+        raise
 
 
 def read_config(folder: Path) -> str:
     """Return a folder's config.json as text on one line.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or it names no kind of model.
     """
     try:
-        return json.dumps(json.loads((folder / "config.json").read_text()))
-    except (OSError, ValueError) as e:
-        hint = "a folder as save_pretrained writes it is needed"
-        raise DataError(f"{folder}: holds no config.json that can be read; {hint}") from e
+        config = json.loads((folder / "config.json").read_text())
+        return json.dumps({"model_type": config["model_type"], **config})
+    except (OSError, ValueError, TypeError, KeyError) as e:
+        raise DataError(f"{folder}: holds no config.json that can be read; {_HINT}") from e
+
+
+def longest_text(config: str) -> int | None:
+    """Return how many tokens the model of a config.json takes; None if it has no limit."""
+    longest: int | None = json.loads(config).get("max_position_embeddings")
+    return longest
 
 
 class PretrainedTransformer(nn.Module):
@@ -60,7 +69,7 @@ class PretrainedTransformer(nn.Module):
 
     def load(self, folder: Path) -> None:
         """Load the weights in a folder, sharded as the encoder is; the head stays as it is."""
-        pretrained = import_transformers().AutoModel.from_pretrained(str(folder), local_files_only=True)
+        pretrained = _read(import_transformers().AutoModel, folder)
         state, own = pretrained.float().state_dict(), self.encoder.state_dict()
         options = StateDictOptions(full_state_dict=True)
         set_model_state_dict(self.encoder, {name: state[name] for name in own}, options=options)
@@ -80,6 +89,25 @@ def tokenize(texts: Sequence[str], folder: Path, *, max_length: int) -> Sequence
         texts: what is tokenized.
         folder: of the tokenizer.
         max_length: of the tokens of a text; a longer one is cut.
+
+    Raises:
+        DataError: the folder has no vocabulary: `transformers` would make a tokenizer that knows no word.
     """
-    tokenizer = import_transformers().AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    tokenizer = _read(import_transformers().AutoTokenizer, folder)
+    files = getattr(tokenizer, "vocab_files_names", {}).values()
+    if files and not any((folder / name).exists() for name in files):
+        raise DataError(f"{folder}: holds no tokenizer, {' or '.join(files)}; {_HINT}, with the tokenizer's")
     return list(tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"])
+
+
+def _read(kind: Any, folder: Path) -> Any:
+    """Return what a class of `transformers` makes of a folder.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    try:
+        return kind.from_pretrained(str(folder), local_files_only=True)
+    except Exception as e:  # each of its readers raises errors of its own
+        what = one_line(f"{type(e).__name__}: {e}")
+        raise DataError(f"{folder}: {kind.__name__} can't read it; {_HINT}: {what}") from e

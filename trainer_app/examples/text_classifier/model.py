@@ -14,7 +14,12 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassMatthewsCo
 from trainer_app.examples.data.files import fetch_files, resolve_files
 from trainer_app.examples.data.idx import DataError
 from trainer_app.examples.text_classifier.data import BYTES, TextDataModule
-from trainer_app.examples.text_classifier.hugging_face import PretrainedTransformer, import_transformers, read_config
+from trainer_app.examples.text_classifier.hugging_face import (
+    PretrainedTransformer,
+    import_transformers,
+    longest_text,
+    read_config,
+)
 from trainer_app.examples.text_classifier.vocabulary import PAD, SIZE
 
 NONE: Final = "none"
@@ -138,10 +143,10 @@ def check_data(hparams: Mapping[str, Any], data: TextDataModule) -> None:
             f"model.init_args.weights is {hparams['weights']!r} and data.init_args.tokenizer {theirs['tokenizer']!r};"
             " name the same folder in both, or none in either"
         )
-    if hparams["weights"] == NONE and theirs["max_length"] > hparams["max_length"]:
+    longest = hparams["max_length"] if hparams["weights"] == NONE else longest_text(hparams["encoder_config"])
+    if longest is not None and theirs["max_length"] > longest:
         raise DataError(
-            f"data.init_args.max_length is {theirs['max_length']}, the model takes {hparams['max_length']} tokens; make"
-            " them equal"
+            f"data.init_args.max_length is {theirs['max_length']}, the model takes {longest} tokens; make them equal"
         )
 
 
