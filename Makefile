@@ -227,18 +227,20 @@ test-projects: setup ## run other people's projects, by themselves and by `train
 	@$(PYTEST) tests/projects $(ARGS)
 
 HUGGINGFACE := $(VENV)/huggingface
-$(HUGGINGFACE)/.installed: image/huggingface.txt $(STAMP)
+TEST_HUGGINGFACE = PYTHONPATH=$(CURDIR)/$(HUGGINGFACE) $(PYTEST) --full tests/local/test_hugging_face.py $(ARGS)
+$(HUGGINGFACE)/.installed: image/huggingface.txt | $(STAMP)
 	@$(UV) pip install --quiet --python $(BIN)/python --target $(HUGGINGFACE) --no-deps --compile-bytecode --require-hashes -r $<
 	@touch $@
 
-test-huggingface: $(HUGGINGFACE)/.installed ## run what needs the extra [huggingface], which is installed beside .venv (90 MB)
-	@PYTHONPATH=$(CURDIR)/$(HUGGINGFACE) $(PYTEST) --full tests/local/test_hugging_face.py $(ARGS)
+test-huggingface: setup $(HUGGINGFACE)/.installed ## run what needs the extra [huggingface], which is installed beside .venv (90 MB)
+	@$(TEST_HUGGINGFACE)
 
 test-e2e: setup ## run the end-to-end tests on a kind cluster of their own: 30 minutes
 	@KIND_IMAGE=$(KIND_IMAGE) $(PYTEST) tests/e2e $(ARGS)
 
-test-full: test-huggingface ## run all tests, also the slow ones marked `full` that `make test` and `make test-e2e` leave out
+test-full: setup $(HUGGINGFACE)/.installed ## run all tests, also the slow ones marked `full` that `make test` and `make test-e2e` leave out
 	@$(PYTEST) --full $(wildcard tests/unit tests/chart tests/page tests/local tests/projects) $(ARGS)
+	@$(TEST_HUGGINGFACE)
 	@KIND_IMAGE=$(KIND_IMAGE) $(PYTEST) --full tests/e2e $(ARGS)
 
 .PHONY: features
