@@ -15,6 +15,8 @@ PYTHON ?= python3 python3.13 python3.12 python3.11
 
 # pytest, with one line of time per layer before its own summary, and with the rule about skipped tests (tests/plugins).
 PYTEST := $(BIN)/python -m pytest -p tests.plugins.layers -p tests.plugins.no_skips
+# For the layers that keep one core busy and start no Ray; the tests of a file stay together and share its fixtures.
+ALL_CORES := --numprocesses auto --maxprocesses 4 --dist loadfile
 ARGS ?=
 
 .PHONY: help
@@ -208,14 +210,16 @@ manifests: setup ## update k8s/rendered and the chart's README (tests fail if th
 
 .PHONY: test test-unit test-chart chart-test test-page test-local test-projects test-huggingface test-e2e test-full
 test: setup ## run the tests that need no cluster: unit, chart, page, local, projects (ARGS="-k name" for some)
-	@$(PYTEST) $(wildcard tests/unit tests/chart tests/page tests/local tests/projects) $(ARGS)
+	@parts=$$(mktemp); trap 'rm -f "$$parts"' EXIT; export TRAINER_TEST_PARTS="$$parts"; \
+	$(PYTEST) $(ALL_CORES) $(wildcard tests/unit tests/chart tests/page) $(ARGS); quick=$$?; [ $$quick -le 1 ] || exit $$quick; \
+	$(PYTEST) $(wildcard tests/local tests/projects) $(ARGS)
 
 test-unit: setup ## run the unit tests: a minute
-	@$(PYTEST) tests/unit $(ARGS)
+	@$(PYTEST) $(ALL_CORES) tests/unit $(ARGS)
 
 chart-test: test-chart ## the same as test-chart
 test-chart: setup ## run the tests of the Helm chart (skipped if helm is missing)
-	@$(PYTEST) tests/chart $(ARGS)
+	@$(PYTEST) $(ALL_CORES) tests/chart $(ARGS)
 
 test-page: setup ## run the tests of the pages of trainer report, in Debian's Chromium: a minute
 	@$(PYTEST) tests/page $(ARGS)
