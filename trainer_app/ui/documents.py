@@ -17,7 +17,8 @@ from trainer_app.ui.unchanged import Unchanged
 
 KEPT: Final = 8  # documents; a sweep of 1,000 trials of 100 epochs has 10 MB
 
-REST: Final = 3.0  # after a look that took a second nobody looks for three: a quarter of one core at most
+REST: Final = 3.0  # after a look that took a second nobody looks for three: a quarter of one core
+LONGEST_REST_S: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Documents:
         if made is None or made.tag != tag:
             made = Made(tag, to_json(report_document([(self.storage, name) for name in key])))
         now = time.monotonic()
-        made = replace(made, until=now + REST * (now - began))
+        made = replace(made, until=now + min(REST * (now - began), LONGEST_REST_S))
         self._keep(key, made)
         return made
 
