@@ -215,6 +215,20 @@ def test_a_storage_that_gives_no_answer_is_said(
     assert "no answer" in page["problem"] and len(page["rows"]) == 3
 
 
+def test_the_end_of_the_server_cuts_a_reading_without_a_word(
+    storage: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    index = RunIndex(storage)
+
+    def fail(*args: object) -> object:
+        index.stop()
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+    monkeypatch.setattr("trainer_app.ui.index.read_summary", fail)
+    index._run()
+    assert caplog.records == [] and index.problem == ""
+
+
 def test_a_run_that_cannot_be_read_hides_no_other_and_silence_damages_none(
     storage: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,8 @@ class RunIndex:
             except StorageError as error:
                 self.problem = str(error)
             except Exception:  # noqa: BLE001 - a list that stays empty without a word is worse than any error
+                if self._stop.is_set():  # the process ends: no thread and no connection begins any more
+                    return
                 _log.exception("the list of runs could not be read")
                 self.problem = "the list of runs could not be read: the server's log says why"
             self._stop.wait(REFRESH_S)
@@ -84,7 +86,9 @@ class RunIndex:
             summary = read_summary(self.storage, name, self._rebuilds)
         except StorageUnavailableError:
             raise
-        except Exception as error:  # noqa: BLE001 - one folder hides no other run
+        except Exception as error:  # one folder hides no other run
+            if self._stop.is_set():
+                raise
             _log.exception("run %s could not be read", name)
             summary = RunSummary(name, self.storage.uri, None, problem=one_line(f"{type(error).__name__}: {error}"))
         return make_row(summary) if summary else None
