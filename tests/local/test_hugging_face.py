@@ -32,6 +32,9 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+LENGTHS = ["model.init_args.max_length=64", "data.init_args.max_length=64"]
+
+
 def make_model(folder: Path, kind: str = "Bert") -> Path:
     """Write a model of random weights, and a tokenizer of ten words, as `save_pretrained` does."""
     import transformers
@@ -53,13 +56,13 @@ def make_texts(folder: Path) -> Path:
 def from_folder(model: Path, texts: Path) -> list[str]:
     """Return what the run file of the example needs to be changed."""
     changes = {"model.init_args.weights": model, "data.init_args.tokenizer": model, "data.init_args.source": texts}
-    return [f"{key}={value}" for key, value in changes.items()] + ["data.init_args.max_length=64"]
+    return [f"{key}={value}" for key, value in changes.items()] + LENGTHS
 
 
 def set_up(model: Path, texts: Path, **init_args: Any) -> tuple[TextClassifier, TextDataModule]:
     data = {"source": str(texts), "tokenizer": str(model), "max_length": 64}
     return (
-        TextClassifier(**TextClassifier.resolve_init_args({"weights": str(model), **init_args})),
+        TextClassifier(**TextClassifier.resolve_init_args({"weights": str(model), "max_length": 64, **init_args})),
         TextDataModule(**TextDataModule.resolve_init_args(data)),
     )
 

@@ -128,7 +128,7 @@ def test_the_encoder_learns_which_sentences_are_right(tmp_path: Path) -> None:
     "model, message",
     [
         ({"num_classes": 3}, r"model.init_args.num_classes is 3, the data has 2 classes \(0, 1\); set it to 2"),
-        ({"max_length": 64}, "data.init_args.max_length is 128, the model takes 64 tokens; make them equal"),
+        ({"max_length": 64}, "data.init_args.max_length is 128 and model.init_args.max_length 64; make them equal"),
     ],
 )
 def test_a_model_that_does_not_take_the_data_is_refused(tmp_path: Path, model: dict[str, Any], message: str) -> None:
@@ -245,7 +245,7 @@ def test_texts_longer_than_a_model_of_hugging_face_takes_are_refused(bert: Path,
     (bert / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 64}))
     data = set_up(source=str(write_table(tmp_path / "a.tsv")), tokenizer=str(bert))
     model = TextClassifier(**TextClassifier.resolve_init_args({"weights": str(bert)}))
-    with pytest.raises(DataError, match="max_length is 128, the model takes 64 tokens; make them equal"):
+    with pytest.raises(DataError, match="max_length is 128, the encoder takes 64 tokens; set it to 64"):
         quiet_trainer(fast_dev_run=True).fit(model, datamodule=data)
 
 

@@ -31,7 +31,7 @@ class TextDataModule(pl.LightningDataModule):
             train.* and, if there is one, dev.* or val.* of the same, an archive of it, or `s3://bucket/...`.
         checksum: of the data that the run started with; `trainer` fills it in.
         batch_size: texts a batch, on each worker.
-        max_length: of a text in tokens, bytes and one more; a longer one is cut. The model's must not be smaller.
+        max_length: of a text in tokens, bytes and one more; a longer one is cut. The model's must be the same.
         text, label: names of the columns. A table of four columns without a header is read as CoLA's.
         tokenizer: `bytes`, or a folder in Hugging Face's format, an archive of it, or `s3://bucket/...`.
         tokenizer_checksum: of that folder; `trainer` fills it in.

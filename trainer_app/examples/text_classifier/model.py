@@ -143,10 +143,15 @@ def check_data(hparams: Mapping[str, Any], data: TextDataModule) -> None:
             f"model.init_args.weights is {hparams['weights']!r} and data.init_args.tokenizer {theirs['tokenizer']!r};"
             " name the same folder in both, or none in either"
         )
-    longest = hparams["max_length"] if hparams["weights"] == NONE else longest_text(hparams["encoder_config"])
-    if longest is not None and theirs["max_length"] > longest:
+    if theirs["max_length"] != hparams["max_length"]:  # Lightning raises without naming the run file's keys
         raise DataError(
-            f"data.init_args.max_length is {theirs['max_length']}, the model takes {longest} tokens; make them equal"
+            f"data.init_args.max_length is {theirs['max_length']} and model.init_args.max_length"
+            f" {hparams['max_length']}; make them equal"
+        )
+    longest = None if hparams["weights"] == NONE else longest_text(hparams["encoder_config"])
+    if longest is not None and hparams["max_length"] > longest:
+        raise DataError(
+            f"max_length is {hparams['max_length']}, the encoder takes {longest} tokens; set it to {longest}"
         )
 
 
