@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,10 +11,16 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.local.commands import ROOT, Command, Place
+from tests.two_ranks import fit_rank, on_two_ranks
 from tests.unit.example_fits import FOLDER, quiet_trainer
+from trainer_app.config import dump, load, override
 from trainer_app.examples.data.idx import DataError
 from trainer_app.examples.text_classifier import TextClassifier, TextDataModule
+from trainer_app.records import RunFolder, RunRecord
+from trainer_app.run.prepare import resolve_choices
+from trainer_app.storage import open_store
+from trainer_app.training.export import export
+from trainer_app.training.predict import PredictRequest, predict
 
 FOUND = find_spec("transformers")
 pytestmark = [
@@ -106,29 +111,21 @@ def test_a_folder_without_weights_or_tokenizer_is_refused_in_a_line(tmp_path: Pa
     assert "\n" not in str(e.value)
 
 
-def test_two_workers_train_resume_predict_and_export(tmp_path: Path) -> None:
-    assert FOUND and FOUND.origin
-    model, texts = make_model(tmp_path / "bert"), make_texts(tmp_path)
-    run_file = [str(FOLDER / "text_classifier/train.yaml"), *from_folder(model, texts), "scaling.num_workers=2"]
-    pd.DataFrame({"tokens": [[2, 5, 6, 8, 3], [2, 5, 8, 6, 3]] * 4}).to_parquet(tmp_path / "rows.parquet")
-
-    with Place({"PYTHONPATH": f"{ROOT}:{Path(FOUND.origin).parents[1]}"}) as place:
-
-        def trainer(*words: str) -> Command:
-            done = place.run(*words, cwd=tmp_path)
-            assert done.code == 0, done.err
-            return done
-
-        trainer("validate", "--run", *run_file)
-        trainer("train", *run_file, "trainer.max_epochs=1", "--name", "texts")
-        trainer("train", *run_file, "trainer.max_epochs=4", "--resume", "texts")
-        shutil.rmtree(model)
-        trainer("predict", "texts", "--data", "rows.parquet", "--columns", "tokens", "-o", "out.parquet")
-        trainer("export", "texts", "-o", "net.pt2")
-        shown = json.loads(trainer("results", "texts", "--json").out.splitlines()[-1])
-    assert shown
-    predicted = pd.read_parquet(tmp_path / "out.parquet")
-    logits = torch.tensor(predicted["prediction"].tolist())
-    program = torch.export.load(tmp_path / "net.pt2").module()
-    assert logits.shape == (8, 2)
-    assert torch.allclose(program(torch.tensor([[2, 5, 6, 8, 3], [2, 5, 8, 6, 3]])), logits[:2].float(), atol=1e-5)
+def test_two_ranks_train_and_resume_and_the_run_predicts_and_is_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without Ray: DDP refuses parameters that get no gradient."""
+    monkeypatch.chdir(tmp_path)
+    model, texts, store = make_model(tmp_path / "bert"), make_texts(tmp_path), open_store(str(tmp_path / "runs"))
+    changes = [*from_folder(model, texts), "scaling.num_workers=2", "scaling.use_gpu=false"]
+    config, _ = resolve_choices(load([FOLDER / "text_classifier/train.yaml"], changes))
+    RunFolder.create(store, RunRecord(name="r", task="train", state="succeeded"), dump(config))
+    for epochs in (1, 2):
+        ends = on_two_ranks(fit_rank, override(config, {"trainer.max_epochs": epochs}), store.uri, limit_s=200)
+        assert [(how, len(reports)) for how, reports in ends] == [("returned", 1)] * 2
+    shutil.rmtree(model)
+    pd.DataFrame({"tokens": [[2, 5, 6, 8, 3], [2, 5, 8, 6, 3]] * 4}).to_parquet("rows.parquet")
+    predict(store, "r", PredictRequest("out.parquet", "rows.parquet", columns=("tokens",)))
+    export(store, "r", "net.safetensors", kind="safetensors")
+    logits = torch.tensor(pd.read_parquet("out.parquet")["prediction"].tolist())
+    assert logits.shape == (8, 2) and torch.equal(logits[:2], logits[2:4]) and Path("net.safetensors").exists()
