@@ -347,6 +347,8 @@ def test_commits_every_second_epoch_and_at_the_end(tmp_path: Path) -> None:
     whole = fit(case, tmp_path / "calm")
     assert [bool(r["commit"]) for r in whole.reports] == [False, True, False, True, True]
     assert [c.manifest.epochs for c in list_commits(whole.fit_folder.checkpoints)] == [2, 4, 5]
+    assert all(c.manifest.seconds > 0 for c in list_commits(whole.fit_folder.checkpoints))
+    assert [line["committed"] > 0 for line in whole.fit_folder.read_metrics()] == [False, False, True, False, True]
     first = fit(case, tmp_path / "unit", stop_after=3)
     assert [c.manifest.epochs for c in list_commits(first.fit_folder.checkpoints)] == [2]
     second = fit(case, tmp_path / "unit")
