@@ -37,7 +37,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without `--full` the tests marked `full` are deselected, and pytest's summary says how many."""
+    """Without `--full` the tests marked `full` are deselected, and pytest's summary says how many.
+
+    On all cores, the files with the longest tests, of several ranks, come first: at the end none is waited for alone.
+    """
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.path.name.startswith("test_train_"))
     if config.getoption("--full"):
         return
     left = [item for item in items if item.get_closest_marker("full")]

@@ -147,7 +147,8 @@ def named(entry: Any, trial: str | None = "t1", record: dict[str, Any] | None = 
     return loggers.name_runs(run_file(entry), FitFolder(store), ("s", trial))[0].trainer["logger"]
 
 
-def test_what_the_run_file_says_stays(tmp_path: Path) -> None:
+def test_what_the_run_file_says_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:./mlruns")
     args = {"name": "mine", "version": "v1", "group": "g"}
     assert named({"class_path": "WandbLogger", "init_args": args}, folder=str(tmp_path))["init_args"] == args
     tags = {"class_path": "MLFlowLogger", "init_args": {"run_name": "mine", "tags": {"trainer.run": "x", "a": "b"}}}

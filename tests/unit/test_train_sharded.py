@@ -96,7 +96,8 @@ def fit_fsdp1(uri: str, epochs: int, state: str) -> list[tuple[float, str | None
     return fit(uri, epochs, strategy, momentum=0.9)
 
 
-@pytest.mark.parametrize("state", [pytest.param("full", marks=pytest.mark.full), "sharded"])
+@pytest.mark.full
+@pytest.mark.parametrize("state", ["full", "sharded"])
 def test_fsdp_with_the_documents_arguments_trains_and_resumes_as_undisturbed(tmp_path: Path, state: str) -> None:
     undisturbed, _ = on_ranks(2, fit_fsdp1, str(tmp_path / "calm"), 3, state)
     on_ranks(2, fit_fsdp1, str(tmp_path / "storage"), 1, state)
