@@ -12,6 +12,7 @@ import pytest
 from tests.run_samples import commit
 from tests.unit.test_fencing import replace_driver
 from tests.unit.test_report import described
+from trainer_app import results
 from trainer_app.config import loads
 from trainer_app.errors import LeaseLostError, TrainerError
 from trainer_app.launch.remote_run import Launch, RemoteRun
@@ -299,3 +300,14 @@ def test_the_end_of_a_start_is_recorded_once_and_of_none_not_at_all(storage: Sto
         "r/attempts/a0002.json",
     ]
     assert b'"first"' in storage.get("r/attempts/a0001.end.json")
+
+
+def test_what_starts_and_ends_leave_is_no_damage(storage: Store) -> None:
+    folder = RunFolder.create(storage, RunRecord(name="r", task="train"), CONFIG)
+    fit_folder = folder.fit_folder()
+    fit_folder.take_attempt(0)
+    fit_folder.record_end("failed", "first")
+    fit_folder.take_attempt(0)
+    run = results.read_run(storage, "r")
+    assert run.problems == []
+    assert [(one.number, one.end and one.end.reason) for one in run.fits[0].attempts] == [(1, "first"), (2, None)]

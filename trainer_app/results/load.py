@@ -88,7 +88,7 @@ def _is_wanted(key: str) -> bool:
     if inner.startswith("metrics/"):
         return parse_part_key(inner) is not None
     if inner.startswith("attempts/"):
-        return parse_end_key(inner) is not None
+        return parse_end_key(inner) > 0
     return inner.startswith("checkpoints/") and inner.endswith(f"/{MANIFEST}") and inner.count("/") == 2
 
 
