@@ -115,7 +115,9 @@ def test_an_error_of_the_users_code_on_ray_is_one_line(tmp_path: Path, monkeypat
     trained_run(store, run_file(hold=FAIL))
     pq.write_table(pa.table({"n": np.arange(40)}), "rows.parquet")
     request = PredictRequest("out.csv", "rows.parquet", columns=("n",), batch_size=10, part_rows=10, workers=2)
-    error = r"^ValueError: no prediction \(tests/local/test_predict\.py:\d+\); its batch was .*--columns n; --data has n$"
+    error = (
+        r"^ValueError: no prediction \(tests/local/test_predict\.py:\d+\); its batch was .*--columns n; --data has n$"
+    )
     with pytest.raises(UserError, match=error):
         predicting.predict(store, "r", request)
     assert not (tmp_path / "out.csv").exists()
