@@ -311,3 +311,19 @@ def test_what_starts_and_ends_leave_is_no_damage(storage: Store) -> None:
     run = results.read_run(storage, "r")
     assert run.problems == []
     assert [(one.number, one.end and one.end.reason) for one in run.fits[0].attempts] == [(1, "first"), (2, None)]
+
+
+def test_a_trial_that_its_scheduler_paused_waits_and_is_not_lost(storage: Store) -> None:
+    record = {"name": "r", "task": "tune", "created": 1000.0, "started": 1000.0, "updated": 1200.0}
+    folder = RunFolder.create(storage, RunRecord.model_validate({**record, "state": "succeeded"}), CONFIG)
+    folder.write_trial(TrialRecord(trial="t00000", index=0, started=1010.0, ended=1150.0, state="finished"))
+    for number, at in ((1, 1020.0), (2, 1120.0)):
+        fit = folder.fit_folder("t00000")
+        fit.append_epoch(number, {"epoch": number - 1, "time": at + 10, "elapsed": 10.0 * number, "metrics": {}})
+    phases = described(storage, "r")["fits"][0]["phases"]
+    assert spans(phases)[1:4] == [
+        (1, "training", 1020.0, 1030.0),
+        (1, "waiting", 1030.0, 1120.0),
+        (2, "training", 1120.0, 1130.0),
+    ]
+    assert phases[2]["reason"].startswith("its scheduler paused it")

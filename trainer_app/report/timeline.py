@@ -12,6 +12,7 @@ from trainer_app.results import FitResults, RunResults
 from trainer_app.results.attempts import FitAttempt, repeated_epochs
 
 LOST = "no record says how it ended; the next attempt resumed it"
+PAUSED = "its scheduler paused it (or an older version did not record its end); the next start resumed it"
 ENDS = {"succeeded": "done", "finished": "done", "stopped": "stopped", "failed": "failed", "interrupted": "interrupted"}
 MOST_COMMITS = 200  # in the timeline of a run; each has a phase of its own
 
@@ -76,11 +77,13 @@ def phases_of(run: RunResults, fit: FitResults) -> list[dict[str, Any]]:
         follows = after is not None and after[0] is not driver
         end = attempt.end or (driver if follows else None)
         until = _begin(*after, same=not follows) if after else _ended(run, fit)
-        marks = [*_beginning(driver, attempt), *_ending(attempt, end, last=after is None, running=running)]
+        ending = _ending(attempt, end, last=after is None, running=running, trial=bool(fit.trial))
+        marks = [*_beginning(driver, attempt), *ending]
         own = _stretches(attempt.number, [("waiting", at), *marks], at or 0.0, until)
         commits = sorted(nlargest(most, _commits(fit, attempt), key=lambda commit: commit[1] - commit[0]))
         own = [part for phase in own for part in _split(phase, commits)]
-        phases += _with_reason(own, _words(end.state, end.reason) if end else LOST if after else _reason(run, fit))
+        silent = (PAUSED if fit.trial else LOST) if after else _reason(run, fit)
+        phases += _with_reason(own, _words(end.state, end.reason) if end else silent)
         at = own[-1]["end"] if own else at
     return phases
 
@@ -113,10 +116,12 @@ def _beginning(driver: AttemptRecord | None, attempt: FitAttempt) -> list[Mark]:
     return [*own, ("starting", attempt.started), ("training", attempt.trained)]
 
 
-def _ending(attempt: FitAttempt, end: AttemptRecord | None, *, last: bool, running: bool) -> list[Mark]:
+def _ending(attempt: FitAttempt, end: AttemptRecord | None, *, last: bool, running: bool, trial: bool) -> list[Mark]:
     """Return what follows an attempt's last epoch, and its end if the next attempt does not follow at once."""
     if last:
         return [] if running else [("ending", attempt.last)]
+    if end is None and trial:  # each failure is recorded, a scheduler's pause is not
+        return [("waiting", attempt.last)]
     if end is None or end is attempt.end:  # the next one follows under the same driver
         return [("lost", attempt.last or (end.ended if end else None))]
     return [("ending" if end.state == "interrupted" else "lost", attempt.last), (_gap(end), end.ended)]
