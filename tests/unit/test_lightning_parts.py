@@ -296,7 +296,7 @@ def fit_on_rank(trainer: dict[str, Any], folder: Path, epochs: int = 2) -> str:
 @pytest.fixture(scope="module")
 def on_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
     """Of each rank, by row, why it failed: one session for all rows."""
-    ends = on_two_ranks(fit_all_on_rank, ON_RANKS, tmp_path_factory.mktemp("ranks"), limit_s=250)
+    ends = on_two_ranks(fit_all_on_rank, ON_RANKS, tmp_path_factory.mktemp("ranks"))
     assert [how for how, _ in ends] == ["returned", "returned"], ends
     return [problems for _, problems in ends]
 

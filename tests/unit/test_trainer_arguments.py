@@ -431,6 +431,6 @@ def fit_all_on_rank(names: list[str], folder: Path) -> dict[str, str]:
 
 @pytest.mark.full
 def test_each_fit_on_two_ranks(tmp_path: Path) -> None:
-    ends = on_two_ranks(fit_all_on_rank, list(FITS), tmp_path, limit_s=250)
+    ends = on_two_ranks(fit_all_on_rank, list(FITS), tmp_path)
     assert [how for how, _ in ends] == ["returned", "returned"], ends
     assert [{name: why for name, why in problems.items() if why} for _, problems in ends] == [{}, {}]

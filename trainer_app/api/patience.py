@@ -14,7 +14,7 @@ Answer = TypeVar("Answer")
 
 
 def ask(look: Callable[[], Answer]) -> Answer:
-    """Return what is asked for; while there is no answer it is asked for repeatedly, for PATIENCE_S."""
+    """Return what `look` returns; while the storage or the API server does not answer, repeat it for PATIENCE_S."""
     began = time.monotonic()
     while True:
         try:

@@ -89,7 +89,7 @@ class DynamicBatchSize(Callback):
     def count_steps(self, trainer: L.Trainer) -> int | None:
         """Return the optimizer's steps in a fit with an end, whose loaders are made; None if they can't be counted."""
         plan = list(self._plan(trainer))
-        steps = sum(math.ceil(batches / trainer.accumulate_grad_batches) * int(epochs) for _, batches, epochs in plan)
+        steps = sum(int(steps) for _, _, steps in plan)
         return (steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)) if plan else None
 
     def _reload(self, trainer: L.Trainer) -> None:
@@ -98,7 +98,7 @@ class DynamicBatchSize(Callback):
         trainer.reload_dataloaders_every_n_epochs = 1
 
     def _plan(self, trainer: L.Trainer) -> Iterator[tuple[int, int, float]]:
-        """Yield of each size, until the fit ends, its first epoch, the batches in an epoch, and how many epochs.
+        """Yield of each size, until the fit ends, its first epoch, the batches in an epoch, and all optimizer steps.
 
         Nothing if there is not one loader with a length and torch's BatchSampler.
         """
@@ -107,13 +107,14 @@ class DynamicBatchSize(Callback):
         if len(loaders) > 1 or type(sampler) is not BatchSampler or not isinstance(sampler.sampler, Sized):
             return
         end: Any = math.inf if trainer.max_epochs == -1 else max(trainer.max_epochs or 0, 1)
-        epoch = steps = 0
-        while epoch < end and not 0 <= trainer.max_steps <= steps:
+        epoch = done = 0
+        while epoch < end and not 0 <= trainer.max_steps <= done:
             size = self.size_in(epoch)
             batches = _count_batches(sampler, size, trainer.limit_train_batches)
             epochs = end - epoch if size == self.max_size else min(self.increase_every, end - epoch)
-            yield epoch, batches, epochs
-            epoch, steps = epoch + epochs, steps + math.ceil(batches / trainer.accumulate_grad_batches) * epochs
+            steps = math.ceil(batches / trainer.accumulate_grad_batches) * epochs
+            yield epoch, batches, steps
+            epoch, done = epoch + epochs, done + steps
 
 
 def _count_batches(sampler: BatchSampler, size: int, limit: float) -> int:

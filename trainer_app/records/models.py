@@ -131,8 +131,14 @@ class RunRecord(_Record):
         """The attempts that are recorded, this one last; older versions recorded no other."""
         started = self.started or (self.created if self.attempt == 1 else None)
         ended = None if self.state == "running" else self.updated
-        fields = {"number": self.attempt, "queued": self.queued, "started": started, "ended": ended}
-        own = AttemptRecord.model_validate({**fields, "state": self.state, "reason": self.error or self.reason})
+        own = AttemptRecord(
+            number=self.attempt,
+            queued=self.queued,
+            started=started,
+            ended=ended,
+            state=self.state,
+            reason=self.error or self.reason,
+        )
         return [*self.past, own]
 
 
