@@ -81,12 +81,16 @@ def test_a_row_that_is_not_shown_fails(
     (tmp_path / "tests/conftest.py").write_text(
         "def pytest_addoption(parser): parser.addoption('--full', action='store_true')"
     )
+    other = f"tests/other/test_other_{tmp_path.name}.py"  # with a conftest of its own, as here
+    (tmp_path / other).parent.mkdir()
+    (tmp_path / other).write_text("def test_it(): assert True")
+    (tmp_path / "tests/other/conftest.py").write_text("")
     page = tmp_path / "features.md"
-    page.write_text(f"## Tune\n\n| feature | test |\n|---|---|\n| a | `{file}::test_it` |\n")
+    page.write_text(f"## Tune\n\n| feature | test |\n|---|---|\n| a | `{file}::test_it`, `{other}::test_it` |\n")
     monkeypatch.setattr(features, "PAGE", page)
     monkeypatch.chdir(tmp_path)
     assert features.main(["-c", "/dev/null", "--rootdir", str(tmp_path), "-p", "no:cacheprovider"]) == code
-    assert "1 rows, 1 tests; 0 rows need a GPU" in capfd.readouterr().out
+    assert "1 rows, 2 tests; 0 rows need a GPU" in capfd.readouterr().out
 
 
 def test_a_row_that_has_no_test_yet_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from trainer_app.launch import doctor_gpus, doctor_pod, follow, pods, rayjobs, r
 from trainer_app.launch.finding import Finding
 from trainer_app.launch.kube import Kube
 from trainer_app.launch.status import RunStatus, format_progress, run_phase
-from trainer_app.records import RunRecord
+from trainer_app.records import AttemptRecord, RunRecord
 
 pytestmark = pytest.mark.unit
 NOW = "2026-01-01T00:00:00Z"
@@ -145,6 +145,16 @@ def test_a_lost_worker_is_a_recovery_of_the_same_driver() -> None:
     record = RunRecord(name="demo", task="train", created=datetime(2026, 1, 1, 0, 1, tzinfo=UTC).timestamp())
     seen = RunStatus(job("Running", startTime="2026-01-01T00:00:00Z"), "running", record=record, attempts=2)
     assert seen.recovered == "in place, attempt 2"
+
+
+def test_why_the_last_three_attempts_ended_is_said() -> None:
+    past = [AttemptRecord(number=n, state="lost", reason=f"driver {n} stopped answering") for n in range(1, 6)]
+    past[-1] = past[-1].model_copy(update={"reason": ""})  # older versions recorded none
+    record = RunRecord(name="demo", task="train", attempt=6, past=past, created=1e9)
+    lines = RunStatus(job("Running"), "running", record=record).lines()
+    assert [line for line in lines if line[1].startswith("lost")] == [
+        (f"attempt {n}", f"lost: driver {n} stopped answering") for n in (2, 3, 4)
+    ]
 
 
 def test_progress_of_a_sweep() -> None:

@@ -89,8 +89,8 @@ def _run_facts(run: RunResults) -> list[tuple[str, str]]:
         ("state", run_state(run)),
         ("created", local_time(record.created)),
         ("storage", run.uri),
+        *record.past_ends,
     ]
-    facts += [(f"attempt {one.number}", f"{one.state}: {one.reason}") for one in record.attempts[:-1] if one.reason]
     return facts + ([("error", record.error)] if record.error else [])
 
 

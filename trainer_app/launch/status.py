@@ -19,6 +19,7 @@ from trainer_app.progress_line import ANNOTATION
 from trainer_app.records import RunRecord
 
 PARALLEL: Final = 16
+ENDS_SHOWN: Final = 3  # of earlier attempts, the newest
 UNREADABLE: Final = "can't be read from here"
 
 
@@ -88,6 +89,8 @@ class RunStatus:
         lines += [("waiting", line) for line in self.blockers]
         if self.progress:
             lines.append(("progress", self.progress))
+        if self.record:
+            lines += self.record.past_ends[-ENDS_SHOWN:]
         if self.recovered:
             lines.append(("resumed", self.recovered))
         if self.storage_error:

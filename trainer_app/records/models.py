@@ -141,6 +141,11 @@ class RunRecord(_Record):
         )
         return [*self.past, own]
 
+    @property
+    def past_ends(self) -> list[tuple[str, str]]:
+        """(label, text) of each earlier attempt whose end is recorded, for a reader."""
+        return [(f"attempt {one.number}", f"{one.state}: {one.reason}") for one in self.past if one.reason]
+
 
 class TrialRecord(_Record):
     """`trial.json`: one sample of a sweep. `epochs` is how many are done, `metrics` those of the last one.
