@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +26,7 @@ from trainer_app.config import load
 from trainer_app.examples.data import download
 from trainer_app.examples.data.idx import DataError
 from trainer_app.examples.image_folder import ImageClassifier, ImageDataModule
+from trainer_app.examples.image_folder.data import find_images
 from trainer_app.examples.image_folder.weights import load_backbone, make_backbone
 from trainer_app.run import prepare
 from trainer_app.user_errors import describe_error
@@ -129,6 +131,15 @@ def test_every_mode_of_image_becomes_three_channels(tmp_path: Path) -> None:
     assert data.classes == ["ant", "bee"]
 
 
+def test_what_is_hidden_is_no_class_and_no_image(tmp_path: Path) -> None:
+    """The checksum leaves it out, too."""
+    images = draw_images(tmp_path / ".cache/d")
+    before = find_images(images)
+    for folder in (images / ".ipynb_checkpoints", images / "ant/.ipynb_checkpoints"):
+        shutil.copytree(images / "bee", folder)
+    assert find_images(images) == before
+
+
 def spoil(path: Path, how: str) -> None:
     content = path.read_bytes()
     if how == "gone":
@@ -162,6 +173,7 @@ def test_a_damaged_image_is_named(tmp_path: Path, how: str) -> None:
         (("ant/a.png",), "d: holds ant; one subfolder for each class is needed"),
         (("ant/a.png", "bee/notes.txt", "fly/.a.png"), "d: no images in bee, fly; one subfolder for each class"),
         (("train/ant/a.png", "val/ant/a.png"), "d: holds train, val, which are no classes; name the folder of one"),
+        (("Training/ant/a.png", "test_set/ant/a.png"), "d: holds Training, test_set, which are no classes"),
         (("ant/a.png", "bee/b.png"), "(ant|bee): too few images, all are for validation; add some"),
     ],
 )

@@ -20,6 +20,7 @@ from trainer_app import rehearsal
 from trainer_app.errors import InputError
 from trainer_app.examples.data.idx import DataError
 from trainer_app.examples.text_classifier import TextClassifier, TextDataModule
+from trainer_app.examples.text_classifier.tables import read_table
 from trainer_app.examples.text_classifier.vocabulary import PAD, START, encode, pad, trim
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("small_machine")]
@@ -65,6 +66,15 @@ def test_each_format_is_read(tmp_path: Path, name: str) -> None:
     assert labels.tolist() == [label for _, label in wanted]
 
 
+def test_blank_lines_values_that_are_empty_and_half_an_emoji_are_read(tmp_path: Path) -> None:
+    names = {"text": "sentence", "label": "label"}
+    (tmp_path / "a.csv").write_text("\nlabel,sentence\n--1,a,\n\n1,b\n")
+    assert [text.text for text in read_table(tmp_path / "a.csv", **names)] == ["a", "b"]
+    assert set_up(source=str(tmp_path / "a.csv")).classes == ["--1", "1"]
+    (tmp_path / "a.jsonl").write_text('{"sentence": "a\\ud83d", "label": 0}\n')
+    assert [text.text for text in read_table(tmp_path / "a.jsonl", **names)] == ["a?"]
+
+
 def test_a_folder_may_have_its_own_validation_texts(tmp_path: Path) -> None:
     write_table(tmp_path / "glue/train.tsv")
     write_table(tmp_path / "glue/dev.tsv", ROWS[:2])
@@ -85,7 +95,11 @@ def test_a_folder_may_have_its_own_validation_texts(tmp_path: Path) -> None:
         ("a.csv", "sentence,label\na,1\nb\n", "a.csv:3: there is no label"),
         ("a.jsonl", '{"sentence": "a", "label": 1}\n{"sent', "a.jsonl:2: not JSON"),
         ("a.jsonl", "[1]\n", "a.jsonl:1: a line must be a JSON object"),
+        ("a.jsonl", '{"sentence": ["a"], "label": 1}\n', "a.jsonl:1: sentence is a list; a string or a number"),
         ("a.csv", b"sentence,label\n\xff,1\n", "a.csv: cannot be read after line"),
+        ("a.csv", 'label,sentence\n0,a\n1,"b\n0,c\n', "a.csv: cannot be read after line 2: .*; is a quote not closed"),
+        ("a.csv", "label,sentence\n0,a, or b\n1,c\n", "a.csv:2: 3 values, the columns are label, sentence; put a text"),
+        ("a.tsv", "label\tsentence\n0\ta\tb\n1\tc\n", "a.tsv:2: 3 values, .*; a text can't hold a tab"),
     ],
 )
 def test_what_is_no_table_is_refused_in_a_line(tmp_path: Path, name: str, text: str | bytes, message: str) -> None:
@@ -99,6 +113,7 @@ def test_a_folder_without_texts_to_train_on_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "texts"
     write_table(folder / "a.tsv")
     write_table(folder / "b.tsv")
+    write_table(folder / ".ipynb_checkpoints/train.tsv")
     with pytest.raises(DataError, match=r"holds a.tsv, b.tsv; train.tsv, train.csv or train.jsonl is needed"):
         set_up(source=str(folder))
     (folder / "b.tsv").unlink()

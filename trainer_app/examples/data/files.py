@@ -129,7 +129,7 @@ def _kept_folder(digest: str, cache: Path, kind: str) -> Path:
 def _recall_digest(path: Path, cache: Path) -> str:
     """Return the checksum of a folder or file; it is read again only if a name, size or time has changed."""
     key = _short_hash(f"digest {path}")
-    stats = [(file, file.stat()) for file in _walk(path)]
+    stats = [(file, file.stat()) for file in list_shown(path)]
     fingerprint = [[str(file), s.st_size, s.st_mtime_ns, s.st_ino] for file, s in stats]
     digest = caches.recall_checksum(key, fingerprint, cache=cache)
     if digest is None:
@@ -142,7 +142,7 @@ def _digest(path: Path) -> str:
     if path.is_file():
         return f"sha256:{_hash_file(path)}"
     total = hashlib.sha256()
-    for file in _walk(path):
+    for file in list_shown(path):
         total.update(f"{file.relative_to(path).as_posix()}\0{_hash_file(file)}\n".encode(errors="surrogateescape"))
     return f"sha256:{total.hexdigest()}"
 
@@ -155,7 +155,7 @@ def _hash_file(path: Path) -> str:
         raise DataError(f"{path}: cannot be read: {e.strerror or e}") from e
 
 
-def _walk(path: Path) -> Iterator[Path]:
+def list_shown(path: Path) -> Iterator[Path]:
     """Yield the files, sorted; hidden ones and what is no file are left out."""
     if path.is_file():
         yield path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, random_split
 from torchvision import transforms
-from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import default_loader
+from torchvision.datasets.folder import IMG_EXTENSIONS, default_loader, make_dataset
 
 from trainer_app.examples.data.files import fetch_files, resolve_files
 from trainer_app.examples.data.idx import DataError
@@ -21,7 +22,7 @@ from trainer_app.examples.image_folder.patterns import write_patterns
 
 PATTERNS: Final = "patterns"
 MADE: Final = {PATTERNS: write_patterns}
-SPLITS: Final = {"train", "val", "valid", "validation", "dev", "test"}
+SPLIT: Final = re.compile(r"(train|val|valid|validation|dev|eval|test)(ing)?([ _-]?(set|data|images))?", re.IGNORECASE)
 NORMALISE: Final = transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # ImageNet's
 Sample = tuple[str, int]  # file and class
 
@@ -125,18 +126,19 @@ def find_images(folder: Path) -> tuple[list[str], list[Sample]]:
     """
     hint = "one subfolder for each class is needed, with its images"
     if not folder.is_dir():
-        raise DataError(f"{folder}: a file; {hint}, or an archive of that")
+        raise DataError(f"{folder}: a file; {hint}, or a .tar or .tar.gz of that")
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(names) == 1 and any(path.is_dir() for path in (folder / names[0]).iterdir()):
         return find_images(folder / names[0])  # an archive often holds one folder, with all in it
-    if names and set(names) <= SPLITS:
+    if names and all(map(SPLIT.fullmatch, names)):
         raise DataError(f"{folder}: holds {', '.join(names)}, which are no classes; name the folder of one of them")
     if len(names) < 2:
         raise DataError(f"{folder}: holds {', '.join(names) or 'no subfolder'}; {hint}, and at least two classes")
-    images = ImageFolder(str(folder), allow_empty=True)
-    samples = [sample for sample in images.samples if not Path(sample[0]).name.startswith(".")]
+    numbers = {name: number for number, name in enumerate(names)}
+    found = make_dataset(str(folder), numbers, IMG_EXTENSIONS, allow_empty=True)
+    samples = [(file, label) for file, label in found if f"{os.sep}." not in file.removeprefix(str(folder))]
     counts = Counter(label for _, label in samples)
-    empty = [name for number, name in enumerate(images.classes) if not counts[number]]
+    empty = [name for name, number in numbers.items() if not counts[number]]
     if empty:
         raise DataError(f"{folder}: no images in {', '.join(empty[:10])}; {hint}")
-    return images.classes, samples
+    return names, samples

@@ -105,5 +105,5 @@ def sort_labels(rows: Sequence[Text]) -> list[str]:
     labels = {row.label for row in rows}
     if len(labels) < 2:
         raise DataError(f"{rows[0].place}: all texts have the label {rows[0].label!r}; at least two are needed")
-    number = all(label.lstrip("-").isdecimal() for label in labels)
+    number = all(label.removeprefix("-").isdecimal() for label in labels)
     return sorted(labels, key=lambda label: (int(label) if number else 0, label))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from trainer_app.examples.data.files import list_shown
 from trainer_app.examples.data.idx import DataError
 
 SUFFIXES: Final = (".tsv", ".csv", ".jsonl")
@@ -57,13 +58,12 @@ def read_table(path: Path, *, text: str, label: str) -> Iterator[Text]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as stream:
             for number, row in _read_rows(path, stream):
-                missing = [name for name in (text, label) if row.get(name) in (None, "")]
-                if missing:
-                    columns = ", ".join(map(str, row))
-                    raise DataError(f"{path}:{number}: there is no {' and no '.join(missing)}; columns: {columns}")
-                yield Text(str(row[text]), str(row[label]), f"{path}:{number}")
+                _check_row(f"{path}:{number}", row, (text, label))
+                sent = str(row[text]).encode(errors="replace").decode()  # JSON may hold half of an emoji
+                yield Text(sent, str(row[label]), f"{path}:{number}")
     except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise DataError(f"{path}: cannot be read after line {number}: {e}") from e
+        hint = "; is a quote not closed?" if isinstance(e, csv.Error) else ""
+        raise DataError(f"{path}: cannot be read after line {number}: {e}{hint}") from e
 
 
 def _read_rows(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -72,15 +72,29 @@ def _read_rows(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Mapping[
         yield from ((number, _parse_line(path, number, line)) for number, line in enumerate(lines, 1) if line.strip())
         return
     tabs = path.suffix == ".tsv"
-    reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(lines)
+    # strict: a quote that nothing closes would else take all lines after it into one text
+    reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(lines, strict=True)
     header: tuple[str, ...] | None = None
-    for row in reader:
+    for row in filter(None, reader):
         if header is None:
             header = COLA if len(row) == 4 and row[1] in ("0", "1") else tuple(row)
             if header is not COLA:
                 continue
-        if row:
-            yield reader.line_num, dict(zip(header, row, strict=False))
+        if any(row[len(header) :]):
+            hint = "a text can't hold a tab" if tabs else "put a text that holds a comma in quotes"
+            columns = ", ".join(header)
+            raise DataError(f"{path}:{reader.line_num}: {len(row)} values, the columns are {columns}; {hint}")
+        yield reader.line_num, dict(zip(header, row, strict=False))
+
+
+def _check_row(place: str, row: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raise DataError if a column is missing, or no text or number."""
+    missing = [name for name in names if row.get(name) in (None, "")]
+    if missing:
+        raise DataError(f"{place}: there is no {' and no '.join(missing)}; columns: {', '.join(map(str, row))}")
+    for name in names:
+        if isinstance(row[name], list | dict):
+            raise DataError(f"{place}: {name} is a {type(row[name]).__name__}; a string or a number is needed")
 
 
 def _parse_line(path: Path, number: int, line: str) -> Mapping[str, Any]:
@@ -98,7 +112,7 @@ def _find_tables(path: Path) -> tuple[Path, Path | None]:
         if path.suffix not in SUFFIXES:
             raise DataError(f"{path}: a table's name ends in {', '.join(SUFFIXES)}")
         return path, None
-    tables = [file for file in sorted(path.rglob("*")) if file.suffix in SUFFIXES and file.is_file()]
+    tables = [file for file in list_shown(path) if file.suffix in SUFFIXES]
     val = next((table for table in tables if table.stem in VALIDATION), None)
     train = next((table for table in tables if table.stem == "train"), None)
     if train is None and len(tables) == 1:
