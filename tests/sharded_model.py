@@ -45,7 +45,8 @@ class Transformer(L.LightningModule):
         if self.device_mesh is not None:
             for layer in self.layers:
                 fully_shard(layer, mesh=self.device_mesh["data_parallel"])
-            fully_shard(self, mesh=self.device_mesh["data_parallel"])
+            if not isinstance(self, HalfSharded):
+                fully_shard(self, mesh=self.device_mesh["data_parallel"])
 
     def on_train_epoch_start(self) -> None:
         if self.current_epoch == self.hparams["kill_at"] and self.global_rank == 1:
@@ -76,6 +77,23 @@ class Transformer(L.LightningModule):
         if momentum:
             optimizer = torch.optim.SGD(self.parameters(), lr=1e-1, momentum=momentum)
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.9)]
+
+
+class Thawed(Transformer):
+    """Has a layer that it does not use, and one that it trains from the second epoch on."""
+
+    def configure_model(self) -> None:
+        if not hasattr(self, "head"):
+            self.unused = nn.Linear(2, 2)
+            super().configure_model()
+            self.head.requires_grad_(False)
+
+    def on_train_epoch_start(self) -> None:
+        self.head.requires_grad_(self.current_epoch > 0)
+
+
+class HalfSharded(Transformer):
+    """Shards its layers, and forgets what is around them."""
 
 
 class NeedsMesh(Transformer):

@@ -28,7 +28,7 @@ from trainer_app.checkpoint.loading import allow_globals
 from trainer_app.checkpoint.shard_files import SafePlanner, load_metadata
 from trainer_app.checkpoint.sharded import consolidate, download_whole
 from trainer_app.config import RunConfig, dump, loads, override
-from trainer_app.errors import CheckpointRejectedError, StorageError, TrainerError
+from trainer_app.errors import CheckpointRejectedError, InputError, StorageError, TrainerError
 from trainer_app.records import FitFolder, RunFolder, RunRecord
 from trainer_app.rehearsal import rehearse
 from trainer_app.run.orphans import find_orphans
@@ -167,6 +167,27 @@ def test_another_strategy_resumes_from_shards_and_back(storage: Path) -> None:
     assert set(commits_of(storage)[-1].manifest.objects) == {"checkpoint.ckpt"}
     assert len(run_fits(str(storage), 4)) == 1
     assert [commit.manifest.is_sharded for commit in commits_of(storage)] == [True, True, False, True]
+
+
+def fit_odd(folder: str) -> tuple[list[list[float]], str]:
+    """Return the losses of Thawed, undisturbed, resumed and resumed from DDP, and what HalfSharded raises."""
+
+    def losses(uri: str, epochs: int, strategy: str = "fsdp2") -> list[float]:
+        return [loss for loss, _ in fit(f"{folder}/{uri}", epochs, strategy, name="Thawed")]
+
+    ddp = "ddp_find_unused_parameters_true"
+    seen = [losses("calm", 3), losses("cut", 2) + losses("cut", 3), losses("ddp", 1, ddp) + losses("ddp", 3)]
+    with pytest.raises(InputError) as e:
+        fit(f"{folder}/half", 1, name="HalfSharded")
+    return seen, str(e.value)
+
+
+def test_what_has_no_gradient_at_times_resumes_and_what_is_not_sharded_is_refused(tmp_path: Path) -> None:
+    ends = on_ranks(2, fit_odd, str(tmp_path))
+    assert [end for end, _ in ends] == ["returned"] * 2, ends
+    (calm, resumed, from_ddp), refused = ends[0][1]
+    assert len(calm) == 3 and resumed == calm and from_ddp == pytest.approx(calm, abs=1e-5)
+    assert "parameters are not sharded, so that each worker would train its own: embedding.weight" in refused
 
 
 @pytest.mark.parametrize("key", ["ckpt_path", "weights"])

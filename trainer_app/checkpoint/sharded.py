@@ -5,7 +5,7 @@ Read on any number of ranks: torch.distributed.checkpoint finds for each rank wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.tensor import DTensor
 from torch.utils import _pytree as pytree
 
@@ -109,15 +110,16 @@ def load_shards(strategy: Any, commit: Commit, path: Path) -> dict[str, Any]:
         path: of `meta.pt`, in a local folder of this rank for this commit, with what else was downloaded.
     """
     model, optimizers = strategy.model, strategy.optimizers
-    states = [get_optimizer_state_dict(model, optimizer) for optimizer in optimizers]
-    tensors = {_MODEL: get_model_state_dict(model), **_number_optimizers(states)}
     reader = ShardReader(commit, path.parent)
-    with _plain_failures():
+    saved = {where[2] for where in (reader.read_metadata().planner_data or {}).values() if where[1:2] == ("state",)}
+    with _gradients_as_saved(model, optimizers, saved), _plain_failures():
+        states = [get_optimizer_state_dict(model, optimizer) for optimizer in optimizers]
+        tensors = {_MODEL: get_model_state_dict(model), **_number_optimizers(states)}
         dcp.load(tensors, storage_reader=reader, planner=SafePlanner())
-    strict = strategy.lightning_module.strict_loading
-    set_model_state_dict(model, tensors[_MODEL], options=StateDictOptions(strict=strict))
-    for index, optimizer in enumerate(optimizers):
-        set_optimizer_state_dict(model, optimizer, tensors[f"optimizer_{index}"])
+        strict = strategy.lightning_module.strict_loading
+        set_model_state_dict(model, tensors[_MODEL], options=StateDictOptions(strict=strict))
+        for index, optimizer in enumerate(optimizers):
+            set_optimizer_state_dict(model, optimizer, tensors[f"optimizer_{index}"])
     return _load_rest(reader)
 
 
@@ -134,7 +136,8 @@ def load_whole(strategy: Any, path: Path) -> dict[str, Any]:
     for optimizer, state in zip(strategy.optimizers, checkpoint.pop(_OPTIMIZERS, []), strict=False):
         names = _names(get_optimizer_state_dict(model, optimizer))
         named = _rename_parameters(state, dict(enumerate(names)))
-        set_optimizer_state_dict(model, optimizer, named, options=StateDictOptions(full_state_dict=True))
+        with _gradients_as_saved(model, [optimizer], named["state"]):
+            set_optimizer_state_dict(model, optimizer, named, options=StateDictOptions(full_state_dict=True))
     return checkpoint
 
 
@@ -182,6 +185,31 @@ def _load_rest(reader: ShardReader) -> dict[str, Any]:
     """Return what of a checkpoint is neither weights nor optimizers."""
     rest: dict[str, Any] = torch.load(reader.get(REST), map_location="cpu", weights_only=True)
     return rest
+
+
+@contextmanager
+def _gradients_as_saved(model: Any, optimizers: Sequence[Any], saved: Container[str]) -> Iterator[None]:
+    """Let parameters need a gradient if optimizers have saved a state of them: torch makes and loads it of these only.
+
+    Others are those that a module does not use, or that a callback freezes or unfreezes in a later epoch.
+    """
+    if any(isinstance(module, FullyShardedDataParallel) for module in model.modules()):
+        yield  # it has a state of all that it has flattened
+        return
+    before = []
+    for optimizer in optimizers:
+        names = _names(get_optimizer_state_dict(model, optimizer))
+        optimizer.state.clear()
+        for name, parameter in zip(
+            names, (p for group in optimizer.param_groups for p in group["params"]), strict=True
+        ):
+            before.append((parameter, parameter.requires_grad))
+            parameter.requires_grad_(name in saved)
+    try:
+        yield
+    finally:
+        for parameter, needs_gradient in before:
+            parameter.requires_grad_(needs_gradient)
 
 
 def _number_optimizers(states: Sequence[Any]) -> dict[str, Any]:

@@ -12,10 +12,12 @@ import ray.train.torch
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
+from torch.distributed.tensor import DTensor
 
 from trainer_app.checkpoint import Commit
 from trainer_app.checkpoint.sharded import consolidate, load_shards, load_whole
 from trainer_app.config import RunConfig
+from trainer_app.errors import InputError
 from trainer_app.lightning_cli.importing import load_object
 
 Size = int | Literal["auto"]
@@ -50,6 +52,23 @@ class RayModelParallelStrategy(ModelParallelStrategy):
         sizes = mesh_sizes(*self.sizes, self.cluster_environment.world_size())
         self._data_parallel_size, self._tensor_parallel_size = sizes
         super().setup_environment()
+
+    def setup(self, trainer: Trainer) -> None:
+        """Set up, and check that each parameter that is trained is sharded: FSDP2 keeps no other one equal on workers.
+
+        Raises:
+            InputError: one is not; its training would differ on each worker.
+        """
+        super().setup(trainer)
+        assert self.model is not None
+        trained = [(name, one) for name, one in self.model.named_parameters() if one.requires_grad]
+        loose = [name for name, one in trained if not isinstance(one, DTensor)]
+        if loose and self.device_mesh["data_parallel"].size() > 1:
+            few = ", ".join(loose[:3])
+            raise InputError(
+                f"trainer.strategy: {len(loose)} of {len(trained)} parameters are not sharded, so that each worker "
+                f"would train its own: {few}; let configure_model call fully_shard on all modules, last on self"
+            )
 
 
 def mesh_sizes(data: Size, tensor: Size, world_size: int) -> tuple[int, int]:
