@@ -266,6 +266,8 @@ def test_columns_that_do_not_fit_the_module_are_said(store: Store, columns: tupl
         ({"data": "holes.csv"}, "column b has no value in 1 rows"),
         ({"data": "none.csv"}, "there are no rows to predict"),
         ({"keep": ("row",)}, "--keep row: the output has the number of each row under this name"),
+        ({"data": "twice.csv"}, "twice.csv has two columns a: give one of them another name"),
+        ({"data": "rows.tsv"}, r"--data rows.tsv is not a file \*.csv or \*.parquet, or a folder of them"),
         ({"target": "rows.parquet"}, "-o rows.parquet is among the files of --data"),
         ({"target": "./in/rows.csv", "data": "in"}, "-o ./in/rows.csv is among the files of --data"),
     ],
@@ -277,6 +279,8 @@ def test_what_can_not_be_predicted_is_said_in_one_line(store: Store, options: di
     Path("bad.parquet").write_text("no parquet")
     Path("holes.csv").write_text("a,b\n1,2\n1,\n")
     Path("none.csv").write_text("a,b\n")
+    Path("twice.csv").write_text("a,b,a\n1,2,3\n")
+    Path("rows.tsv").write_text("a\tb\n1\t2\n")
     Path("in").mkdir()
     Path("in/rows.csv").write_text("a,b\n1,2\n")
     with pytest.raises((InputError, NotFoundError), match=said) as refused:
@@ -308,6 +312,8 @@ def test_rows_of_lists_of_any_length() -> None:
         ([1, "a"], "prediction can't be a column: "),
         (torch.ones(2, dtype=torch.complex64), "prediction can't be a column: "),
         (torch.ones(2, 0), "prediction can't be a column: "),
+        ([2**70, 1], "prediction can't be a column: "),
+        ({"a": torch.ones(2), "b": torch.ones(1)}, r"columns of different lengths \(a 2, b 1\)"),
     ],
 )
 def test_what_is_no_column_is_said(output: Any, said: str) -> None:
@@ -315,8 +321,56 @@ def test_what_is_no_column_is_said(output: Any, said: str) -> None:
         to_table([output], 2)
 
 
+def part_files(folder: Path, *outputs: Any) -> list[Path]:
+    """Each output as a part of its own."""
+    files = [folder / f"part-{number}" for number in range(len(outputs))]
+    for file, output in zip(files, outputs, strict=True):
+        pq.write_table(to_table([output]), file)
+    return files
+
+
 def test_no_column_takes_the_place_of_another(tmp_path: Path) -> None:
-    table = to_table([{"a": torch.ones(2, 2), "a_0": torch.ones(2)}], 2)
+    files = part_files(tmp_path, {"a": torch.ones(2, 2), "a_0": torch.ones(2)})
     with pytest.raises(TrainerError, match="two columns of the CSV file would be named a_0"):
-        write_file(iter([table]), tmp_path / "x", ".csv")
-    assert write_file(iter([table]), tmp_path / "x", ".parquet") == 2
+        write_file(files, tmp_path / "x", ".csv")
+    assert write_file(files, tmp_path / "x", ".parquet") == 2
+
+
+@pytest.mark.parametrize(
+    "first, second, rows",
+    [
+        ([1, 2], [0.5], [1.0, 2.0, 0.5]),
+        ([None], ["x"], [None, "x"]),
+        ([[]], [[1]], [[], [1]]),
+        (torch.ones(1, 2), torch.ones(1, 3), [[1.0] * 2, [1.0] * 3]),  # padded to the longest of each batch
+        ([torch.ones(1), torch.ones(2)], [torch.ones(2)], [[1.0], [1.0] * 2, [1.0] * 2]),
+        (torch._neg_view(torch.ones(1)), torch.ones(1), [-1.0, 1.0]),
+    ],
+)
+def test_parts_may_have_other_types_of_the_same_kind(tmp_path: Path, first: Any, second: Any, rows: list[Any]) -> None:
+    write_file(part_files(tmp_path, first, second), tmp_path / "x", ".parquet")
+    assert pq.read_table(tmp_path / "x")["prediction"].to_pylist() == rows
+    assert to_table([first, second])["prediction"].to_pylist() == rows  # as in one part
+
+
+@pytest.mark.parametrize(
+    "first, second, said",
+    [
+        ([1], ["x"], "another type for some rows than for others: .* int64 vs string"),
+        ({"a": [1]}, {"b": [1]}, "other columns for some rows than for others"),
+        ([{"a": 1}], [{"a": 1}], "column prediction has mappings, which CSV has not: write a .parquet file"),
+        ([b"\xff"], [b"\xff"], r"a \.csv file can't have these predictions: Invalid UTF8"),
+    ],
+)
+def test_parts_that_no_file_can_have_are_said(tmp_path: Path, first: Any, second: Any, said: str) -> None:
+    with pytest.raises(TrainerError, match=said):
+        write_file(part_files(tmp_path, first, second), tmp_path / "x", ".csv")
+
+
+def test_a_folder_that_is_named_as_a_file(store: Store) -> None:
+    """As Spark and Dask write them."""
+    trained_run(store, run_file())
+    Path("rows.parquet").mkdir()
+    write_rows(name="rows.parquet/part-0.parquet")
+    event, _ = predict(store)
+    assert event["rows"] == 11

@@ -49,15 +49,18 @@ def list_files(uri: str) -> list[RowFile]:
     Raises:
         NotFoundError: there is nothing. InputError: a file of another kind.
     """
-    if uri.partition("?")[0].endswith(SUFFIXES):
+    named = uri.partition("?")[0].endswith(SUFFIXES)
+    if named:
         folder, key = split_uri(uri)
         store = open_store(folder)
-        version = store.tag(key)
-        if version is None:
-            raise NotFoundError(f"--data {uri}: there is no such file")
-        return [RowFile(store.uri, key, version)]
-    store = open_store(uri)
+        if (version := store.tag(key)) is not None:
+            return [RowFile(store.uri, key, version)]
+    elif Path(uri.removeprefix("file://")).expanduser().is_file():
+        raise InputError(f"--data {uri} is not a file *.csv or *.parquet, or a folder of them")
+    store = open_store(uri)  # other programs name a folder of Parquet files rows.parquet too
     entries = [entry for entry in store.list() if entry.key.endswith(SUFFIXES)]
+    if not entries and named:
+        raise NotFoundError(f"--data {uri}: there is no such file")
     if not entries:
         raise NotFoundError(f"--data {uri}: no file *.csv or *.parquet is there")
     return [RowFile(store.uri, entry.key, f"{entry.size}-{entry.modified}") for entry in entries]
@@ -102,6 +105,8 @@ class Rows:
         sizes = [self._file.metadata.row_group(index).num_rows for index in groups]
         self._starts = [0, *accumulate(sizes)]
         self.names: list[str] = self._file.schema_arrow.names
+        if twice := [name for name in self.names if self.names.count(name) > 1]:
+            raise InputError(f"{file.uri} has two columns {twice[0]}: give one of them another name")
         self._read = lru_cache(maxsize=1)(self._file.read_row_group)  # one group may have many parts' rows
 
     def __len__(self) -> int:

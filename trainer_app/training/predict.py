@@ -10,9 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from trainer_app.data.rows import count_rows, list_files
 from trainer_app.errors import InputError
 from trainer_app.records.plain_json import to_json
@@ -205,13 +202,9 @@ def _assemble(folder: Store, parts: Sequence[Part], target: str) -> int:
     """Write the file from all parts, in their order; it is there whole or not at all. Return its number of rows."""
     where, name = split_uri(target)
     with temporary_folder("assemble") as tmp:
-        path = Path(tmp, "predictions")
-        rows = write_file(_read_parts(folder, parts, Path(tmp, "part")), path, Path(name).suffix)
+        path, files = Path(tmp, "predictions"), [Path(tmp, part.key) for part in parts]
+        for file in files:
+            folder.get_file(file.name, file)
+        rows = write_file(files, path, Path(name).suffix)
         open_store(where).put_file(name, path)
     return rows
-
-
-def _read_parts(folder: Store, parts: Sequence[Part], path: Path) -> Iterator[pa.Table]:
-    for part in parts:
-        folder.get_file(part.key, path)
-        yield pq.read_table(path)
