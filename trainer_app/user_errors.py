@@ -145,6 +145,11 @@ def find_line(frames: Sequence[Frame]) -> str:
     return f"{_short(own[-1][0])}:{own[-1][1]}" if own else ""
 
 
+def is_user_file(file: str) -> bool:
+    """Return whether a file of Python is in the user's own folders: not this package's, nor one that is installed."""
+    return _distance(file) == 0
+
+
 def _message(error: BaseException) -> str:
     """Return the message of an exception on one line, whatever its class does."""
     if isinstance(error, SystemExit):

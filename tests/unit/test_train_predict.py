@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from trainer_app.run.orphans import find_orphans
 from trainer_app.storage import Store
 from trainer_app.training import predict as predicting
 from trainer_app.training.predict import PredictRequest
+from trainer_app.training.prediction_parts import Part, part_of_loader
 from trainer_app.training.prediction_table import to_table, write_file
 from trainer_app.training.predictor import Predictor
 
@@ -54,6 +57,11 @@ class Sums(L.LightningModule):
 class Embeds(Sums):
     def predict_step(self, batch: Any, index: int) -> Any:
         return batch.reshape(len(batch), 1, -1).expand(-1, 2, -1), batch[:, 0].bfloat16()
+
+
+class Placed(Sums):
+    def predict_step(self, batch: Any, index: int, dataloader_idx: int = 0) -> Any:
+        return torch.full((len(batch),), dataloader_idx) if torch.is_tensor(batch) else batch[0][:, 0] + dataloader_idx
 
 
 class Pairs(Sums):
@@ -103,10 +111,11 @@ class Streamed(IterableDataset[torch.Tensor]):
         return iter(torch.ones(5, 2))
 
 
-def run_file(model: str = "Sums", data: str = "Ones") -> RunConfig:
+def run_file(model: str = "Sums", data: str = "Ones", trainer: str = "") -> RunConfig:
+    model = model if "." in model else f"{HERE}.{model}"
     return loads(
-        f"model: {{class_path: {HERE}.{model}}}\ndata: {{class_path: {HERE}.{data}}}\nseed_everything: 1\n"
-        "trainer: {max_epochs: 1, logger: false}\nscaling: {use_gpu: false}\n"
+        f"model: {{class_path: {model}}}\ndata: {{class_path: {HERE}.{data}}}\nseed_everything: 1\n"
+        f"trainer: {{max_epochs: 1, logger: false{trainer}}}\nscaling: {{use_gpu: false}}\n"
     )
 
 
@@ -152,6 +161,27 @@ def test_own_data_of_the_module_with_its_hooks(store: Store) -> None:
     event, table = predict(store, data=None, columns=())
     assert table["prediction"].to_pylist() == [10.0 * (4 * n + 1) for n in range(10)] + [2.0] * 5
     assert event["parts"] == 4  # 4, 4 and 2 rows, and what has no length
+
+
+def test_a_step_learns_which_loader_a_batch_is_from(store: Store) -> None:
+    trained_run(store, run_file("Placed", "Own", ", limit_predict_batches: 1"))
+    _, table = predict(store, data=None, columns=())
+    assert table["prediction"].to_pylist() == [20.0 * n for n in range(10)] + [1.0] * 5
+
+
+def test_a_part_is_loaded_as_its_loader_does() -> None:
+    options = {
+        "num_workers": 1,
+        "worker_init_fn": print,
+        "timeout": 7,
+        "prefetch_factor": 3,
+        "generator": torch.Generator(),
+    }
+    loader: Any = DataLoader(TensorDataset(torch.ones(9)), batch_size=2, collate_fn=list, **options)
+    part = part_of_loader(loader, Part(0, 0, 4, 8))
+    same = (*options, "dataset", "batch_size", "collate_fn", "multiprocessing_context")
+    assert [getattr(part, name) for name in same] == [getattr(loader, name) for name in same]
+    assert list(part.sampler) == [4, 5, 6, 7]
 
 
 @pytest.mark.parametrize("target, names", [("o.parquet", ["prediction_0"]), ("o.csv", ["prediction_0_1_1"])])
@@ -218,6 +248,22 @@ def test_other_rows_of_the_same_name_are_another_prediction(store: Store, monkey
     write_rows(first=100)
     event, table = predict(store)
     assert event["kept"] == 0 and table["prediction"].to_pylist()[0] == 200.0
+
+
+def test_changed_code_is_another_prediction(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the code before its change predicted, until it failed, is not among what it predicts now."""
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    code = f"from {HERE} import Sums\nclass Mine(Sums):\n    def predict_step(self, batch, index):\n        "
+    Path("mine_to_change.py").write_text(f"{code}assert index == 0 and batch[0, 0] < 6\n        return batch[:, 0]\n")
+    trained_run(store, run_file("mine_to_change.Mine"))
+    write_rows()
+    with pytest.raises(UserError, match="AssertionError"):
+        predict(store, part_rows=2)
+    Path("mine_to_change.py").write_text(f"{code}return 10 * batch[:, 0]\n")
+    del sys.modules["mine_to_change"]
+    importlib.invalidate_caches()
+    event, table = predict(store, part_rows=2)
+    assert event["kept"] == 0 and table["prediction"].to_pylist() == [10.0 * n for n in range(11)]
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from trainer_app import lightning_cli
 from trainer_app.data.rows import count_rows, list_files
 from trainer_app.errors import InputError
 from trainer_app.records.plain_json import to_json
@@ -19,16 +21,10 @@ from trainer_app.storage_uri import join_uri
 from trainer_app.temporary import temporary_folder
 from trainer_app.training.chosen import Chosen, choose
 from trainer_app.training.failures import root_cause
+from trainer_app.training.prediction_parts import Part, plan_loaders, split_rows
 from trainer_app.training.prediction_table import ROW, write_file
-from trainer_app.training.predictor import (
-    Part,
-    PartWorker,
-    PredictJob,
-    Predictor,
-    plan_loaders,
-    raise_error,
-    split_rows,
-)
+from trainer_app.training.predictor import PartWorker, PredictJob, Predictor, raise_error
+from trainer_app.user_errors import is_user_file
 
 SUFFIXES: Final = (".parquet", ".csv")
 MANIFEST: Final = "manifest.json"
@@ -73,7 +69,8 @@ def predict(store: Store, run: str, request: PredictRequest, *, say: Say = lambd
     if not parts:
         raise InputError("there are no rows to predict")
     _check_apart(job, request.target)
-    job = replace(job, key=_make_key(job, parts, request.target))
+    code = job.code or _digest_code(chosen)
+    job = replace(job, key=_make_key(job, parts, request.target, code))
     with _leased(job.store()) as folder:
         kept = {entry.key for entry in folder.list()}
         if MANIFEST not in kept:
@@ -147,11 +144,19 @@ def _plan(job: PredictJob, request: PredictRequest) -> list[Part]:
     return parts
 
 
-def _make_key(job: PredictJob, parts: Sequence[Part], target: str) -> str:
-    """Return the name of the folder of this prediction's parts: another for other data, commits or files."""
+def _make_key(job: PredictJob, parts: Sequence[Part], target: str, code: str) -> str:
+    """Return the name of the folder of this prediction's parts: another for other data, commits, code or files."""
     folder, name = split_uri(target)
-    about = [asdict(job), [asdict(part) for part in parts], open_store(folder).uri, name]
+    about = [asdict(job), [asdict(part) for part in parts], open_store(folder).uri, name, code]
     return hashlib.sha256(to_json(about)).hexdigest()[:16]
+
+
+def _digest_code(chosen: Chosen) -> str:
+    """Return the SHA-256, in hex, of the user's files that are imported with the modules of a run file."""
+    lightning_cli.import_user_code(chosen.config)
+    named = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
+    files = sorted(Path(file) for file in named if is_user_file(file) and Path(file).is_file())
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
 
 
 def _run(job: PredictJob, parts: list[Part], chosen: Chosen, workers: int | None) -> Iterator[int]:

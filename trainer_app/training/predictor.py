@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils import _pytree as pytree
-from torch.utils.data import DataLoader, IterableDataset, SequentialSampler, Subset
+from torch.utils.data import DataLoader
 
 from trainer_app.data.rows import RowFile, Rows, to_batch
 from trainer_app.errors import InputError, TrainerError, UserError
@@ -24,28 +26,11 @@ from trainer_app.storage import Store, open_store
 from trainer_app.temporary import temporary_folder
 from trainer_app.training.chosen import loaded_parts, reopen
 from trainer_app.training.evaluate import group_of_one
+from trainer_app.training.prediction_parts import Part, part_of_loader
 from trainer_app.training.prediction_table import to_table
 from trainer_app.user_errors import describe_error, format_traceback, plain_errors
 
 MOST_NAMED: Final = 20  # columns in a message
-
-
-@dataclass(frozen=True)
-class Part:
-    """Rows that are committed together: those from `start` to before `stop` of a file or of a data loader.
-
-    `stop` None is all of a data loader that can't be divided.
-    """
-
-    index: int
-    source: int
-    start: int = 0
-    stop: int | None = None
-
-    @property
-    def key(self) -> str:
-        """The object that has its predictions."""
-        return f"part-{self.index:06d}.parquet"
 
 
 @dataclass(frozen=True)
@@ -133,26 +118,38 @@ class Predictor:
     def _predict_loader(self, part: Part) -> pa.Table:
         loader = self.loaders[part.source]
         if part.stop is None:
-            return to_table(self._run(loader))
-        rows = Subset(loader.dataset, range(part.start, part.stop))
-        options = {"num_workers": loader.num_workers, "pin_memory": loader.pin_memory, "collate_fn": loader.collate_fn}
-        return to_table(self._run(DataLoader(rows, batch_size=loader.batch_size, **options)), len(rows))
+            return to_table(self._run(loader, part.source))
+        return to_table(self._run(part_of_loader(loader, part), part.source), part.stop - part.start)
 
-    def _run(self, loader: Any) -> Sequence[Any]:
-        """Return what Lightning's `Trainer.predict` returns, a batch's output each."""
+    def _run(self, loader: Any, source: int = 0) -> Sequence[Any]:
+        """Return what Lightning's `Trainer.predict` returns, a batch's output each.
+
+        Args:
+            loader: of the batches.
+            source: its place among the data module's loaders, which hooks and `predict_step` learn as `dataloader_idx`.
+        """
         model, data, trainer = self.parts.model, self.parts.datamodule, self.parts.trainer
+        several = len(self.loaders) > 1 and _takes_index(model.predict_step)
+        loaders: Any = [loader if index == source else [] for index in range(len(self.loaders))] if several else loader
         if data is None or self.job.files:
-            where = {"dataloaders": loader}
+            where = {"dataloaders": loaders}
         else:
-            data.predict_dataloader, where = lambda: loader, {"datamodule": data}
+            data.predict_dataloader, where = lambda: loaders, {"datamodule": data}
         try:
             with plain_errors(let_pass=MisconfigurationException):
                 outputs = trainer.predict(model, **where, return_predictions=True)
         except MisconfigurationException as error:
             raise InputError(f"this run can't predict: {one_line(error)}") from error
+        outputs = outputs[source] if outputs and several else outputs
         if outputs is None or any(output is None for output in outputs):
             raise TrainerError("predict_step returned nothing: it must return a prediction for each row")
         return outputs
+
+
+def _takes_index(step: Any) -> bool:
+    """Return whether a `predict_step` takes a `dataloader_idx`: Lightning has no several loaders for another one."""
+    parameters = inspect.signature(step).parameters.values()
+    return any(one.name == "dataloader_idx" or one.kind is one.VAR_POSITIONAL for one in parameters)
 
 
 class PartWorker:
@@ -203,40 +200,11 @@ def _predict_loaders(parts: Parts) -> list[Any]:
             if parts.datamodule is not None:
                 source.prepare_data()
                 source.setup("predict")
-            loaders: list[Any] = pytree.tree_leaves(source.predict_dataloader())
+            loaders = source.predict_dataloader()
+            loaders = pytree.tree_leaves(loaders.iterables if isinstance(loaders, CombinedLoader) else loaders)
     except MisconfigurationException as error:
         raise InputError("the run's data has no predict_dataloader: write one, or give --data") from error
     for hook in ("prepare_data", "setup", "teardown"):
         if parts.datamodule is not None:
             setattr(source, hook, lambda *_, **__: None)
-    return loaders
-
-
-def plan_loaders(loaders: Sequence[Any], part_rows: int) -> Iterator[Part]:
-    """Yield the parts of data loaders.
-
-    A loader whose data set has no length, or which draws by a sampler of its own, is one part.
-
-    Args:
-        part_rows: how many rows a part has at most, but at least a batch.
-    """
-    index = 0
-    for source, loader in enumerate(loaders):
-        for start, stop in _ranges(loader, part_rows):
-            yield Part(index, source, start, stop)
-            index += 1
-
-
-def _ranges(loader: Any, part_rows: int) -> list[tuple[int, int | None]]:
-    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
-        return [(0, None)]
-    if loader.batch_size is None or not isinstance(loader.sampler, SequentialSampler):
-        return [(0, None)]
-    return list(split_rows(len(loader.dataset), part_rows, loader.batch_size))
-
-
-def split_rows(rows: int, part_rows: int, batch_size: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of parts that are whole batches, so that batches are the same however rows are divided."""
-    size = max(part_rows // batch_size, 1) * batch_size
-    for start in range(0, rows, size):
-        yield start, min(start + size, rows)
+    return list(loaders)
