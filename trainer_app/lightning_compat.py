@@ -30,8 +30,8 @@ NAMES: Final = (
     P(
         "lightning.pytorch.loops.evaluation_loop",
         "_EvaluationLoop",
-        "validates with data loaders that are made again when those of an undisturbed fit are",
-        "_last_val_dl_reload_epoch",
+        "validates with data loaders that are made again when those of an undisturbed fit are, with one batch size",
+        "_last_val_dl_reload_epoch _data_source",
     ),
     P(
         "lightning.pytorch.loops.training_epoch_loop",

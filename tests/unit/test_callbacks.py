@@ -239,6 +239,32 @@ def test_loaders_that_a_schedule_asked_for_are_made_again_for_a_resumed_epoch(tm
     assert batches_by_epoch() == {3: [16] * 4, 4: [20, 20, 20, 4]}
 
 
+class Checked(Net):
+    """Notes the sizes of the batches that each epoch validates."""
+
+    sizes: ClassVar[list[tuple[int, int]]] = []
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        Checked.sizes.append((self.current_epoch, len(batch[0])))
+
+
+class CheckedNumbers(Numbers):
+    def val_dataloader(self) -> Any:
+        return self.train_dataloader()
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_validation_keeps_the_first_size_in_a_resumed_fit_too(tmp_path: Path, every: int) -> None:
+    options = {"check_val_every_n_epoch": every, "num_sanity_val_steps": 0, "limit_val_batches": 1}
+    config = run_file(GROWING, data="CheckedNumbers", max_epochs=4, **options)
+    config = override(config, {"model.class_path": f"{HERE}.Checked"})
+    asked = iter([False, False, False, True])
+    Checked.sizes = []
+    fit(tmp_path, config, Policy(stop=lambda: next(asked)))
+    fit(tmp_path, config)
+    assert Checked.sizes == [(epoch, 8) for epoch in range(4) if not (epoch + 1) % every]
+
+
 class TwoLoaders(Numbers):
     def train_dataloader(self) -> Any:
         return [super().train_dataloader(), super().train_dataloader()]

@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import CombinedLoader
-from lightning.pytorch.utilities.parsing import lightning_hasattr, lightning_setattr
+from lightning.pytorch.utilities.parsing import lightning_getattr, lightning_hasattr, lightning_setattr
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.utils.data import BatchSampler
 
@@ -20,8 +20,9 @@ class DynamicBatchSize(Callback):
     """Double the batch size of each worker every `increase_every` epochs: epoch e has initial * 2**(e//increase_every).
 
     The data loaders are made again for the epoch in which a new size is due, so that it is trained with it. The module
-    or the data module needs an attribute or hyperparameter `batch_size` that its `train_dataloader` uses. A schedule
-    that asks the Trainer for the steps of the fit, `estimated_stepping_batches`, gets those of all sizes.
+    or the data module needs an attribute or hyperparameter `batch_size` that its `train_dataloader` uses. Loaders of
+    validation keep the size of epoch 0. A schedule that asks the Trainer for the steps of the fit,
+    `estimated_stepping_batches`, gets those of all sizes.
 
     Args:
         initial: the size in epoch 0.
@@ -46,6 +47,7 @@ class DynamicBatchSize(Callback):
                 raise InputError("DynamicBatchSize: neither the data module nor the model has a batch_size to set")
             lightning_setattr(pl_module, "batch_size", self.size_in(0))
             _estimate_with(self, trainer)
+            self._validate_with_first_size(trainer, pl_module)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Set the size of the epoch that a resumed fit starts with, before its loaders are made."""
@@ -91,6 +93,21 @@ class DynamicBatchSize(Callback):
         plan = list(self._plan(trainer))
         steps = sum(int(steps) for _, _, steps in plan)
         return (steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)) if plan else None
+
+    def _validate_with_first_size(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Make validation's loaders with one size: a resumed fit, which makes them later, has to see the same."""
+        source: Any = trainer.fit_loop.epoch_loop.val_loop._data_source
+        make = source.dataloader
+
+        def make_with_first_size() -> Any:
+            due = lightning_getattr(pl_module, "batch_size")
+            lightning_setattr(pl_module, "batch_size", self.size_in(0))
+            try:
+                return make()
+            finally:
+                lightning_setattr(pl_module, "batch_size", due)
+
+        source.dataloader = make_with_first_size
 
     def _reload(self, trainer: L.Trainer) -> None:
         """Let Lightning make the loaders again before the next epoch."""
