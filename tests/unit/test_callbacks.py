@@ -5,17 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import lightning as L
 import pytest
 import torch
 from lightning.pytorch.plugins import MixedPrecision
-from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning.pytorch.strategies import FSDPStrategy, SingleDeviceStrategy
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.two_ranks import fit_rank, on_two_ranks
 from trainer_app import callbacks
+from trainer_app.callbacks import gradient_norm
 from trainer_app.callbacks.epoch import Policy
 from trainer_app.config import RunConfig, override
 from trainer_app.config.models import Scaling
@@ -152,6 +154,20 @@ def test_gradient_norms_are_unscaled(optimizer: Any, monkeypatch: pytest.MonkeyP
         trainer.fit(Net(), Numbers())
         measured.append(Values.lines[0][1]["gradients/layer.weight_norm"])
     assert measured[0] == pytest.approx(measured[1], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "kind, group, whole",
+    [("FULL_SHARD", 2, (5.0, 1.0)), ("NO_SHARD", 2, (3.0, 3.0)), ("HYBRID_SHARD", 1, (3.0, 3.0))],
+)
+def test_gradient_norms_of_fsdp_are_those_of_all_shards(
+    kind: str, group: int, whole: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strategy: Any = FSDPStrategy(sharding_strategy=kind, auto_wrap_policy={torch.nn.Linear})
+    strategy.model = SimpleNamespace(process_group=SimpleNamespace(size=lambda: group))
+    ranks = [{"a": 3.0}, {"a": 4.0, "b": 1.0}] if kind == "FULL_SHARD" else [{"a": 3.0, "b": 3.0}] * 2
+    monkeypatch.setattr(gradient_norm, "gather", lambda norms: ranks)
+    assert gradient_norm._sum_shards(strategy, ranks[0]) == pytest.approx({"a": whole[0], "b": whole[1]})
 
 
 def batches_by_epoch() -> dict[int, list[int]]:

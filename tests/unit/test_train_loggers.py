@@ -115,6 +115,23 @@ def test_csv_has_a_version_for_each_attempt(swept: Path) -> None:
     assert epochs == [{"0"}, {"0", "1"}, {"1", "2"}]
 
 
+@pytest.mark.parametrize(
+    "args, folder", [({"version": "v"}, "lightning_logs/v"), ({"version": 3, "name": ""}, "version_3")]
+)
+def test_csv_under_a_version_of_the_users_keeps_each_attempt(tmp_path: Path, args: Any, folder: str) -> None:
+    entry = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": f"{tmp_path}/out", **args}}
+    file = tmp_path / "out" / folder / "metrics.csv"
+    file.parent.mkdir(parents=True)
+    for attempt in range(3):
+        file.write_text(str(attempt))
+        named([entry], None, {} if attempt else None, str(tmp_path / "s"))
+        assert file.exists() == (attempt == 0)  # a new run leaves it to CSVLogger
+    assert {path.name: path.read_text() for path in file.parent.iterdir()} == {
+        "metrics-1.csv": "1",
+        "metrics-2.csv": "2",
+    }
+
+
 def test_a_trial_that_is_stopped_has_not_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import FSDPStrategy
+from torch.distributed.fsdp import ShardingStrategy
+
+from trainer_app.callbacks.ranks import gather
 
 
 class GradientNorm(Callback):
@@ -37,15 +42,14 @@ class GradientNorm(Callback):
             return
         norms = dict(_norms(pl_module, optimizer))
         scale = _scale(trainer, optimizer)
-        values = [value / scale for value in torch.stack(list(norms.values())).tolist()] if norms else []
-        metrics = {f"gradients/{name}_norm": value for name, value in zip(norms, values, strict=True)}
+        values = torch.stack(list(norms.values())).tolist() if norms else []
+        whole = _sum_shards(trainer.strategy, {name: value / scale for name, value in zip(norms, values, strict=True)})
+        metrics = {f"gradients/{name}_norm": value for name, value in whole.items()}
         self._largest |= {name: max(value, self._largest.get(name, value)) for name, value in metrics.items()}
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=step)
         if self.threshold is not None and trainer.is_global_zero:
-            large = [
-                f"{name} {value:.2f}" for name, value in zip(norms, values, strict=True) if not value <= self.threshold
-            ]
+            large = [f"{name} {value:.2f}" for name, value in whole.items() if not value <= self.threshold]
             self._warn(trainer.global_step, large)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -66,6 +70,17 @@ def _norms(module: L.LightningModule, optimizer: Any) -> Iterator[tuple[str, tor
             grad = parameter.grad.detach()
             norm = grad.to(torch.promote_types(grad.dtype, torch.float32)).norm(2)
             yield name, norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of all shards
+
+
+def _sum_shards(strategy: Any, norms: dict[str, float]) -> dict[str, float]:
+    """Return the norms of whole gradients: FSDP, other than FSDP2, gives each rank a plain part of some of them."""
+    if not isinstance(strategy, FSDPStrategy):
+        return norms
+    ranks = gather(norms)
+    is_whole = strategy.sharding_strategy is ShardingStrategy.NO_SHARD
+    copies = len(ranks) / (1 if is_whole else strategy.model.process_group.size())  # more than 1 with HYBRID_SHARD
+    names = dict.fromkeys(name for rank in ranks for name in rank)
+    return {name: math.hypot(*(rank.get(name, 0.0) for rank in ranks)) / math.sqrt(copies) for name in names}
 
 
 def _scale(trainer: L.Trainer, optimizer: Any) -> float:

@@ -21,6 +21,7 @@ from trainer_app.config import RunConfig
 from trainer_app.formatting import one_line
 from trainer_app.records import FitFolder
 from trainer_app.run import documents
+from trainer_app.storage_uri import parse_scheme
 
 _log = logging.getLogger(__name__)
 RECORD: Final = "loggers.json"  # beside a fit's metrics: the id of each logger's run
@@ -49,8 +50,12 @@ def name_runs(config: RunConfig, fit_folder: FitFolder, fit: Fit | None) -> tupl
     written = config.trainer.get("logger")
     if not fit or not written or isinstance(written, bool):
         return config, []
-    ids = {key: one for key, one in (documents.read(fit_folder.store, RECORD) or {}).items() if _is_id(one)}
+    record = documents.read(fit_folder.store, RECORD)
+    ids = {key: one for key, one in (record or {}).items() if _is_id(one)}
     entries = written if isinstance(written, _LISTS) else [written]
+    if record is not None and not ranks.get_rank():
+        for entry in entries:
+            _keep_csv(entry)
     filled = [_fill(entry, ids, place, fit) for place, entry in enumerate(entries)]
     logger = filled if isinstance(written, _LISTS) else filled[0]
     return config.model_copy(update={"trainer": {**config.trainer, "logger": logger}}), [RecordRuns(fit_folder, ids)]
@@ -70,6 +75,19 @@ def _fill(entry: Any, ids: dict[str, Any], place: int, fit: Fit) -> Any:
     more = _arguments(kind, taken, ids.get(_key(place, kind)), fit)
     block["init_args"] = {**args, **more}
     return block if more else entry
+
+
+def _keep_csv(entry: Any) -> None:
+    """Rename what CSVLogger wrote before, under a version of the user's, to metrics-1.csv: a new one deletes it."""
+    args = (entry.get("init_args") or {}) if isinstance(entry, dict) else {}
+    version, place = args.get("version"), str(args.get("save_dir"))
+    if version is None or parse_scheme(place) or not str(entry.get("class_path")).endswith("CSVLogger"):
+        return
+    named = version if isinstance(version, str) else f"version_{version}"
+    folder = Path(place, args.get("name", "lightning_logs") or "", named)
+    if (folder / "metrics.csv").exists():
+        number = len(list(folder.glob("metrics-*.csv"))) + 1
+        (folder / "metrics.csv").rename(folder / f"metrics-{number}.csv").touch()  # new, so that it is sent
 
 
 def _arguments(kind: str, taken: dict[str, Any], known: Any, fit: Fit) -> dict[str, Any]:
