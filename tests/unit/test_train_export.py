@@ -90,6 +90,45 @@ class Random(Net):
         return self.layer(x) + torch.rand(())
 
 
+class Splits(Net):
+    """Has no ONNX function for what it does."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.eigvals(x.unsqueeze(1) * x.unsqueeze(2)).abs()
+
+
+class Named(Net):
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.layer(x), "name"
+
+
+class Diverged(Net):
+    """Its state has NaN, and a list of tensors as torchmetrics and `get_extra_state` have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([float("nan"), 1.0]))
+
+    def get_extra_state(self) -> Any:
+        return {"seen": [torch.ones(3)], "count": 1}
+
+    def set_extra_state(self, state: Any) -> None: ...
+
+
+class Anything(Net):
+    """Takes all of a mapping, as modules of Hugging Face are wrapped."""
+
+    def forward(self, **batch: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return self.layer(batch["x"]) + batch["y"].unsqueeze(1)
+
+
+class Mappings(Samples):
+    def train_dataloader(self) -> Any:
+        return DataLoader([{"x": SAMPLES[0], "y": SAMPLES[0, 0]}] * 4, batch_size=2)
+
+    predict_dataloader = train_dataloader
+
+
 class Lazy(Net):
     """Builds its layers in `configure_model`."""
 
@@ -122,10 +161,10 @@ class NoForward(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=1.0)
 
 
-def run_file(model: str = "Net") -> RunConfig:
+def run_file(model: str = "Net", data: str = "Samples") -> RunConfig:
     path = model if "." in model else f"{HERE}.{model}"
     return loads(
-        f"model: {{class_path: {path}}}\ndata: {{class_path: {HERE}.Samples}}\nseed_everything: 1\n"
+        f"model: {{class_path: {path}}}\ndata: {{class_path: {HERE}.{data}}}\nseed_everything: 1\n"
         "trainer: {max_epochs: 2, logger: false}\nscaling: {use_gpu: false}\ncheckpoint: {keep: null}\n"
     )
 
@@ -214,6 +253,35 @@ def test_what_an_export_takes_is_said(store: Store, model: str, inputs: str) -> 
     assert export(store)["inputs"] == inputs
 
 
+def test_all_of_a_mapping_is_taken_by_name(store: Store) -> None:
+    trained_run(store, run_file("Anything", "Mappings"))
+    assert export(store)["inputs"] == "float32[2, 3], float32[2]"  # torch's programs check **kwargs for one size only
+
+
+def test_a_state_with_nan_and_with_lists_is_kept(store: Store) -> None:
+    trained_run(store, run_file("Diverged"))
+    export(store, "state-dict", "net.pt")
+    kept = torch.load("net.pt", weights_only=True)
+    assert kept["mean"].isnan().tolist() == [True, False] and kept["_extra_state"]["seen"][0].tolist() == [1.0] * 3
+    assert not exporting._same(torch.tensor([float("nan"), 1.0]), torch.tensor([float("nan"), 2.0]))
+    assert not exporting._same([torch.ones(2)], [torch.zeros(2)])
+
+
+@pytest.mark.parametrize(
+    "model, kind, said",
+    [
+        ("Splits", "onnx", "onnx can't have this module: No ONNX function found for .*linalg_eig"),
+        ("Named", "onnx", "forward returns str; onnx has tensors, and tuples, lists and mappings of them"),
+        ("Named", "pt2", "forward returns str; pt2 has tensors"),
+    ],
+)
+def test_what_a_format_does_not_have_is_said(store: Store, model: str, kind: str, said: str) -> None:
+    trained_run(store, run_file(model))
+    with pytest.raises(TrainerError, match=said) as refused:
+        export(store, kind)
+    assert "\n" not in str(refused.value) and not list(Path.cwd().iterdir())
+
+
 @pytest.mark.parametrize(
     "model, said, error",
     [
@@ -249,14 +317,14 @@ def test_a_module_that_needs_a_device_mesh_is_told_how_to_do_without(
 
 def test_a_program_that_computes_something_else_is_not_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     trained_run(store, run_file())
-    trace = exporting._export_program
+    trace = exporting._export_programs
 
     def other(model: Any, *inputs: Any) -> Any:
-        program = trace(model, *inputs)
+        program = next(trace(model, *inputs))
         program.state_dict["layer.bias"].data.add_(0.01)
-        return program
+        yield program
 
-    monkeypatch.setattr(exporting, "_export_program", other)
+    monkeypatch.setattr(exporting, "_export_programs", other)
     with pytest.raises(TrainerError, match="outputs differ from the module's; no file was written"):
         export(store)
     assert not list(Path.cwd().iterdir())

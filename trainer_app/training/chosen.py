@@ -108,7 +108,7 @@ def loaded_parts(chosen: Chosen, *, accelerator: str = "cpu") -> Iterator[Parts]
         UserError: the user's code raised something.
     """
     kwargs: dict[str, Any] = {"devices": 1, "num_nodes": 1, "strategy": "auto", "accelerator": accelerator}
-    kwargs |= {"fast_dev_run": False, "limit_predict_batches": 1.0}  # every row is predicted
+    kwargs |= {"fast_dev_run": False, "limit_predict_batches": None}  # every row is predicted
     allow = chosen.config.checkpoint.allow
     with temporary_folder("checkpoint") as tmp:
         with plain_errors():

@@ -67,7 +67,9 @@ def _of_batch(model: Any, batch: Any) -> Inputs:
     parameters = list(inspect.signature(model.forward).parameters.values())
     named = [one for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
     required = [one for one in named if one.default is one.empty]
-    if isinstance(batch, Mapping) and all(one.name in batch for one in required):
+    if isinstance(batch, Mapping) and any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return (), dict(batch)
+    if isinstance(batch, Mapping) and named and all(one.name in batch for one in required):
         return (), {one.name: batch[one.name] for one in named if one.name in batch}
     if isinstance(batch, tuple | list):
         count = max(len(required), 1)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch.utils import _pytree as pytree
 
-from trainer_app.errors import TrainerError
+from trainer_app.errors import InputError, TrainerError
 from trainer_app.formatting import one_line
 from trainer_app.storage import Store, open_store, split_uri
 from trainer_app.temporary import temporary_folder
@@ -77,7 +77,20 @@ def _write_state(state: dict[str, Any], path: Path, kind: str, about: dict[str, 
 
 
 def _same(value: Any, kept: Any) -> bool:
-    return torch.equal(value.cpu(), kept) if isinstance(value, torch.Tensor) else value == kept
+    """Return whether two entries of a state are the same: tensors, or what holds some; NaN is itself."""
+    (leaves, shape), (others, other_shape) = pytree.tree_flatten(value), pytree.tree_flatten(kept)
+    return bool(shape == other_shape) and all(map(_same_leaf, leaves, others))
+
+
+def _same_leaf(value: Any, kept: Any) -> bool:
+    if not isinstance(value, torch.Tensor):
+        return bool(value == kept)
+    value = value.cpu()
+    return torch.equal(value, kept) or (
+        value.shape == kept.shape
+        and torch.equal(value.isnan(), kept.isnan())
+        and torch.equal(value[~value.isnan()], kept[~kept.isnan()])
+    )
 
 
 def _write_program(parts: Any, path: Path, kind: str) -> str:
@@ -85,15 +98,24 @@ def _write_program(parts: Any, path: Path, kind: str) -> str:
     with plain_errors(), torch.no_grad():
         inputs = example_inputs(parts)
         expected = _copied(parts.model, inputs)
+        _check_outputs(expected, kind)
         if not _close(expected, _copied(parts.model, inputs)):
             raise TrainerError("export: the module's outputs differ between two calls with the same input")
         bigger, expected_bigger = _try_bigger(parts.model, inputs, expected)
     with torch.no_grad():
-        program = _export_program(parts.model, inputs, bigger)
-        load = _save_onnx(program, path) if kind == "onnx" else _save_pt2(program, path)
+        load = _save(_export_programs(parts.model, inputs, bigger), inputs, path, kind)
         _check(load, inputs, expected)
         any_batch = _takes(load, bigger, expected_bigger)
     return describe_inputs(inputs, bigger if any_batch else inputs)
+
+
+def _check_outputs(outputs: Any, kind: str) -> None:
+    """Raise InputError if `forward` returns what a program can't."""
+    plain = (torch.Tensor, type(None)) if kind == "onnx" else (torch.Tensor, type(None), bool, int, float)
+    others = [leaf for leaf in pytree.tree_leaves(outputs) if not isinstance(leaf, plain)]
+    if others:
+        has = f"{kind} has tensors, and tuples, lists and mappings of them"
+        raise InputError(f"export: forward returns {type(others[0]).__name__}; {has}")
 
 
 def _try_bigger(model: Any, inputs: Inputs, expected: Any) -> tuple[Inputs, Any]:
@@ -111,19 +133,36 @@ def _copied(function: Any, inputs: Inputs) -> Any:
     return function(*args, **kwargs)
 
 
-def _export_program(model: Any, inputs: Inputs, bigger: Inputs) -> Any:
-    """Return torch's ExportedProgram of `forward`; sizes that differ between the two inputs may be any."""
+def _export_programs(model: Any, inputs: Inputs, bigger: Inputs) -> Iterator[Any]:
+    """Yield torch's ExportedProgram of `forward` for any size that differs between the two inputs, and for the first."""
     shapes = torch.export.AdditionalInputs()
     shapes.add(*inputs)
     shapes.add(*bigger)
     try:  # with the bigger one: torch takes a size of 1 as fixed
-        return torch.export.export(model, *bigger, dynamic_shapes=shapes.dynamic_shapes(model, *bigger))
+        yield torch.export.export(model, *bigger, dynamic_shapes=shapes.dynamic_shapes(model, *bigger))
     except Exception:  # noqa: BLE001 - whatever torch's tracer meets in the user's code
         _log.info("export: not for any batch size", exc_info=True)
     try:
-        return torch.export.export(model, *inputs)
+        yield torch.export.export(model, *inputs)
     except Exception as error:
         raise TrainerError(f"export: torch.export can't trace this module: {one_line(error)[:500]}") from error
+
+
+def _save(programs: Iterator[Any], inputs: Inputs, path: Path, kind: str) -> Load:
+    """Write the first of the programs that can be written and run. Raises TrainerError if none can."""
+    problem: BaseException = TrainerError("no program")
+    for program in programs:
+        try:
+            load = _save_onnx(program, path) if kind == "onnx" else _save_pt2(program, path)
+            load(inputs)
+        except Exception as error:  # noqa: BLE001 - whatever torch's converter, or the runtime, does not have
+            _log.info("export: this program can't be written", exc_info=True)
+            problem = error
+        else:
+            return load
+    while problem.__cause__:
+        problem = problem.__cause__
+    raise TrainerError(f"export: {kind} can't have this module: {one_line(problem)[:300]}") from problem
 
 
 def _save_pt2(program: Any, path: Path) -> Load:
