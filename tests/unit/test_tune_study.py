@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
+import yaml
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -75,6 +76,28 @@ def test_each_sampler_proposes_by_its_seed(sampler: str, store: Store) -> None:
     assert first == again != other
     assert len({str(params) for params in first}) > 8
     assert all(0.001 <= params[LR] <= 1.0 and 8 <= params[HIDDEN] <= 64 for params in first)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2"])
+@pytest.mark.parametrize("choices", ["[[1, 2], [3], []]", "[{x: 1}, {x: [2]}, null]", "[1, true, 1.0, '1', false, 0]"])
+def test_choices_of_any_kind_are_told_apart(sampler: str, choices: str, store: Store) -> None:
+    more = "population_size: 3" if sampler == "nsga2" else "n_startup_trials: 3"
+    config = sweep_file(
+        f"{{optuna: {{sampler: {sampler}, {more}}}}}", f"{{{HIDDEN}: {{choice: {choices}}}, {LR}: {{uniform: [0, 1]}}}}"
+    )
+    searcher, again = (build_searcher(config, new_run(store, name), seed=1, start=0) for name in ("a", "b"))
+    drawn = []
+    for index in range(12):
+        params = searcher.suggest(trial_name(index)) or {}
+        drawn.append(params[HIDDEN])
+        searcher.on_trial_complete(trial_name(index), {"objective": float(index)})
+        again.add_evaluated_point(params, float(index))  # as of an earlier attempt
+    values = yaml.safe_load(choices)
+    assert {repr(one) for one in drawn} <= {repr(one) for one in values} and len({repr(one) for one in drawn}) > 1
+    trials = again._ot_study.trials
+    assert [str(trial.params) for trial in trials] == [str(trial.params) for trial in searcher._ot_study.trials]
+    with pytest.raises(ValueError):
+        again.add_evaluated_point({HIDDEN: "another", LR: 0.5}, 0.0)
 
 
 def test_nsga2_learns_from_several_metrics(store: Store, tmp_path: Path) -> None:

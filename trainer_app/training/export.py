@@ -134,7 +134,7 @@ def _copied(function: Any, inputs: Inputs) -> Any:
 
 
 def _export_programs(model: Any, inputs: Inputs, bigger: Inputs) -> Iterator[Any]:
-    """Yield torch's ExportedProgram of `forward` for any size that differs between the two inputs, and for the first."""
+    """Yield torch's programs of `forward`: for any size that differs between the inputs, and for the first's."""
     shapes = torch.export.AdditionalInputs()
     shapes.add(*inputs)
     shapes.add(*bigger)

@@ -12,13 +12,14 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
+from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
 from trainer_app import results
-from trainer_app.config import RunConfig, require_tune
+from trainer_app.config import Primitive, RunConfig, require_tune
 from trainer_app.errors import StorageError
 from trainer_app.metric_order import replace_nan
-from trainer_app.records import RunFolder, TrialRecord
+from trainer_app.records import RunFolder, TrialRecord, to_json
 from trainer_app.storage import open_store
 from trainer_app.temporary import make_folder
 from trainer_app.tuning import space
@@ -49,11 +50,13 @@ class StudySearch(OptunaSearch):
     def __init__(self, config: RunConfig, sampler: Any, folder: RunFolder) -> None:
         tuning = require_tune(config)
         self.modes: dict[str, str] = {tuning.metric: tuning.mode, **tuning.searcher.args.metrics}
+        self._texts = {key: texts for key, one in tuning.space.items() if (texts := _choices_as_texts(one))}
+        domains = space.domains(tuning.space) | {key: tune.choice(list(texts)) for key, texts in self._texts.items()}
         self._folder, self._sent = folder, 0.0
         self._journal = make_folder(f"{folder.name}-optuna") / "study.log"
         several = len(self.modes) > 1
         super().__init__(
-            space=space.domains(tuning.space),
+            space=domains,
             metric=[METRIC, *tuning.searcher.args.metrics] if several else METRIC,
             mode=list(self.modes.values()) if several else tuning.mode,
             sampler=sampler,
@@ -65,6 +68,11 @@ class StudySearch(OptunaSearch):
     def mode(self) -> str:
         """That of `tune.metric`, by which the sweep's best trial is chosen."""
         return next(iter(self.modes.values()))
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """Return the parameters of a new trial, by key of the space."""
+        drawn: dict[str, Any] = super().suggest(trial_id) or {}
+        return {key: self._texts[key][value] if key in self._texts else value for key, value in drawn.items()}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: FBT001, FBT002
         """Tell the study the values of a trial's last epoch; a trial without one of them has failed."""
@@ -88,8 +96,9 @@ class StudySearch(OptunaSearch):
             ValueError: the space does not have these parameters.
         """
         values = self._values(value, metrics or {})
+        params = {key: _as_text(one) if key in self._texts else one for key, one in parameters.items()}
         if values:
-            self._ot_study.add_trial(create_trial(params=parameters, distributions=self._space, values=values))
+            self._ot_study.add_trial(create_trial(params=params, distributions=self._space, values=values))
 
     def _values(self, objective: float, metrics: Mapping[str, float]) -> list[float] | None:
         """Return the values of all metrics, the worst number in place of NaN; None if one is missing."""
@@ -107,6 +116,17 @@ class StudySearch(OptunaSearch):
                 self._folder.run_store.put_file(JOURNAL, self._journal)
             except StorageError as error:
                 _log.warning("the study could not be written: %s", error)
+
+
+def _choices_as_texts(primitive: Primitive) -> dict[str, Any]:
+    """Return choices by text if Optuna can't tell them apart, which compares them: lists, or 1, 1.0 and true."""
+    values = primitive.args["categories"] if primitive.kind == "choice" else []
+    plain = all(one is None or isinstance(one, str | int | float) for one in values)
+    return {} if plain and len(set(values)) == len(values) else {_as_text(one): one for one in values}
+
+
+def _as_text(value: Any) -> str:
+    return to_json(value, tagged=True, default=str).decode()
 
 
 def check_searcher(config: RunConfig) -> None:
