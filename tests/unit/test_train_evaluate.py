@@ -44,6 +44,11 @@ class TrainOnly(L.LightningDataModule):
         return DataLoader(TensorDataset(torch.ones(8, 1)), batch_size=4)
 
 
+class NoTests(TrainOnly):
+    def test_dataloader(self) -> Any:
+        return DataLoader(TensorDataset(torch.ones(0, 1)), batch_size=4)
+
+
 class Untested(L.LightningModule):
     """One weight that grows by `step` in every step; 2 steps an epoch."""
 
@@ -235,7 +240,12 @@ def test_a_trial_is_tested_in_a_folder_of_its_own_with_what_it_wrote(
 
 
 @pytest.mark.parametrize(
-    "model, data, said", [("Untested", "Numbers", "test_step"), ("Scored", "TrainOnly", "test_dataloader")]
+    "model, data, said",
+    [
+        ("Untested", "Numbers", "test_step"),
+        ("Scored", "TrainOnly", "test_dataloader"),
+        ("Scored", "NoTests", "its test_dataloader has no batch"),
+    ],
 )
 def test_what_has_no_test_is_said_in_one_line(store: Store, model: str, data: str, said: str) -> None:
     trained(store, run_file(model, data))

@@ -13,9 +13,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from trainer_app.config import RunConfig, loads
-from trainer_app.errors import NotFoundError
+from trainer_app.errors import InputError, NotFoundError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord, trial_name
 from trainer_app.storage import Store, open_store
+from trainer_app.storage.retrying import saying
 from trainer_app.tuning import schedulers, study
 from trainer_app.tuning.plan import plan_search
 from trainer_app.tuning.study import JOURNAL, StudySearch, build_searcher
@@ -140,12 +141,23 @@ def test_trials_of_an_earlier_sweep_are_known(store: Store, tmp_path: Path) -> N
     end_trial(other, 0, {LR: 0.1, HIDDEN: 200}, {"loss": 0.5})
     end_trial(other, 1, {LR: 0.1}, {"loss": 0.5})
     end_trial(other, 2, {LR: 0.2, HIDDEN: 16}, {"loss": 0.25})
+    end_trial(other, 3, {LR: 10**400, HIDDEN: 16}, {"loss": 0.25})
+    failed = TrialRecord(trial="t00004", index=4, params={LR: 0.2, HIDDEN: 16}, metrics={"loss": 0.1}, state="failed")
+    other.write_trial(failed)
     more = f"  start_from: [earlier, {store.uri}/other]\nstorage: {{uri: '{store.uri}'}}\n"
     config, folder = sweep_file(more=more), new_run(store)
     study.check_searcher(config)
     searcher = build_searcher(config, folder, seed=1, start=0)
     searcher.send(last=True)
     assert [(trial.value, trial.params[HIDDEN]) for trial in saved(folder, tmp_path).trials] == [(0.5, 64), (0.25, 16)]
+    other_space = f"{{{LR}: {{loguniform: [0.001, 1.0]}}}}"
+    said: list[str] = []
+    with saying(said.append):
+        build_searcher(sweep_file(space=other_space, more=more), new_run(store, "s"), seed=1, start=0)
+    assert said[0].startswith("tune.start_from: the sampler learns nothing from earlier: no trial of it has ended")
+    RunFolder.create(store, RunRecord(name="trained", task="train"), "")
+    with pytest.raises(InputError, match="trained is a train run; it names earlier sweeps"):
+        study.check_searcher(sweep_file(more=more.replace("[earlier,", "[trained,")))
     missing = sweep_file(more=f"  start_from: [gone]\nstorage: {{uri: '{store.uri}'}}\n")
     with pytest.raises(NotFoundError, match="there is no run 'gone'"):
         study.check_searcher(missing)

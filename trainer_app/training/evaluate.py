@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from trainer_app import checkpoint as ckpt
 from trainer_app import lightning_cli
@@ -185,8 +186,6 @@ def score(
     with plain_errors():
         parts = lightning_cli.build_parts(config, trainer_kwargs=kwargs, defaults=defaults)
     prepare(parts.trainer)
-    from lightning.pytorch.utilities.exceptions import MisconfigurationException
-
     try:
         check_loadable(path, config.checkpoint.allow)  # after the build: the user's enums are known only now
         passing = plain_errors(let_pass=MisconfigurationException)
@@ -197,4 +196,6 @@ def score(
             )
     except MisconfigurationException as e:
         raise InputError(f"this run can't be tested: {one_line(e)}") from e
+    if not sum(parts.trainer.num_test_batches):
+        raise InputError("this run can't be tested: its test_dataloader has no batch")
     return mean_over_ranks(parts.trainer.callback_metrics)

@@ -17,10 +17,11 @@ from ray.tune.search.optuna import OptunaSearch
 
 from trainer_app import results
 from trainer_app.config import Primitive, RunConfig, require_tune
-from trainer_app.errors import StorageError
+from trainer_app.errors import InputError, StorageError
 from trainer_app.metric_order import replace_nan
 from trainer_app.records import RunFolder, TrialRecord, to_json
 from trainer_app.storage import open_store
+from trainer_app.storage.retrying import say
 from trainer_app.temporary import make_folder
 from trainer_app.tuning import space
 from trainer_app.tuning.stop_reasons import METRIC
@@ -130,9 +131,14 @@ def _as_text(value: Any) -> str:
 
 
 def check_searcher(config: RunConfig) -> None:
-    """Check, before a sweep starts, that its earlier sweeps are there. Raises NotFoundError: there is no such run."""
+    """Check a sweep's earlier ones before it starts.
+
+    Raises:
+        NotFoundError: there is no such run. InputError: it is no sweep.
+    """
     for run in require_tune(config).start_from:
-        _open_run(config, run)
+        if _open_run(config, run).record.task != "tune":
+            raise InputError(f"tune.start_from: {run} is a train run; it names earlier sweeps")
 
 
 def build_searcher(config: RunConfig, folder: RunFolder, *, seed: Any, start: int) -> StudySearch:
@@ -155,18 +161,20 @@ def build_searcher(config: RunConfig, folder: RunFolder, *, seed: Any, start: in
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         searcher = StudySearch(config, _SAMPLERS[args.sampler](**options), folder)
     for run in require_tune(config).start_from:
-        add_trials(searcher, _open_run(config, run).read_trials(), metric=require_tune(config).metric)
+        if not add_trials(searcher, _open_run(config, run).read_trials()):
+            why = f"no trial of it has ended, logged {', '.join(searcher.modes)}, and fits tune.space"
+            say(f"tune.start_from: the sampler learns nothing from {run}: {why}")
     return searcher
 
 
-def add_trials(searcher: StudySearch, records: Sequence[TrialRecord], *, metric: str) -> int:
-    """Tell a searcher of another sweep's trials, and return how many its space has."""
-    known = 0
+def add_trials(searcher: StudySearch, records: Sequence[TrialRecord]) -> int:
+    """Tell a searcher of another sweep's trials, and return how many it learns from."""
+    known, metric = 0, next(iter(searcher.modes))
     for record in records:
-        if record.is_over and metric in record.metrics:
+        if record.is_over and record.state != "failed" and searcher.modes.keys() <= record.metrics.keys():
             try:
                 searcher.add_evaluated_point(record.params, record.metrics[metric], metrics=record.metrics)
-            except ValueError:  # of another space
+            except (ValueError, TypeError, OverflowError):  # of another space
                 continue
             known += 1
     return known
