@@ -12,7 +12,7 @@ from scipy import stats
 
 from trainer_app import results
 from trainer_app.__main__ import main
-from trainer_app.config import RunConfig, loads
+from trainer_app.config import RunConfig, loads, override
 from trainer_app.errors import ConfigError, InputError
 from trainer_app.records import RunFolder, RunRecord, TrialRecord, trial_name
 from trainer_app.results.repeats import confidence_interval, repeated_trials
@@ -92,6 +92,19 @@ def test_fewer_good_trials_give_fewer_repeats(tmp_path: Path) -> None:
         records[name] = end_trial(folder, index, {LR: 0.1 * index}, 0.5 if index == 1 else None)
         plan.on_trial_complete(name, None, error=index != 1)
     assert list(take(plan)) == ["t00004", "t00005"] and plan.is_finished()
+
+
+def test_equal_parameters_are_repeated_once_and_seeds_end_at_32_bits(tmp_path: Path) -> None:
+    """The same parameters and seed again would make an interval narrow."""
+    folder, config = new_run(tmp_path), override(sweep_file(), {"seed_everything": 2**32 - 2})
+    records: dict[str, TrialRecord] = {}
+    plan = planned(folder, config, records)
+    for index, name in enumerate(take(plan)):
+        records[name] = end_trial(folder, index, {LR: [0.1, 0.1, 0.3, 0.2][index]}, [0.9, 0.8, 0.7, 0.6][index])
+        plan.on_trial_complete(name, {"objective": 0.5})
+    repeats = list(take(plan).values())
+    assert [params[LR] for params in repeats] == [0.1] * 3 + [0.3] * 3
+    assert [params["seed_everything"] for params in repeats[:3]] == [2**32 - 1, 0, 1]
 
 
 def test_nobody_stops_a_repeat_before_the_trials_end() -> None:

@@ -215,6 +215,8 @@ class Tune(Block):
             raise refusal(
                 f"repeat needs the end of the other trials: {reason}", "fifo, asha or median, num_samples >= 1"
             )
+        if self.searcher.kind == "optuna" and self.metric in self.searcher.args.metrics:
+            raise refusal(f"searcher.optuna.metrics has {self.metric}, which is tune.metric", "further metrics only")
         if self.num_samples == -1 and self.time_budget_s is None:
             raise refusal("num_samples -1 never ends without time_budget_s", "set time_budget_s, or num_samples >= 1")
         return self

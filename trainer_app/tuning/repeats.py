@@ -7,7 +7,7 @@ from typing import Any
 
 from trainer_app.config import RunConfig, require_tune
 from trainer_app.metric_order import sort_key
-from trainer_app.records import TrialRecord, trial_name
+from trainer_app.records import TrialRecord, to_json, trial_name
 from trainer_app.run.believed import SEED
 
 
@@ -34,5 +34,7 @@ class Repeats:
         others = [self._records.get(trial_name(number)) for number in range(self.first)]
         good = [record for record in others if record and record.best is not None and record.state != "failed"]
         good.sort(key=lambda record: (sort_key(record.best, self._mode), record.index))
+        distinct = list({to_json(record.params): record.params for record in good}.values())
         number, seed = divmod(index - self.first, self._seeds)
-        return {**good[number].params, SEED: self._seed + 1 + seed} if number < min(self._best, len(good)) else None
+        seed = (self._seed + 1 + seed) % 2**32  # Lightning's seeds end there
+        return {**distinct[number], SEED: seed} if number < min(self._best, len(distinct)) else None
