@@ -333,7 +333,7 @@ RULES = {
         tune("searcher: {optuna: {sampler: cmaes, metrics: {size: min}}}"), "tune.searcher.optuna", "one metric"
     ),
     "optuna's metrics with tune.metric": Broken(
-        tune("searcher: {optuna: {metrics: {val/acc: min}}}"), "tune", "which is tune.metric"
+        tune("searcher: {optuna: {metrics: {val_loss: max}}}"), "tune", "which is tune.metric"
     ),
     "optuna alone learns from start_from": Broken(
         tune("start_from: [earlier]"), "tune.start_from", "learns from no trials"
