@@ -199,6 +199,19 @@ def test_the_batch_size_grows_in_the_epoch_it_is_due_and_resumes(tmp_path: Path)
         assert [*before, *Net.seen] == undisturbed
 
 
+@pytest.mark.parametrize("grows, options", [(GROWING, {}), ({}, {"reload_dataloaders_every_n_epochs": 1})])
+def test_a_fit_that_had_ended_goes_on_as_an_undisturbed_one(
+    tmp_path: Path, grows: dict[str, Any], options: dict[str, Any]
+) -> None:
+    """It ends where its loaders would be made again, which draws from torch's generator."""
+    fit(tmp_path / "undisturbed", run_file(grows, max_epochs=3, **options))
+    undisturbed = list(Net.seen)
+    fit(tmp_path / "ended", run_file(grows, max_epochs=2, **options))
+    before = list(Net.seen)
+    fit(tmp_path / "ended", run_file(grows, max_epochs=3, **options))
+    assert [*before, *Net.seen] == undisturbed
+
+
 class Cycled(Net):
     """Its schedule raises if it is stepped more often than the Trainer said."""
 

@@ -21,8 +21,9 @@ from trainer_app.checkpoint import rng_state
 def capture(trainer: L.Trainer, *, all_ranks: bool) -> list[dict[str, Any]]:
     """Return every rank's random state with that of the data loaders' own generators, or only this rank's."""
     state = {**rng_state.capture(), "loaders": [generator.get_state() for generator in _generators(trainer)]}
-    if trainer.reload_dataloaders_every_n_epochs:
+    if every := trainer.reload_dataloaders_every_n_epochs:
         state["made_in"] = [getattr(loop, name) for loop, name in _loops(trainer)]
+        state["made_next"] = trainer.current_epoch - state["made_in"][0] >= every  # the fit ends here, for now
     return gather(state) if all_ranks else [state]
 
 
@@ -40,6 +41,8 @@ def resume(trainer: L.Trainer, state: dict[str, Any]) -> bool:
         seed_epoch(trainer)
     else:
         _restore(trainer, state["rng"][trainer.global_rank])
+        if state["rng"][0].get("made_next"):
+            iter(trainer.fit_loop._data_fetcher)  # an undisturbed fit does so where it makes data loaders again
     _resume_reloads(trainer, state["rng"][0].get("made_in", []))
     if trainer.current_epoch > 0:
         # An undisturbed fit makes the epoch's iterator after on_train_epoch_start, a restarted one before it: make it
