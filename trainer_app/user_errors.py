@@ -68,6 +68,8 @@ def plain_errors(progress: FitProgress | None = None, let_pass: type[BaseExcepti
     except BaseException as error:
         if isinstance(error, (TrainerError, let_pass)) or _is_no_error(error):
             raise
+        if isinstance(error, SystemExit) and error.__context__ and _is_no_error(error.__context__):
+            raise error.__context__ from None  # Lightning calls exit(1) at Ctrl-C
         raise make_user_error(error, progress) from error
     finally:
         os._exit = exit_process

@@ -250,6 +250,18 @@ def test_other_rows_of_the_same_name_are_another_prediction(store: Store, monkey
     assert event["kept"] == 0 and table["prediction"].to_pylist()[0] == 200.0
 
 
+class Interrupted(Sums):
+    def predict_step(self, batch: Any, index: int) -> Any:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_is_no_error_of_the_users_code(store: Store) -> None:
+    trained_run(store, run_file("Interrupted"))
+    write_rows()
+    with pytest.raises(KeyboardInterrupt):
+        predict(store)
+
+
 def test_changed_code_is_another_prediction(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the code before its change predicted, until it failed, is not among what it predicts now."""
     monkeypatch.syspath_prepend(str(Path.cwd()))
