@@ -195,6 +195,14 @@ def test_tensors_of_any_shape_are_lists_or_columns(store: Store, target: str, na
     assert list(table["prediction_1"].to_pylist() if target == "o.parquet" else table["prediction_1"]) == [0.0, 2.0]
 
 
+def test_what_csv_has_not_is_said_before_a_part_is_kept(store: Store) -> None:
+    trained_run(store, run_file())
+    pq.write_table(pa.table({"a": [1.0] * 9, "b": [1.0] * 9, "s": [{"x": 1}] * 9}), "rows.parquet")
+    with pytest.raises(TrainerError, match="column s has mappings, which CSV has not"):
+        predict(store, "out.csv", keep=("s",))
+    assert not [entry.key for entry in store.list("r/predictions") if "part-" in entry.key]
+
+
 class Killed(BaseException):
     """As if the process were gone."""
 

@@ -95,9 +95,13 @@ def _leased(folder: Store) -> Iterator[Store]:
         lease.release(folder)
 
 
+def _kind(target: str) -> str:
+    return Path(target.partition("?")[0]).suffix
+
+
 def check_request(request: PredictRequest) -> None:
     """Raise InputError if what is asked for can't be, before anything is read."""
-    if Path(request.target.partition("?")[0]).suffix not in SUFFIXES:
+    if _kind(request.target) not in SUFFIXES:
         raise InputError(f"-o {request.target}: its name must end with {' or '.join(SUFFIXES)}")
     if ROW in request.keep:
         raise InputError(f"--keep {ROW}: the output has the number of each row under this name")
@@ -127,6 +131,7 @@ def _make_job(store: Store, chosen: Chosen, request: PredictRequest) -> PredictJ
         batch_size=request.batch_size,
         allow=request.allow,
         accelerator="gpu" if uses_gpu else "cpu",
+        kind=_kind(request.target),
         code=os.environ.get(user_code.CODE, ""),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,6 +87,21 @@ def _to_arrow(value: Any, name: str) -> pa.Array:
     return array
 
 
+def check_kind(table: pa.Table, kind: str) -> None:
+    """Raise TrainerError if a file of this kind can't hold a part: it is said before the other parts are predicted."""
+    if kind == ".csv":
+        with _plain_failures(kind):
+            pa.csv.write_csv(_flatten(table.slice(0, 1)), pa.BufferOutputStream())
+
+
+@contextmanager
+def _plain_failures(kind: str) -> Iterator[None]:
+    try:
+        yield
+    except pa.ArrowException as error:
+        raise TrainerError(f"a {kind} file can't have these predictions: {one_line(error)[:200]}") from error
+
+
 def write_file(parts: Sequence[Path], path: Path, kind: str) -> int:
     """Write Parquet files, one after the other, into one with the number of each row; return how many rows.
 
@@ -98,15 +114,14 @@ def write_file(parts: Sequence[Path], path: Path, kind: str) -> int:
     """
     rows, writer, schema = 0, None, _common_schema([pq.read_schema(part) for part in parts])
     try:
-        for part in parts:
-            table = pq.read_table(part).cast(schema)
-            table = table.add_column(0, ROW, pa.array(np.arange(rows, rows + len(table))))
-            table = table if kind == ".parquet" else _flatten(table)
-            writer = writer or (pq.ParquetWriter if kind == ".parquet" else pa.csv.CSVWriter)(path, table.schema)
-            writer.write_table(table)
-            rows += len(table)
-    except pa.ArrowException as error:
-        raise TrainerError(f"a {kind} file can't have these predictions: {one_line(error)[:200]}") from error
+        with _plain_failures(kind):
+            for part in parts:
+                table = pq.read_table(part).cast(schema)
+                table = table.add_column(0, ROW, pa.array(np.arange(rows, rows + len(table))))
+                table = table if kind == ".parquet" else _flatten(table)
+                writer = writer or (pq.ParquetWriter if kind == ".parquet" else pa.csv.CSVWriter)(path, table.schema)
+                writer.write_table(table)
+                rows += len(table)
     finally:
         if writer is not None:
             writer.close()

@@ -27,7 +27,7 @@ from trainer_app.temporary import temporary_folder
 from trainer_app.training.chosen import loaded_parts, reopen
 from trainer_app.training.evaluate import group_of_one
 from trainer_app.training.prediction_parts import Part, part_of_loader
-from trainer_app.training.prediction_table import to_table
+from trainer_app.training.prediction_table import check_kind, to_table
 from trainer_app.user_errors import describe_error, format_traceback, plain_errors
 
 MOST_NAMED: Final = 20  # columns in a message
@@ -48,6 +48,7 @@ class PredictJob:
     batch_size: int = 1024
     allow: tuple[str, ...] = ()
     accelerator: str = "cpu"
+    kind: str = ".parquet"  # of the output file
     code: str = ""  # SHA-256 of the archive of the user's code; "" if it can be imported
 
     def store(self) -> Store:
@@ -79,9 +80,11 @@ class Predictor:
 
         Raises:
             UserError: the user's code raised something.
-            InputError: its rows are no batch. TrainerError: `predict_step` returned something else than a row each.
+            InputError: its rows are no batch. TrainerError: `predict_step` returned something else than a row each, or
+                what the output file can't hold.
         """
         table = self._predict_rows(part) if self.job.files else self._predict_loader(part)
+        check_kind(table, self.job.kind)
         path = self._cache / part.key
         pq.write_table(table, path)
         self.store.put_file(part.key, path)
