@@ -332,7 +332,7 @@ RULES = {
     "optuna cma-es and several metrics": Broken(
         tune("searcher: {optuna: {sampler: cmaes, metrics: {size: min}}}"), "tune.searcher.optuna", "one metric"
     ),
-    "optuna's metrics with tune.metric": Broken(
+    "optuna metrics that have tune.metric": Broken(
         tune("searcher: {optuna: {metrics: {val_loss: max}}}"), "tune", "which is tune.metric"
     ),
     "optuna alone learns from start_from": Broken(
