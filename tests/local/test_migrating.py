@@ -33,7 +33,8 @@ def run_before(section: Section, folder: Path, place: Place, more: str = "") -> 
 
 def run_after(section: Section, task: str, folder: Path, place: Place) -> RunResults:
     (folder / "run.yaml").write_text(section.after)
-    place.run(task, "run.yaml", "--name", "after", f"storage.uri={folder / 'runs'}", cwd=folder)
+    done = place.run(task, "run.yaml", "--name", "after", f"storage.uri={folder / 'runs'}", cwd=folder)
+    assert done.code == 0, done.err
     return load_run(str(folder / "runs"), "after")
 
 
