@@ -143,7 +143,7 @@ def is_collective_error(error: BaseException) -> bool:
 
 def find_line(frames: Sequence[Frame]) -> str:
     """Return `file.py:12`, the last line of the user's code in a stack, "" if there is none."""
-    own = [frame for frame in frames if _distance(frame[0]) == 0]
+    own = [frame for frame in frames if is_user_file(frame[0])]
     return f"{_short(own[-1][0])}:{own[-1][1]}" if own else ""
 
 

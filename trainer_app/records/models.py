@@ -178,6 +178,11 @@ class TrialRecord(_Record):
         resumed = self.reason in (TIME_BUDGET, STOP_REQUESTED, STORAGE_SILENT)
         return self.state in ("finished", "stopped", "failed") and not resumed
 
+    @property
+    def teaches(self) -> bool:
+        """Whether a sampler learns from it: it is over, without an error."""
+        return self.is_over and self.state != "failed"
+
 
 class EpochLine(_Record):
     """One line of `metrics/*.jsonl`: an epoch, counted from 0; `step` optimizer steps so far; `elapsed` seconds.

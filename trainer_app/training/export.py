@@ -103,8 +103,8 @@ def _write_program(parts: Any, path: Path, kind: str) -> str:
             raise TrainerError("export: the module's outputs differ between two calls with the same input")
         bigger, expected_bigger = _try_bigger(parts.model, inputs, expected)
     with torch.no_grad():
-        load = _save(_export_programs(parts.model, inputs, bigger), inputs, path, kind)
-        _check(load, inputs, expected)
+        load, got = _save(_export_programs(parts.model, inputs, bigger), inputs, path, kind)
+        _check(expected, got)
         any_batch = _takes(load, bigger, expected_bigger)
     return describe_inputs(inputs, bigger if any_batch else inputs)
 
@@ -148,18 +148,20 @@ def _export_programs(model: Any, inputs: Inputs, bigger: Inputs) -> Iterator[Any
         raise TrainerError(f"export: torch.export can't trace this module: {one_line(error)[:500]}") from error
 
 
-def _save(programs: Iterator[Any], inputs: Inputs, path: Path, kind: str) -> Load:
-    """Write the first of the programs that can be written and run. Raises TrainerError if none can."""
+def _save(programs: Iterator[Any], inputs: Inputs, path: Path, kind: str) -> tuple[Load, Any]:
+    """Write the first program that can be written and run; return it with its outputs.
+
+    Raises:
+        TrainerError: none can.
+    """
     problem: BaseException = TrainerError("no program")
     for program in programs:
         try:
             load = _save_onnx(program, path) if kind == "onnx" else _save_pt2(program, path)
-            load(inputs)
+            return load, load(inputs)
         except Exception as error:  # noqa: BLE001 - whatever torch's converter, or the runtime, does not have
             _log.info("export: this program can't be written", exc_info=True)
             problem = error
-        else:
-            return load
     while problem.__cause__:
         problem = problem.__cause__
     raise TrainerError(f"export: {kind} can't have this module: {one_line(problem)[:300]}") from problem
@@ -194,16 +196,16 @@ def _save_onnx(program: Any, path: Path) -> Load:
 def _takes(load: Load, inputs: Inputs, expected: Any) -> bool:
     """Return whether the written file takes these inputs too. Raises TrainerError if it computes something else."""
     try:
-        load(inputs)
+        got = load(inputs)
     except Exception:  # noqa: BLE001 - a runtime says in its own way that a size is fixed
         return False
-    _check(load, inputs, expected)
+    _check(expected, got)
     return True
 
 
-def _check(load: Load, inputs: Inputs, expected: Any) -> None:
+def _check(expected: Any, got: Any) -> None:
     """Raise TrainerError if the written file computes something else than the module."""
-    if not _close(expected, load(inputs)):
+    if not _close(expected, got):
         raise TrainerError("export: the exported program's outputs differ from the module's; no file was written")
 
 

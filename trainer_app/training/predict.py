@@ -215,6 +215,6 @@ def _assemble(folder: Store, parts: Sequence[Part], target: str) -> int:
         path, files = Path(tmp, "predictions"), [Path(tmp, part.key) for part in parts]
         for file in files:
             folder.get_file(file.name, file)
-        rows = write_file(files, path, Path(name).suffix)
+        rows = write_file(files, path, _kind(target))
         open_store(where).put_file(name, path)
     return rows

@@ -49,8 +49,7 @@ def plan_search(
         left += [(i, params) for i, params in enumerate(skipped) if trial_name(i) not in records]
     objectives = _replay(folder, records.values(), tuning.metric, scheduler, searcher)
     for record in records.values():
-        ended = record.is_over and record.state != "failed"
-        if searcher is not None and ended and record.trial in objectives and SEED not in record.params:
+        if searcher is not None and record.teaches and record.trial in objectives and SEED not in record.params:
             _teach(searcher, record, replace_nan(objectives[record.trial], tuning.mode))
     return ResumableSearch(
         unfinished=sorted(left, key=lambda planned: planned[0]),

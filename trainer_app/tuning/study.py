@@ -171,7 +171,7 @@ def add_trials(searcher: StudySearch, records: Sequence[TrialRecord]) -> int:
     """Tell a searcher of another sweep's trials, and return how many it learns from."""
     known, metric = 0, next(iter(searcher.modes))
     for record in records:
-        if record.is_over and record.state != "failed" and searcher.modes.keys() <= record.metrics.keys():
+        if record.teaches and searcher.modes.keys() <= record.metrics.keys():
             try:
                 searcher.add_evaluated_point(record.params, record.metrics[metric], metrics=record.metrics)
             except (ValueError, TypeError, OverflowError):  # of another space
